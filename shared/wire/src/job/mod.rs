@@ -1,0 +1,22 @@
+//! Jobs: what the coordinator asks for and what comes back.
+
+mod database;
+mod limits;
+mod offer;
+mod report;
+mod result;
+mod source;
+mod transfer;
+mod work;
+
+pub use database::{Relocation, RestoreClusterWork, RestorePostgresWork, RestoreRedisWork};
+pub use limits::ResourceLimits;
+pub use offer::{JobOffer, RepositoryAccess};
+pub use report::{Failure, FailureCode, MAX_WARNINGS, Report, Success, Warning};
+pub use result::{BackupResult, Entry, ListResult, PlannedAction, RestoreResult};
+pub use source::{
+    CommandSource, DumpContent, FilesSource, PostgresLogical, PostgresPhysical, PostgresSource,
+    RedisSource, Source,
+};
+pub use transfer::{DownloadResult, DownloadWork, UploadFormat, UploadWork};
+pub use work::{BackupWork, ListWork, Overwrite, RestoreWork, Work};

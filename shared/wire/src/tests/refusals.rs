@@ -1,0 +1,305 @@
+//! What is refused, and how precisely.
+
+use strongroom_layout::{AttemptRef, JobId, ObjectId, ObjectKind, ObjectName};
+use strongroom_proto::v1;
+use uuid::Uuid;
+
+use crate::{InvalidMessage, grant::*, identity::*, job::*, session::*};
+
+fn attempt() -> v1::AttemptRef {
+    v1::AttemptRef {
+        job_id: Uuid::nil().to_string(),
+        attempt: 1,
+    }
+}
+
+/// Asserts message and field, and that the problem is put in words.
+#[track_caller]
+fn refused<T: std::fmt::Debug>(
+    result: Result<T, InvalidMessage>,
+    message: &str,
+    field: &str,
+    problem: &str,
+) {
+    let error = result.unwrap_err();
+    assert_eq!((error.message, error.field), (message, field), "{error}");
+    assert!(error.problem.contains(problem), "{error}");
+}
+
+fn agent(message: v1::agent_message::Message) -> Result<AgentMessage, InvalidMessage> {
+    v1::AgentMessage {
+        message: Some(message),
+    }
+    .try_into()
+}
+
+#[test]
+fn bad_attempts() {
+    use v1::agent_message::Message::JobAccepted;
+    let accepted = |attempt| agent(JobAccepted(v1::JobAccepted { attempt }));
+    refused(accepted(None), "JobAccepted", "attempt", "missing");
+    let no_uuid = v1::AttemptRef {
+        job_id: "job".into(),
+        attempt: 1,
+    };
+    refused(accepted(Some(no_uuid)), "AttemptRef", "job_id", "UUID");
+    let zeroth = v1::AttemptRef {
+        attempt: 0,
+        ..attempt()
+    };
+    refused(accepted(Some(zeroth)), "AttemptRef", "attempt", "from 1");
+}
+
+#[test]
+fn missing_oneofs() {
+    refused(
+        AgentMessage::try_from(v1::AgentMessage::default()),
+        "AgentMessage",
+        "message",
+        "missing",
+    );
+    refused(
+        CoordinatorMessage::try_from(v1::CoordinatorMessage::default()),
+        "CoordinatorMessage",
+        "message",
+        "missing",
+    );
+    refused(
+        Source::try_from(v1::Source::default()),
+        "Source",
+        "source",
+        "missing",
+    );
+    refused(
+        Success::try_from(v1::Success::default()),
+        "Success",
+        "result",
+        "missing",
+    );
+    refused(
+        SignAnswer::try_from(v1::SignAnswer::default()),
+        "SignAnswer",
+        "answer",
+        "missing",
+    );
+    let offer = v1::JobOffer {
+        attempt: Some(attempt()),
+        repository: Some(v1::Repository {
+            name: "r".into(),
+            password: "p".into(),
+            create: false,
+        }),
+        ..v1::JobOffer::default()
+    };
+    refused(JobOffer::try_from(offer), "JobOffer", "work", "missing");
+    let report = v1::Report {
+        report_id: Uuid::nil().to_string(),
+        attempt: Some(attempt()),
+        ..v1::Report::default()
+    };
+    refused(Report::try_from(report), "Report", "outcome", "missing");
+}
+
+#[test]
+fn bad_uuids() {
+    refused(
+        Report::try_from(v1::Report::default()),
+        "Report",
+        "report_id",
+        "UUID",
+    );
+    let response = v1::EnrolResponse {
+        agent_id: "7".into(),
+        ..v1::EnrolResponse::default()
+    };
+    refused(
+        EnrolResponse::try_from(response),
+        "EnrolResponse",
+        "agent_id",
+        "UUID",
+    );
+}
+
+fn request(verb: i32, object: v1::ObjectName) -> v1::RequestToSign {
+    v1::RequestToSign {
+        verb,
+        object: Some(object),
+        sha256: vec![0; 32],
+        ..v1::RequestToSign::default()
+    }
+}
+
+fn object(kind: i32, id: usize) -> v1::ObjectName {
+    v1::ObjectName {
+        kind,
+        id: vec![7; id],
+    }
+}
+
+#[test]
+fn wrong_hash_lengths() {
+    for length in [0, 20, 31, 33, 64] {
+        let lock = object(v1::ObjectKind::Lock.into(), length);
+        refused(
+            RequestToSign::try_from(request(v1::Verb::Get.into(), lock)),
+            "ObjectName",
+            "id",
+            &format!("{length} bytes instead of 32"),
+        );
+        let mut put = request(
+            v1::Verb::Put.into(),
+            object(v1::ObjectKind::Lock.into(), 32),
+        );
+        put.sha256 = vec![0; length];
+        refused(
+            RequestToSign::try_from(put),
+            "RequestToSign",
+            "sha256",
+            "32",
+        );
+        let release = v1::ReleaseLocksRequest {
+            attempt: Some(attempt()),
+            ids: vec![vec![0; length]],
+        };
+        refused(
+            ReleaseLocksRequest::try_from(release),
+            "ReleaseLocksRequest",
+            "ids",
+            "32",
+        );
+    }
+    let result = v1::BackupResult {
+        snapshot: "AB".repeat(32),
+        ..v1::BackupResult::default()
+    };
+    refused(
+        BackupResult::try_from(result),
+        "BackupResult",
+        "snapshot",
+        "hex",
+    );
+}
+
+#[test]
+fn unknown_enum_values() {
+    for number in [0, -1, 99] {
+        let config = object(v1::ObjectKind::Config.into(), 0);
+        refused(
+            RequestToSign::try_from(request(number, config)),
+            "RequestToSign",
+            "verb",
+            "unknown",
+        );
+        refused(
+            RequestToSign::try_from(request(v1::Verb::Get.into(), object(number, 32))),
+            "ObjectName",
+            "kind",
+            "unknown",
+        );
+        let list = v1::ListObjectsRequest {
+            attempt: Some(attempt()),
+            directory: number,
+            after: Vec::new(),
+        };
+        refused(
+            ListObjectsRequest::try_from(list),
+            "ListObjectsRequest",
+            "directory",
+            "unknown",
+        );
+        let restore = v1::RestoreWork {
+            snapshot: "ab".repeat(32),
+            target: "/t".into(),
+            overwrite: number,
+            ..v1::RestoreWork::default()
+        };
+        refused(
+            RestoreWork::try_from(restore),
+            "RestoreWork",
+            "overwrite",
+            "unknown",
+        );
+    }
+    let failure = v1::Failure {
+        code: "tired".into(),
+        ..v1::Failure::default()
+    };
+    refused(Failure::try_from(failure), "Failure", "code", "tired");
+    let refusal = v1::Refusal {
+        reason: "tired".into(),
+        ..v1::Refusal::default()
+    };
+    refused(Refusal::try_from(refusal), "Refusal", "reason", "tired");
+}
+
+#[test]
+fn config_has_no_hash() {
+    let aliased = SignRequest {
+        attempt: AttemptRef {
+            job: JobId(Uuid::nil()),
+            attempt: 1,
+        },
+        requests: vec![RequestToSign {
+            object: ObjectName::Hashed(ObjectKind::Config, ObjectId([7; 32])),
+            action: Action::Get { range: None },
+        }],
+    };
+    refused(
+        SignRequest::try_from(v1::SignRequest::from(aliased)),
+        "ObjectName",
+        "id",
+        "config has none",
+    );
+}
+
+#[test]
+fn ranges_run_forward() {
+    let mut get = request(
+        v1::Verb::Get.into(),
+        object(v1::ObjectKind::DataPack.into(), 32),
+    );
+    (get.ranged, get.range_start, get.range_end) = (true, 9, 8);
+    refused(
+        RequestToSign::try_from(get),
+        "RequestToSign",
+        "range_start",
+        "behind",
+    );
+}
+
+#[test]
+fn endless_lists() {
+    let report = v1::Report {
+        report_id: Uuid::nil().to_string(),
+        attempt: Some(attempt()),
+        warnings: vec![v1::Warning::default(); MAX_WARNINGS + 1],
+        ..v1::Report::default()
+    };
+    refused(Report::try_from(report), "Report", "warnings", "1001");
+    let result = v1::RestoreResult {
+        plan: vec![v1::PlannedAction::default(); MAX_WARNINGS + 1],
+        ..v1::RestoreResult::default()
+    };
+    refused(
+        RestoreResult::try_from(result),
+        "RestoreResult",
+        "plan",
+        "1001",
+    );
+}
+
+#[test]
+fn empty_secrets() {
+    refused(
+        EnrolRequest::try_from(v1::EnrolRequest::default()),
+        "EnrolRequest",
+        "token_secret",
+        "empty",
+    );
+    refused(
+        RepositoryAccess::try_from(v1::Repository::default()),
+        "Repository",
+        "password",
+        "empty",
+    );
+}
