@@ -1,0 +1,178 @@
+//! Files that must be whole or absent, and files that hold secrets.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+/// Readable by the owner only.
+pub const SECRET: u32 = 0o600;
+/// Readable by all.
+pub const PUBLIC: u32 = 0o644;
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The operating system's answer.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// `read`, `write`, `create`, ….
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A secret that others can read is no secret.
+    #[error("{path} can be read by others (mode {mode:o}): run chmod 600 on it")]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl FileError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io {
+            action,
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// Whether the file is simply not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// Writes `bytes` so that a crash leaves the old file or the new one, never a
+/// part: temporary file beside it, fsync, rename, fsync of the directory.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = directory.join(name);
+
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(&temporary);
+        FileError::io("write", path)(source)
+    })
+}
+
+/// Reads a text file.
+pub fn read_text(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(FileError::io("read", path))
+}
+
+/// Reads a secret; refuses a file that group or others can read.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let mut file = File::open(path).map_err(FileError::io("read", path))?;
+    let metadata = file.metadata().map_err(FileError::io("read", path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(FileError::Exposed {
+            path: path.into(),
+            mode,
+        });
+    }
+    // Room for all of it at once: a growing vector would leave copies behind.
+    let room = usize::try_from(metadata.len())
+        .unwrap_or(0)
+        .saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.read_to_end(&mut bytes)
+        .map_err(FileError::io("read", path))?;
+    Ok(bytes)
+}
+
+/// Reads a secret that is a line of text; white space around it is not part
+/// of it.
+pub fn read_secret_text(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    let bytes = read_secret(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|source| {
+        FileError::io("read", path)(io::Error::new(io::ErrorKind::InvalidData, source))
+    })?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// Makes a directory that only the owner may enter, parents included.
+pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(FileError::io("create", path))
+}
+
+/// `N` bytes of the operating system's randomness.
+pub fn random_bytes<const N: usize>() -> io::Result<Zeroizing<[u8; N]>> {
+    let mut bytes = Zeroizing::new([0; N]);
+    getrandom::fill(bytes.as_mut()).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
+/// A secret of `N` random bytes as base64url text without padding.
+pub fn random_text<const N: usize>() -> io::Result<Zeroizing<String>> {
+    let bytes = random_bytes::<N>()?;
+    Ok(Zeroizing::new(
+        data_encoding::BASE64URL_NOPAD.encode(bytes.as_ref()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn atomic_write_replaces_and_sets_the_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        write_atomic(&path, b"one", PUBLIC).unwrap();
+        write_atomic(&path, b"two\n", SECRET).unwrap();
+        assert_eq!(*read_secret_text(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_secret_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        write_atomic(&path, b"x", PUBLIC).unwrap();
+        let error = read_secret(&path).unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_nothing_and_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("missing/secret");
+        let error = write_atomic(&path, b"x", SECRET).unwrap_err();
+        assert!(error.is_not_found());
+        assert!(error.to_string().contains("missing/secret"));
+    }
+}

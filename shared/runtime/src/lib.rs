@@ -1,0 +1,12 @@
+//! What both processes do alike: clock, backoff, shutdown, files and secrets,
+//! configuration and its units, PKI and TLS, telemetry. No product logic.
+
+pub mod backoff;
+pub mod clock;
+pub mod config;
+pub mod files;
+pub mod keys;
+pub mod pki;
+pub mod shutdown;
+pub mod telemetry;
+pub mod units;
