@@ -1,0 +1,222 @@
+//! A store in an S3 service.
+//!
+//! Holds no credentials: each request is signed by an [`Authority`], once for
+//! each time that it is sent.
+
+mod body;
+pub mod credentials;
+mod error;
+mod http;
+mod listing;
+pub mod location;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, sync::Arc};
+
+use ::http::{StatusCode, header::CONTENT_RANGE};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use strongroom_layout::{Directory, ObjectName};
+use tracing::{Instrument, Span, field};
+
+pub use self::http::{HttpClient, HttpOptions, HttpSetupError};
+
+use self::http::{Answer, Failure, Request};
+use super::{
+    Authority, Body, ByteRange, Listed, S3Request, SignedRequest, Store, StoreError,
+    StoreErrorKind, retry::current_attempt, throttle::RateLimiter,
+};
+
+/// An S3 bucket, or a part of one, as an [`Authority`] lets us use it.
+pub struct S3Store {
+    client: HttpClient,
+    authority: Arc<dyn Authority>,
+    upload: Option<Arc<RateLimiter>>,
+    download: Option<Arc<RateLimiter>>,
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store")
+            .field("authority", &self.authority)
+            .finish_non_exhaustive()
+    }
+}
+
+impl S3Store {
+    /// Sends through `client` what `authority` signs.
+    pub fn new(client: HttpClient, authority: Arc<dyn Authority>) -> Self {
+        Self {
+            client,
+            authority,
+            upload: None,
+            download: None,
+        }
+    }
+
+    /// Paces bodies as they stream; a limiter may be shared with others.
+    #[must_use]
+    pub fn throttled(
+        mut self,
+        upload: Option<Arc<RateLimiter>>,
+        download: Option<Arc<RateLimiter>>,
+    ) -> Self {
+        self.upload = upload;
+        self.download = download;
+        self
+    }
+
+    /// Signs and sends; signs anew, once, when the store says that the
+    /// signature has expired or is of another time.
+    async fn send(
+        &self,
+        operation: &'static str,
+        request: S3Request,
+        body: Option<&Body>,
+    ) -> Result<Answer, StoreError> {
+        let mut fresh = false;
+        loop {
+            let signed = self.authority.sign(request).await?;
+            let result = self.send_signed(&signed, body).await.and_then(|answer| {
+                if let S3Request::Get { range, .. } = request {
+                    verify(&answer, range)?;
+                }
+                Ok(answer)
+            });
+            match result {
+                Err(failure) if failure.expired && !fresh => {
+                    tracing::debug!(cause = %failure.kind, "signing again");
+                    fresh = true;
+                }
+                Err(failure) => {
+                    let url = error::shown_url(&signed.url);
+                    return Err(StoreError::new(operation, url, failure.kind));
+                }
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    async fn send_signed(
+        &self,
+        signed: &SignedRequest,
+        body: Option<&Body>,
+    ) -> Result<Answer, Failure> {
+        self.client
+            .send(Request {
+                signed,
+                body,
+                upload: self.upload.as_ref(),
+                download: self.download.as_ref(),
+                signer: self.authority.signer(),
+            })
+            .await
+    }
+
+    async fn put_object(&self, object: ObjectName, body: Body) -> Result<(), StoreError> {
+        let request = S3Request::Put {
+            object,
+            length: body.length,
+            sha256: body.sha256,
+        };
+        self.send("put", request, Some(&body)).await.map(drop)
+    }
+
+    async fn get_object(
+        &self,
+        object: ObjectName,
+        range: Option<ByteRange>,
+    ) -> Result<Bytes, StoreError> {
+        let request = S3Request::Get { object, range };
+        let answer = self.send("get", request, None).await?;
+        Span::current().record("bytes", answer.body.len());
+        Ok(answer.body)
+    }
+}
+
+/// Refuses anything but exactly the bytes that were asked for.
+fn verify(answer: &Answer, range: Option<ByteRange>) -> Result<(), StoreErrorKind> {
+    let status = answer.status;
+    let unexpected = || StoreErrorKind::Denied(format!("the store answered {status}"));
+    let Some(range) = range else {
+        return match status {
+            StatusCode::OK => Ok(()),
+            _ => Err(unexpected()),
+        };
+    };
+    if status != StatusCode::PARTIAL_CONTENT {
+        return Err(unexpected());
+    }
+    let (got, expected) = (answer.body.len() as u64, range.length());
+    if got < expected {
+        return Err(StoreErrorKind::Truncated { got, expected });
+    }
+    let said = answer
+        .headers
+        .get(CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let ByteRange { first, last } = range;
+    if said.starts_with(&format!("bytes {first}-{last}/")) && got == expected {
+        Ok(())
+    } else {
+        Err(StoreErrorKind::Denied(format!(
+            "asked for bytes {first}-{last}, the store sent {got} bytes as {said:?}"
+        )))
+    }
+}
+
+/// Notes in the span how the request ended.
+async fn traced<T>(
+    span: Span,
+    operation: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let result = operation.instrument(span.clone()).await;
+    if let Err(error) = &result {
+        span.record("otel.status_code", "ERROR");
+        span.record("error", field::display(error));
+    }
+    result
+}
+
+impl Store for S3Store {
+    fn put(&self, object: ObjectName, body: Body) -> BoxFuture<'_, Result<(), StoreError>> {
+        let span = tracing::info_span!(
+            "s3.put",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            object = %object,
+            bytes = body.length,
+            attempt = current_attempt(),
+            error = field::Empty,
+        );
+        Box::pin(traced(span, self.put_object(object, body)))
+    }
+
+    fn get(
+        &self,
+        object: ObjectName,
+        range: Option<ByteRange>,
+    ) -> BoxFuture<'_, Result<Bytes, StoreError>> {
+        let span = tracing::info_span!(
+            "s3.get",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            object = %object,
+            bytes = field::Empty,
+            first = range.map(|range| range.first),
+            attempt = current_attempt(),
+            error = field::Empty,
+        );
+        Box::pin(traced(span, self.get_object(object, range)))
+    }
+
+    fn list(&self, directory: Directory) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>> {
+        self.authority.list(directory)
+    }
+
+    fn remove(&self, object: ObjectName) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.authority.remove(object)
+    }
+}

@@ -1,0 +1,188 @@
+//! What an S3 service says when it refuses, and what that means for us.
+//!
+//! Source: "Error Responses", Amazon S3 API Reference; other services use the
+//! same codes.
+
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use url::Url;
+
+use super::http::Failure;
+use crate::store::{ByteRange, SignedRequest, StoreErrorKind};
+
+/// The most bytes of an error that are read.
+pub(super) const MOST: u64 = 64 << 10;
+
+/// The XML of an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct ErrorXml {
+    code: String,
+    message: String,
+    bucket_name: Option<String>,
+    endpoint: Option<String>,
+    region: Option<String>,
+    actual_object_size: Option<u64>,
+}
+
+/// A URL for people: without query.
+pub(super) fn shown_url(url: &str) -> String {
+    url.split('?').next().unwrap_or_default().to_owned()
+}
+
+/// What a refusal means.
+pub(super) fn classify(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    sent: &SignedRequest,
+    signer: &str,
+) -> Failure {
+    let error: ErrorXml = quick_xml::de::from_reader(body).unwrap_or_default();
+    let expired = matches!(
+        error.code.as_str(),
+        "RequestTimeTooSkewed" | "RequestExpired" | "ExpiredToken"
+    ) || error.message.contains("Request has expired");
+    let kind = by_code(&error, headers, sent, signer)
+        .unwrap_or_else(|| by_status(status, &error, headers, sent));
+    Failure { kind, expired }
+}
+
+fn by_code(
+    error: &ErrorXml,
+    headers: &HeaderMap,
+    sent: &SignedRequest,
+    signer: &str,
+) -> Option<StoreErrorKind> {
+    use StoreErrorKind::{Denied, Full, NotFound, Transient};
+    let said = &error.message;
+    Some(match error.code.as_str() {
+        "NoSuchKey" => NotFound,
+        "NoSuchBucket" => {
+            let bucket = error.bucket_name.clone();
+            let bucket = bucket.unwrap_or_else(|| bucket_of(&sent.url));
+            Denied(format!(
+                "the store has no bucket {bucket:?}: create it, or correct the store's endpoint and bucket"
+            ))
+        }
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => Denied(format!(
+            "access denied ({said}): check what the bucket's policy and the access key allow"
+        )),
+        "InvalidAccessKeyId" | "NotSignedUp" => Denied("the store does not know the access key id: check the store's credentials".into()),
+        "SignatureDoesNotMatch" => Denied(
+            "the store does not accept the signature: check the secret access key, and that no proxy changes requests"
+                .into(),
+        ),
+        "InvalidToken" | "ExpiredToken" => Denied(format!(
+            "the store does not accept the session token ({said}): get a new one"
+        )),
+        "RequestTimeTooSkewed" => Denied(skew(headers, sent, signer)),
+        "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException" => Denied(elsewhere(error, headers)),
+        "InvalidRange" => range(error, headers, sent),
+        "InvalidObjectState" => Denied("the object is archived: bring it back from the archive first".into()),
+        "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" | "StorageFull" => Full,
+        "SlowDown" | "InternalError" | "ServiceUnavailable" | "RequestTimeout" | "RequestTimeTooLong"
+        | "OperationAborted" | "Throttling" | "RequestLimitExceeded" | "IncompleteBody"
+        | "ConditionalRequestConflict"
+        // The body was damaged on its way: ours is hashed.
+        | "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" => {
+            Transient(format!("{}: {said}", error.code))
+        }
+        _ => return None,
+    })
+}
+
+fn by_status(
+    status: StatusCode,
+    error: &ErrorXml,
+    headers: &HeaderMap,
+    sent: &SignedRequest,
+) -> StoreErrorKind {
+    let said = match (error.code.as_str(), error.message.as_str()) {
+        ("", _) => format!("the store answered {status}"),
+        (code, message) => format!("the store answered {status}: {code}: {message}"),
+    };
+    match status {
+        StatusCode::NOT_FOUND if error.code.is_empty() => StoreErrorKind::NotFound,
+        StatusCode::MOVED_PERMANENTLY
+        | StatusCode::TEMPORARY_REDIRECT
+        | StatusCode::PERMANENT_REDIRECT => StoreErrorKind::Denied(elsewhere(error, headers)),
+        StatusCode::RANGE_NOT_SATISFIABLE => range(error, headers, sent),
+        StatusCode::INSUFFICIENT_STORAGE => StoreErrorKind::Full,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {
+            StoreErrorKind::Transient(said)
+        }
+        StatusCode::NOT_IMPLEMENTED => StoreErrorKind::Denied(said),
+        StatusCode::FORBIDDEN if error.code.is_empty() => StoreErrorKind::Denied(format!(
+            "access denied to bucket {:?}: check its policy and the access key",
+            bucket_of(&sent.url)
+        )),
+        status if status.is_server_error() => StoreErrorKind::Transient(said),
+        _ => StoreErrorKind::Denied(said),
+    }
+}
+
+/// The first segment of the path: we use path style.
+fn bucket_of(url: &str) -> String {
+    Url::parse(url)
+        .ok()
+        .and_then(|url| url.path_segments()?.next().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn elsewhere(error: &ErrorXml, headers: &HeaderMap) -> String {
+    let region = error.region.clone().or_else(|| {
+        let region = headers.get("x-amz-bucket-region")?.to_str().ok()?;
+        Some(region.to_owned())
+    });
+    match (region, &error.endpoint) {
+        (Some(region), _) => {
+            format!("the bucket is in region {region:?}: correct the store's region and endpoint")
+        }
+        (None, Some(endpoint)) => {
+            format!("the bucket is served at {endpoint:?}: correct the store's endpoint")
+        }
+        (None, None) => format!(
+            "the bucket is in another region or at another endpoint ({}): correct the store's region and endpoint",
+            error.message
+        ),
+    }
+}
+
+/// The object ends before the range does.
+fn range(error: &ErrorXml, headers: &HeaderMap, sent: &SignedRequest) -> StoreErrorKind {
+    // `Content-Range: bytes */<size>`
+    let size = error.actual_object_size.or_else(|| {
+        let value = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+        value.rsplit('/').next()?.parse().ok()
+    });
+    // `Range: bytes=<first>-<last>`
+    let asked = sent.headers.get(header::RANGE).and_then(|value| {
+        let (first, last) = value
+            .to_str()
+            .ok()?
+            .strip_prefix("bytes=")?
+            .split_once('-')?;
+        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?))
+    });
+    let (first, last) = asked.unwrap_or_default();
+    StoreErrorKind::Truncated {
+        got: size.unwrap_or_default().saturating_sub(first),
+        expected: ByteRange { first, last }.length(),
+    }
+}
+
+/// Tells both clocks, so that one sees which is wrong.
+fn skew(headers: &HeaderMap, sent: &SignedRequest, signer: &str) -> String {
+    let text = |headers: &HeaderMap, name: &str| {
+        let value = headers.get(name)?.to_str().ok()?;
+        Some(value.to_owned())
+    };
+    let unknown = || "an unknown time".to_owned();
+    format!(
+        "clocks differ too much: it is {} by the store's clock, and the request was signed at {} by the clock of {signer}: set the wrong one right (NTP)",
+        text(headers, "date").unwrap_or_else(unknown),
+        text(&sent.headers, "x-amz-date").unwrap_or_else(unknown),
+    )
+}

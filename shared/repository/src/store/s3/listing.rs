@@ -1,0 +1,98 @@
+//! The answer to `ListObjectsV2`.
+//!
+//! Source: "ListObjectsV2", Amazon S3 API Reference.
+
+use serde::Deserialize;
+use strongroom_layout::Directory;
+
+use crate::store::{Listed, StoreErrorKind};
+
+/// One page.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PageXml {
+    #[serde(default)]
+    is_truncated: bool,
+    next_continuation_token: Option<String>,
+    #[serde(default)]
+    contents: Vec<ObjectXml>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ObjectXml {
+    key: String,
+    size: u64,
+}
+
+/// Adds a page to `listed`; gives the token of the next. `directory_key` is
+/// the key of the directory, with a slash at its end.
+pub(super) fn add_page(
+    xml: &[u8],
+    directory: Directory,
+    directory_key: &str,
+    listed: &mut Vec<Listed>,
+) -> Result<Option<String>, StoreErrorKind> {
+    let page: PageXml = quick_xml::de::from_reader(xml).map_err(|error| {
+        StoreErrorKind::Denied(format!("the store's listing cannot be read: {error}"))
+    })?;
+    listed.extend(page.contents.iter().filter_map(|object| {
+        let path = object.key.strip_prefix(directory_key)?;
+        let name = match directory {
+            Directory::Data => path.split_once('/')?.1,
+            _ => path,
+        };
+        Some(Listed {
+            id: name.parse().ok()?,
+            size: object.size,
+        })
+    }));
+    match page.next_continuation_token {
+        Some(token) if page.is_truncated => Ok(Some(token)),
+        None if page.is_truncated => Err(StoreErrorKind::Denied(
+            "the store's listing breaks off without saying how to go on".into(),
+        )),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_follow_each_other_and_foreign_keys_are_left_out() {
+        let id = "ab".repeat(32);
+        let xml = format!(
+            "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+             <Name>b</Name><IsTruncated>true</IsTruncated><NextContinuationToken>a/b=</NextContinuationToken>\
+             <Contents><Key>p/data/ab/{id}</Key><Size>7</Size></Contents>\
+             <Contents><Key>p/data/ab/README</Key><Size>1</Size></Contents>\
+             <Contents><Key>p/data/{id}</Key><Size>2</Size></Contents>\
+             </ListBucketResult>"
+        );
+        let mut listed = Vec::new();
+        let next = add_page(xml.as_bytes(), Directory::Data, "p/data/", &mut listed).unwrap();
+        assert_eq!(next.as_deref(), Some("a/b="));
+        let expected = Listed {
+            id: id.parse().unwrap(),
+            size: 7,
+        };
+        assert_eq!(listed, [expected]);
+    }
+
+    #[test]
+    fn empty_and_damaged_pages() {
+        let mut listed = Vec::new();
+        let empty = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+        let next = add_page(empty, Directory::Index, "index/", &mut listed).unwrap();
+        assert_eq!((next, listed.len()), (None, 0));
+        for damaged in [
+            &b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"[..],
+            b"<ListBucketResult><Contents><Key>x</Key></Contents></ListBucketResult>",
+            b"not XML",
+        ] {
+            add_page(damaged, Directory::Index, "index/", &mut listed).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Where in which S3 service a repository lies.
+
+use std::{fmt, str::FromStr};
+
+use strongroom_layout::ObjectName;
+use url::Url;
+
+/// A bucket, and a prefix in it, addressed in path style.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Location {
+    /// Scheme, host, port.
+    endpoint: Url,
+    bucket: String,
+    /// Without slashes at its ends; empty is the whole bucket.
+    prefix: String,
+}
+
+/// A text that does not say where.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text:?} is no S3 location: {problem}; write s3:https://HOST[:PORT]/BUCKET[/PREFIX]")]
+pub struct ParseLocationError {
+    text: String,
+    problem: String,
+}
+
+impl FromStr for S3Location {
+    type Err = ParseLocationError;
+
+    /// As restic writes it, `s3:ENDPOINT/BUCKET/PREFIX`; without a scheme the
+    /// endpoint is reached over HTTPS.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = |problem: &str| ParseLocationError {
+            text: text.into(),
+            problem: problem.into(),
+        };
+        let place = text
+            .strip_prefix("s3:")
+            .ok_or_else(|| wrong("it does not begin with `s3:`"))?;
+        let url = if place.starts_with("http://") || place.starts_with("https://") {
+            place.to_owned()
+        } else {
+            format!("https://{place}")
+        };
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+        if bucket.is_empty() {
+            return Err(wrong("it names no bucket"));
+        }
+        let prefix = prefix.trim_matches('/');
+        if [bucket]
+            .into_iter()
+            .chain(prefix.split('/'))
+            .any(|part| part == "." || part == "..")
+        {
+            return Err(wrong("`.` and `..` mean nothing in S3"));
+        }
+        let endpoint: Url = format!("{scheme}://{host}/")
+            .parse()
+            .map_err(|error: url::ParseError| wrong(&error.to_string()))?;
+        if !endpoint.username().is_empty() || endpoint.password().is_some() {
+            return Err(wrong("credentials do not belong in it"));
+        }
+        Ok(Self {
+            endpoint,
+            bucket: bucket.into(),
+            prefix: prefix.into(),
+        })
+    }
+}
+
+impl fmt::Display for S3Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3:{}{}", self.endpoint, self.bucket)?;
+        if !self.prefix.is_empty() {
+            write!(f, "/{}", self.prefix)?;
+        }
+        Ok(())
+    }
+}
+
+impl S3Location {
+    /// `host[:port]`, as in the `Host` header.
+    pub fn host(&self) -> String {
+        let host = self.endpoint.host_str().unwrap_or_default();
+        match self.endpoint.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
+    /// The URL of an object.
+    pub(super) fn object_url(&self, object: ObjectName) -> String {
+        format!(
+            "{}/{}",
+            self.bucket_url(),
+            encode(&self.key(&object.path()), true)
+        )
+    }
+
+    /// The URL of the bucket, without a slash at its end.
+    pub(super) fn bucket_url(&self) -> String {
+        format!("{}{}", self.endpoint, encode(&self.bucket, false))
+    }
+
+    /// The key of what lies at `path` in the repository.
+    pub(super) fn key(&self, path: &str) -> String {
+        if self.prefix.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{}/{path}", self.prefix)
+        }
+    }
+}
+
+/// Percent-encodes as AWS Signature Version 4 asks: everything but letters,
+/// digits, `-`, `.`, `_`, `~` and, in paths, `/`.
+pub(super) fn encode(text: &str, is_path: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            b'/' if is_path => out.push('/'),
+            _ => {
+                out.push('%');
+                out.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn location(text: &str) -> S3Location {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn reads_what_restic_reads() {
+        for (text, shown, host) in [
+            (
+                "s3:https://s3.example.org/b",
+                "s3:https://s3.example.org/b",
+                "s3.example.org",
+            ),
+            (
+                "s3:s3.example.org/b/p/q/",
+                "s3:https://s3.example.org/b/p/q",
+                "s3.example.org",
+            ),
+            (
+                "s3:http://127.0.0.1:9000/b/p",
+                "s3:http://127.0.0.1:9000/b/p",
+                "127.0.0.1:9000",
+            ),
+            (
+                "s3:http://[::1]:9000/b",
+                "s3:http://[::1]:9000/b",
+                "[::1]:9000",
+            ),
+        ] {
+            let location = location(text);
+            assert_eq!(location.to_string(), shown);
+            assert_eq!(location.host(), host);
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (text, problem) in [
+            ("/srv/backup", "s3:"),
+            ("s3:https://host", "no bucket"),
+            ("s3:https://host//p", "no bucket"),
+            ("s3:https://", "no bucket"),
+            ("s3:https://key:secret@host/b", "credentials"),
+            ("s3:https://host/b/../c", "mean nothing"),
+            ("s3:https://ho st/b", "invalid"),
+        ] {
+            let error = text.parse::<S3Location>().unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn odd_prefixes_are_encoded() {
+        let url = location("s3:https://host/b/a b+c/ä(!)").object_url(ObjectName::Config);
+        assert_eq!(url, "https://host/b/a%20b%2Bc/%C3%A4%28%21%29/config");
+    }
+}

@@ -1,0 +1,145 @@
+//! Packs that are durable and in no index yet, on the local disk.
+//!
+//! A run lists its packs in an index every few minutes. What it stored since
+//! then is in the repository but known to nobody, and a run that is killed, or
+//! whose attempt may write nothing any more, cannot change that. So it notes
+//! each pack here as well, and the next run of the same repository lists what
+//! it finds ([`inherit`]).
+//!
+//! A journal is a file of sealed records ([`record`]), locked (`flock`) by the
+//! run that writes it. When an index is due a new file is begun; the old one
+//! is removed when the index is durable, so that a crash in between leaves
+//! only packs that are listed. Nothing is fsynced: what a power cut takes is
+//! stored again, and nothing here is believed unless the store confirms it.
+//! Whoever deletes the directory loses no more than that.
+
+pub(super) mod inherit;
+mod record;
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use strongroom_layout::ObjectId;
+
+pub(super) use record::encode;
+
+const SUFFIX: &str = "journal";
+
+/// Where the journals of one repository lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalDirectory(PathBuf);
+
+impl JournalDirectory {
+    /// Below `cache`, for the repository whose config has this id. Made when
+    /// something is written.
+    pub fn new(cache: &Path, repository: ObjectId) -> Self {
+        Self(cache.join("journals").join(repository.to_string()))
+    }
+
+    /// Its path.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// What one run notes. Failing costs nothing but the notes: it is said once,
+/// and the run goes on without.
+#[derive(Debug)]
+pub(super) struct Journal {
+    /// `None`: none is kept, or no longer.
+    directory: Option<JournalDirectory>,
+    current: Option<JournalFile>,
+}
+
+impl Journal {
+    pub(super) fn new(directory: Option<JournalDirectory>) -> Self {
+        Self {
+            directory,
+            current: None,
+        }
+    }
+
+    /// Whether records are worth making.
+    pub(super) fn is_kept(&self) -> bool {
+        self.directory.is_some()
+    }
+
+    /// Notes a pack that has become durable: a record of [`encode`]. Writes
+    /// to the page cache and waits for no disk.
+    pub(super) fn append(&mut self, record: &[u8]) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        if let Err(error) = append(&mut self.current, directory, record) {
+            tracing::warn!(
+                directory = %directory.0.display(), %error,
+                "cannot note what is stored; were this run interrupted, the next one would \
+                 upload some of it again. Check the cache directory's space, owner and mode"
+            );
+            self.directory = None;
+        }
+    }
+
+    /// What has been noted so far, apart from what will be: remove it when an
+    /// index lists it. `None` when that is nothing.
+    pub(super) fn take(&mut self) -> Option<JournalFile> {
+        self.current.take()
+    }
+}
+
+fn append(
+    current: &mut Option<JournalFile>,
+    directory: &JournalDirectory,
+    record: &[u8],
+) -> io::Result<()> {
+    if let Some(current) = current {
+        return (&current.file).write_all(record);
+    }
+    let new = JournalFile::create(directory)?;
+    match (&new.file).write_all(record) {
+        Ok(()) => *current = Some(new),
+        Err(error) => {
+            new.remove();
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// A file of records, locked for as long as this lives.
+#[derive(Debug)]
+pub(super) struct JournalFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl JournalFile {
+    fn create(directory: &JournalDirectory) -> io::Result<Self> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory.0)?;
+        let random = getrandom::u64().map_err(io::Error::other)?;
+        let path = directory.0.join(format!("{random:016x}.{SUFFIX}"));
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        // Nobody keeps the lock of an empty file, see `inherit`.
+        file.lock()?;
+        Ok(Self { path, file })
+    }
+
+    /// Forgets it: an index lists its packs, or it is of no use.
+    pub(super) fn remove(self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            // The next run finds that its packs are listed.
+            tracing::debug!(path = %self.path.display(), %error, "a journal stays");
+        }
+    }
+}
