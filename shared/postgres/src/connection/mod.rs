@@ -1,0 +1,39 @@
+//! From what `agent.toml` says to a session, or to the environment of the
+//! programs that come with PostgreSQL.
+
+pub mod address;
+mod environment;
+mod error;
+mod service;
+mod session;
+mod tls;
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+pub use address::{Address, AddressError, Host};
+pub use error::ServerError;
+pub use service::{Service, ServiceError};
+pub use session::{APPLICATION_NAME, Session};
+pub use tls::{ParseSslModeError, SslMode, Tls, TlsError};
+
+/// A server and how to be let in. Never prints its password.
+#[derive(Clone)]
+pub struct Connection {
+    /// Where, and as whom.
+    pub address: Address,
+    /// Absent: the server asks for none (peer, trust, certificates).
+    pub password: Option<Zeroizing<String>>,
+    /// Encryption.
+    pub tls: Tls,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("address", &self.address)
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! What a server is and holds.
+
+use crate::{
+    connection::{ServerError, Session},
+    version::ServerVersion,
+};
+
+/// What a server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// Its version.
+    pub version: ServerVersion,
+    /// Made at `initdb`; standbys and restored clusters share it. `None` when
+    /// the role may not ask.
+    pub system_identifier: Option<u64>,
+    /// Whether it follows a primary, or recovers.
+    pub standby: bool,
+    /// `minimal`, `replica` or `logical`.
+    pub wal_level: String,
+    /// Every database, by name.
+    pub databases: Vec<Database>,
+}
+
+/// A database and how it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// Its object id.
+    pub oid: u32,
+    /// Its name.
+    pub name: String,
+    /// Its owner.
+    pub owner: String,
+    /// Bytes on disk; `None` when the role may not ask.
+    pub size: Option<u64>,
+    /// Whether one may connect to it.
+    pub connectable: bool,
+    /// Whether others are made from it.
+    pub template: bool,
+    /// The encoding and its locale.
+    pub locale: Locale,
+}
+
+/// What cannot be changed once a database is made.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Locale {
+    /// `UTF8`, ….
+    pub encoding: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// `libc`, `icu` or `builtin`.
+    pub provider: String,
+    /// Of the providers `icu` and `builtin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Of the provider `icu`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icu_rules: Option<String>,
+}
+
+impl Inventory {
+    /// Asks the server.
+    pub async fn of(session: &Session) -> Result<Self, ServerError> {
+        let what = "tell what it is";
+        let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
+        let row = session
+            .query_one(
+                "SELECT pg_is_in_recovery(), current_setting('wal_level')",
+                &[],
+            )
+            .await
+            .map_err(error)?;
+        Ok(Self {
+            version: session.version(),
+            system_identifier: system_identifier(session).await,
+            standby: row.try_get(0).map_err(error)?,
+            wal_level: row.try_get(1).map_err(error)?,
+            databases: databases(session).await?,
+        })
+    }
+
+    /// The database of that name.
+    pub fn database(&self, name: &str) -> Option<&Database> {
+        self.databases.iter().find(|database| database.name == name)
+    }
+}
+
+/// Not every role may ask; a broken connection is found out by the next query.
+async fn system_identifier(session: &Session) -> Option<u64> {
+    let row = session
+        .query_one("SELECT system_identifier FROM pg_control_system()", &[])
+        .await
+        .ok()?;
+    row.try_get::<_, i64>(0).ok().map(i64::cast_unsigned)
+}
+
+/// Every database, by name.
+pub async fn databases(session: &Session) -> Result<Vec<Database>, ServerError> {
+    let what = "list its databases";
+    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
+    let (provider, locale, rules) = match session.version().major() {
+        ..15 => ("'c'", "NULL::text", "NULL::text"),
+        15 => ("d.datlocprovider", "d.daticulocale", "NULL::text"),
+        16 => ("d.datlocprovider", "d.daticulocale", "d.daticurules"),
+        _ => ("d.datlocprovider", "d.datlocale", "d.daticurules"),
+    };
+    let query = format!(
+        "SELECT d.oid, d.datname::text, pg_get_userbyid(d.datdba)::text, \
+         CASE WHEN has_database_privilege(d.oid, 'CONNECT') \
+         OR pg_has_role('pg_read_all_stats', 'MEMBER') THEN pg_database_size(d.oid) END, \
+         d.datallowconn, d.datistemplate, pg_encoding_to_char(d.encoding)::text, \
+         d.datcollate::text, d.datctype::text, \
+         CASE {provider}::text WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END, \
+         {locale}::text, {rules}::text \
+         FROM pg_database d ORDER BY d.datname COLLATE \"C\""
+    );
+    let rows = session.query(&query, &[]).await.map_err(error)?;
+    rows.iter()
+        .map(|row| {
+            Ok(Database {
+                oid: row.try_get(0)?,
+                name: row.try_get(1)?,
+                owner: row.try_get(2)?,
+                size: row.try_get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
+                connectable: row.try_get(4)?,
+                template: row.try_get(5)?,
+                locale: Locale {
+                    encoding: row.try_get(6)?,
+                    collate: row.try_get(7)?,
+                    ctype: row.try_get(8)?,
+                    provider: row.try_get(9)?,
+                    name: row.try_get(10)?,
+                    icu_rules: row.try_get(11)?,
+                },
+            })
+        })
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}

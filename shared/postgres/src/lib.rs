@@ -1,0 +1,9 @@
+//! What Strongroom speaks with PostgreSQL, versions 13 and newer.
+
+pub mod connection;
+pub mod inventory;
+pub mod logical;
+pub mod physical;
+pub mod programs;
+pub mod sql;
+pub mod version;

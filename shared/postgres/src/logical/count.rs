@@ -1,0 +1,173 @@
+//! Counts the rows of a held snapshot, and describes the rest of it.
+
+use tokio_postgres::Row;
+
+use super::{
+    hold::{Held, Listed},
+    manifest::{Extension, Relation},
+    properties,
+};
+use crate::{
+    connection::{ServerError, Session},
+    logical::manifest::{Content, Properties},
+    sql,
+};
+
+/// What a database holds at the moment of its dump.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Owner, settings and the like.
+    pub properties: Properties,
+    /// By name.
+    pub extensions: Vec<Extension>,
+    /// Of users.
+    pub schemas: Vec<String>,
+    /// That objects name.
+    pub roles: Vec<String>,
+    /// That objects lie in.
+    pub tablespaces: Vec<String>,
+    /// With the rows of those that are dumped.
+    pub relations: Vec<Relation>,
+    /// In all, when they are dumped.
+    pub large_objects: u64,
+}
+
+impl Held {
+    /// Counts and describes. Takes as long as reading every table; drop it to
+    /// stop.
+    pub async fn describe(&self) -> Result<Described, ServerError> {
+        let session = &self.session;
+        // `pg_dump` does the same: rows that row security hides would be
+        // missing without a word. One worker is enough beside a dump.
+        session
+            .run(
+                "set up the session",
+                "SET row_security = off; SET max_parallel_workers_per_gather = 0",
+            )
+            .await?;
+        let mut relations = Vec::with_capacity(self.relations.len());
+        for listed in &self.relations {
+            let rows = if listed.rows {
+                Some(count(session, listed).await?)
+            } else {
+                None
+            };
+            relations.push(Relation {
+                schema: listed.schema.clone(),
+                name: listed.name.clone(),
+                owner: listed.owner.clone(),
+                kind: listed.kind,
+                rows,
+                left_out: !listed.selected,
+            });
+        }
+        let blobs = self.selection.content != Content::Schema && !self.selection.is_narrow();
+        Ok(Described {
+            properties: properties::of_current(session).await?,
+            extensions: extensions(session).await?,
+            schemas: schemas(session).await?,
+            roles: roles(session).await?,
+            tablespaces: tablespaces(session).await?,
+            relations,
+            large_objects: if blobs {
+                large_objects(session).await?
+            } else {
+                0
+            },
+        })
+    }
+}
+
+async fn count(session: &Session, listed: &Listed) -> Result<u64, ServerError> {
+    let table = sql::qualified(&listed.schema, &listed.name);
+    rows_of(session, &table).await
+}
+
+/// Rows of a table itself, without those that inherit from it.
+pub(super) async fn rows_of(session: &Session, table: &str) -> Result<u64, ServerError> {
+    let what = || format!("count the rows of {table}");
+    let query = format!("SELECT pg_catalog.count(*) FROM ONLY {table}");
+    number(session, &query, what).await
+}
+
+/// Large objects in all.
+pub(super) async fn large_objects(session: &Session) -> Result<u64, ServerError> {
+    let query = "SELECT count(*) FROM pg_largeobject_metadata";
+    number(session, query, || "count large objects".into()).await
+}
+
+async fn number(
+    session: &Session,
+    query: &str,
+    what: impl Fn() -> String,
+) -> Result<u64, ServerError> {
+    let row = session
+        .query_one(query, &[])
+        .await
+        .map_err(|error| ServerError::query(what(), &error))?;
+    row.try_get::<_, i64>(0)
+        .map(i64::unsigned_abs)
+        .map_err(|error| ServerError::query(what(), &error))
+}
+
+async fn list<T>(
+    session: &Session,
+    what: &str,
+    query: &str,
+    read: impl Fn(&Row) -> Result<T, tokio_postgres::Error>,
+) -> Result<Vec<T>, ServerError> {
+    let rows = session
+        .query(query, &[])
+        .await
+        .map_err(|error| ServerError::query(what, &error))?;
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(|error| ServerError::query(what, &error))
+}
+
+async fn extensions(session: &Session) -> Result<Vec<Extension>, ServerError> {
+    let query = "SELECT extname::text, extversion FROM pg_extension ORDER BY extname COLLATE \"C\"";
+    list(session, "list its extensions", query, |row| {
+        Ok(Extension {
+            name: row.try_get(0)?,
+            version: row.try_get(1)?,
+        })
+    })
+    .await
+}
+
+/// Schemas of users.
+pub(super) async fn schemas(session: &Session) -> Result<Vec<String>, ServerError> {
+    let query = "SELECT nspname::text FROM pg_namespace \
+        WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY nspname COLLATE \"C\"";
+    list(session, "list its schemas", query, |row| row.try_get(0)).await
+}
+
+/// Roles that objects of this database belong to, or grant to, or that its
+/// policies name. The role that `initdb` made is in no dependency, so owners
+/// are asked for besides.
+async fn roles(session: &Session) -> Result<Vec<String>, ServerError> {
+    let query = "SELECT r.rolname::text FROM pg_roles r WHERE r.rolname !~ '^pg_' AND r.oid IN ( \
+        SELECT refobjid FROM pg_shdepend \
+        WHERE refclassid = 'pg_authid'::regclass AND dbid = \
+        (SELECT oid FROM pg_database WHERE datname = current_database()) \
+        UNION SELECT relowner FROM pg_class WHERE oid >= 16384 \
+        UNION SELECT nspowner FROM pg_namespace WHERE oid >= 16384 \
+        UNION SELECT proowner FROM pg_proc WHERE oid >= 16384 \
+        UNION SELECT datdba FROM pg_database WHERE datname = current_database()) \
+        ORDER BY r.rolname COLLATE \"C\"";
+    list(session, "list the roles in use", query, |row| {
+        row.try_get(0)
+    })
+    .await
+}
+
+async fn tablespaces(session: &Session) -> Result<Vec<String>, ServerError> {
+    let query = "SELECT DISTINCT t.spcname::text COLLATE \"C\" FROM pg_class c \
+        JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE c.oid >= 16384 ORDER BY 1";
+    list(session, "list the tablespaces in use", query, |row| {
+        row.try_get(0)
+    })
+    .await
+}

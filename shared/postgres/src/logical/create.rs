@@ -1,0 +1,364 @@
+//! Makes, drops and exchanges databases.
+
+use std::{fmt::Write as _, time::Duration};
+
+use super::manifest::Properties;
+use crate::{
+    connection::{Connection, ServerError, Session},
+    inventory::Locale,
+    sql,
+};
+
+/// Bytes of a name on a server with the usual `NAMEDATALEN`.
+pub const MAX_NAME: usize = 63;
+
+/// Begins the comment of a database that a restore is filling.
+const UNFINISHED: &str = "unfinished restore by strongroom, job ";
+
+/// How often others are shown the door while a database changes its name.
+const KNOCK: Duration = Duration::from_millis(100);
+/// How often a name's change is tried; the server waits five seconds each time
+/// for others to leave.
+const ATTEMPTS: usize = 6;
+
+/// `name` with `suffix`, cut in between where it would be too long.
+pub fn derived_name(name: &str, suffix: &str) -> String {
+    let room = MAX_NAME.saturating_sub(suffix.len());
+    let mut end = name.len().min(room);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &name[..end])
+}
+
+/// A session in a database that is none of `not`: one cannot rename the
+/// database that one is in.
+pub async fn elsewhere(connection: &Connection, not: &[&str]) -> Result<Session, ServerError> {
+    let own = connection.address.database.as_str();
+    let database = [own, "postgres", "template1"]
+        .into_iter()
+        .find(|name| !not.contains(name))
+        .unwrap_or("template1");
+    Session::open(connection, Some(database)).await
+}
+
+/// `CREATE DATABASE` from `template0`, with `locale`, and the owner and
+/// tablespace of `properties` where the server knows them; `None`: the
+/// connection's role, the default tablespace.
+pub fn statement(
+    name: &str,
+    locale: &Locale,
+    owner: Option<&str>,
+    tablespace: Option<&str>,
+    major: u32,
+) -> String {
+    let mut statement = format!(
+        "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
+        sql::identifier(name),
+        sql::literal(&locale.encoding),
+        sql::literal(&locale.collate),
+        sql::literal(&locale.ctype),
+    );
+    if major >= 15 {
+        let (provider, key) = match locale.provider.as_str() {
+            "icu" => ("icu", "ICU_LOCALE"),
+            "builtin" => ("builtin", "BUILTIN_LOCALE"),
+            _ => ("libc", ""),
+        };
+        let _infallible = write!(statement, " LOCALE_PROVIDER {provider}");
+        if let (false, Some(locale)) = (key.is_empty(), &locale.name) {
+            let _infallible = write!(statement, " {key} {}", sql::literal(locale));
+        }
+        if let (16.., Some(rules)) = (major, &locale.icu_rules) {
+            let _infallible = write!(statement, " ICU_RULES {}", sql::literal(rules));
+        }
+    }
+    if let Some(owner) = owner {
+        let _infallible = write!(statement, " OWNER {}", sql::identifier(owner));
+    }
+    if let Some(tablespace) = tablespace {
+        let _infallible = write!(statement, " TABLESPACE {}", sql::identifier(tablespace));
+    }
+    statement
+}
+
+/// Runs [`statement`]'s statement. `job` marks the database as unfinished until
+/// [`finished`].
+pub async fn create(
+    session: &Session,
+    name: &str,
+    statement: &str,
+    job: &str,
+) -> Result<(), ServerError> {
+    session.unhurried(Duration::from_mins(1)).await?;
+    let what = format!("create the database {name:?}");
+    session.run(&what, statement).await?;
+    let mark = format!(
+        "COMMENT ON DATABASE {} IS {}",
+        sql::identifier(name),
+        sql::literal(&format!("{UNFINISHED}{job}"))
+    );
+    let marked = session.run(&what, &mark).await;
+    if marked.is_err() {
+        // Nobody would know whose it is.
+        discard(session, name).await?;
+    }
+    marked
+}
+
+/// Takes the mark of [`create`] away: `comment` instead.
+pub async fn finished(
+    session: &Session,
+    name: &str,
+    comment: Option<&str>,
+) -> Result<(), ServerError> {
+    let comment = comment.map_or("NULL".into(), sql::literal);
+    let name = sql::identifier(name);
+    let statement = format!("COMMENT ON DATABASE {name} IS {comment}");
+    session.run("comment on the database", &statement).await
+}
+
+/// Databases that restores left unfinished, with the job of each.
+pub async fn unfinished(session: &Session) -> Result<Vec<(String, String)>, ServerError> {
+    let what = "look for unfinished restores";
+    let rows = session
+        .query(
+            "SELECT datname::text, shobj_description(oid, 'pg_database') FROM pg_database \
+             WHERE starts_with(shobj_description(oid, 'pg_database'), $1::text)",
+            &[&UNFINISHED],
+        )
+        .await
+        .map_err(|error| ServerError::query(what, &error))?;
+    let mut found = Vec::new();
+    for row in rows {
+        let read = |error: tokio_postgres::Error| ServerError::query(what, &error);
+        let name: String = row.try_get(0).map_err(read)?;
+        let comment: String = row.try_get(1).map_err(read)?;
+        found.push((name, comment[UNFINISHED.len()..].to_owned()));
+    }
+    Ok(found)
+}
+
+/// Drops a database that nobody else knows of.
+pub async fn discard(session: &Session, name: &str) -> Result<(), ServerError> {
+    let what = format!("drop the database {name:?}");
+    let statement = format!(
+        "DROP DATABASE IF EXISTS {} WITH (FORCE)",
+        sql::identifier(name)
+    );
+    session.run(&what, &statement).await
+}
+
+/// What stands in the way of giving a database another name, or will surprise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ties {
+    /// Prepared transactions: they forbid it.
+    pub prepared: u64,
+    /// Logical replication slots: they stay with the database, not the name.
+    pub slots: Vec<String>,
+    /// Subscriptions: as the slots.
+    pub subscriptions: u64,
+    /// Others that are connected.
+    pub connections: u64,
+}
+
+/// Asks for a database's [`Ties`].
+pub async fn ties(session: &Session, database: &str) -> Result<Ties, ServerError> {
+    let what = "look who uses the database";
+    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
+    let row = session
+        .query_one(
+            "SELECT (SELECT count(*) FROM pg_prepared_xacts WHERE database = $1::text), \
+             ARRAY(SELECT slot_name::text FROM pg_replication_slots WHERE database = $1::text), \
+             (SELECT count(*) FROM pg_stat_subscription s JOIN pg_subscription p \
+              ON p.oid = s.subid JOIN pg_database d ON d.oid = p.subdbid \
+              WHERE d.datname = $1::text), \
+             (SELECT count(*) FROM pg_stat_activity WHERE datname = $1::text \
+              AND pid <> pg_backend_pid())",
+            &[&database],
+        )
+        .await
+        .map_err(error)?;
+    let count = |column| row.try_get::<_, i64>(column).map(i64::unsigned_abs);
+    Ok(Ties {
+        prepared: count(0).map_err(error)?,
+        slots: row.try_get(1).map_err(error)?,
+        subscriptions: count(2).map_err(error)?,
+        connections: count(3).map_err(error)?,
+    })
+}
+
+/// Gives a database a name that is free.
+pub async fn rename(session: &Session, from: &str, to: &str) -> Result<(), ServerError> {
+    let what = format!("give the restored database its name, {to:?}");
+    let [from, to] = [from, to].map(sql::identifier);
+    let statement = format!("ALTER DATABASE {from} RENAME TO {to}");
+    session.run(&what, &statement).await
+}
+
+/// In one step: what is called `name` is called `aside`, and what is called
+/// `restored` is called `name`. Whoever is connected to `name` is cut off; who
+/// connects meanwhile waits, and is told to try again. On an error nothing has
+/// changed.
+pub async fn exchange(
+    connection: &Connection,
+    name: &str,
+    aside: &str,
+    restored: &str,
+) -> Result<(), ServerError> {
+    let session = elsewhere(connection, &[name, aside, restored]).await?;
+    let bouncer = elsewhere(connection, &[name, aside, restored]).await?;
+    session.unhurried(Duration::from_secs(30)).await?;
+    let mut attempt = 1;
+    loop {
+        let outcome = {
+            let renaming = rename_both(&session, name, aside, restored);
+            while_asking_to_leave(&bouncer, &[name, restored], renaming).await
+        };
+        match outcome {
+            // Object in use: somebody does not leave.
+            Err(error) if error.state() == Some("55006") && attempt < ATTEMPTS => {
+                session.run("start over", "ROLLBACK").await?;
+                attempt += 1;
+            }
+            // Dropped with an open transaction, which ends with it.
+            outcome => {
+                outcome?;
+                break;
+            }
+        }
+    }
+    bouncer.close().await;
+    session.close().await;
+    Ok(())
+}
+
+async fn rename_both(
+    session: &Session,
+    name: &str,
+    aside: &str,
+    restored: &str,
+) -> Result<(), ServerError> {
+    let what = format!("exchange the database {name:?} for the restored one");
+    let [name, aside, restored] = [name, aside, restored].map(sql::identifier);
+    for statement in [
+        "BEGIN".to_owned(),
+        // Takes the lock that new connections wait for.
+        format!("ALTER DATABASE {name} RENAME TO {aside}"),
+        format!("ALTER DATABASE {restored} RENAME TO {name}"),
+        "COMMIT".to_owned(),
+    ] {
+        session.run(&what, &statement).await?;
+    }
+    Ok(())
+}
+
+async fn while_asking_to_leave(
+    bouncer: &Session,
+    databases: &[&str],
+    work: impl Future<Output = Result<(), ServerError>>,
+) -> Result<(), ServerError> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            outcome = &mut work => return outcome,
+            () = tokio::time::sleep(KNOCK) => ask_to_leave(bouncer, databases).await?,
+        }
+    }
+}
+
+async fn ask_to_leave(session: &Session, databases: &[&str]) -> Result<(), ServerError> {
+    session
+        .query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname::text = ANY ($1::text[]) AND pid <> pg_backend_pid()",
+            &[&databases],
+        )
+        .await
+        .map(drop)
+        .map_err(|error| ServerError::query("end other connections to the database", &error))
+}
+
+/// The roles of the server.
+pub async fn roles(session: &Session) -> Result<Vec<String>, ServerError> {
+    names(
+        session,
+        "list its roles",
+        "SELECT rolname::text FROM pg_roles",
+    )
+    .await
+}
+
+/// The tablespaces of the server.
+pub async fn tablespaces(session: &Session) -> Result<Vec<String>, ServerError> {
+    let query = "SELECT spcname::text FROM pg_tablespace";
+    names(session, "list its tablespaces", query).await
+}
+
+/// Extensions that could be installed.
+pub async fn available_extensions(session: &Session) -> Result<Vec<String>, ServerError> {
+    let query = "SELECT name::text FROM pg_available_extensions";
+    names(session, "list the extensions there are", query).await
+}
+
+async fn names(session: &Session, what: &str, query: &str) -> Result<Vec<String>, ServerError> {
+    let rows = session
+        .query(query, &[])
+        .await
+        .map_err(|error| ServerError::query(what, &error))?;
+    rows.iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()
+        .map_err(|error| ServerError::query(what, &error))
+}
+
+/// Collects the statistics that the planner needs; a restored database has
+/// none.
+pub async fn analyze(connection: &Connection, database: &str) -> Result<(), ServerError> {
+    let session = Session::open(connection, Some(database)).await?;
+    session.unhurried(Duration::from_mins(1)).await?;
+    session.run("analyze the database", "ANALYZE").await?;
+    session.close().await;
+    Ok(())
+}
+
+/// The owner of `properties`, if the server knows the role.
+pub fn known_owner<'a>(properties: &'a Properties, roles: &[String]) -> Option<&'a str> {
+    let owner = &properties.owner;
+    roles.contains(owner).then_some(owner.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derived_names_fit_and_keep_whole_characters() {
+        assert_eq!(derived_name("orders", "_x"), "orders_x");
+        let long = derived_name(&"a".repeat(63), "_before_20261120_120307");
+        assert_eq!(long.len(), MAX_NAME);
+        assert!(long.ends_with("a_before_20261120_120307"));
+        let umlauts = derived_name(&"\u{fc}".repeat(31), "_before_20261120_120307");
+        assert!(umlauts.len() <= MAX_NAME && umlauts.starts_with('\u{fc}'));
+    }
+
+    #[test]
+    fn statements_have_what_the_version_knows() {
+        let locale = Locale {
+            encoding: "UTF8".into(),
+            collate: "C".into(),
+            ctype: "C".into(),
+            provider: "icu".into(),
+            name: Some("de-DE".into()),
+            icu_rules: None,
+        };
+        let old = statement("a\"b", &locale, None, None, 14);
+        assert!(old.starts_with("CREATE DATABASE \"a\"\"b\" TEMPLATE template0"));
+        assert!(!old.contains("LOCALE_PROVIDER"), "{old}");
+        let new = statement("a", &locale, Some("o"), Some("t"), 15);
+        assert!(
+            new.ends_with("LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' OWNER \"o\" TABLESPACE \"t\""),
+            "{new}"
+        );
+    }
+}

@@ -1,0 +1,368 @@
+//! What a snapshot says of the dumps in it: `/manifest.json`.
+//!
+//! Written after the dumps, so that it can say how they went, and read before
+//! they are restored. It comes out of a repository: sizes are capped, and
+//! nothing in it is trusted to be sensible.
+
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::Locale;
+
+/// The layout that this version writes. A reader refuses a newer one.
+pub const FORMAT: u32 = 1;
+/// Says what kind of snapshot it is.
+pub const KIND: &str = "postgres-logical";
+/// Its path in the snapshot.
+pub const PATH: &str = "/manifest.json";
+/// Bytes of a manifest that are read at most: some million tables.
+pub const MAX_SIZE: u64 = 256 << 20;
+
+/// The whole file. Times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// [`KIND`].
+    pub kind: String,
+    /// What `agent.toml` called the server.
+    pub connection: String,
+    /// Such as `15.18`.
+    pub server_version: String,
+    /// Such as 15.
+    pub server_major: u32,
+    /// Decimal; absent when the role may not ask.
+    pub system_identifier: Option<String>,
+    /// Whether the dumps come from a standby.
+    pub standby: bool,
+    /// Such as `15.18`.
+    pub pg_dump_version: String,
+    /// What `pg_restore` must not be older than.
+    pub pg_dump_major: u32,
+    /// When the first dump began.
+    pub started: String,
+    /// When the last one was done.
+    pub finished: String,
+    /// What was asked for.
+    pub selection: Selection,
+    /// Absent: not asked for.
+    pub globals: Option<Globals>,
+    /// Uploaded by an operator: nothing was counted, and neither roles nor
+    /// extensions are known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub foreign: bool,
+    /// One per dump.
+    pub databases: Vec<DumpedDatabase>,
+}
+
+/// What is taken of each database: patterns as `pg_dump` has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Selection {
+    /// Only these.
+    pub schemas: Vec<String>,
+    /// Not these.
+    pub exclude_schemas: Vec<String>,
+    /// Only these.
+    pub tables: Vec<String>,
+    /// Not these.
+    pub exclude_tables: Vec<String>,
+    /// Schema, data or both.
+    pub content: Content,
+}
+
+impl Selection {
+    /// Whether some objects are left out.
+    pub fn is_partial(&self) -> bool {
+        [
+            &self.schemas,
+            &self.exclude_schemas,
+            &self.tables,
+            &self.exclude_tables,
+        ]
+        .iter()
+        .any(|patterns| !patterns.is_empty())
+    }
+
+    /// Whether single schemas or tables are asked for: then `pg_dump` leaves
+    /// out what belongs to no schema.
+    pub fn is_narrow(&self) -> bool {
+        !self.schemas.is_empty() || !self.tables.is_empty()
+    }
+}
+
+/// See [`Selection::content`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// Definitions and rows.
+    #[default]
+    All,
+    /// Definitions.
+    Schema,
+    /// Rows.
+    Data,
+}
+
+/// Roles, memberships, tablespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Globals {
+    /// Its path in the snapshot.
+    pub path: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Whether the roles' password verifiers are in it.
+    pub passwords: bool,
+}
+
+/// One database and its dump.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DumpedDatabase {
+    /// Its name.
+    pub name: String,
+    /// The dump's path in the snapshot.
+    pub path: String,
+    /// Bytes of the dump.
+    pub bytes: u64,
+    /// Bytes on the server's disk, indexes and all.
+    pub size_on_server: Option<u64>,
+    /// Encoding and collation.
+    pub locale: Locale,
+    /// Owner, settings and the like, which `pg_restore` leaves to us.
+    pub properties: Properties,
+    /// Seconds from the snapshot to the dump's end.
+    pub seconds: f64,
+    /// By name.
+    pub extensions: Vec<Extension>,
+    /// Of users, by name.
+    pub schemas: Vec<String>,
+    /// Roles that objects of the database name.
+    pub roles: Vec<String>,
+    /// Tablespaces that objects of the database lie in, but for the default.
+    pub tablespaces: Vec<String>,
+    /// Tables, views, sequences, by schema and name.
+    pub relations: Vec<Relation>,
+    /// In all.
+    pub large_objects: u64,
+}
+
+/// An extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    /// Its name.
+    pub name: String,
+    /// As installed.
+    pub version: String,
+}
+
+/// Something that has rows, or looks like it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relation {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// Its owner.
+    pub owner: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Rows that the dump holds, counted in the dump's own snapshot. Absent:
+    /// the dump holds no rows of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    /// Not in the dump at all: the selection leaves it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
+}
+
+/// See [`Relation::kind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelationKind {
+    /// Has rows; partitions too.
+    Table,
+    /// Its partitions have the rows.
+    PartitionedTable,
+    /// Its rows lie on another server.
+    ForeignTable,
+    /// Its rows are computed again by a restore.
+    MaterializedView,
+    /// Has no rows.
+    View,
+    /// Has a value.
+    Sequence,
+}
+
+impl RelationKind {
+    /// Of `pg_class.relkind`.
+    pub fn of(relkind: &str) -> Option<Self> {
+        Some(match relkind {
+            "r" => Self::Table,
+            "p" => Self::PartitionedTable,
+            "f" => Self::ForeignTable,
+            "m" => Self::MaterializedView,
+            "v" => Self::View,
+            "S" => Self::Sequence,
+            _ => return None,
+        })
+    }
+}
+
+/// What belongs to a database and is in no dump of `pg_dump`'s custom format
+/// that is restored under another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Properties {
+    /// Its owner.
+    pub owner: String,
+    /// -1: no limit.
+    pub connection_limit: i32,
+    /// `COMMENT ON DATABASE`.
+    pub comment: Option<String>,
+    /// `ALTER DATABASE … SET`, and `ALTER ROLE … IN DATABASE … SET`.
+    pub settings: Vec<Setting>,
+    /// `None`: the default ones.
+    pub privileges: Option<Vec<Privilege>>,
+    /// Its tablespace; `None`: the default.
+    pub tablespace: Option<String>,
+    /// Whether others are made from it.
+    pub template: bool,
+}
+
+/// A setting of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Only for this role.
+    pub role: Option<String>,
+    /// The parameter.
+    pub name: String,
+    /// As the catalog has it.
+    pub value: String,
+}
+
+/// What a role may do with a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Privilege {
+    /// `None`: everybody.
+    pub role: Option<String>,
+    /// `CREATE`, `CONNECT` or `TEMPORARY`.
+    pub right: String,
+    /// Whether they may pass it on.
+    pub grantable: bool,
+}
+
+/// A manifest that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Not JSON of this shape.
+    #[error("the snapshot's manifest is not understood: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another kind of snapshot.
+    #[error("the snapshot holds {found:?}, no dumps of PostgreSQL databases")]
+    Kind {
+        /// What it is.
+        found: String,
+    },
+    /// Of a newer agent.
+    #[error(
+        "the snapshot's manifest has format {found}, this agent knows up to {FORMAT}: update the \
+         agent"
+    )]
+    Newer {
+        /// Its format.
+        found: u32,
+    },
+}
+
+/// The part that every version has.
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+    kind: String,
+}
+
+impl Manifest {
+    /// Reads one.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let head: Head = serde_json::from_slice(bytes)?;
+        if head.kind != KIND {
+            let found = head.kind.chars().take(40).collect();
+            return Err(ManifestError::Kind { found });
+        }
+        if head.format > FORMAT {
+            return Err(ManifestError::Newer { found: head.format });
+        }
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// For people too.
+    pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
+        Ok(serde_json::to_vec_pretty(self)?)
+    }
+
+    /// The database of that name.
+    pub fn database(&self, name: &str) -> Option<&DumpedDatabase> {
+        self.databases.iter().find(|database| database.name == name)
+    }
+}
+
+/// The name of a database's dump: the database's, with what would be awkward
+/// in a file's name as `%` and two hexadecimal digits.
+pub fn file_name(database: &str) -> String {
+    use std::fmt::Write as _;
+    let mut name = String::new();
+    for (position, next) in database.chars().enumerate() {
+        let awkward = next.is_control()
+            || matches!(next, '/' | '\\' | '%')
+            || position == 0 && matches!(next, '.' | '-' | ' ');
+        if awkward {
+            for byte in next.encode_utf8(&mut [0; 4]).bytes() {
+                let _infallible = write!(name, "%{byte:02X}");
+            }
+        } else {
+            name.push(next);
+        }
+    }
+    name + ".dump"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_possible_and_different() {
+        for (name, file) in [
+            ("orders", "orders.dump"),
+            ("my orders", "my orders.dump"),
+            ("../x", "%2E.%2Fx.dump"),
+            ("a%2Fb", "a%252Fb.dump"),
+            ("a/b", "a%2Fb.dump"),
+            ("-h", "%2Dh.dump"),
+            ("line\nbreak", "line%0Abreak.dump"),
+            ("\u{fc}", "\u{fc}.dump"),
+            ("\u{80}", "%C2%80.dump"),
+        ] {
+            assert_eq!(file_name(name), file);
+        }
+        // 63 bytes are the most that a database's name has.
+        assert!(file_name(&"\u{80}".repeat(31)).len() <= 255);
+    }
+
+    #[test]
+    fn other_kinds_and_newer_formats_are_refused() {
+        for (json, wanted) in [
+            ("{}", "not understood"),
+            (r#"{"format":1,"kind":"redis"}"#, "redis"),
+            (
+                r#"{"format":2,"kind":"postgres-logical"}"#,
+                "update the agent",
+            ),
+            (
+                r#"{"format":1,"kind":"postgres-logical"}"#,
+                "not understood",
+            ),
+        ] {
+            let error = Manifest::decode(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{json}: {error}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Logical backups: dumps of databases, what a snapshot says of them, and what
+//! a restore does beside `pg_restore`.
+//!
+//! Programs are run by the agent. Here are
+//!
+//! - [`choose`] and [`pattern`]: which databases and tables,
+//! - [`hold`] and [`count`]: the moment that a dump shows, and what is in it,
+//! - [`manifest`]: what a snapshot says of its dumps,
+//! - [`arguments`]: command lines,
+//! - [`toc`] and [`roles`]: which parts of a dump, and of the globals, a
+//!   restore takes,
+//! - [`create`], [`properties`], [`verify`]: databases made, dressed, compared
+//!   and exchanged.
+
+pub mod arguments;
+pub mod choose;
+pub mod count;
+pub mod create;
+pub mod hold;
+pub mod manifest;
+pub mod pattern;
+pub mod properties;
+pub mod roles;
+pub mod toc;
+pub mod verify;

@@ -1,0 +1,205 @@
+//! Owner, settings, privileges and comment of a database: read from one, given
+//! to another.
+
+use super::manifest::{Privilege, Properties, Setting};
+use crate::{
+    connection::{ServerError, Session},
+    sql,
+};
+
+/// Those of the database that the session is in.
+pub(super) async fn of_current(session: &Session) -> Result<Properties, ServerError> {
+    let what = "describe the database";
+    let row = session
+        .query_one("SELECT current_database()::text", &[])
+        .await
+        .map_err(|error| ServerError::query(what, &error))?;
+    let name: String = row
+        .try_get(0)
+        .map_err(|error| ServerError::query(what, &error))?;
+    of(session, &name).await
+}
+
+/// Those of a database by name, asked in any.
+pub async fn of(session: &Session, database: &str) -> Result<Properties, ServerError> {
+    let what = format!("describe the database {database:?}");
+    let error = |error: tokio_postgres::Error| ServerError::query(&what, &error);
+    let row = session
+        .query_one(
+            "SELECT pg_get_userbyid(d.datdba)::text, d.datconnlimit, \
+             shobj_description(d.oid, 'pg_database'), d.datacl IS NULL, \
+             CASE WHEN t.spcname <> 'pg_default' THEN t.spcname::text END, d.datistemplate \
+             FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace \
+             WHERE d.datname = $1::text",
+            &[&database],
+        )
+        .await
+        .map_err(error)?;
+    let default: bool = row.try_get(3).map_err(error)?;
+    let privileges = if default {
+        None
+    } else {
+        Some(privileges(session, database).await.map_err(error)?)
+    };
+    Ok(Properties {
+        owner: row.try_get(0).map_err(error)?,
+        connection_limit: row.try_get(1).map_err(error)?,
+        comment: row.try_get(2).map_err(error)?,
+        settings: settings(session, database).await.map_err(error)?,
+        privileges,
+        tablespace: row.try_get(4).map_err(error)?,
+        template: row.try_get(5).map_err(error)?,
+    })
+}
+
+async fn privileges(
+    session: &Session,
+    database: &str,
+) -> Result<Vec<Privilege>, tokio_postgres::Error> {
+    let query = "SELECT CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee)::text END, \
+        a.privilege_type, bool_or(a.is_grantable) \
+        FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = $1::text \
+        GROUP BY 1, 2 ORDER BY 1, 2";
+    let rows = session.query(query, &[&database]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Privilege {
+                role: row.try_get(0)?,
+                right: row.try_get(1)?,
+                grantable: row.try_get(2)?,
+            })
+        })
+        .collect()
+}
+
+async fn settings(
+    session: &Session,
+    database: &str,
+) -> Result<Vec<Setting>, tokio_postgres::Error> {
+    let query = "SELECT r.rolname::text, c.entry FROM pg_db_role_setting s \
+        JOIN pg_database d ON d.oid = s.setdatabase \
+        LEFT JOIN pg_roles r ON r.oid = s.setrole \
+        CROSS JOIN unnest(s.setconfig) WITH ORDINALITY AS c (entry, place) \
+        WHERE d.datname = $1::text AND (s.setrole = 0 OR r.rolname IS NOT NULL) \
+        ORDER BY r.rolname NULLS FIRST, c.place";
+    let rows = session.query(query, &[&database]).await?;
+    let mut settings = Vec::with_capacity(rows.len());
+    for row in rows {
+        let entry: String = row.try_get(1)?;
+        if let Some((name, value)) = entry.split_once('=') {
+            settings.push(Setting {
+                role: row.try_get(0)?,
+                name: name.to_owned(),
+                value: value.to_owned(),
+            });
+        }
+    }
+    Ok(settings)
+}
+
+/// Gives a database the properties, but for its tablespace, and says what it
+/// could not have. `roles` are those that the server knows.
+pub async fn give(
+    session: &Session,
+    database: &str,
+    properties: &Properties,
+    roles: &[String],
+) -> Result<Vec<String>, ServerError> {
+    let mut problems = Vec::new();
+    let known = |role: &Option<String>| role.as_ref().is_none_or(|role| roles.contains(role));
+    let mut attempts: Vec<(String, Vec<String>)> = Vec::new();
+    let name = sql::identifier(database);
+    for setting in &properties.settings {
+        let what = format!("setting {}", setting.name);
+        if !known(&setting.role) {
+            problems.push(format!(
+                "{what}: there is no such role as {:?}",
+                setting.role
+            ));
+            continue;
+        }
+        let of = match &setting.role {
+            None => format!("ALTER DATABASE {name}"),
+            Some(role) => format!("ALTER ROLE {} IN DATABASE {name}", sql::identifier(role)),
+        };
+        let parameter: Vec<_> = setting.name.split('.').map(sql::identifier).collect();
+        let parameter = parameter.join(".");
+        let value = sql::literal(&setting.value);
+        attempts.push((
+            what,
+            vec![
+                // The catalog's text is what `set_config` takes, lists and
+                // all; what cannot be set in a session is taken as it is.
+                format!(
+                    "BEGIN; SELECT pg_catalog.set_config({}, {value}, true); \
+                     {of} SET {parameter} FROM CURRENT; COMMIT",
+                    sql::literal(&setting.name)
+                ),
+                format!("{of} SET {parameter} TO {value}"),
+            ],
+        ));
+    }
+    if let Some(comment) = &properties.comment {
+        let statement = format!("COMMENT ON DATABASE {name} IS {}", sql::literal(comment));
+        attempts.push(("comment".into(), vec![statement]));
+    }
+    if properties.connection_limit != -1 {
+        let limit = properties.connection_limit;
+        let statement = format!("ALTER DATABASE {name} CONNECTION LIMIT {limit}");
+        attempts.push(("connection limit".into(), vec![statement]));
+    }
+    if properties.template {
+        let statement = format!("ALTER DATABASE {name} IS_TEMPLATE true");
+        attempts.push(("template".into(), vec![statement]));
+    }
+    if let Some(privileges) = &properties.privileges {
+        let revoke = format!(
+            "REVOKE ALL ON DATABASE {name} FROM PUBLIC; \
+             REVOKE ALL ON DATABASE {name} FROM {}",
+            sql::identifier(&properties.owner)
+        );
+        if roles.contains(&properties.owner) {
+            attempts.push(("privileges".into(), vec![revoke]));
+        }
+        for privilege in privileges {
+            let what = format!("privilege {}", privilege.right);
+            if !known(&privilege.role) {
+                let role = &privilege.role;
+                problems.push(format!("{what}: there is no such role as {role:?}"));
+                continue;
+            }
+            if !["CREATE", "CONNECT", "TEMPORARY"].contains(&privilege.right.as_str()) {
+                problems.push(format!("{what}: not known here"));
+                continue;
+            }
+            let to = match &privilege.role {
+                None => "PUBLIC".into(),
+                Some(role) => sql::identifier(role),
+            };
+            let option = if privilege.grantable {
+                " WITH GRANT OPTION"
+            } else {
+                ""
+            };
+            let right = &privilege.right;
+            let statement = format!("GRANT {right} ON DATABASE {name} TO {to}{option}");
+            attempts.push((what, vec![statement]));
+        }
+    }
+    for (what, statements) in attempts {
+        let mut result = Ok(());
+        for statement in statements {
+            result = session.run(&format!("set the {what}"), &statement).await;
+            match &result {
+                Ok(()) => break,
+                Err(ServerError::Broken { .. }) => return result.map(|()| problems),
+                // Leaves a transaction that may have failed in the middle.
+                Err(_) => session.run("start over", "ROLLBACK").await?,
+            }
+        }
+        if let Err(error) = result {
+            problems.push(error.to_string());
+        }
+    }
+    Ok(problems)
+}

@@ -1,0 +1,91 @@
+//! Why the backup API could not be used.
+
+use tokio_postgres::error::SqlState;
+
+use super::{NEWEST_MAJOR, OLDEST_MAJOR, label::InvalidLabel, position::InvalidPosition};
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum PhysicalError {
+    /// A version whose files we do not know.
+    #[error(
+        "the server is PostgreSQL {0}; physical backups are made of versions {OLDEST_MAJOR} to {NEWEST_MAJOR}"
+    )]
+    Version(u32),
+    /// `wal_level` is `minimal`.
+    #[error(
+        "the server's wal_level is {0:?}, which does not log enough for a physical backup: \
+         set wal_level = replica in postgresql.conf and restart the server"
+    )]
+    WalLevel(String),
+    /// Not allowed.
+    #[error("the connection's role may not {doing}: {message}; run as a superuser: {remedy}")]
+    Privilege {
+        /// What was tried.
+        doing: &'static str,
+        /// What the server said.
+        message: String,
+        /// SQL.
+        remedy: String,
+    },
+    /// Something that only superusers and members of a role see is not shown.
+    #[error(
+        "the server does not tell the connection's role its {0}; run as a superuser: \
+         GRANT pg_read_all_settings TO that role"
+    )]
+    Hidden(&'static str),
+    /// The server refused, or the connection broke.
+    #[error("cannot {doing}: {}", explain(source))]
+    Sql {
+        /// What was tried.
+        doing: &'static str,
+        /// Why not.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The server's answer is not understood.
+    #[error("the server's answer is not understood: {0}")]
+    Position(#[from] InvalidPosition),
+    /// The server's label is not understood.
+    #[error("the server's answer is not understood: {0}")]
+    Label(#[from] InvalidLabel),
+}
+
+impl PhysicalError {
+    pub(super) fn sql(
+        doing: &'static str,
+        remedy: impl FnOnce() -> String,
+    ) -> impl FnOnce(tokio_postgres::Error) -> Self {
+        move |source| match source.as_db_error() {
+            Some(error) if *error.code() == SqlState::INSUFFICIENT_PRIVILEGE => Self::Privilege {
+                doing,
+                message: error.message().to_owned(),
+                remedy: remedy(),
+            },
+            _ => Self::Sql { doing, source },
+        }
+    }
+
+    /// Whether another attempt may do better.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Sql { .. })
+    }
+}
+
+/// What the server said, which the error's own text leaves out.
+fn explain(error: &tokio_postgres::Error) -> String {
+    let Some(said) = error.as_db_error() else {
+        return if error.is_closed() {
+            "the connection to the server was lost".into()
+        } else {
+            error.to_string()
+        };
+    };
+    let hint = said.hint().map(|hint| format!(" ({hint})"));
+    format!(
+        "{} (SQLSTATE {}){}",
+        said.message(),
+        said.code().code(),
+        hint.unwrap_or_default()
+    )
+}

@@ -1,0 +1,187 @@
+//! What a base backup leaves out.
+//!
+//! Source: the manual's "Making a Base Backup Using the Low Level API" and
+//! the lists in `backup/basebackup.c`. Beyond these we leave out the signal
+//! files of standbys and recoveries: a snapshot restores to a server of its
+//! own, whatever restores it.
+
+use std::collections::HashSet;
+
+use super::names::{Fork, RelationFile};
+
+/// What a directory of a cluster holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The data directory itself.
+    Root,
+    /// `global`.
+    Global,
+    /// The relations of a database, in `base` or in a tablespace.
+    Database,
+    /// Anything else.
+    Other,
+}
+
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is taken.
+    Take,
+    /// Only the directory, not what is in it. A link stands for the directory
+    /// that it leads to.
+    TakeEmpty,
+    /// It is not taken.
+    Leave,
+    /// `pg_control`: taken when all else has been.
+    Last,
+    /// `pg_wal`: what is needed of it is taken at the end.
+    Wal,
+    /// `pg_tblspc`: its links are tablespaces.
+    Tablespaces,
+}
+
+/// Directories of the root whose contents a server makes anew when it starts.
+const EMPTIED: [&[u8]; 7] = [
+    b"pg_dynshmem",
+    b"pg_notify",
+    b"pg_replslot",
+    b"pg_serial",
+    b"pg_snapshots",
+    b"pg_stat_tmp",
+    b"pg_subtrans",
+];
+
+/// Files of the root that concern the running server, or another backup.
+const LEFT: [&[u8]; 11] = [
+    b"backup_label",
+    b"backup_manifest",
+    b"current_logfiles",
+    b"current_logfiles.tmp",
+    b"lost+found",
+    b"postgresql.auto.conf.tmp",
+    b"postmaster.opts",
+    b"postmaster.pid",
+    b"recovery.signal",
+    b"standby.signal",
+    b"tablespace_map",
+];
+
+/// Relations of one directory that are unlogged: they have an initial fork,
+/// and nothing else of them is worth keeping.
+#[derive(Debug, Default)]
+pub struct Unlogged(HashSet<u32>);
+
+impl Unlogged {
+    /// From all names in the directory.
+    pub fn among<'n>(names: impl IntoIterator<Item = &'n [u8]>) -> Self {
+        let initial = |name| {
+            let file = RelationFile::parse(name)?;
+            (file.fork == Fork::Initial && !file.temporary).then_some(file.number)
+        };
+        Self(names.into_iter().filter_map(initial).collect())
+    }
+}
+
+/// What becomes of the entry `name` of a directory.
+pub fn verdict(place: Place, name: &[u8], unlogged: &Unlogged) -> Verdict {
+    // Sorts and hashes of running queries; the caches of the catalogs.
+    if name.starts_with(b"pgsql_tmp") || name.starts_with(b"pg_internal.init") {
+        return Verdict::Leave;
+    }
+    match place {
+        Place::Root => of_root(name),
+        Place::Global if name == b"pg_control" => Verdict::Last,
+        Place::Database => of_database(name, unlogged),
+        Place::Global | Place::Other => Verdict::Take,
+    }
+}
+
+fn of_root(name: &[u8]) -> Verdict {
+    match name {
+        b"pg_wal" => Verdict::Wal,
+        b"pg_tblspc" => Verdict::Tablespaces,
+        name if EMPTIED.contains(&name) => Verdict::TakeEmpty,
+        name if LEFT.contains(&name) => Verdict::Leave,
+        _ => Verdict::Take,
+    }
+}
+
+fn of_database(name: &[u8], unlogged: &Unlogged) -> Verdict {
+    match RelationFile::parse(name) {
+        Some(file) if file.temporary => Verdict::Leave,
+        Some(file) if file.fork != Fork::Initial && unlogged.0.contains(&file.number) => {
+            Verdict::Leave
+        }
+        _ => Verdict::Take,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(place: Place, name: &str) -> Verdict {
+        let names: [&[u8]; 3] = [b"16400_init", b"16400", b"t1_500_init"];
+        verdict(place, name.as_bytes(), &Unlogged::among(names))
+    }
+
+    #[test]
+    fn the_manual_s_list() {
+        use Place::{Database, Global, Other, Root};
+        use Verdict::{Last, Leave, Tablespaces, Take, TakeEmpty, Wal};
+        for (place, name, wanted) in [
+            (Root, "PG_VERSION", Take),
+            (Root, "base", Take),
+            (Root, "pg_xact", Take),
+            (Root, "pg_multixact", Take),
+            (Root, "pg_twophase", Take),
+            (Root, "pg_logical", Take),
+            (Root, "pg_stat", Take),
+            (Root, "postgresql.conf", Take),
+            (Root, "postgresql.auto.conf", Take),
+            (Root, "log", Take),
+            (Root, "pg_wal", Wal),
+            (Root, "pg_tblspc", Tablespaces),
+            (Root, "pg_replslot", TakeEmpty),
+            (Root, "pg_dynshmem", TakeEmpty),
+            (Root, "pg_notify", TakeEmpty),
+            (Root, "pg_serial", TakeEmpty),
+            (Root, "pg_snapshots", TakeEmpty),
+            (Root, "pg_stat_tmp", TakeEmpty),
+            (Root, "pg_subtrans", TakeEmpty),
+            (Root, "postmaster.pid", Leave),
+            (Root, "postmaster.opts", Leave),
+            (Root, "backup_label", Leave),
+            (Root, "backup_label.old", Take),
+            (Root, "tablespace_map", Leave),
+            (Root, "backup_manifest", Leave),
+            (Root, "standby.signal", Leave),
+            (Root, "recovery.signal", Leave),
+            (Root, "postgresql.auto.conf.tmp", Leave),
+            (Root, "pgsql_tmp", Leave),
+            (Other, "pgsql_tmp", Leave),
+            (Other, "postmaster.pid", Take),
+            (Global, "pg_control", Last),
+            (Global, "1262", Take),
+            (Global, "pg_internal.init", Leave),
+            (Database, "pg_internal.init.4711", Leave),
+            (Database, "pg_filenode.map", Take),
+            (Database, "pg_control", Take),
+            (Database, "pgsql_tmp123.4", Leave),
+            (Database, "16384", Take),
+            (Database, "16384_fsm", Take),
+            (Database, "16384_vm.1", Take),
+            (Database, "16400", Leave),
+            (Database, "16400.1", Leave),
+            (Database, "16400_vm", Leave),
+            (Database, "16400_init", Take),
+            (Database, "164001", Take),
+            (Database, "500", Take),
+            (Database, "t3_16400", Leave),
+            (Database, "t3_16384_fsm.1", Leave),
+            (Other, "16400", Take),
+        ] {
+            assert_eq!(of(place, name), wanted, "{name} in {place:?}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Physical backups: what a cluster's files mean, and the backup API.
+//!
+//! Nothing here reads a cluster as a whole; that is the agent's. Bytes come
+//! in, facts go out:
+//!
+//! - [`position`]: places in the write-ahead log, timelines, segment names,
+//! - [`control`]: the file `global/pg_control`,
+//! - [`wal`]: the first page of a segment of the write-ahead log,
+//! - [`page`]: checksums of pages,
+//! - [`names`]: what files of a data directory are called,
+//! - [`exclude`]: what a base backup leaves out,
+//! - [`label`]: `backup_label` and `tablespace_map`,
+//! - [`manifest`]: what a snapshot says of the backup in it,
+//! - [`backup`]: the backup API on a connection held open.
+//!
+//! All layouts are those of little-endian 64-bit servers, versions 13 to 18.
+
+pub mod backup;
+pub mod control;
+pub mod error;
+pub mod exclude;
+pub mod label;
+pub mod manifest;
+pub mod names;
+pub mod page;
+pub mod position;
+pub mod wal;
+
+pub use error::PhysicalError;
+pub use position::{Lsn, SegmentName, SegmentSize, TimelineId};
+
+/// The oldest major version whose base backups are understood.
+pub const OLDEST_MAJOR: u32 = 13;
+/// The newest.
+pub const NEWEST_MAJOR: u32 = 18;
+
+/// Little-endian numbers at fixed places; `None` behind the end.
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u16::from_le_bytes(*bytes))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u32::from_le_bytes(*bytes))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    let bytes = bytes.get(at..)?.first_chunk()?;
+    Some(u64::from_le_bytes(*bytes))
+}

@@ -1,0 +1,34 @@
+//! Names and texts inside statements.
+
+/// A name as the server takes it literally.
+pub fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `schema.name`, both literally.
+pub fn qualified(schema: &str, name: &str) -> String {
+    format!("{}.{}", identifier(schema), identifier(name))
+}
+
+/// A text, whatever `standard_conforming_strings` says.
+pub fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    if doubled.contains('\\') {
+        format!(" E'{}'", doubled.replace('\\', "\\\\"))
+    } else {
+        format!("'{doubled}'")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_are_doubled() {
+        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
+        assert_eq!(qualified("s", "t t"), "\"s\".\"t t\"");
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal("a\\'"), " E'a\\\\'''");
+    }
+}
