@@ -1,0 +1,211 @@
+//! Agents and their certificates.
+
+use jiff::Timestamp;
+use sqlx::{AnyConnection, any::AnyRow};
+use strongroom_layout::AgentId;
+use strongroom_wire::session::Connection;
+
+use super::{
+    Catalog, CatalogError,
+    row::{Columns, json, micros, read_all},
+};
+use crate::model::{Actor, Agent, AgentCertificate, AgentFacts, AgentState, NewAudit};
+
+impl Catalog {
+    /// All agents, revoked ones too, by name.
+    pub async fn agents(&self) -> Result<Vec<Agent>, CatalogError> {
+        let mut connection = self.pool().acquire().await?;
+        agents_in(&mut connection).await
+    }
+
+    /// An agent by id.
+    pub async fn agent(&self, id: AgentId) -> Result<Agent, CatalogError> {
+        let mut connection = self.pool().acquire().await?;
+        agent_in(&mut connection, id).await
+    }
+
+    /// An agent by its name or id, as an operator gives it: the active one of
+    /// that name before revoked ones, the newest of those.
+    pub async fn find_agent(&self, name_or_id: &str) -> Result<Agent, CatalogError> {
+        let row = sqlx::query(
+            "SELECT * FROM agents WHERE name = $1 OR id = $1
+             ORDER BY (CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END), enrolled_at DESC LIMIT 1",
+        )
+        .bind(name_or_id)
+        .fetch_optional(self.pool())
+        .await?;
+        row.as_ref()
+            .map(read)
+            .transpose()?
+            .ok_or_else(|| CatalogError::not_found("agent", name_or_id))
+    }
+
+    /// The agent said hello: notes what it says of itself.
+    pub async fn agent_hello(&self, id: AgentId, facts: &AgentFacts) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "UPDATE agents SET last_seen = $2, version = $3, hostname = $4, os = $5,
+                               architecture = $6, consent = $7, transfer_key = $8
+             WHERE id = $1",
+        )
+        .bind(id.to_string())
+        .bind(micros(self.now()))
+        .bind(facts.version.clone())
+        .bind(facts.hostname.clone())
+        .bind(facts.os.clone())
+        .bind(facts.architecture.clone())
+        .bind(facts.consent.as_ref().map(json))
+        .bind(facts.transfer_key.map(|key| key.to_string()))
+        .execute(&mut *transaction)
+        .await?;
+        self.commit(transaction).await
+    }
+
+    /// The agent said what it finds at its connections.
+    pub async fn note_connections(
+        &self,
+        id: AgentId,
+        connections: &[Connection],
+    ) -> Result<(), CatalogError> {
+        sqlx::query("UPDATE agents SET connections = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(json(&connections))
+            .execute(self.writers())
+            .await?;
+        Ok(())
+    }
+
+    /// A sign of life; wakes nobody.
+    pub async fn touch_agent(&self, id: AgentId) -> Result<(), CatalogError> {
+        sqlx::query("UPDATE agents SET last_seen = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(micros(self.now()))
+            .execute(self.writers())
+            .await?;
+        Ok(())
+    }
+
+    /// Never lets the agent in again, and fails its unfinished jobs. Whoever
+    /// holds its stream then closes it.
+    pub async fn revoke_agent(&self, id: AgentId, by: &Actor) -> Result<Agent, CatalogError> {
+        let mut transaction = self.begin().await?;
+        let changed =
+            sqlx::query("UPDATE agents SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+                .bind(id.to_string())
+                .bind(micros(self.now()))
+                .execute(&mut *transaction)
+                .await?;
+        let agent = agent_in(&mut transaction, id).await?;
+        if changed.rows_affected() > 0 {
+            let entry = NewAudit::ok(by.clone(), "agent.revoke", &id)
+                .detail(serde_json::json!({ "name": agent.name }));
+            self.audit_in(&mut transaction, entry).await?;
+            self.abandon_jobs_of(&mut transaction, id).await?;
+        }
+        self.commit(transaction).await?;
+        Ok(agent)
+    }
+
+    /// Notes a certificate that was signed on renewal. The first one is noted
+    /// by [`redeem_join_token`](Self::redeem_join_token).
+    pub async fn record_certificate(
+        &self,
+        certificate: &AgentCertificate,
+    ) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        record_certificate_in(&mut transaction, certificate).await?;
+        let entry = NewAudit::ok(
+            Actor::Agent(certificate.agent),
+            "certificate.renew",
+            &certificate.agent,
+        )
+        .detail(serde_json::json!({
+            "serial": certificate.serial,
+            "not_after": certificate.not_after,
+        }));
+        self.audit_in(&mut transaction, entry).await?;
+        self.commit(transaction).await
+    }
+
+    /// The certificates of an agent, newest first.
+    pub async fn certificates(&self, id: AgentId) -> Result<Vec<AgentCertificate>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT * FROM agent_certificates WHERE agent_id = $1 ORDER BY issued_at DESC",
+        )
+        .bind(id.to_string())
+        .fetch_all(self.pool())
+        .await?;
+        read_all(&rows, |row| {
+            let row = Columns::new("agent_certificates", row);
+            Ok(AgentCertificate {
+                serial: row.text("serial")?,
+                agent: row.parse("agent_id")?,
+                issued_at: row.time("issued_at")?,
+                not_after: row.time("not_after")?,
+            })
+        })
+    }
+}
+
+pub(super) async fn record_certificate_in(
+    connection: &mut AnyConnection,
+    certificate: &AgentCertificate,
+) -> Result<(), CatalogError> {
+    sqlx::query(
+        "INSERT INTO agent_certificates (serial, agent_id, issued_at, not_after)
+         VALUES ($1, $2, $3, $4)",
+    )
+    .bind(certificate.serial.clone())
+    .bind(certificate.agent.to_string())
+    .bind(micros(certificate.issued_at))
+    .bind(micros(certificate.not_after))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn agents_in(connection: &mut AnyConnection) -> Result<Vec<Agent>, CatalogError> {
+    let rows = sqlx::query("SELECT * FROM agents ORDER BY name, enrolled_at")
+        .fetch_all(connection)
+        .await?;
+    read_all(&rows, read)
+}
+
+pub(super) async fn agent_in(
+    connection: &mut AnyConnection,
+    id: AgentId,
+) -> Result<Agent, CatalogError> {
+    let row = sqlx::query("SELECT * FROM agents WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref()
+        .map(read)
+        .transpose()?
+        .ok_or_else(|| CatalogError::not_found("agent", &id))
+}
+
+fn read(row: &AnyRow) -> Result<Agent, CatalogError> {
+    let row = Columns::new("agents", row);
+    Ok(Agent {
+        id: row.parse("id")?,
+        name: row.text("name")?,
+        labels: row.json("labels")?,
+        state: row
+            .opt_time("revoked_at")?
+            .map_or(AgentState::Active, |at: Timestamp| AgentState::Revoked {
+                at,
+            }),
+        enrolled_at: row.time("enrolled_at")?,
+        last_seen: row.opt_time("last_seen")?,
+        facts: AgentFacts {
+            version: row.opt_text("version")?,
+            hostname: row.opt_text("hostname")?,
+            os: row.opt_text("os")?,
+            architecture: row.opt_text("architecture")?,
+            consent: row.opt_json("consent")?,
+            transfer_key: row.opt_parse("transfer_key")?,
+        },
+        connections: row.opt_json("connections")?.unwrap_or_default(),
+    })
+}

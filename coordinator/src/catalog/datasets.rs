@@ -1,0 +1,115 @@
+//! Datasets: derived from policies and agents.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use sqlx::AnyConnection;
+use strongroom_layout::AgentId;
+
+use super::{
+    Catalog, CatalogError,
+    agents::agents_in,
+    job_rows::unfinished_in,
+    policies::{StoredPolicy, policies_in},
+    row::{Columns, micros},
+};
+use crate::model::{Agent, Dataset, DatasetName, Job, JobKind, NewJob};
+
+/// A scheduled run for which a job is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueRun {
+    /// The policy's name.
+    pub policy: String,
+    /// On which agent.
+    pub agent: AgentId,
+    /// The moment in the schedule, without jitter.
+    pub nominal: Timestamp,
+}
+
+impl Catalog {
+    /// Every policy on every agent that it chooses. Their newest snapshots:
+    /// [`latest_snapshots`](Self::latest_snapshots).
+    pub async fn datasets(&self) -> Result<Vec<Dataset>, CatalogError> {
+        // One snapshot of the database for all of the questions.
+        let mut transaction = self.pool().begin().await?;
+        let policies = policies_in(&mut transaction).await?;
+        let agents = agents_in(&mut transaction).await?;
+        let runs = runs_in(&mut transaction).await?;
+        let busy = busy_in(&mut transaction).await?;
+        transaction.rollback().await?;
+        let mut datasets = Vec::new();
+        for stored in &policies {
+            for agent in agents.iter().filter(|it| stored.policy.agents.matches(it)) {
+                let name = DatasetName::new(&stored.policy.name, &agent.name);
+                datasets.push(Dataset {
+                    scheduled_since: stored.scheduled_since.max(agent.enrolled_at),
+                    last_due: last_due(&runs, stored, agent),
+                    busy: busy.contains(&name),
+                    policy: stored.policy.clone(),
+                    agent: agent.clone(),
+                    name,
+                });
+            }
+        }
+        Ok(datasets)
+    }
+
+    /// Makes the job of a scheduled run and remembers the run. `None`: another
+    /// coordinator made it, or a backup of the dataset has not ended.
+    pub async fn create_scheduled_job(
+        &self,
+        run: &DueRun,
+        new: &NewJob,
+    ) -> Result<Option<Job>, CatalogError> {
+        let mut transaction = self.begin().await?;
+        let busy = busy_in(&mut transaction).await?;
+        if new.dataset.as_ref().is_some_and(|it| busy.contains(it)) {
+            return Ok(None);
+        }
+        let remembered = sqlx::query(
+            "INSERT INTO dataset_runs (policy, agent_id, last_due) VALUES ($1, $2, $3)
+             ON CONFLICT (policy, agent_id) DO UPDATE SET last_due = excluded.last_due
+             WHERE dataset_runs.last_due < excluded.last_due",
+        )
+        .bind(run.policy.clone())
+        .bind(run.agent.to_string())
+        .bind(micros(run.nominal))
+        .execute(&mut *transaction)
+        .await?;
+        if remembered.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let created = self.create_job_in(&mut transaction, new).await?;
+        self.commit(transaction).await?;
+        Ok(Some(created.job))
+    }
+}
+
+type Runs = HashMap<(String, AgentId), Timestamp>;
+
+fn last_due(runs: &Runs, stored: &StoredPolicy, agent: &Agent) -> Option<Timestamp> {
+    runs.get(&(stored.policy.name.clone(), agent.id)).copied()
+}
+
+async fn runs_in(connection: &mut AnyConnection) -> Result<Runs, CatalogError> {
+    let rows = sqlx::query("SELECT * FROM dataset_runs")
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let row = Columns::new("dataset_runs", row);
+            let key = (row.text("policy")?, row.parse("agent_id")?);
+            Ok((key, row.time("last_due")?))
+        })
+        .collect()
+}
+
+/// The datasets that have an unfinished backup.
+async fn busy_in(connection: &mut AnyConnection) -> Result<HashSet<DatasetName>, CatalogError> {
+    let jobs = unfinished_in(connection).await?;
+    Ok(jobs
+        .into_iter()
+        .filter(|job| job.kind == JobKind::Backup)
+        .filter_map(|job| job.dataset)
+        .collect())
+}

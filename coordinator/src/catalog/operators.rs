@@ -1,0 +1,123 @@
+//! Operators' tokens.
+
+use jiff::SignedDuration;
+use sqlx::any::AnyRow;
+
+use super::{
+    Catalog, CatalogError,
+    row::{Columns, micros, read_all},
+};
+use crate::model::{Actor, NewAudit, Operator, SecretHash, check_name};
+
+/// `last_used` is kept to this: not every request is a write.
+const LAST_USED_STEP: SignedDuration = SignedDuration::from_mins(1);
+
+impl Catalog {
+    /// Enters an operator's token by its hash. The name must be free.
+    pub async fn create_operator(
+        &self,
+        name: &str,
+        secret: &SecretHash,
+        by: &Actor,
+    ) -> Result<Operator, CatalogError> {
+        check_name("operator name", name)?;
+        let operator = Operator {
+            id: self.new_id(),
+            name: name.into(),
+            created_at: self.now(),
+            revoked_at: None,
+            last_used: None,
+        };
+        let mut transaction = self.begin().await?;
+        let created = sqlx::query(
+            "INSERT INTO operators (id, name, secret_hash, created_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(operator.id.to_string())
+        .bind(name)
+        .bind(secret.to_hex())
+        .bind(micros(operator.created_at))
+        .execute(&mut *transaction)
+        .await?;
+        if created.rows_affected() == 0 {
+            return Err(CatalogError::Exists {
+                what: "operator",
+                name: name.into(),
+            });
+        }
+        self.audit_in(
+            &mut transaction,
+            NewAudit::ok(by.clone(), "operator.create", name),
+        )
+        .await?;
+        self.commit(transaction).await?;
+        Ok(operator)
+    }
+
+    /// Whose token this is; `None` for unknown and revoked ones.
+    pub async fn verify_operator(
+        &self,
+        secret: &SecretHash,
+    ) -> Result<Option<Operator>, CatalogError> {
+        let row =
+            sqlx::query("SELECT * FROM operators WHERE secret_hash = $1 AND revoked_at IS NULL")
+                .bind(secret.to_hex())
+                .fetch_optional(self.pool())
+                .await?;
+        let Some(operator) = row.as_ref().map(read).transpose()? else {
+            return Ok(None);
+        };
+        let now = self.now();
+        if operator
+            .last_used
+            .is_none_or(|last| now.duration_since(last) >= LAST_USED_STEP)
+        {
+            sqlx::query("UPDATE operators SET last_used = $2 WHERE id = $1")
+                .bind(operator.id.to_string())
+                .bind(micros(now))
+                .execute(self.writers())
+                .await?;
+        }
+        Ok(Some(operator))
+    }
+
+    /// All operators, revoked ones too, by name.
+    pub async fn operators(&self) -> Result<Vec<Operator>, CatalogError> {
+        let rows = sqlx::query("SELECT * FROM operators ORDER BY name, created_at")
+            .fetch_all(self.pool())
+            .await?;
+        read_all(&rows, read)
+    }
+
+    /// Ends an operator's token by name.
+    pub async fn revoke_operator(&self, name: &str, by: &Actor) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        let revoked = sqlx::query(
+            "UPDATE operators SET revoked_at = $2 WHERE name = $1 AND revoked_at IS NULL",
+        )
+        .bind(name)
+        .bind(micros(self.now()))
+        .execute(&mut *transaction)
+        .await?;
+        if revoked.rows_affected() == 0 {
+            return Err(CatalogError::not_found("operator", name));
+        }
+        self.audit_in(
+            &mut transaction,
+            NewAudit::ok(by.clone(), "operator.revoke", name),
+        )
+        .await?;
+        self.commit(transaction).await
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Operator, CatalogError> {
+    let row = Columns::new("operators", row);
+    Ok(Operator {
+        id: row.parse("id")?,
+        name: row.text("name")?,
+        created_at: row.time("created_at")?,
+        revoked_at: row.opt_time("revoked_at")?,
+        last_used: row.opt_time("last_used")?,
+    })
+}

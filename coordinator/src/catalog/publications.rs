@@ -1,0 +1,152 @@
+//! Snapshots on their way into the catalog: granted, then confirmed.
+
+use jiff::Timestamp;
+use sqlx::AnyConnection;
+use strongroom_layout::{AttemptRef, ObjectId};
+use strongroom_wire::job::BackupResult;
+
+use super::{
+    Catalog, CatalogError,
+    row::{int, json, micros, read_all},
+    snapshots::read,
+};
+use crate::model::{Actor, Job, NewAudit, Snapshot};
+
+/// A snapshot file whose PUT is about to be granted.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// Who writes it.
+    pub attempt: AttemptRef,
+    /// Its figures; the id is in them.
+    pub result: BackupResult,
+    /// The time in the snapshot file.
+    pub time: Timestamp,
+}
+
+impl Catalog {
+    /// Notes a snapshot before its PUT is granted. It is listed once the
+    /// attempt's report confirms it, or [`confirm_snapshot`] does.
+    ///
+    /// [`confirm_snapshot`]: Self::confirm_snapshot
+    pub async fn publish(&self, publication: &Publication) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        let job = super::job_rows::job_in(&mut transaction, publication.attempt.job).await?;
+        insert_in(
+            &mut transaction,
+            &job,
+            publication.attempt,
+            &publication.result,
+            publication.time,
+        )
+        .await?;
+        let id = publication.result.snapshot;
+        let entry = NewAudit::ok(Actor::Agent(job.agent), "snapshot.publish", &id)
+            .detail(serde_json::json!({ "attempt": publication.attempt.to_string() }))
+            .trace(&job.trace.trace_id);
+        self.audit_in(&mut transaction, entry).await?;
+        self.commit(transaction).await
+    }
+
+    /// Snapshots that were granted but never reported: the agent died in
+    /// between. Whether they are there, the store knows.
+    pub async fn unconfirmed_snapshots(&self) -> Result<Vec<Snapshot>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT s.* FROM snapshots s JOIN jobs j ON j.id = s.job_id
+             WHERE s.confirmed = 0
+               AND (s.attempt < j.attempt OR j.state IN ('pending', 'succeeded', 'failed', 'cancelled'))
+             ORDER BY s.taken_at",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        read_all(&rows, read)
+    }
+
+    /// The snapshot file is there.
+    pub async fn confirm_snapshot(
+        &self,
+        repository: &str,
+        id: ObjectId,
+    ) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("UPDATE snapshots SET confirmed = 1 WHERE repository = $1 AND id = $2")
+            .bind(repository)
+            .bind(id.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        let entry = NewAudit::ok(Actor::Coordinator, "snapshot.confirm", &id);
+        self.audit_in(&mut transaction, entry).await?;
+        self.commit(transaction).await
+    }
+
+    /// The snapshot file was never written: forgets an unconfirmed snapshot.
+    pub async fn forget_unconfirmed(
+        &self,
+        repository: &str,
+        id: ObjectId,
+    ) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("DELETE FROM snapshots WHERE repository = $1 AND id = $2 AND confirmed = 0")
+            .bind(repository)
+            .bind(id.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        let entry = NewAudit::ok(Actor::Coordinator, "snapshot.forget-unconfirmed", &id);
+        self.audit_in(&mut transaction, entry).await?;
+        self.commit(transaction).await
+    }
+}
+
+/// Enters an unconfirmed snapshot; one that is there stays.
+pub(super) async fn insert_in(
+    connection: &mut AnyConnection,
+    job: &Job,
+    attempt: AttemptRef,
+    result: &BackupResult,
+    time: Timestamp,
+) -> Result<(), CatalogError> {
+    let dataset = job.dataset.as_ref().ok_or_else(|| CatalogError::Conflict {
+        what: "job",
+        name: job.id.to_string(),
+        problem: "backs up no dataset and cannot publish a snapshot".into(),
+    })?;
+    sqlx::query(
+        "INSERT INTO snapshots (id, repository, dataset, policy, agent_id, job_id, attempt,
+                                taken_at, result, warning_count, pinned, confirmed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0)
+         ON CONFLICT (repository, id) DO NOTHING",
+    )
+    .bind(result.snapshot.to_string())
+    .bind(job.repository.clone())
+    .bind(dataset.to_string())
+    .bind(dataset.policy.clone())
+    .bind(job.agent.to_string())
+    .bind(attempt.job.to_string())
+    .bind(i64::from(attempt.attempt))
+    .bind(micros(time))
+    .bind(json(result))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Confirms a snapshot that this attempt published. `false`: it published
+/// none of that id.
+pub(super) async fn confirm_in(
+    connection: &mut AnyConnection,
+    attempt: AttemptRef,
+    result: &BackupResult,
+    warning_count: u64,
+) -> Result<bool, CatalogError> {
+    let confirmed = sqlx::query(
+        "UPDATE snapshots SET confirmed = 1, result = $4, warning_count = $5
+         WHERE id = $1 AND job_id = $2 AND attempt = $3",
+    )
+    .bind(result.snapshot.to_string())
+    .bind(attempt.job.to_string())
+    .bind(i64::from(attempt.attempt))
+    .bind(json(result))
+    .bind(int(warning_count))
+    .execute(connection)
+    .await?;
+    Ok(confirmed.rows_affected() > 0)
+}

@@ -1,0 +1,214 @@
+//! Join tokens, agents, certificates, operators.
+
+use strongroom_transfer::PublicKey;
+use strongroom_wire::session::Consent;
+
+use super::{Fixture, contract, fixture::operator};
+use crate::{
+    catalog::{AuditFilter, CatalogError, RedeemError},
+    model::{Actor, AgentCertificate, AgentFacts, AgentState, JoinTokenState, Outcome, SecretHash},
+};
+
+contract!(
+    a_token_admits_one_agent_once,
+    a_token_that_admits_nobody_says_why,
+    only_one_of_two_that_redeem_at_once_gets_in,
+    hostnames_get_numbers_and_named_tokens_take_over_revoked_names,
+    an_agent_is_found_by_name_or_id_and_revoked_once,
+    what_an_agent_says_of_itself_is_kept,
+    certificates_are_kept,
+    operators_come_and_go,
+    names_that_would_break_paths_are_refused,
+);
+
+async fn a_token_admits_one_agent_once(fixture: Fixture) {
+    fixture.invite("t1", None).await;
+    let agent = fixture.redeem("t1", "secret", "web-1").await.unwrap();
+    assert_eq!(agent.name, "web-1");
+    assert_eq!(agent.labels["role"], "web");
+    assert_eq!(agent.state, AgentState::Active);
+    assert_eq!(agent.enrolled_at, fixture.now());
+    assert_eq!(agent.facts.hostname.as_deref(), Some("web-1"));
+    let again = fixture.redeem("t1", "secret", "web-2").await.unwrap_err();
+    assert!(matches!(again, RedeemError::Used { by, .. } if by == agent.id));
+    let tokens = fixture.catalog.join_tokens().await.unwrap();
+    assert!(matches!(tokens[0].state, JoinTokenState::Used { by, .. } if by == agent.id));
+    let certificates = fixture.catalog.certificates(agent.id).await.unwrap();
+    assert_eq!(certificates.len(), 1);
+    let filter = AuditFilter {
+        action: Some("agent.enrol".into()),
+        ..AuditFilter::default()
+    };
+    let log = fixture.catalog.audit_log(&filter, 10).await.unwrap().items;
+    assert_eq!(log.len(), 2, "the success and the refusal");
+    assert_eq!(log[0].outcome, Outcome::Refused);
+    assert_eq!(log[1].outcome, Outcome::Ok);
+    assert_eq!(log[1].actor, Actor::Agent(agent.id));
+    assert_eq!(fixture.catalog.agents().await.unwrap(), [agent]);
+}
+
+async fn a_token_that_admits_nobody_says_why(fixture: Fixture) {
+    fixture.invite("t1", None).await;
+    let redeem = async |id, secret| fixture.redeem(id, secret, "h").await.unwrap_err();
+    assert!(matches!(redeem("t1", "wrong").await, RedeemError::Unknown));
+    assert!(matches!(redeem("t2", "secret").await, RedeemError::Unknown));
+    fixture.invite("t3", None).await;
+    fixture
+        .catalog
+        .revoke_join_token("t3", &operator())
+        .await
+        .unwrap();
+    assert!(matches!(
+        redeem("t3", "secret").await,
+        RedeemError::Revoked { .. }
+    ));
+    fixture.advance(3600);
+    assert!(matches!(
+        redeem("t1", "secret").await,
+        RedeemError::Expired { .. }
+    ));
+    assert!(fixture.catalog.agents().await.unwrap().is_empty());
+    let unknown = fixture
+        .catalog
+        .revoke_join_token("t9", &operator())
+        .await
+        .unwrap_err();
+    assert!(matches!(unknown, CatalogError::NotFound { .. }));
+}
+
+async fn only_one_of_two_that_redeem_at_once_gets_in(fixture: Fixture) {
+    fixture.invite("t1", None).await;
+    let (one, two) = tokio::join!(
+        fixture.redeem("t1", "secret", "a"),
+        fixture.redeem("t1", "secret", "b")
+    );
+    assert_eq!(u8::from(one.is_ok()) + u8::from(two.is_ok()), 1);
+    assert_eq!(fixture.catalog.agents().await.unwrap().len(), 1);
+}
+
+async fn hostnames_get_numbers_and_named_tokens_take_over_revoked_names(fixture: Fixture) {
+    let first = fixture.agent("web-1").await;
+    fixture.invite("by-host", None).await;
+    let other = fixture.redeem("by-host", "secret", "web-1").await.unwrap();
+    assert_eq!(other.name, "web-1-2");
+    fixture.invite("by-name", Some("web-1")).await;
+    let taken = fixture.redeem("by-name", "secret", "x").await.unwrap_err();
+    assert!(matches!(taken, RedeemError::NameTaken { .. }));
+    fixture
+        .catalog
+        .revoke_agent(first.id, &operator())
+        .await
+        .unwrap();
+    fixture.invite("by-host-2", None).await;
+    let third = fixture
+        .redeem("by-host-2", "secret", "web-1")
+        .await
+        .unwrap();
+    assert_eq!(third.name, "web-1-3", "a hostname is nobody's word");
+    let reinstalled = fixture.redeem("by-name", "secret", "x").await.unwrap();
+    assert_eq!(reinstalled.name, "web-1");
+    assert_ne!(reinstalled.id, first.id);
+    let found = fixture.catalog.find_agent("web-1").await.unwrap();
+    assert_eq!(found.id, reinstalled.id);
+}
+
+async fn an_agent_is_found_by_name_or_id_and_revoked_once(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    let by_id = fixture.catalog.find_agent(&agent.id.to_string()).await;
+    assert_eq!(by_id.unwrap(), agent);
+    assert_eq!(fixture.catalog.agent(agent.id).await.unwrap(), agent);
+    let unknown = fixture.catalog.find_agent("web-9").await.unwrap_err();
+    assert!(unknown.to_string().contains("web-9"), "{unknown}");
+    fixture.advance(5);
+    for _ in 0..2 {
+        let revoked = fixture.catalog.revoke_agent(agent.id, &operator()).await;
+        assert!(!revoked.unwrap().is_active());
+        fixture.advance(5);
+    }
+    let filter = AuditFilter {
+        action: Some("agent.revoke".into()),
+        ..AuditFilter::default()
+    };
+    let log = fixture.catalog.audit_log(&filter, 10).await.unwrap().items;
+    assert_eq!(log.len(), 1);
+}
+
+async fn what_an_agent_says_of_itself_is_kept(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    let facts = AgentFacts {
+        version: Some("0.2.0".into()),
+        hostname: Some("web-1.example.org".into()),
+        os: Some("linux".into()),
+        architecture: Some("aarch64".into()),
+        consent: Some(Consent {
+            sources: vec!["files".into()],
+            read_paths: vec!["/srv".into()],
+            ..Consent::default()
+        }),
+        transfer_key: Some(PublicKey([7; 32])),
+    };
+    fixture.advance(7);
+    fixture.catalog.agent_hello(agent.id, &facts).await.unwrap();
+    let seen = fixture.catalog.agent(agent.id).await.unwrap();
+    assert_eq!(seen.facts, facts);
+    assert_eq!(seen.last_seen, Some(fixture.now()));
+    fixture.advance(7);
+    fixture.catalog.touch_agent(agent.id).await.unwrap();
+    let seen = fixture.catalog.agent(agent.id).await.unwrap();
+    assert_eq!(seen.last_seen, Some(fixture.now()));
+}
+
+async fn certificates_are_kept(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    fixture.advance(60);
+    let renewed = AgentCertificate {
+        serial: "00ff".into(),
+        agent: agent.id,
+        issued_at: fixture.now(),
+        not_after: fixture.in_seconds(86_400),
+    };
+    fixture.catalog.record_certificate(&renewed).await.unwrap();
+    let all = fixture.catalog.certificates(agent.id).await.unwrap();
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[0], renewed);
+}
+
+async fn operators_come_and_go(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let secret = SecretHash::of("s3cr3t");
+    let alice = catalog
+        .create_operator("alice", &secret, &Actor::Coordinator)
+        .await
+        .unwrap();
+    let taken = catalog
+        .create_operator("alice", &SecretHash::of("other"), &operator())
+        .await
+        .unwrap_err();
+    assert!(matches!(taken, CatalogError::Exists { .. }));
+    let verified = catalog.verify_operator(&secret).await.unwrap().unwrap();
+    assert_eq!(verified.id, alice.id);
+    let wrong = SecretHash::of("wrong");
+    assert_eq!(catalog.verify_operator(&wrong).await.unwrap(), None);
+    let used = catalog.operators().await.unwrap().remove(0).last_used;
+    assert_eq!(used, Some(fixture.now()));
+    catalog.revoke_operator("alice", &operator()).await.unwrap();
+    assert_eq!(catalog.verify_operator(&secret).await.unwrap(), None);
+    let gone = catalog.revoke_operator("alice", &operator()).await;
+    assert!(matches!(gone, Err(CatalogError::NotFound { .. })));
+    let again = SecretHash::of("new");
+    catalog
+        .create_operator("alice", &again, &operator())
+        .await
+        .unwrap();
+    assert!(catalog.verify_operator(&again).await.unwrap().is_some());
+}
+
+async fn names_that_would_break_paths_are_refused(fixture: Fixture) {
+    let secret = SecretHash::of("x");
+    let error = fixture
+        .catalog
+        .create_operator("../alice", &secret, &operator())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, CatalogError::InvalidName(_)));
+}

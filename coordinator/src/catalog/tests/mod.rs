@@ -1,0 +1,37 @@
+//! The catalog's contract: one suite, run on SQLite and on Postgres.
+//!
+//! A test is an `async fn name(fixture: Fixture)` in one of the modules, named
+//! in the [`contract!`] list at its end.
+
+mod after;
+mod agents;
+mod attempts;
+mod fixture;
+mod jobs;
+mod open;
+mod policies;
+mod several;
+mod snapshots;
+
+use fixture::Fixture;
+
+/// Runs each of the named tests on both databases.
+macro_rules! contract {
+    ($($test:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Fixture::sqlite().await).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Fixture::postgres().await).await;
+            })*
+        }
+    };
+}
+
+use contract;

@@ -1,0 +1,44 @@
+//! `strongroom agents …`
+
+use clap::{Args, Subcommand};
+
+use crate::policy::Span;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentsCommand {
+    /// Make a one-time token with which one agent may enrol.
+    Invite(InviteArgs),
+    /// Every agent.
+    List,
+    /// One agent.
+    Show {
+        /// Name or id.
+        agent: String,
+    },
+    /// Shut an agent out, now and for good: its session ends, its certificate
+    /// is refused.
+    Revoke {
+        /// Name or id.
+        agent: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InviteArgs {
+    /// The agent's name; default: its hostname.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A label that policies select by; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// How long the token may be used.
+    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    pub(crate) ttl: Span,
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE, such as role=db".into()),
+    }
+}

@@ -1,0 +1,52 @@
+//! `strongroom run` and `strongroom jobs …`
+
+use clap::{Args, Subcommand};
+
+use crate::http::shape::{JobKind, JobState};
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The policy's name.
+    pub(crate) policy: String,
+    /// Only on this agent: name or id.
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// Wait for the end and show the progress.
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// Jobs, newest first.
+    List(JobsListArgs),
+    /// One job with its attempts and warnings.
+    Show {
+        /// Id, or a beginning or ending of it that no other job has.
+        job: String,
+    },
+    /// Stop a job.
+    Cancel {
+        /// Id, or a beginning or ending of it that no other job has.
+        job: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JobsListArgs {
+    /// Only of this agent: name or id.
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// Only of this policy.
+    #[arg(long)]
+    pub(crate) policy: Option<String>,
+    /// Only in this state.
+    #[arg(long, value_enum)]
+    pub(crate) state: Option<JobState>,
+    /// Only of this kind.
+    #[arg(long, value_enum)]
+    pub(crate) kind: Option<JobKind>,
+    /// How many at most.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) limit: u32,
+}

@@ -1,0 +1,201 @@
+//! The command line, as clap reads it. What a command does is in `command`.
+
+mod agents;
+mod jobs;
+mod operators;
+mod restore;
+mod snapshots;
+mod transfers;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::{
+    agents::{AgentsCommand, InviteArgs},
+    jobs::{JobsCommand, JobsListArgs, RunArgs},
+    operators::{AuditArgs, OperatorsCommand},
+    restore::{EXAMPLES as RESTORE_EXAMPLES, RestoreArgs},
+    snapshots::{LsArgs, SnapshotsCommand, SnapshotsListArgs},
+    transfers::{DownloadArgs, UploadArgs},
+};
+
+/// What stands below every `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  failed: the command, or the job it waited for
+  2  the command line is wrong
+  3  the job succeeded with warnings
+  4  what was named does not exist
+  5  the coordinator cannot be reached, or refuses this operator";
+
+/// Backs up a fleet: one coordinator, an agent on every host, and policy in
+/// one place.
+#[derive(Debug, Parser)]
+#[command(name = "strongroom", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every client command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GlobalArgs {
+    /// Operator's profile: URL, token and CA of the coordinator.
+    #[arg(
+        long,
+        global = true,
+        env = "STRONGROOM_PROFILE",
+        value_name = "FILE",
+        help_heading = "Client options"
+    )]
+    pub(crate) profile: Option<PathBuf>,
+    /// How results are written.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t = Output::Table,
+        help_heading = "Client options"
+    )]
+    pub(crate) output: Output,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Table,
+    /// For programs: the shapes of the REST API.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a coordinator.
+    #[command(after_help = EXIT_CODES)]
+    Serve(ServeArgs),
+    /// Bring up coordinator and agent here, back up a directory, restore it,
+    /// and compare.
+    #[command(after_help = EXIT_CODES)]
+    Dev(DevArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// What talks to a coordinator.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// The coordinator at a glance: every dataset and its last backup.
+    #[command(after_help = EXIT_CODES)]
+    Status,
+    /// Invite, list, show and revoke agents.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Agents(AgentsCommand),
+    /// Apply a policy file: all of it or, with one bad line, nothing.
+    #[command(after_help = EXIT_CODES)]
+    Apply(ApplyArgs),
+    /// List, show and delete policies.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Policies(PoliciesCommand),
+    /// Run a policy now.
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArgs),
+    /// List, show and cancel jobs.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Jobs(JobsCommand),
+    /// List, show, browse, pin, download and upload snapshots.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Snapshots(SnapshotsCommand),
+    /// Restore a snapshot: into a directory, a PostgreSQL or a Redis server.
+    #[command(after_help = format!("{RESTORE_EXAMPLES}\n{EXIT_CODES}"))]
+    Restore(Box<RestoreArgs>),
+    /// List repositories; show a repository's password.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Repositories(RepositoriesCommand),
+    /// Create, list and revoke operators' tokens.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Operators(OperatorsCommand),
+    /// Who did what, newest first.
+    #[command(after_help = EXIT_CODES)]
+    Audit(AuditArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// The coordinator's configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// What to back up.
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// End after the comparison: 0 when identical, 1 when not, 3 when all that
+    /// differs changed during the run or could not be read.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Where everything lives; a second run on it is incremental.
+    #[arg(long, default_value = "strongroom-data", value_name = "DIR")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// The policy file, TOML; `-` reads standard input.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Show the difference and change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoliciesCommand {
+    /// Every policy.
+    List,
+    /// One policy, as it stands in a policy file.
+    Show {
+        /// The policy's name.
+        policy: String,
+    },
+    /// Delete a policy; its snapshots stay.
+    Delete {
+        /// The policy's name.
+        policy: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RepositoriesCommand {
+    /// Every repository.
+    List,
+    /// Show what opens a repository with plain restic. Audited.
+    Password {
+        /// The repository's name.
+        repository: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        let cli = Cli::parse_from(["strongroom", "agents", "list", "--output", "json"]);
+        assert_eq!(cli.global.output, Output::Json);
+    }
+}

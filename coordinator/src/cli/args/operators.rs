@@ -1,0 +1,37 @@
+//! `strongroom operators …` and `strongroom audit`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorsCommand {
+    /// Make a token for somebody, or for a program.
+    Create {
+        /// As the audit log will name it.
+        name: String,
+        /// Write the new operator's profile to this file (mode 0600).
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+    },
+    /// Every operator.
+    List,
+    /// Refuse an operator's token from now on.
+    Revoke {
+        /// The operator's name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// How many entries.
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub(crate) limit: u32,
+    /// Only actions that begin with this: `policy`, `grant.refuse`.
+    #[arg(long)]
+    pub(crate) action: Option<String>,
+    /// Only entries older than this id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<String>,
+}

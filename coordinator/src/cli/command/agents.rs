@@ -1,0 +1,215 @@
+//! `strongroom agents …`
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use jiff::Timestamp;
+
+use super::Context;
+use crate::{
+    cli::{
+        args::{AgentsCommand, InviteArgs},
+        error::{CliError, Exit},
+        render::{Table, fields, format},
+    },
+    http::shape::{Agent, AgentState, Agents, Connection, Invitation, InviteRequest, Server},
+};
+
+pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let now = context.renderer.now;
+    match command {
+        AgentsCommand::Invite(InviteArgs { name, labels, ttl }) => {
+            let request = InviteRequest {
+                name,
+                labels: labels.into_iter().collect(),
+                ttl_seconds: ttl.seconds().into(),
+            };
+            let invitation: Invitation = client.post(&["agents", "invite"], &request).await?;
+            context
+                .renderer
+                .show(&invitation, |invitation| invited(invitation, now))?;
+        }
+        AgentsCommand::List => {
+            let agents: Agents = client.get(&["agents"], &[]).await?;
+            context.renderer.show(&agents, |agents| list(agents, now))?;
+        }
+        AgentsCommand::Show { agent } => {
+            let agent: Agent = client.get(&["agents", &agent], &[]).await?;
+            context.renderer.show(&agent, |agent| one(agent, now))?;
+        }
+        AgentsCommand::Revoke { agent } => {
+            let agent: Agent = client.post(&["agents", &agent, "revoke"], &()).await?;
+            context.renderer.show(&agent, |agent| {
+                format!(
+                    "{} is revoked: its session has ended and its certificate is refused.\n\
+                     To let the host back in, invite it anew.",
+                    format::printable(&agent.name)
+                )
+            })?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn invited(invitation: &Invitation, now: Timestamp) -> String {
+    format!(
+        "This token is good for one agent and ends {}. On the host to back up:\n\n  \
+         strongroom-agent enroll --coordinator {} --token {}\n",
+        format::relative(invitation.expires_at, now),
+        invitation.coordinator,
+        invitation.token,
+    )
+}
+
+pub(super) fn list(agents: &Agents, now: Timestamp) -> String {
+    let mut table = Table::new(
+        "no agents yet: `strongroom agents invite` makes a token for one",
+        &["name", "state", "last seen", "labels", "host", "version"],
+    );
+    for agent in &agents.agents {
+        table.row(&[
+            agent.name.clone(),
+            agent.state.to_string(),
+            match agent.state {
+                AgentState::Connected => "now".into(),
+                _ => format::distance(agent.last_seen_at, now),
+            },
+            labels(&agent.labels),
+            agent.hostname.clone().unwrap_or_else(format::dash),
+            agent.version.clone().unwrap_or_else(format::dash),
+        ]);
+    }
+    table.render()
+}
+
+pub(super) fn one(agent: &Agent, now: Timestamp) -> String {
+    let platform = match (&agent.os, &agent.architecture) {
+        (Some(os), Some(architecture)) => format!("{os} {architecture}"),
+        _ => format::dash(),
+    };
+    let moment = |time| format::moment_and_distance(time, now);
+    let mut rows = vec![
+        ("name", agent.name.clone()),
+        ("id", agent.id.clone()),
+        ("state", agent.state.to_string()),
+        ("labels", labels(&agent.labels)),
+        ("host", agent.hostname.clone().unwrap_or_else(format::dash)),
+        ("platform", platform),
+        (
+            "version",
+            agent.version.clone().unwrap_or_else(format::dash),
+        ),
+        ("enrolled", moment(Some(agent.enrolled_at))),
+        ("last seen", moment(agent.last_seen_at)),
+        ("certificate ends", moment(agent.certificate_expires_at)),
+    ];
+    if agent.revoked_at.is_some() {
+        rows.push(("revoked", moment(agent.revoked_at)));
+    }
+    if let Some(consent) = &agent.consent {
+        rows.push(("allows sources", join(&consent.sources)));
+        rows.push(("allows reading", join(&consent.read_paths)));
+        rows.push(("allows restoring to", join(&consent.restore_paths)));
+        rows.push(("allows commands", join(&consent.commands)));
+    }
+    let mut text = fields(rows);
+    if !agent.connections.is_empty() {
+        let _ = write!(text, "\n{}", connections(&agent.connections, now));
+    }
+    text
+}
+
+/// What answers at its connections: a row each, and a row per database.
+fn connections(connections: &[Connection], now: Timestamp) -> String {
+    let mut table = Table::new(
+        "no connections",
+        &[
+            "connection",
+            "kind",
+            "server",
+            "role",
+            "restores",
+            "checked",
+        ],
+    );
+    let mut databases = Table::new(
+        "no databases",
+        &["connection", "database", ">size", ">keys"],
+    );
+    let mut more = String::new();
+    for connection in connections {
+        let (server, role) = match &connection.server {
+            Some(server) => (
+                format!("{} {}", server.product, server.version),
+                &*server.role,
+            ),
+            None => ("cannot be used".into(), "-"),
+        };
+        table.row(&[
+            connection.name.clone(),
+            connection.kind.clone(),
+            server,
+            role.to_owned(),
+            if connection.restore {
+                "allowed"
+            } else {
+                "not allowed"
+            }
+            .into(),
+            format::relative(connection.checked_at, now),
+        ]);
+        if let Some(problem) = &connection.problem {
+            let name = format::printable(&connection.name);
+            let _ = writeln!(more, "{name}: {}", format::printable(problem));
+        }
+        if let Some(server) = &connection.server {
+            for database in &server.databases {
+                databases.row(&[
+                    connection.name.clone(),
+                    database.name.clone(),
+                    database.bytes.map_or_else(format::dash, format::bytes),
+                    database.keys.map_or_else(format::dash, format::count),
+                ]);
+            }
+            let facts: Vec<_> = server
+                .facts
+                .iter()
+                .map(|fact| format!("{} {}", fact.name, fact.value))
+                .collect();
+            if !facts.is_empty() {
+                let name = format::printable(&connection.name);
+                let facts = facts.join(", ");
+                let _ = writeln!(more, "{name}: {}", format::printable(&facts));
+            }
+        }
+    }
+    let mut text = table.render();
+    let any = |server: &Server| !server.databases.is_empty();
+    if connections
+        .iter()
+        .filter_map(|it| it.server.as_ref())
+        .any(any)
+    {
+        let _ = write!(text, "\n\n{}", databases.render());
+    }
+    if !more.is_empty() {
+        let _ = write!(text, "\n\n{}", more.trim_end());
+    }
+    text
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    if labels.is_empty() {
+        return format::dash();
+    }
+    let labels: Vec<_> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    labels.join(" ")
+}
+
+fn join(words: &[String]) -> String {
+    if words.is_empty() {
+        "nothing".into()
+    } else {
+        words.join(", ")
+    }
+}

@@ -1,0 +1,121 @@
+//! `strongroom run` and `strongroom jobs …`
+
+use std::fmt::Write as _;
+
+use strongroom_runtime::clock::{Clock as _, SystemClock};
+
+use super::Context;
+use crate::{
+    cli::{
+        args::{JobsCommand, JobsListArgs, RunArgs},
+        client::Client,
+        error::{CliError, Exit},
+        render::{format, job, progress::ProgressView},
+        watch,
+    },
+    http::shape::{Job, JobState, Jobs, RunRequest, StartedJobs},
+};
+
+pub(super) async fn start(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let request = RunRequest { agent: args.agent };
+    let runs: StartedJobs = client
+        .post(&["policies", &args.policy, "runs"], &request)
+        .await?;
+    if args.wait {
+        for note in &runs.notes {
+            eprintln!("{}", format::printable(note));
+        }
+        return wait(context, &client, runs.jobs).await;
+    }
+    context.renderer.show(&runs, |runs| {
+        let mut text: String = runs.jobs.iter().map(started).collect();
+        for note in &runs.notes {
+            let _ = writeln!(text, "{}", format::printable(note));
+        }
+        text
+    })?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn run(context: &Context, command: JobsCommand) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let now = context.renderer.now;
+    match command {
+        JobsCommand::List(args) => {
+            let jobs: Jobs = client.get(&["jobs"], &filters(args)).await?;
+            context.renderer.show(&jobs, |jobs| job::list(jobs, now))?;
+        }
+        JobsCommand::Show { job } => {
+            let job: Job = client.get(&["jobs", &job], &[]).await?;
+            context.renderer.show(&job, |job| job::one(job, now))?;
+        }
+        JobsCommand::Cancel { job } => {
+            let job: Job = client.post(&["jobs", &job, "cancel"], &()).await?;
+            context.renderer.show(&job, |job| match job.state {
+                JobState::Cancelled => format!("job {} is cancelled.", format::short_job(&job.id)),
+                state => format!(
+                    "job {} is {state}; its agent was told to stop.",
+                    format::short_job(&job.id)
+                ),
+            })?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Follows jobs to their end and says how each ended.
+pub(super) async fn wait(
+    context: &Context,
+    client: &Client,
+    jobs: Vec<Job>,
+) -> Result<Exit, CliError> {
+    let view = ProgressView::new(context.renderer.is_json());
+    let jobs = watch::until_done(client, jobs, &view).await?;
+    let exit = jobs
+        .iter()
+        .fold(Exit::Done, |exit, job| exit.worse(exit_of(job)));
+    // The wait took its time.
+    let now = SystemClock.now();
+    context.renderer.show(
+        &Jobs {
+            jobs,
+            next_before: None,
+        },
+        |jobs| {
+            let shown: Vec<_> = jobs.jobs.iter().map(|job| job::one(job, now)).collect();
+            shown.join("\n")
+        },
+    )?;
+    Ok(exit)
+}
+
+fn exit_of(job: &Job) -> Exit {
+    match job.state {
+        JobState::Succeeded if job.warning_count > 0 => Exit::Warnings,
+        JobState::Succeeded => Exit::Done,
+        _ => Exit::Failed,
+    }
+}
+
+fn filters(args: JobsListArgs) -> Vec<(&'static str, String)> {
+    let mut query = vec![("limit", args.limit.to_string())];
+    query.extend(args.agent.map(|agent| ("agent", agent)));
+    query.extend(args.policy.map(|policy| ("policy", policy)));
+    query.extend(args.state.map(|state| ("state", state.to_string())));
+    query.extend(args.kind.map(|kind| ("kind", kind.to_string())));
+    query
+}
+
+/// Says that a job was made and how to follow it.
+pub(super) fn started(job: &Job) -> String {
+    let id = format::short_job(&job.id);
+    let after = job.after.as_ref().map_or_else(String::new, |first| {
+        format!(", after job {}", format::short_job(first))
+    });
+    format!(
+        "{} job {id} on {}{after}: `strongroom jobs show {id}` follows it\n",
+        job.kind,
+        format::printable(&job.agent.name),
+    )
+}

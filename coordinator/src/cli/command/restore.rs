@@ -1,0 +1,73 @@
+//! `strongroom restore`
+
+use super::{Context, jobs};
+use crate::{
+    cli::{
+        args::RestoreArgs,
+        error::{CliError, Exit},
+    },
+    http::shape::{ClusterTarget, Job, PostgresTarget, RedisTarget, RestoreRequest},
+};
+
+pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let wait = args.wait;
+    let job: Job = client.post(&["restores"], &request(args)).await?;
+    if wait {
+        let mut all = Vec::new();
+        if let Some(first) = &job.after {
+            all.push(client.get(&["jobs", first], &[]).await?);
+        }
+        all.push(job);
+        return jobs::wait(context, &client, all).await;
+    }
+    context.renderer.show(&job, jobs::started)?;
+    Ok(Exit::Done)
+}
+
+fn request(args: RestoreArgs) -> RestoreRequest {
+    let safety_backup = !args.safety.no_safety_backup;
+    let confirm = args.safety.confirm;
+    let (postgres, redis, cluster) = (args.postgres, args.redis, args.cluster);
+    let postgres = postgres.postgres.map(|connection| PostgresTarget {
+        connection,
+        // clap asks for both or none.
+        database: postgres.database.unwrap_or_default(),
+        to: postgres.to,
+        replace: postgres.replace,
+        confirm: confirm.clone(),
+        schemas: postgres.schemas,
+        tables: postgres.tables,
+        roles: postgres.roles,
+        jobs: postgres.jobs,
+        safety_backup,
+    });
+    let redis = redis.redis.map(|connection| RedisTarget {
+        connection,
+        keys: redis.keys,
+        confirm,
+        safety_backup,
+    });
+    let (target, cluster) = match args.directory.target {
+        Some(directory) if cluster.cluster => {
+            let cluster = ClusterTarget {
+                directory,
+                tablespaces: cluster.tablespaces,
+                start: cluster.start,
+            };
+            (None, Some(cluster))
+        }
+        target => (target, None),
+    };
+    RestoreRequest {
+        snapshot: args.snapshot,
+        agent: args.agent,
+        target,
+        paths: args.directory.paths,
+        overwrite: args.directory.overwrite,
+        postgres,
+        cluster,
+        redis,
+        dry_run: args.dry_run,
+    }
+}

@@ -1,0 +1,74 @@
+//! `strongroom status`
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::Context;
+use crate::{
+    cli::{
+        error::{CliError, Exit},
+        render::{Table, format},
+    },
+    http::shape::{DatasetStatus, JobState, Status},
+};
+
+pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
+    let status: Status = context.client()?.get(&["status"], &[]).await?;
+    let now = context.renderer.now;
+    context
+        .renderer
+        .show(&status, |status| overview(status, now))?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn overview(status: &Status, now: Timestamp) -> String {
+    let counts = &status.counts;
+    let mut text = format!(
+        "coordinator {}, started {}\n",
+        status.version,
+        format::relative(status.started_at, now)
+    );
+    let _ = writeln!(
+        text,
+        "{} of {} connected, {}, {}, {} at work, {} waiting\n",
+        counts.agents_connected,
+        format::plural(counts.agents, "agent"),
+        format::counted(counts.policies, "policy", "policies"),
+        format::plural(counts.snapshots, "snapshot"),
+        format::plural(counts.jobs_running, "job"),
+        counts.jobs_pending,
+    );
+    let mut table = Table::new(
+        "no datasets: apply a policy that selects an agent",
+        &[
+            "dataset",
+            "last snapshot",
+            "last restore",
+            "last job",
+            "next run",
+        ],
+    );
+    for dataset in &status.datasets {
+        table.row(&[
+            dataset.dataset.clone(),
+            format::distance(dataset.last_snapshot_at, now),
+            format::distance(dataset.last_restore_at, now),
+            last_job(dataset),
+            format::distance(dataset.next_run_at, now),
+        ]);
+    }
+    text.push_str(&table.render());
+    text
+}
+
+fn last_job(dataset: &DatasetStatus) -> String {
+    match dataset.last_job_state {
+        None => format::dash(),
+        Some(JobState::Succeeded) if dataset.warning_count > 0 => format!(
+            "succeeded with {}",
+            format::plural(dataset.warning_count, "warning")
+        ),
+        Some(state) => state.to_string(),
+    }
+}

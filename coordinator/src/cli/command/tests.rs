@@ -1,0 +1,230 @@
+//! How results look to people, word for word.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    cli::render::job,
+    http::shape::{Agent, Agents, Applied, AuditEntries, Job, Jobs, Listing, Snapshots, Status},
+};
+
+const NOW: &str = "2026-11-21T12:00:00Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn backup_job() -> serde_json::Value {
+    json!({
+        "id": "0b8f4f3e-0000-7000-8000-000000000001",
+        "kind": "backup", "state": "succeeded", "revision": "9",
+        "agent": {"id": "a", "name": "web-1"},
+        "policy": "web", "dataset": "web@web-1", "repository": "web-1",
+        "snapshot": "ab".repeat(32), "requested_by": "operator:admin",
+        "created_at": "2026-11-21T11:57:00Z", "started_at": "2026-11-21T11:57:01Z",
+        "finished_at": "2026-11-21T11:58:31Z", "not_before": null,
+        "progress": null, "failure": null,
+        "result": {"backup": {
+            "snapshot": "ab".repeat(32), "files": 1234, "directories": 1,
+            "files_unmodified": 1200, "bytes_read": 2048, "bytes_total": 5_000_000,
+            "bytes_new": 2048, "bytes_stored": 1024
+        }},
+        "warning_count": 1,
+        "warnings": [{"path": {"text": "/srv/a\u{1b}[2J", "base64": null}, "cause": "vanished"}],
+        "attempts": [], "attempts_allowed": 3, "duration_ms": 90_000,
+        "peak_resident_bytes": null, "cancel_requested": false, "trace_id": "cd".repeat(16)
+    })
+}
+
+#[test]
+fn a_job_shows_everything_and_no_control_character() {
+    let job: Job = serde_json::from_value(backup_job()).unwrap();
+    let text = job::one(&job, now());
+    // The moment depends on the reader's time zone.
+    let lines: Vec<_> = text.lines().filter(|l| !l.starts_with("created")).collect();
+    assert_eq!(
+        lines,
+        [
+            "job           0b8f4f3e-0000-7000-8000-000000000001",
+            "kind          backup",
+            "state         succeeded with 1 warning",
+            "agent         web-1",
+            "dataset       web@web-1",
+            "requested by  operator:admin",
+            "took          1 min",
+            &format!("snapshot      {}", "ab".repeat(32)),
+            "files         1,234 in 1 directory, 1,200 unchanged",
+            "size          4.77 MiB",
+            "read          2.00 KiB",
+            "new           2.00 KiB, stored as 1.00 KiB",
+            &format!("trace         {}", "cd".repeat(16)),
+            "warning: /srv/a\\u{1b}[2J: vanished",
+        ]
+    );
+}
+
+#[test]
+fn jobs_are_rows() {
+    let jobs: Jobs = serde_json::from_value(json!({ "jobs": [backup_job()] })).unwrap();
+    assert_eq!(
+        job::list(&jobs, now()),
+        "ID        KIND    DATASET    AGENT  STATE                     CREATED    TOOK\n\
+         00000001  backup  web@web-1  web-1  succeeded with 1 warning  3 min ago  1 min"
+    );
+    assert_eq!(
+        job::list(
+            &Jobs {
+                jobs: vec![],
+                next_before: None
+            },
+            now()
+        ),
+        "no jobs"
+    );
+}
+
+#[test]
+fn agents_show_their_state_and_labels() {
+    let agent = Agent {
+        id: "a".into(),
+        name: "db-1".into(),
+        labels: BTreeMap::from([("role".into(), "db".into())]),
+        state: crate::http::shape::AgentState::Away,
+        hostname: None,
+        os: None,
+        architecture: None,
+        version: Some("0.1.0".into()),
+        enrolled_at: now(),
+        last_seen_at: Some("2026-11-21T10:00:00Z".parse().unwrap()),
+        certificate_expires_at: None,
+        revoked_at: None,
+        consent: None,
+        connections: Vec::new(),
+    };
+    let agents = Agents {
+        agents: vec![agent],
+    };
+    assert_eq!(
+        agents::list(&agents, now()),
+        "NAME  STATE  LAST SEEN  LABELS   HOST  VERSION\n\
+         db-1  away   2 h ago    role=db  -     0.1.0"
+    );
+}
+
+#[test]
+fn a_job_shows_what_it_may_take_of_its_host() {
+    let mut job = backup_job();
+    job["limits"] = json!({
+        "timeout_seconds": null, "attempts": 3,
+        "upload_bytes_per_second": 50 << 20, "download_bytes_per_second": null,
+        "read_bytes_per_second": 1_000_000, "threads": 2, "memory_bytes": 64 << 20,
+    });
+    let job: Job = serde_json::from_value(job).unwrap();
+    let text = job::one(&job, now());
+    assert!(
+        text.contains("limits        upload 50MiB/s, read 1MB/s, threads 2, memory 64MiB\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_apply_shows_what_changes() {
+    let applied: Applied = serde_json::from_value(json!({
+        "dry_run": true,
+        "changes": [
+            {"policy": "web", "action": "update", "differences": [
+                {"key": "schedule", "before": "daily", "after": "hourly"},
+                {"key": "limits.timeout", "before": null, "after": "1h"},
+            ]},
+            {"policy": "db", "action": "create", "differences": []},
+        ],
+        "warnings": ["policy db selects no agent"],
+    }))
+    .unwrap();
+    assert_eq!(
+        policies::changes(&applied),
+        "update web\n  schedule: daily -> hourly\n  limits.timeout: + 1h\ncreate db\n\
+         warning: policy db selects no agent\ndry run: nothing was changed\n"
+    );
+}
+
+#[test]
+fn a_listing_looks_like_ls_and_says_how_to_go_on() {
+    let listing: Listing = serde_json::from_value(json!({
+        "entries": [{
+            "path": {"text": "/srv/l", "base64": null}, "type": "symlink", "mode": 0o777,
+            "uid": 0, "gid": 0, "size": 0, "modified": "not a time",
+            "link_target": {"text": "x", "base64": null},
+        }],
+        "truncated": true,
+    }))
+    .unwrap();
+    assert_eq!(
+        snapshots::entries(&listing),
+        "MODE        UID  GID  SIZE  MODIFIED    PATH\n\
+         lrwxrwxrwx    0    0     -  not a time  /srv/l -> x\n\
+         there is more: --after \"/srv/l\" continues, --limit N shows more at once"
+    );
+}
+
+#[test]
+fn snapshots_show_sizes_and_notes() {
+    let snapshots: Snapshots = serde_json::from_value(json!({ "snapshots": [{
+        "id": "ab".repeat(32), "dataset": "web@web-1", "repository": "web-1", "job": null,
+        "time": "2026-11-20T12:00:00Z", "pinned": true, "files": 10, "directories": 1,
+        "bytes_total": 1024, "bytes_stored": 10, "warning_count": 2,
+    }]}))
+    .unwrap();
+    let text = snapshots::list(&snapshots, now());
+    assert!(text.contains("abababab"), "{text}");
+    assert!(
+        text.ends_with("24 h ago     10  1.00 KiB    10 B  pinned, 2 warnings"),
+        "{text}"
+    );
+}
+
+#[test]
+fn audit_entries_show_their_details() {
+    let entries: AuditEntries = serde_json::from_value(json!({
+        "entries": [{
+            "id": "7", "at": NOW, "actor": "operator:admin", "action": "policy.create",
+            "object": "web", "outcome": "ok", "detail": {"action": "create", "n": 1},
+            "trace_id": null,
+        }],
+        "next_before": "7",
+    }))
+    .unwrap();
+    let text = audit::list(&entries);
+    assert!(text.contains("action=create n=1"), "{text}");
+    assert!(
+        text.ends_with("older entries: strongroom audit --before 7"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_status_leads_with_the_counts() {
+    let status: Status = serde_json::from_value(json!({
+        "version": "0.1.0", "started_at": "2026-11-21T11:00:00Z",
+        "counts": {"agents": 2, "agents_connected": 1, "policies": 1, "jobs_pending": 0,
+                   "jobs_running": 1, "snapshots": 3},
+        "datasets": [{
+            "dataset": "web@web-1", "last_snapshot": null, "last_snapshot_at": null,
+            "last_job_state": "failed", "last_job": "x", "warning_count": 0,
+            "last_restore_at": null, "next_run_at": "2026-11-21T13:00:00Z",
+        }],
+    }))
+    .unwrap();
+    let text = status::overview(&status, now());
+    assert!(
+        text.starts_with(
+            "coordinator 0.1.0, started 1 h ago\n\
+             1 of 2 agents connected, 1 policy, 3 snapshots, 1 job at work, 0 waiting\n"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("failed") && text.contains("in 1 h"), "{text}");
+}

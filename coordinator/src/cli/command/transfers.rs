@@ -1,0 +1,364 @@
+//! `strongroom snapshots download` and `upload`: data that nobody between this
+//! command and the agent can read.
+
+use std::{
+    fs,
+    io::{self, Read as _, Write},
+    path::{Path, PathBuf},
+};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use strongroom_layout::ObjectId;
+use strongroom_transfer::{MAX_PLAIN, Opener, PublicKey, Sealed, Sealer, SecretKey};
+
+use super::{Context, jobs};
+use crate::{
+    cli::{
+        args::{DownloadArgs, UploadArgs},
+        client::Client,
+        error::{CliError, Exit},
+        render::{format, progress::ProgressView},
+        store::StoreClient,
+        watch,
+    },
+    http::shape::{
+        DownloadFigures, DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Job, JobResult,
+        Piece, SendPieces, SignedRequests, Upload, UploadFormat, UploadRequest,
+    },
+};
+
+/// Pieces fetched at once; each has up to 8 MiB.
+const AT_ONCE: usize = 3;
+/// Pieces whose requests are asked for together.
+const BATCH: usize = 16;
+
+pub(super) async fn download(context: &Context, args: DownloadArgs) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let store = StoreClient::new(&context.profile()?)?;
+    let key = SecretKey::generate().map_err(|error| io::Error::other(error.to_string()))?;
+    let request = DownloadRequest {
+        snapshot: args.snapshot.clone(),
+        path: args.path.clone(),
+        agent: args.agent.clone(),
+        public_key: key.public().to_string(),
+    };
+    let job: Job = client.post(&["downloads"], &request).await?;
+    let id = job.id.clone();
+    let fetched = tokio::select! {
+        fetched = fetch(&client, &store, &key, job, &args) => fetched,
+        interrupted = tokio::signal::ctrl_c() => Err(match interrupted {
+            Ok(()) => io::Error::from(io::ErrorKind::Interrupted).into(),
+            Err(error) => error.into(),
+        }),
+    };
+    // Whatever came of it; what is not deleted now goes within a day.
+    let ended: Result<EndedTransfer, _> = client.delete(&["downloads", &id]).await;
+    if let Err(error) = ended {
+        eprintln!("strongroom: the pieces could not be deleted yet: {error}");
+    }
+    if let Some((path, bytes)) = fetched? {
+        eprintln!("{} ({})", path.display(), format::bytes(bytes));
+    }
+    Ok(Exit::Done)
+}
+
+/// Waits for the pieces and writes the file; gives its name and length, unless
+/// it went to standard output.
+async fn fetch(
+    client: &Client,
+    store: &StoreClient,
+    key: &SecretKey,
+    job: Job,
+    args: &DownloadArgs,
+) -> Result<Option<(PathBuf, u64)>, CliError> {
+    // Progress is on standard error.
+    let view = ProgressView::new(false);
+    let job = watch::until_done(client, vec![job], &view).await?.remove(0);
+    let Some(JobResult::Download(figures)) = &job.result else {
+        let cause = job.failure.as_ref().map(|it| it.message.clone());
+        return Err(CliError::Job {
+            id: job.id.clone(),
+            cause: cause.unwrap_or_else(|| job.state.to_string()),
+        });
+    };
+    let manifest = figures.manifest.parse().map_err(io::Error::other)?;
+    let bytes = pieces(client, store, &job.id, &[manifest]).await?.remove(0);
+    let opener = Opener::new(key, manifest, bytes)?;
+    match &args.output_file {
+        Some(path) if path.as_os_str() == "-" => {
+            let mut out = io::stdout();
+            write(client, store, &job.id, opener, &mut out).await?;
+            out.flush()?;
+            Ok(None)
+        }
+        path => {
+            let path = path.clone().unwrap_or_else(|| safe_name(figures));
+            let mut partial = Partial::create(&path, args.force)?;
+            write(client, store, &job.id, opener, &mut partial.file).await?;
+            partial.keep(args.force)?;
+            Ok(Some((path, figures.bytes)))
+        }
+    }
+}
+
+/// The agent's suggestion, as a name in this directory and nowhere else.
+fn safe_name(figures: &DownloadFigures) -> PathBuf {
+    let name = Path::new(&figures.file_name).file_name();
+    name.map_or_else(|| "download".into(), PathBuf::from)
+}
+
+async fn write(
+    client: &Client,
+    store: &StoreClient,
+    id: &str,
+    mut opener: Opener,
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    let all: Vec<_> = opener.left().collect();
+    for batch in all.chunks(BATCH) {
+        let requests = ask(client, id, batch).await?.requests;
+        let mut arriving = stream::iter(requests.iter().zip(batch))
+            .map(async |(request, piece)| {
+                let bytes = store.send(request, bytes::Bytes::new()).await?;
+                Ok::<_, CliError>((*piece, bytes))
+            })
+            .buffered(AT_ONCE);
+        while let Some((piece, bytes)) = arriving.try_next().await? {
+            out.write_all(&opener.piece(piece, bytes)?)?;
+        }
+    }
+    Ok(opener.finish()?)
+}
+
+async fn pieces(
+    client: &Client,
+    store: &StoreClient,
+    id: &str,
+    wanted: &[ObjectId],
+) -> Result<Vec<Vec<u8>>, CliError> {
+    let mut all = Vec::new();
+    for request in ask(client, id, wanted).await?.requests {
+        all.push(store.send(&request, bytes::Bytes::new()).await?);
+    }
+    if all.len() != wanted.len() {
+        return Err(io::Error::other("the coordinator signed something else").into());
+    }
+    Ok(all)
+}
+
+async fn ask(client: &Client, id: &str, pieces: &[ObjectId]) -> Result<SignedRequests, CliError> {
+    let request = FetchPieces {
+        pieces: pieces.iter().map(ToString::to_string).collect(),
+    };
+    Ok(client.post(&["downloads", id, "pieces"], &request).await?)
+}
+
+/// A file beside its place, until all of it is there. Dropped, it goes.
+struct Partial {
+    place: PathBuf,
+    path: PathBuf,
+    file: fs::File,
+    kept: bool,
+}
+
+impl Partial {
+    fn create(place: &Path, force: bool) -> Result<Self, CliError> {
+        if !force && place.symlink_metadata().is_ok() {
+            return Err(CliError::Exists(place.to_owned()));
+        }
+        let mut name = std::ffi::OsString::from(".");
+        name.push(place.file_name().unwrap_or_default());
+        name.push(format!(".{}.part", std::process::id()));
+        let path = place.with_file_name(name);
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|source| CliError::Create {
+                path: path.clone(),
+                source,
+            })?;
+        Ok(Self {
+            place: place.to_owned(),
+            path,
+            file,
+            kept: false,
+        })
+    }
+
+    fn keep(&mut self, force: bool) -> Result<(), CliError> {
+        self.file.sync_all()?;
+        if force {
+            fs::rename(&self.path, &self.place)?;
+        } else {
+            // Unlike a rename it replaces nothing that came meanwhile.
+            match fs::hard_link(&self.path, &self.place) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    return Err(CliError::Exists(self.place.clone()));
+                }
+                linked => linked?,
+            }
+            fs::remove_file(&self.path)?;
+        }
+        self.kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+pub(super) async fn upload(context: &Context, args: UploadArgs) -> Result<Exit, CliError> {
+    let client = context.client()?;
+    let store = StoreClient::new(&context.profile()?)?;
+    let read = |source| CliError::Read {
+        path: args.file.clone(),
+        source,
+    };
+    let mut file = fs::File::open(&args.file).map_err(read)?;
+    let mut head = Vec::new();
+    (&mut file).take(8).read_to_end(&mut head).map_err(read)?;
+    let name = args.file.file_name().unwrap_or_default().to_string_lossy();
+    let format = args.format.unwrap_or_else(|| guess(&head, &name));
+    let request = UploadRequest {
+        agent: args.agent.clone(),
+        store: args.store.clone(),
+        name: args.name.clone(),
+        file_name: name.into_owned(),
+        format,
+        database: args.database.clone(),
+    };
+    let begun: Upload = client.post(&["uploads"], &request).await?;
+    let input = io::Cursor::new(head).chain(file);
+    let sent = tokio::select! {
+        sent = send(&client, &store, &begun, input, &args.file) => sent,
+        interrupted = tokio::signal::ctrl_c() => Err(match interrupted {
+            Ok(()) => io::Error::from(io::ErrorKind::Interrupted).into(),
+            Err(error) => error.into(),
+        }),
+    };
+    let job = match sent {
+        Ok(job) => job,
+        Err(error) => {
+            // What is not deleted now goes within a day.
+            let _: Result<EndedTransfer, _> = client.delete(&["uploads", &begun.id]).await;
+            return Err(error);
+        }
+    };
+    jobs::wait(context, &client, vec![job]).await
+}
+
+/// What a file is, by its first bytes and its name.
+fn guess(head: &[u8], name: &str) -> UploadFormat {
+    let name = name.to_ascii_lowercase();
+    if head.starts_with(b"PGDMP") {
+        UploadFormat::Custom
+    } else if head.starts_with(b"\x1f\x8b") && name.ends_with(".sql.gz") {
+        UploadFormat::SqlGzip
+    } else if Path::new(&name).extension().is_some_and(|it| it == "sql") {
+        UploadFormat::Sql
+    } else {
+        UploadFormat::File
+    }
+}
+
+async fn send(
+    client: &Client,
+    store: &StoreClient,
+    begun: &Upload,
+    mut input: impl io::Read,
+    path: &Path,
+) -> Result<Job, CliError> {
+    let reader: PublicKey = begun.public_key.parse().map_err(io::Error::other)?;
+    let mut sealer = Sealer::new(&reader)?;
+    let mut plain = Vec::new();
+    loop {
+        plain.clear();
+        (&mut input)
+            .take(MAX_PLAIN as u64)
+            .read_to_end(&mut plain)
+            .map_err(|source| CliError::Read {
+                path: path.to_owned(),
+                source,
+            })?;
+        if plain.is_empty() {
+            break;
+        }
+        put(client, store, begun, sealer.piece(&plain)?).await?;
+    }
+    let manifest = sealer.finish()?;
+    let id = manifest.id.to_string();
+    put(client, store, begun, manifest).await?;
+    let request = FinishUpload { manifest: id };
+    Ok(client
+        .post(&["uploads", &begun.id, "snapshot"], &request)
+        .await?)
+}
+
+async fn put(
+    client: &Client,
+    store: &StoreClient,
+    begun: &Upload,
+    sealed: Sealed,
+) -> Result<(), CliError> {
+    let request = SendPieces {
+        pieces: vec![Piece {
+            sha256: sealed.id.to_string(),
+            bytes: sealed.bytes.len() as u64,
+        }],
+    };
+    let signed: SignedRequests = client
+        .post(&["uploads", &begun.id, "pieces"], &request)
+        .await?;
+    let body = bytes::Bytes::from(sealed.bytes);
+    for request in &signed.requests {
+        store.send(request, body.clone()).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_known_by_their_first_bytes() {
+        for (head, name, format) in [
+            (&b"PGDMP\x01"[..], "orders.sql", UploadFormat::Custom),
+            (b"\x1f\x8b\x08", "orders.SQL.gz", UploadFormat::SqlGzip),
+            (b"\x1f\x8b\x08", "logs.tar.gz", UploadFormat::File),
+            (b"--", "orders.sql", UploadFormat::Sql),
+            (b"", "notes.txt", UploadFormat::File),
+        ] {
+            assert_eq!(guess(head, name), format, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_there_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("f");
+        let mut given_up = Partial::create(&place, false).unwrap();
+        given_up.file.write_all(b"half").unwrap();
+        drop(given_up);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        let mut kept = Partial::create(&place, false).unwrap();
+        kept.file.write_all(b"all").unwrap();
+        kept.keep(false).unwrap();
+        drop(kept);
+        assert_eq!(fs::read(&place).unwrap(), b"all");
+        assert!(matches!(
+            Partial::create(&place, false),
+            Err(CliError::Exists(_))
+        ));
+        let mut other = Partial::create(&place, true).unwrap();
+        other.keep(true).unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}

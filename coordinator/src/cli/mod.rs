@@ -1,0 +1,81 @@
+//! The operators' command line: a client of the REST API, and the ways to
+//! start a coordinator.
+//!
+//! To add a client command: its arguments in `args`, what it does and how its
+//! result looks in a file of `command`. The shapes come from
+//! [`crate::http::shape`], so that `--output json` is the API's own answer.
+
+pub(crate) mod args;
+pub(crate) mod client;
+mod command;
+pub(crate) mod error;
+pub mod profile;
+pub(crate) mod render;
+mod store;
+pub(crate) mod watch;
+
+use std::{future::Future, io, process::ExitCode};
+
+use clap::Parser as _;
+use strongroom_runtime::clock::{Clock as _, SystemClock};
+use tokio::runtime::Builder;
+
+use self::{
+    args::{Cli, ClientCommand, Command, GlobalArgs},
+    command::Context,
+    error::Exit,
+    render::Renderer,
+};
+use crate::serve;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let exit = match command {
+        Command::Serve(args) => on(&mut Builder::new_multi_thread(), async {
+            let well = serve::run(&args.config).await;
+            finish(well.map(|well| if well { Exit::Done } else { Exit::Failed }))
+        }),
+        Command::Dev(args) => on(&mut Builder::new_multi_thread(), async {
+            finish(crate::dev::run(&args).await)
+        }),
+        Command::Client(command) => on(&mut Builder::new_current_thread(), client(global, command)),
+    };
+    exit.unwrap_or_else(|error| {
+        say(&format!("cannot start: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn on(runtime: &mut Builder, work: impl Future<Output = ExitCode>) -> io::Result<ExitCode> {
+    Ok(runtime.enable_all().build()?.block_on(work))
+}
+
+async fn client(global: GlobalArgs, command: ClientCommand) -> ExitCode {
+    let context = Context {
+        profile: global.profile,
+        renderer: Renderer::new(global.output, SystemClock.now()),
+    };
+    match command::run(&context, command).await {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            say(&error.to_string());
+            error.exit().into()
+        }
+    }
+}
+
+/// The exit code of a coordinator that ran here.
+fn finish(result: anyhow::Result<Exit>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            say(&format!("{error:#}"));
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn say(error: &str) {
+    eprintln!("strongroom: {error}");
+}

@@ -1,0 +1,238 @@
+//! Jobs for people: as rows, and one with everything.
+
+use std::{fmt::Write as _, time::Duration};
+
+use jiff::Timestamp;
+use strongroom_runtime::units::{ByteRate, ByteSize};
+
+use super::{Table, fields, format, progress};
+use crate::http::shape::{
+    Attempt, BackupFigures, DownloadFigures, Job, JobResult, JobState, Jobs, Limits, RestoreFigures,
+};
+
+/// Warnings and planned actions that are printed; `--output json` has more.
+const SHOWN: usize = 20;
+
+/// One row a job.
+pub(crate) fn list(jobs: &Jobs, now: Timestamp) -> String {
+    let mut table = Table::new(
+        "no jobs",
+        &["id", "kind", "dataset", "agent", "state", "created", "took"],
+    );
+    for job in &jobs.jobs {
+        table.row(&[
+            format::short_job(&job.id).to_owned(),
+            job.kind.to_string(),
+            job.dataset.clone().unwrap_or_else(format::dash),
+            job.agent.name.clone(),
+            state(job),
+            format::relative(job.created_at, now),
+            took(job).unwrap_or_else(format::dash),
+        ]);
+    }
+    table.render()
+}
+
+fn state(job: &Job) -> String {
+    match job.state {
+        JobState::Succeeded if job.warning_count > 0 => format!(
+            "succeeded with {}",
+            format::plural(job.warning_count, "warning")
+        ),
+        JobState::Running if job.cancel_requested => "running, told to stop".into(),
+        JobState::Running => progress::describe(job),
+        state => state.to_string(),
+    }
+}
+
+fn took(job: &Job) -> Option<String> {
+    let took = job.finished_at?.duration_since(job.started_at?);
+    Some(format::duration(Duration::try_from(took).ok()?))
+}
+
+/// Everything about a job.
+pub(crate) fn one(job: &Job, now: Timestamp) -> String {
+    let mut rows = vec![
+        ("job", job.id.clone()),
+        ("kind", job.kind.to_string()),
+        ("state", state(job)),
+        ("agent", job.agent.name.clone()),
+    ];
+    rows.extend(job.dataset.clone().map(|dataset| ("dataset", dataset)));
+    rows.extend(job.after.clone().map(|first| ("after job", first)));
+    rows.push(("requested by", job.requested_by.clone()));
+    rows.push((
+        "created",
+        format::moment_and_distance(Some(job.created_at), now),
+    ));
+    rows.extend(took(job).map(|took| ("took", took)));
+    if job.state == JobState::Pending && job.not_before.is_some_and(|at| at > now) {
+        rows.push(("starts", format::moment_and_distance(job.not_before, now)));
+    }
+    rows.extend(limits(&job.limits).map(|limits| ("limits", limits)));
+    rows.extend(job.snapshot.clone().map(|id| ("snapshot", id)));
+    match &job.result {
+        Some(JobResult::Backup(figures)) => rows.extend(backup(figures)),
+        Some(JobResult::Restore(figures)) => rows.extend(restore(figures)),
+        Some(JobResult::Download(figures)) => rows.extend(download(figures)),
+        Some(JobResult::List(_)) | None => {}
+    }
+    rows.extend(
+        job.peak_resident_bytes
+            .map(|bytes| ("agent's memory", format::bytes(bytes))),
+    );
+    if let Some(failure) = &job.failure {
+        rows.push(("failure", format!("{}: {}", failure.code, failure.message)));
+    }
+    rows.extend(job.trace_id.clone().map(|id| ("trace", id)));
+    let mut text = fields(rows);
+    if job.attempts.len() > 1 {
+        let _ = write!(text, "\n{}\n", attempts(&job.attempts, now));
+    }
+    if let Some(JobResult::Restore(figures)) = &job.result {
+        text.push_str(&plan(figures));
+        text.push_str(&notes(figures));
+    }
+    text.push_str(&warnings(job));
+    text
+}
+
+/// What it may take of its host, as a policy has it.
+fn limits(limits: &Limits) -> Option<String> {
+    let rate = |bytes: Option<u64>| bytes.and_then(ByteRate::from_bytes_per_second);
+    let rates = [
+        ("upload", rate(limits.upload_bytes_per_second)),
+        ("download", rate(limits.download_bytes_per_second)),
+        ("read", rate(limits.read_bytes_per_second)),
+    ];
+    let rates = rates
+        .into_iter()
+        .filter_map(|(word, rate)| Some(format!("{word} {}", rate?)));
+    let threads = limits.threads.map(|threads| format!("threads {threads}"));
+    let memory = limits
+        .memory_bytes
+        .map(|bytes| format!("memory {}", ByteSize(bytes)));
+    let all: Vec<_> = rates.chain(threads).chain(memory).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+fn download(figures: &DownloadFigures) -> [(&'static str, String); 2] {
+    [
+        ("file", figures.file_name.clone()),
+        ("size", format::bytes(figures.bytes)),
+    ]
+}
+
+fn backup(figures: &BackupFigures) -> [(&'static str, String); 4] {
+    [
+        (
+            "files",
+            format!(
+                "{} in {}, {} unchanged",
+                format::count(figures.files),
+                format::counted(figures.directories, "directory", "directories"),
+                format::count(figures.files_unmodified)
+            ),
+        ),
+        ("size", format::bytes(figures.bytes_total)),
+        ("read", format::bytes(figures.bytes_read)),
+        (
+            "new",
+            format!(
+                "{}, stored as {}",
+                format::bytes(figures.bytes_new),
+                format::bytes(figures.bytes_stored)
+            ),
+        ),
+    ]
+}
+
+fn restore(figures: &RestoreFigures) -> [(&'static str, String); 2] {
+    [
+        (
+            "files",
+            format!(
+                "{} restored, {} kept",
+                format::count(figures.files),
+                format::count(figures.files_kept)
+            ),
+        ),
+        (
+            "written",
+            format!(
+                "{}, fetched {}",
+                format::bytes(figures.bytes_written),
+                format::bytes(figures.bytes_fetched)
+            ),
+        ),
+    ]
+}
+
+fn attempts(attempts: &[Attempt], now: Timestamp) -> String {
+    let mut table = Table::new("no attempts", &[">attempt", "began", "end"]);
+    for attempt in attempts {
+        let end = match (&attempt.failure, attempt.finished_at) {
+            (Some(failure), _) => format!("{}: {}", failure.code, failure.message),
+            (None, Some(_)) => "done".into(),
+            (None, None) => "at work".into(),
+        };
+        table.row(&[
+            attempt.number.to_string(),
+            format::relative(attempt.dispatched_at, now),
+            end,
+        ]);
+    }
+    table.render()
+}
+
+fn plan(figures: &RestoreFigures) -> String {
+    let mut text = String::new();
+    for action in figures.plan.iter().take(SHOWN) {
+        let _ = writeln!(
+            text,
+            "{:7}  {}  {}",
+            action.action,
+            format::printable(&action.path.text),
+            format::bytes(action.bytes)
+        );
+    }
+    text.push_str(&more(figures.plan.len(), figures.plan_count));
+    text
+}
+
+/// What is where now.
+fn notes(figures: &RestoreFigures) -> String {
+    let mut text = String::new();
+    for note in figures.notes.iter().take(SHOWN) {
+        let _ = writeln!(text, "{}", format::printable(note));
+    }
+    text.push_str(&more(figures.notes.len(), figures.notes.len() as u64));
+    text
+}
+
+fn warnings(job: &Job) -> String {
+    let mut text = String::new();
+    for warning in job.warnings.iter().take(SHOWN) {
+        let _ = writeln!(
+            text,
+            "warning: {}: {}",
+            format::printable(&warning.path.text),
+            format::printable(&warning.cause)
+        );
+    }
+    text.push_str(&more(job.warnings.len(), job.warning_count));
+    text
+}
+
+/// Says how many are not shown; nothing when all are.
+fn more(listed: usize, all: u64) -> String {
+    let shown = listed.min(SHOWN) as u64;
+    if shown == 0 || all <= shown {
+        return String::new();
+    }
+    format!(
+        "… and {} more; --output json lists up to {}\n",
+        format::count(all - shown),
+        format::count(strongroom_wire::job::MAX_WARNINGS as u64)
+    )
+}

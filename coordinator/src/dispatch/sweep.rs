@@ -1,0 +1,225 @@
+//! Settles in the stores what ended attempts left open: locks that were not
+//! released (foreign `restic` commands would wait for them), snapshots whose
+//! agent died before it could say whether they are written, and pieces of
+//! transfers that nobody will fetch.
+//!
+//! A task of its own: a store that does not answer must not keep jobs waiting.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use strongroom_layout::{Directory, ObjectId, ObjectName};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalog::{Catalog, CatalogError},
+    grants::sign::VALID_SECONDS,
+    model::{ObjectRow, Repository, Snapshot},
+    stores::{Store, StoreError, Stores},
+};
+
+/// What failed is tried again so often.
+const AGAIN: Duration = Duration::from_mins(1);
+/// An unconfirmed snapshot may still arrive while its grant holds; stores
+/// allow for clocks that differ by a quarter of an hour.
+const MAY_ARRIVE: SignedDuration = SignedDuration::from_secs(VALID_SECONDS as i64 + 15 * 60);
+
+/// Pieces of a transfer wait so long for their reader.
+const KEPT: SignedDuration = SignedDuration::from_hours(24);
+
+/// The task that settles.
+#[derive(Debug)]
+pub(super) struct Sweeper {
+    catalog: Catalog,
+    stores: Stores,
+    /// Since when snapshots are known to be missing, by repository and id.
+    missing: HashMap<(String, ObjectId), Timestamp>,
+    /// Pieces that were deleted once. While their grant holds, they may arrive
+    /// again: then they are deleted again.
+    deleted: HashSet<(String, ObjectName)>,
+}
+
+/// A part of a sweep failed; the rest goes on.
+#[derive(Debug, thiserror::Error)]
+enum SweepError {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Sweeper {
+    pub(super) fn new(catalog: Catalog, stores: Stores) -> Self {
+        Self {
+            catalog,
+            stores,
+            missing: HashMap::new(),
+            deleted: HashSet::new(),
+        }
+    }
+
+    /// Sweeps whenever the catalog changes, and now and then.
+    pub(super) async fn run(mut self, cancel: CancellationToken) {
+        let mut changes = self.catalog.changes();
+        loop {
+            let sweep = async {
+                if let Err(error) = self.sweep().await {
+                    tracing::warn!(%error, "cannot settle what ended attempts left open");
+                    tokio::time::sleep(AGAIN).await;
+                    return;
+                }
+                tokio::select! {
+                    () = changes.changed() => {}
+                    () = tokio::time::sleep(AGAIN) => {}
+                }
+            };
+            tokio::select! {
+                () = sweep => {}
+                () = cancel.cancelled() => return,
+            }
+        }
+    }
+
+    /// One sweep. A store that fails does not keep others from being swept.
+    pub(super) async fn sweep(&mut self) -> Result<(), CatalogError> {
+        let locks = self.catalog.abandoned_locks().await?;
+        let snapshots = self.catalog.unconfirmed_snapshots().await?;
+        let now = self.catalog.clock().now();
+        let pieces = self.catalog.useless_pieces(now - KEPT).await?;
+        let wanted: HashSet<&str> = locks
+            .iter()
+            .map(|lock| lock.repository.as_str())
+            .chain(snapshots.iter().map(|it| it.repository.as_str()))
+            .chain(pieces.iter().map(|it| it.repository.as_str()))
+            .collect();
+        if wanted.is_empty() {
+            self.missing.clear();
+            self.deleted.clear();
+            return Ok(());
+        }
+        let stores = self.stores.clone();
+        for repository in self.catalog.repositories().await? {
+            let Some(store) = stores.get(&repository.store) else {
+                continue;
+            };
+            if !wanted.contains(repository.name.as_str()) {
+                continue;
+            }
+            let in_repository = |name: &str| name == repository.name;
+            let locks = locks
+                .iter()
+                .filter(|lock| in_repository(&lock.repository))
+                .map(|lock| lock.name)
+                .collect();
+            let snapshots: Vec<_> = snapshots
+                .iter()
+                .filter(|it| in_repository(&it.repository))
+                .collect();
+            let pieces: Vec<_> = pieces
+                .iter()
+                .filter(|it| in_repository(&it.repository))
+                .collect();
+            let swept = async {
+                self.delete_locks(store, &repository, locks).await?;
+                self.delete_pieces(store, &repository, &pieces).await?;
+                self.settle_snapshots(store, &repository, &snapshots).await
+            };
+            match swept.await {
+                Ok(()) => {}
+                Err(SweepError::Catalog(error)) => return Err(error),
+                Err(SweepError::Store(error)) => {
+                    let repository = &repository.name;
+                    tracing::warn!(%error, repository, "cannot settle a repository; trying again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_locks(
+        &self,
+        store: &Store,
+        repository: &Repository,
+        locks: Vec<ObjectName>,
+    ) -> Result<(), SweepError> {
+        for lock in locks {
+            if let Some(id) = lock.id() {
+                store.client.delete_lock(&repository.prefix, id).await?;
+            }
+            self.catalog
+                .forget_objects(&repository.name, &[lock])
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// At once, and again when none can arrive any more: only then they are
+    /// forgotten.
+    async fn delete_pieces(
+        &mut self,
+        store: &Store,
+        repository: &Repository,
+        pieces: &[&ObjectRow],
+    ) -> Result<(), SweepError> {
+        let now = self.catalog.clock().now();
+        for piece in pieces {
+            let key = (repository.name.clone(), piece.name);
+            let over = now.duration_since(piece.granted_at) > MAY_ARRIVE;
+            if over || !self.deleted.contains(&key) {
+                store
+                    .client
+                    .delete_transient(&repository.prefix, piece.name)
+                    .await?;
+            }
+            if over {
+                self.catalog
+                    .forget_objects(&repository.name, &[piece.name])
+                    .await?;
+                self.deleted.remove(&key);
+            } else {
+                self.deleted.insert(key);
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle_snapshots(
+        &mut self,
+        store: &Store,
+        repository: &Repository,
+        snapshots: &[&Snapshot],
+    ) -> Result<(), SweepError> {
+        if snapshots.is_empty() {
+            return Ok(());
+        }
+        let there: HashSet<ObjectId> = store
+            .client
+            .list(&repository.prefix, Directory::Snapshots)
+            .await?
+            .into_iter()
+            .map(|object| object.id)
+            .collect();
+        let now = self.catalog.clock().now();
+        for snapshot in snapshots {
+            let key = (repository.name.clone(), snapshot.id);
+            if there.contains(&snapshot.id) {
+                self.missing.remove(&key);
+                self.catalog
+                    .confirm_snapshot(&repository.name, snapshot.id)
+                    .await?;
+                continue;
+            }
+            let since = *self.missing.entry(key.clone()).or_insert(now);
+            if now.duration_since(since) > MAY_ARRIVE {
+                self.missing.remove(&key);
+                self.catalog
+                    .forget_unconfirmed(&repository.name, snapshot.id)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,627 @@
+//! A whole coordinator in process, with rounds run one by one.
+
+use std::time::Duration;
+
+use strongroom_layout::{AttemptRef, Directory, JobId, ObjectId, ObjectKind, ObjectName};
+use strongroom_proto::v1;
+use strongroom_wire::{
+    grant::{Action, PublishRequest, PublishResponse, RefusalReason, SignAnswer},
+    job::{BackupResult, Failure, FailureCode, JobOffer, Report, UploadFormat, UploadWork, Work},
+    session::{AgentMessage, CoordinatorMessage},
+};
+use uuid::Uuid;
+
+use super::{sweep::Sweeper, *};
+use crate::{
+    keys::SealedRepository,
+    model::{Actor, JobState, StateWord},
+    testing::{
+        Coordinator, STORE, TestAgent, TestSession, backup, operator, restore, sha256, success,
+    },
+};
+
+const LEASE: Duration = Duration::from_mins(1);
+
+async fn round(coordinator: &Coordinator) {
+    let dispatcher = coordinator.dispatcher();
+    dispatcher.round(&mut Told::new()).await.unwrap();
+}
+
+/// A session that has its hello behind it.
+async fn session(agent: &TestAgent, boot: u128, running: &[AttemptRef]) -> TestSession {
+    let mut session = agent.session(boot, running).await;
+    let hello = session.next().await;
+    assert!(matches!(hello, Some(CoordinatorMessage::Hello(_))));
+    session
+}
+
+async fn offer(session: &mut TestSession) -> JobOffer {
+    match session.next().await {
+        Some(CoordinatorMessage::JobOffer(offer)) => *offer,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An agent at work on a backup.
+struct AtWork {
+    agent: TestAgent,
+    session: TestSession,
+    offer: JobOffer,
+    attempt: AttemptRef,
+}
+
+async fn at_work(coordinator: &Coordinator, name: &str) -> AtWork {
+    let agent = coordinator.enrolled(name).await;
+    let mut session = session(&agent, 1, &[]).await;
+    coordinator.job(&agent, backup()).await;
+    round(coordinator).await;
+    let offer = offer(&mut session).await;
+    let attempt = offer.attempt;
+    session.send(AgentMessage::JobAccepted(attempt)).await;
+    assert_eq!(session.heartbeat(&[attempt]).await, [attempt]);
+    AtWork {
+        agent,
+        session,
+        offer,
+        attempt,
+    }
+}
+
+fn result(snapshot: ObjectId) -> BackupResult {
+    BackupResult {
+        snapshot,
+        files: 1,
+        directories: 1,
+        files_unmodified: 0,
+        bytes_read: 1,
+        bytes_total: 1,
+        bytes_new: 1,
+        bytes_stored: 1,
+        blobs_new: 1,
+        packs_new: 1,
+    }
+}
+
+async fn publish(work: &AtWork, coordinator: &Coordinator, body: &[u8]) -> SignAnswer {
+    let request = PublishRequest {
+        attempt: work.attempt,
+        snapshot: sha256(body),
+        length: body.len() as u64,
+        result: result(sha256(body)),
+        snapshot_time_us: coordinator.now().as_microsecond(),
+    };
+    let mut client = work.agent.client();
+    let response = client.publish(v1::PublishRequest::from(request)).await;
+    let response = response.unwrap().into_inner();
+    PublishResponse::try_from(response).unwrap().answer
+}
+
+async fn state(coordinator: &Coordinator, attempt: AttemptRef) -> JobState {
+    coordinator.catalog.job(attempt.job).await.unwrap().state
+}
+
+fn reason(answer: &SignAnswer) -> RefusalReason {
+    match answer {
+        SignAnswer::Refusal(refusal) => refusal.reason,
+        SignAnswer::Grant(grant) => panic!("granted {}", grant.url),
+    }
+}
+
+#[tokio::test]
+async fn a_backup_from_offer_to_snapshot() {
+    let coordinator = Coordinator::start().await;
+    let mut work = at_work(&coordinator, "web-1").await;
+    let (attempt, agent) = (work.attempt, &work.agent);
+    assert!(work.offer.repository.create);
+    assert_eq!(work.offer.repository.name, "primary/web-1");
+    let job = coordinator.catalog.job(attempt.job).await.unwrap();
+    assert_eq!(work.offer.traceparent, job.trace.traceparent());
+    let progress = coordinator.registry.progress(attempt.job).unwrap();
+    assert_eq!(progress.files, 7);
+
+    // The sealed password lies in the bucket before anything else.
+    let store = &coordinator.store().client;
+    let path = SealedRepository::new("primary/web-1", "web-1", "").path();
+    let document: SealedRepository =
+        serde_json::from_slice(&store.get(&path).await.unwrap()).unwrap();
+    let stored = coordinator
+        .catalog
+        .repository("primary/web-1")
+        .await
+        .unwrap();
+    assert_eq!(document.sealed_password, stored.sealed_password);
+
+    let lock = ObjectName::lock(sha256(b"lock"));
+    assert_eq!(agent.put(attempt, lock, b"lock").await, 200);
+    assert_eq!(agent.put(attempt, ObjectName::Config, b"config").await, 200);
+    assert_eq!(
+        agent.put(attempt, ObjectName::Config, b"other").await,
+        412,
+        "a config is never replaced"
+    );
+    let pack = ObjectName::data_pack(sha256(b"pack"));
+    assert_eq!(agent.put(attempt, pack, b"pack").await, 200);
+    let SignAnswer::Grant(grant) = publish(&work, &coordinator, b"snapshot").await else {
+        panic!("not granted");
+    };
+    assert_eq!(agent.send(&grant, b"another!").await, 400);
+    assert_eq!(agent.send(&grant, b"snapshot").await, 200);
+    assert_eq!(store.get("web-1/config").await.unwrap(), b"config");
+
+    let release = v1::ReleaseLocksRequest {
+        attempt: Some(v1::AttemptRef {
+            job_id: attempt.job.to_string(),
+            attempt: attempt.attempt,
+        }),
+        ids: vec![sha256(b"lock").0.to_vec()],
+    };
+    agent.client().release_locks(release).await.unwrap();
+    let locks = store.list("web-1", Directory::Locks).await.unwrap();
+    assert_eq!(locks, []);
+
+    let report = success(attempt, Some(result(sha256(b"snapshot"))));
+    work.session.report(report.clone()).await;
+    let ended = state(&coordinator, attempt).await;
+    assert!(matches!(ended, JobState::Succeeded { .. }), "{ended:?}");
+    let found = coordinator
+        .catalog
+        .find_snapshot(&sha256(b"snapshot").to_string())
+        .await
+        .unwrap();
+    assert_eq!(found.attempt, attempt);
+    assert_eq!(coordinator.registry.progress(attempt.job), None);
+    // The acknowledgement may have been lost: said again, it is acknowledged
+    // again.
+    work.session.report(report).await;
+    let answers = work.agent.sign(attempt, vec![(pack, GET)]).await;
+    assert_eq!(reason(&answers[0]), RefusalReason::AttemptEnded);
+}
+
+const GET: Action = Action::Get { range: None };
+
+#[tokio::test]
+async fn an_agent_that_asks_for_what_it_must_not_is_refused_and_audited() {
+    let coordinator = Coordinator::start().await;
+    let work = at_work(&coordinator, "web-1").await;
+    let victim = at_work(&coordinator, "web-2").await;
+    let own = |object, action| (work.attempt, object, action);
+    let pack = sha256(b"pack");
+    let put = |sha256| Action::Put { length: 4, sha256 };
+    // Recorded as data: it does not become readable by another name.
+    assert_eq!(
+        work.agent
+            .put(work.attempt, ObjectName::data_pack(pack), b"pack")
+            .await,
+        200
+    );
+    let cases = [
+        (
+            (victim.attempt, ObjectName::Config, GET),
+            RefusalReason::UnknownAttempt,
+        ),
+        (
+            own(ObjectName::Config, Action::Delete),
+            RefusalReason::DeleteForbidden,
+        ),
+        (
+            own(ObjectName::data_pack(pack), GET),
+            RefusalReason::ReadForbidden,
+        ),
+        (
+            own(ObjectName::tree_pack(pack), GET),
+            RefusalReason::ReadForbidden,
+        ),
+        (
+            own(ObjectName::tree_pack(pack), put(pack)),
+            RefusalReason::WriteForbidden,
+        ),
+        (
+            own(ObjectName::index(pack), put(sha256(b"else"))),
+            RefusalReason::HashMismatch,
+        ),
+        (
+            own(ObjectName::snapshot(pack), put(pack)),
+            RefusalReason::NotPublished,
+        ),
+    ];
+    for ((attempt, object, action), expected) in &cases {
+        let answers = work.agent.sign(*attempt, vec![(*object, *action)]).await;
+        assert_eq!(reason(&answers[0]), *expected, "{object} {action:?}");
+    }
+    let audited: Vec<_> = coordinator
+        .refusals()
+        .await
+        .iter()
+        .map(|row| {
+            assert_eq!(row.actor.to_string(), format!("agent:{}", work.agent.id));
+            row.detail["reason"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let expected: Vec<_> = cases.iter().map(|(_, reason)| reason.as_str()).collect();
+    assert_eq!(audited, expected);
+
+    let client = || work.agent.client();
+    let theirs = v1::AttemptRef {
+        job_id: victim.attempt.job.to_string(),
+        attempt: 1,
+    };
+    let list = v1::ListObjectsRequest {
+        attempt: Some(theirs.clone()),
+        directory: v1::Directory::Snapshots.into(),
+        after: Vec::new(),
+    };
+    let status = client().list_objects(list).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::PermissionDenied);
+    let release = v1::ReleaseLocksRequest {
+        attempt: Some(theirs),
+        ids: vec![pack.0.to_vec()],
+    };
+    let status = client().release_locks(release).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_batch_mixes_grants_and_refusals_in_order() {
+    let coordinator = Coordinator::start().await;
+    let work = at_work(&coordinator, "web-1").await;
+    let tree = sha256(b"tree");
+    let put = Action::Put {
+        length: 4,
+        sha256: tree,
+    };
+    let requests = vec![
+        (ObjectName::tree_pack(tree), put),
+        (ObjectName::Config, Action::Delete),
+        (ObjectName::index(tree), put),
+    ];
+    let answers = work.agent.sign(work.attempt, requests).await;
+    assert!(matches!(answers[0], SignAnswer::Grant(_)));
+    assert_eq!(reason(&answers[1]), RefusalReason::DeleteForbidden);
+    assert!(matches!(answers[2], SignAnswer::Grant(_)));
+    // It is in the catalog from its grant on: a later backup may read it.
+    let read = vec![(ObjectName::tree_pack(tree), GET)];
+    let answers = work.agent.sign(work.attempt, read).await;
+    assert!(matches!(answers[0], SignAnswer::Grant(_)));
+}
+
+#[tokio::test]
+async fn a_silent_attempt_is_fenced_and_tried_again() {
+    let coordinator = Coordinator::start().await;
+    let mut work = at_work(&coordinator, "web-1").await;
+    let (first, config) = (work.attempt, (ObjectName::Config, GET));
+    coordinator.advance(LEASE);
+    let answers = work.agent.sign(first, vec![config]).await;
+    assert_eq!(reason(&answers[0]), RefusalReason::LeaseExpired);
+    round(&coordinator).await;
+    // The agent is live: it gets the next attempt at once.
+    let again = offer(&mut work.session).await;
+    assert_eq!((again.attempt.job, again.attempt.attempt), (first.job, 2));
+    assert_eq!(work.session.heartbeat(&[first]).await, []);
+    let answers = work.agent.sign(first, vec![config]).await;
+    assert_eq!(reason(&answers[0]), RefusalReason::AttemptEnded);
+    assert_eq!(
+        reason(&publish(&work, &coordinator, b"snapshot").await),
+        RefusalReason::AttemptEnded
+    );
+    // Its report is acknowledged, so that it is forgotten, but does not count.
+    let late = success(first, Some(result(sha256(b"snapshot"))));
+    work.session.report(late).await;
+    let state = state(&coordinator, first).await;
+    assert_eq!(state.word(), StateWord::Dispatched);
+}
+
+#[tokio::test]
+async fn heartbeats_keep_an_attempt_alive() {
+    let coordinator = Coordinator::start().await;
+    let mut work = at_work(&coordinator, "web-1").await;
+    for _ in 0..4 {
+        coordinator.advance(LEASE / 2);
+        assert_eq!(
+            work.session.heartbeat(&[work.attempt]).await,
+            [work.attempt]
+        );
+        round(&coordinator).await;
+    }
+    let state = state(&coordinator, work.attempt).await;
+    assert_eq!(state.word(), StateWord::Running);
+}
+
+#[tokio::test]
+async fn a_reconnected_agent_goes_on_and_a_restarted_one_starts_over() {
+    let coordinator = Coordinator::start().await;
+    let work = at_work(&coordinator, "web-1").await;
+    let AtWork { agent, attempt, .. } = work;
+    drop(work.session);
+    let mut reconnected = session(&agent, 1, &[attempt]).await;
+    assert_eq!(reconnected.heartbeat(&[attempt]).await, [attempt]);
+
+    // Another process of the agent knows nothing of the attempt.
+    let mut restarted = session(&agent, 2, &[]).await;
+    let waiting = state(&coordinator, attempt).await;
+    assert!(
+        matches!(&waiting, JobState::Pending { failure: Some(failure), .. }
+            if failure.code == FailureCode::Fenced),
+        "{waiting:?}"
+    );
+    round(&coordinator).await;
+    assert_eq!(offer(&mut restarted).await.attempt.attempt, 2);
+
+    // And one that comes back with the old attempt is told to stop it.
+    let mut old = agent.session(1, &[attempt]).await;
+    match old.next().await {
+        Some(CoordinatorMessage::Hello(hello)) => assert_eq!(hello.fenced, [attempt]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_restarted_coordinator_gives_attempts_time_to_come_back() {
+    let coordinator = Coordinator::start().await;
+    let work = at_work(&coordinator, "web-1").await;
+    drop(work.session);
+    // Nobody renewed while the coordinator was away.
+    coordinator.advance(LEASE * 2);
+    let dispatcher = coordinator.dispatcher();
+    dispatcher.give_grace().await;
+    dispatcher.round(&mut Told::new()).await.unwrap();
+    let state = state(&coordinator, work.attempt).await;
+    assert_eq!(state.word(), StateWord::Running);
+    let mut session = session(&work.agent, 1, &[work.attempt]).await;
+    assert_eq!(session.heartbeat(&[work.attempt]).await, [work.attempt]);
+}
+
+#[tokio::test]
+async fn an_offer_that_finds_nobody_is_taken_back() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let _session = session(&agent, 1, &[]).await;
+    let job = coordinator.job(&agent, backup()).await;
+    let live = coordinator.registry.live();
+    let lease = jiff::SignedDuration::from_mins(1);
+    let mut dispatched = coordinator
+        .catalog
+        .dispatch(&live, Concurrency::default(), lease)
+        .await
+        .unwrap();
+    // The agent's process is another one by the time of the offer.
+    let _newer = session(&agent, 2, &[]).await;
+    let dispatched = dispatched.remove(0);
+    coordinator.dispatcher().offer(dispatched).await.unwrap();
+    let job = coordinator.catalog.job(job.id).await.unwrap();
+    assert_eq!(job.state.word(), StateWord::Pending);
+    assert!(job.failed_attempts <= 1);
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_offered_fails_with_the_cause() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let _session = session(&agent, 1, &[]).await;
+    let nowhere = coordinator.job_in(&agent, "attic", backup()).await;
+    let nothing = coordinator.job(&agent, restore(sha256(b"none"))).await;
+    round(&coordinator).await;
+    for (job, cause) in [
+        (nowhere, "\"attic\" is not configured"),
+        (nothing, "primary/web-1"),
+    ] {
+        match coordinator.catalog.job(job.id).await.unwrap().state {
+            JobState::Failed { failure, .. } => {
+                assert!(failure.message.contains(cause), "{}", failure.message);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_delays_the_first_backup() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let _session = session(&agent, 1, &[]).await;
+    let job = coordinator.job(&agent, backup()).await;
+    let mut away = coordinator.store().client.config().clone();
+    away.bucket = "missing".into();
+    let clock = coordinator.catalog.clock().clone();
+    let stores = crate::stores::Stores::new([away], &clock).unwrap();
+    let dispatcher = coordinator.dispatcher_with(stores);
+    dispatcher.round(&mut Told::new()).await.unwrap();
+    match coordinator.catalog.job(job.id).await.unwrap().state {
+        JobState::Pending {
+            not_before,
+            failure: Some(failure),
+        } => {
+            assert!(not_before > coordinator.now());
+            assert!(failure.message.contains("bucket does not exist"));
+            assert!(failure.message.contains(STORE));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_job_is_told_once_and_ends_with_its_report() {
+    let coordinator = Coordinator::start().await;
+    let mut work = at_work(&coordinator, "web-1").await;
+    let catalog = &coordinator.catalog;
+    catalog
+        .cancel_job(work.attempt.job, &operator(), "not now")
+        .await
+        .unwrap();
+    let dispatcher = coordinator.dispatcher();
+    let mut told = Told::new();
+    for _ in 0..2 {
+        dispatcher.round(&mut told).await.unwrap();
+    }
+    let attempt = work.attempt;
+    let reason = "not now".to_owned();
+    let expected = CoordinatorMessage::CancelJob { attempt, reason };
+    assert_eq!(work.session.next().await, Some(expected));
+    let failure = Failure {
+        code: FailureCode::Cancelled,
+        message: "cancelled".into(),
+        retryable: false,
+    };
+    // Had it been told twice, the second would come before the answer.
+    let report = Report {
+        outcome: Err(failure),
+        ..success(attempt, None)
+    };
+    work.session.report(report).await;
+    let state = state(&coordinator, attempt).await;
+    assert!(matches!(state, JobState::Cancelled { .. }), "{state:?}");
+}
+
+#[tokio::test]
+async fn restores_read_and_write_only_locks() {
+    let coordinator = Coordinator::start().await;
+    let mut work = at_work(&coordinator, "web-1").await;
+    let id = sha256(b"snapshot");
+    publish(&work, &coordinator, b"snapshot").await;
+    work.session
+        .report(success(work.attempt, Some(result(id))))
+        .await;
+    coordinator.job(&work.agent, restore(id)).await;
+    round(&coordinator).await;
+    let offer = offer(&mut work.session).await;
+    assert!(matches!(offer.work, Work::Restore(_)));
+    assert!(!offer.repository.create);
+    assert_eq!(
+        offer.repository.password, work.offer.repository.password,
+        "the same repository, the same password"
+    );
+    let (pack, put) = (sha256(b"pack"), |sha256| Action::Put { length: 4, sha256 });
+    let requests = vec![
+        (ObjectName::snapshot(id), GET),
+        (ObjectName::data_pack(pack), GET),
+        (ObjectName::lock(pack), put(pack)),
+        (ObjectName::data_pack(pack), put(pack)),
+    ];
+    let answers = work.agent.sign(offer.attempt, requests).await;
+    for answer in &answers[..3] {
+        assert!(matches!(answer, SignAnswer::Grant(_)), "{answer:?}");
+    }
+    assert_eq!(reason(&answers[3]), RefusalReason::WriteForbidden);
+}
+
+#[tokio::test]
+async fn what_ended_attempts_left_open_is_settled() {
+    let coordinator = Coordinator::start().await;
+    let work = at_work(&coordinator, "web-1").await;
+    let (catalog, store) = (&coordinator.catalog, &coordinator.store().client);
+    let lock = ObjectName::lock(sha256(b"lock"));
+    assert_eq!(work.agent.put(work.attempt, lock, b"lock").await, 200);
+    // One snapshot was written, the other only granted; then the agent died.
+    let SignAnswer::Grant(grant) = publish(&work, &coordinator, b"written").await else {
+        panic!("not granted");
+    };
+    assert_eq!(work.agent.send(&grant, b"written").await, 200);
+    publish(&work, &coordinator, b"never written").await;
+
+    let mut sweeper = Sweeper::new(catalog.clone(), coordinator.stores.clone());
+    sweeper.sweep().await.unwrap();
+    let locks = async || store.list("web-1", Directory::Locks).await.unwrap();
+    assert_eq!(locks().await.len(), 1, "its attempt is at work");
+
+    drop(work.session);
+    coordinator.advance(LEASE);
+    round(&coordinator).await;
+    sweeper.sweep().await.unwrap();
+    assert_eq!(locks().await, []);
+    let locks = catalog.objects_of_attempt(work.attempt, ObjectKind::Lock);
+    assert_eq!(locks.await.unwrap(), []);
+    let written = sha256(b"written").to_string();
+    assert!(catalog.find_snapshot(&written).await.is_ok());
+    let unconfirmed = catalog.unconfirmed_snapshots().await.unwrap();
+    assert_eq!(unconfirmed.len(), 1, "its grant still holds");
+    coordinator.advance(Duration::from_hours(1));
+    sweeper.sweep().await.unwrap();
+    assert_eq!(catalog.unconfirmed_snapshots().await.unwrap(), []);
+    assert!(catalog.find_snapshot(&written).await.is_ok());
+}
+
+#[tokio::test]
+async fn pieces_that_nobody_fetches_are_deleted_for_good() {
+    let coordinator = Coordinator::start().await;
+    let _work = at_work(&coordinator, "web-1").await;
+    let (catalog, store) = (&coordinator.catalog, &coordinator.store().client);
+    let agent = catalog.find_agent("web-1").await.unwrap();
+    let repository = catalog.repositories().await.unwrap().remove(0);
+    let by = Actor::Operator("admin".into());
+    let upload = async || {
+        let work = UploadWork {
+            dataset: "upload-x@web-1".into(),
+            transfer: Uuid::nil(),
+            manifest: sha256(b"manifest"),
+            tags: Vec::new(),
+            file_name: "x".into(),
+            format: UploadFormat::File,
+            database: String::new(),
+        };
+        let made = catalog.create_upload(&repository.name, agent.id, work, by.clone());
+        made.await.unwrap().id
+    };
+    let piece = async |transfer: Uuid, bytes: &[u8]| {
+        let name = ObjectName::transfer(sha256(bytes));
+        let attempt = AttemptRef {
+            job: JobId(transfer),
+            attempt: 1,
+        };
+        let objects = [(name, bytes.len() as u64)];
+        let recorded = catalog.record_objects(&repository.name, attempt, &objects);
+        recorded.await.unwrap();
+        let path = format!("{}/{}", repository.prefix, name.path());
+        store.put(&path, bytes.to_vec()).await.unwrap();
+    };
+    let there = async || {
+        let listed = store.list(&repository.prefix, Directory::Transfers).await;
+        listed.unwrap().len()
+    };
+    let (left, ended) = (upload().await, upload().await);
+    piece(left, b"left behind").await;
+    piece(ended, b"of an upload that was given up").await;
+    let mut sweeper = Sweeper::new(catalog.clone(), coordinator.stores.clone());
+    sweeper.sweep().await.unwrap();
+    assert_eq!(there().await, 2, "they may still be wanted");
+
+    catalog.end_transfer(ended, &by).await.unwrap();
+    sweeper.sweep().await.unwrap();
+    assert_eq!(there().await, 1);
+    assert_eq!(
+        catalog.pieces(ended).await.unwrap().len(),
+        1,
+        "it may come again"
+    );
+    piece(ended, b"of an upload that was given up").await;
+    coordinator.advance(Duration::from_hours(1));
+    sweeper.sweep().await.unwrap();
+    assert_eq!(there().await, 1);
+    assert_eq!(catalog.pieces(ended).await.unwrap(), []);
+
+    coordinator.advance(Duration::from_hours(24));
+    sweeper.sweep().await.unwrap();
+    assert_eq!(there().await, 0);
+    assert_eq!(catalog.pieces(left).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_dispatcher_wakes_for_jobs_and_sessions() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let stop = CancellationToken::new();
+    let dispatcher = tokio::spawn(coordinator.dispatcher().run(stop.clone()));
+    // A job that waits for its agent, then an agent that waits for a job.
+    coordinator.job(&agent, backup()).await;
+    let mut session = session(&agent, 1, &[]).await;
+    let first = offer(&mut session).await.attempt;
+    session.send(AgentMessage::JobAccepted(first)).await;
+    let report = success(first, Some(result(sha256(b"snapshot"))));
+    session.report(report).await;
+    coordinator.job(&agent, backup()).await;
+    let second = offer(&mut session).await;
+    match second.work {
+        Work::Backup(work) => assert_eq!(work.parent, Some(sha256(b"snapshot"))),
+        other => panic!("{other:?}"),
+    }
+    stop.cancel();
+    dispatcher.await.unwrap();
+}

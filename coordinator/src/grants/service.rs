@@ -1,0 +1,445 @@
+//! Asks the catalog, decides, records, signs.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use strongroom_layout::{AgentId, AttemptRef, Directory, ObjectId, ObjectKind, ObjectName};
+use strongroom_wire::grant::{
+    Action, ListObjectsRequest, ListObjectsResponse, PublishRequest, Refusal, RefusalReason,
+    RequestToSign, SignAnswer, SignRequest,
+};
+use uuid::Uuid;
+
+use super::{
+    decide::{self, Scope, decide, decide_publish, live_scope},
+    refusals::{Refusals, Refused},
+    sign::SignError,
+};
+use crate::{
+    catalog::{AttemptState, Catalog, CatalogError, Publication},
+    model::{JobKind, ObjectRow, Repository},
+    stores::{Store, StoreError, Stores},
+};
+
+/// Requests in one batch.
+const MAX_BATCH: usize = 1024;
+/// Objects in one page of a listing, give or take one of the store's own: some
+/// ten requests to the store, well within the time that agents wait.
+const PAGE: usize = 10_000;
+
+/// Signs what agents may do, and refuses the rest.
+#[derive(Debug)]
+pub struct Grants {
+    catalog: Catalog,
+    stores: Stores,
+    refusals: Refusals,
+}
+
+/// Why there is no answer. For [`Grants::sign`] and [`Grants::publish`] a
+/// refusal is an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantError {
+    /// Not allowed.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// More than fits a batch.
+    #[error("{0} requests in one batch: send at most {MAX_BATCH}")]
+    BatchTooLarge(usize),
+    /// The configuration lost a store.
+    #[error("store {store:?} of repository {repository:?} is not configured: add it again")]
+    NoStore {
+        /// Which.
+        store: String,
+        /// Whose.
+        repository: String,
+    },
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Signing failed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+/// What is asked, apart from the object.
+struct Asked {
+    agent: AgentId,
+    attempt: AttemptRef,
+    /// Only of the agent's own attempt.
+    trace_id: Option<String>,
+}
+
+impl Grants {
+    /// Grants for what `catalog` knows, in `stores`.
+    pub fn new(catalog: Catalog, stores: Stores) -> Self {
+        Self {
+            catalog,
+            stores,
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Answers each request of a batch, in order. PUTs are in the catalog
+    /// before their grant is handed out.
+    pub async fn sign(
+        &self,
+        asking: AgentId,
+        request: SignRequest,
+    ) -> Result<Vec<SignAnswer>, GrantError> {
+        if request.requests.len() > MAX_BATCH {
+            return Err(GrantError::BatchTooLarge(request.requests.len()));
+        }
+        let state = self.catalog.attempt_state(request.attempt).await?;
+        let asked = Asked::new(asking, request.attempt, state.as_ref());
+        let own = own_repository(state.as_ref(), asking);
+        let known = match own {
+            Some(repository) => {
+                let upload = state.as_ref().and_then(|it| it.upload);
+                self.known(repository, upload, &request.requests).await?
+            }
+            None => HashMap::new(),
+        };
+        let now = self.now();
+        let attempt = own.and(state.as_ref()).and_then(view);
+        let decisions: Vec<_> = request
+            .requests
+            .iter()
+            .map(|wanted| {
+                let known = known.get(&wanted.object.path()).copied();
+                decide(attempt.as_ref(), asking, wanted, known, now)
+            })
+            .collect();
+        if let Some(repository) = own {
+            let puts = granted_puts(&request.requests, &decisions);
+            if !puts.is_empty() {
+                self.catalog
+                    .record_objects(&repository.name, request.attempt, &puts)
+                    .await?;
+            }
+        }
+        let mut answers = Vec::with_capacity(decisions.len());
+        for (wanted, decision) in request.requests.iter().zip(decisions) {
+            answers.push(match (decision, own) {
+                (Ok(()), Some(repository)) => {
+                    self.grant(repository, wanted.object, &wanted.action, now)?
+                }
+                (decision, _) => {
+                    // Without a repository nothing was allowed.
+                    let reason = decision.err().unwrap_or(RefusalReason::UnknownAttempt);
+                    let action = format!("{} {}", verb(&wanted.action), wanted.object.kind());
+                    let object = wanted.object.path();
+                    SignAnswer::Refusal(self.refuse(&asked, reason, action, object).await?)
+                }
+            });
+        }
+        Ok(answers)
+    }
+
+    /// Signs the PUT of a backup's snapshot file; it is in the catalog,
+    /// unconfirmed, before.
+    pub async fn publish(
+        &self,
+        asking: AgentId,
+        request: PublishRequest,
+    ) -> Result<SignAnswer, GrantError> {
+        let state = self.catalog.attempt_state(request.attempt).await?;
+        let asked = Asked::new(asking, request.attempt, state.as_ref());
+        let own = own_repository(state.as_ref(), asking);
+        let now = self.now();
+        let attempt = own.and(state.as_ref()).and_then(view);
+        let object = ObjectName::snapshot(request.snapshot);
+        let decision =
+            decide_publish(attempt.as_ref(), asking, request.length, now).and_then(|()| {
+                if request.result.snapshot == request.snapshot {
+                    own.ok_or(RefusalReason::UnknownAttempt)
+                } else {
+                    Err(RefusalReason::HashMismatch)
+                }
+            });
+        let repository = match decision {
+            Ok(repository) => repository,
+            Err(reason) => {
+                let action = "publish snapshot".to_owned();
+                let refusal = self.refuse(&asked, reason, action, object.path()).await?;
+                return Ok(SignAnswer::Refusal(refusal));
+            }
+        };
+        let publication = Publication {
+            attempt: request.attempt,
+            result: request.result,
+            time: Timestamp::from_microsecond(request.snapshot_time_us).unwrap_or(now),
+        };
+        self.catalog.publish(&publication).await?;
+        let action = Action::Put {
+            length: request.length,
+            sha256: request.snapshot,
+        };
+        self.grant(repository, object, &action, now)
+    }
+
+    /// Lists a directory of the attempt's repository.
+    pub async fn list(
+        &self,
+        asking: AgentId,
+        request: &ListObjectsRequest,
+    ) -> Result<ListObjectsResponse, GrantError> {
+        let ListObjectsRequest {
+            attempt,
+            directory,
+            after,
+        } = *request;
+        let state = self.catalog.attempt_state(attempt).await?;
+        let asked = Asked::new(asking, attempt, state.as_ref());
+        let own = own_repository(state.as_ref(), asking);
+        let scope = live_scope(
+            own.and(state.as_ref()).and_then(view).as_ref(),
+            asking,
+            self.now(),
+        );
+        match (scope, own) {
+            (Ok(_), Some(repository)) => {
+                let store = self.store(repository)?;
+                let prefix = &repository.prefix;
+                let page = store.client.list_page(prefix, directory, after, PAGE);
+                Ok(page.await?)
+            }
+            (scope, _) => {
+                let reason = scope.err().unwrap_or(RefusalReason::UnknownAttempt);
+                let action = format!("list {directory}");
+                let object = directory.to_string();
+                let refusal = self.refuse(&asked, reason, action, object).await?;
+                Err(GrantError::Refused(refusal))
+            }
+        }
+    }
+
+    /// Deletes locks that the attempt wrote. It may have ended: that only
+    /// makes it more urgent.
+    pub async fn release_locks(
+        &self,
+        asking: AgentId,
+        attempt: AttemptRef,
+        ids: &[ObjectId],
+    ) -> Result<(), GrantError> {
+        let state = self.catalog.attempt_state(attempt).await?;
+        let asked = Asked::new(asking, attempt, state.as_ref());
+        let Some(repository) = own_repository(state.as_ref(), asking) else {
+            return self
+                .refuse_release(&asked, RefusalReason::UnknownAttempt)
+                .await;
+        };
+        let written = self
+            .catalog
+            .objects_of_attempt(attempt, ObjectKind::Lock)
+            .await?;
+        let is_written = |id: &ObjectId| written.iter().any(|row| row.name.id() == Some(*id));
+        let (own, others): (Vec<_>, Vec<_>) = ids.iter().copied().partition(is_written);
+        let store = self.store(repository)?;
+        for id in &own {
+            store.client.delete_lock(&repository.prefix, *id).await?;
+        }
+        let names: Vec<_> = own.into_iter().map(ObjectName::lock).collect();
+        self.catalog
+            .forget_objects(&repository.name, &names)
+            .await?;
+        // Released twice is released; never written is somebody else's.
+        if others.is_empty() || self.none_known(repository, &others).await? {
+            Ok(())
+        } else {
+            self.refuse_release(&asked, RefusalReason::DeleteForbidden)
+                .await
+        }
+    }
+
+    /// Writes what the audit log still owes; to be called now and then.
+    pub async fn flush_refusals(&self) -> Result<(), CatalogError> {
+        for entry in self.refusals.due(self.now()) {
+            self.catalog.audit(entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn none_known(
+        &self,
+        repository: &Repository,
+        locks: &[ObjectId],
+    ) -> Result<bool, CatalogError> {
+        let names: Vec<_> = locks.iter().copied().map(ObjectName::lock).collect();
+        let known = self.catalog.known_objects(&repository.name, &names).await?;
+        Ok(known.is_empty())
+    }
+
+    /// The kinds under which the objects of the requests were recorded, by
+    /// path; of pieces only those of the attempt's own upload.
+    async fn known(
+        &self,
+        repository: &Repository,
+        upload: Option<Uuid>,
+        requests: &[RequestToSign],
+    ) -> Result<HashMap<String, ObjectKind>, CatalogError> {
+        // Only packs can be taken for something else, and only pieces of
+        // transfers be somebody else's.
+        let names: Vec<_> = requests
+            .iter()
+            .map(|wanted| wanted.object)
+            .filter(|object| {
+                let directory = object.kind().directory();
+                matches!(directory, Some(Directory::Data | Directory::Transfers))
+            })
+            .collect();
+        if names.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = self.catalog.known_objects(&repository.name, &names).await?;
+        let foreign = |row: &ObjectRow| {
+            row.name.kind() == ObjectKind::Transfer && Some(row.attempt.job.0) != upload
+        };
+        Ok(rows
+            .into_iter()
+            .filter(|row| !foreign(row))
+            .map(|row| (row.name.path(), row.name.kind()))
+            .collect())
+    }
+
+    fn grant(
+        &self,
+        repository: &Repository,
+        object: ObjectName,
+        action: &Action,
+        now: Timestamp,
+    ) -> Result<SignAnswer, GrantError> {
+        let signer = &self.store(repository)?.signer;
+        let key = signer.store().object_key(&repository.prefix, &object);
+        // `config` is not named by its hash: it must never be replaced.
+        let only_new = object == ObjectName::Config;
+        Ok(SignAnswer::Grant(signer.sign(&key, action, only_new, now)?))
+    }
+
+    fn store(&self, repository: &Repository) -> Result<&Store, GrantError> {
+        self.stores
+            .get(&repository.store)
+            .ok_or_else(|| GrantError::NoStore {
+                store: repository.store.clone(),
+                repository: repository.name.clone(),
+            })
+    }
+
+    async fn refuse_release(&self, asked: &Asked, reason: RefusalReason) -> Result<(), GrantError> {
+        let action = "release locks".to_owned();
+        let refusal = self.refuse(asked, reason, action, "locks".into()).await?;
+        Err(GrantError::Refused(refusal))
+    }
+
+    /// Audits a refusal and puts it into words.
+    async fn refuse(
+        &self,
+        asked: &Asked,
+        reason: RefusalReason,
+        action: String,
+        object: String,
+    ) -> Result<Refusal, CatalogError> {
+        let message = format!("{action} ({object}): {}", explain(reason));
+        tracing::warn!(agent = %asked.agent, attempt = %asked.attempt, %message, "refused");
+        let refused = Refused {
+            agent: asked.agent,
+            attempt: asked.attempt,
+            action,
+            object,
+            reason,
+            trace_id: asked.trace_id.clone(),
+        };
+        if let Some(entry) = self.refusals.note(refused, self.now()) {
+            self.catalog.audit(entry).await?;
+        }
+        Ok(Refusal { reason, message })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.catalog.clock().now()
+    }
+}
+
+impl Asked {
+    fn new(agent: AgentId, attempt: AttemptRef, state: Option<&AttemptState>) -> Self {
+        Self {
+            agent,
+            attempt,
+            trace_id: state
+                .filter(|state| state.agent == agent)
+                .map(|state| state.trace_id.clone()),
+        }
+    }
+}
+
+/// The repository of an attempt of the asking agent.
+fn own_repository(state: Option<&AttemptState>, asking: AgentId) -> Option<&Repository> {
+    state?
+        .repository
+        .as_ref()
+        .filter(|_| state.is_some_and(|it| it.agent == asking))
+}
+
+/// What the decision needs of what the catalog says.
+fn view(state: &AttemptState) -> Option<decide::AttemptState> {
+    let scope = match (state.kind, state.snapshot) {
+        (JobKind::Backup, _) if state.upload.is_some() => Scope::Upload {
+            create: state.creates_repository,
+        },
+        (JobKind::Backup, _) => Scope::Backup {
+            create: state.creates_repository,
+            parent: state.parent,
+        },
+        (JobKind::Restore | JobKind::List, Some(snapshot)) => Scope::Read { snapshot },
+        (JobKind::Download, Some(snapshot)) => Scope::Download { snapshot },
+        (JobKind::Restore | JobKind::List | JobKind::Download, None) => return None,
+    };
+    let current = state.attempt.attempt == state.current_attempt && state.lease_expires.is_some();
+    Some(decide::AttemptState {
+        agent: state.agent,
+        current,
+        lease_until: state.lease_expires.unwrap_or(Timestamp::MIN),
+        scope,
+    })
+}
+
+fn granted_puts(
+    requests: &[RequestToSign],
+    decisions: &[Result<(), RefusalReason>],
+) -> Vec<(ObjectName, u64)> {
+    requests
+        .iter()
+        .zip(decisions)
+        .filter_map(|(wanted, decision)| match (wanted.action, decision) {
+            (Action::Put { length, .. }, Ok(())) => Some((wanted.object, length)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn verb(action: &Action) -> &'static str {
+    match action {
+        Action::Get { .. } => "get",
+        Action::Put { .. } => "put",
+        Action::Delete => "delete",
+    }
+}
+
+/// Why, and what to do.
+fn explain(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::UnknownAttempt => "this agent has no such attempt",
+        RefusalReason::AttemptEnded => "the attempt has ended or a newer one has begun: stop it",
+        RefusalReason::LeaseExpired => {
+            "the attempt's lease ran out: send heartbeats in time, or wait for the next attempt"
+        }
+        RefusalReason::DeleteForbidden => "agents never delete; locks are released by asking",
+        RefusalReason::ReadForbidden => "this job may not read this object",
+        RefusalReason::WriteForbidden => "this job may not write this object",
+        RefusalReason::HashMismatch => "the object's name is not the hash of the body",
+        RefusalReason::TooLarge => "it is larger than any object of its kind may be",
+        RefusalReason::NotPublished => "a snapshot is written through Publish",
+    }
+}

@@ -1,0 +1,188 @@
+//! Agents and invitations.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// All agents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Agents {
+    /// By name.
+    pub agents: Vec<Agent>,
+}
+
+/// An agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Agent {
+    /// UUID, as in its certificate.
+    pub id: String,
+    /// What operators call it.
+    pub name: String,
+    /// What policies select by.
+    pub labels: BTreeMap<String, String>,
+    /// Connected, away or revoked.
+    pub state: AgentState,
+    /// The host's own name.
+    pub hostname: Option<String>,
+    /// `linux`.
+    pub os: Option<String>,
+    /// `x86_64`, `aarch64`.
+    pub architecture: Option<String>,
+    /// Version of the agent's binary.
+    pub version: Option<String>,
+    /// When it enrolled.
+    #[schema(value_type = String, format = DateTime)]
+    pub enrolled_at: Timestamp,
+    /// Its last sign of life.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_seen_at: Option<Timestamp>,
+    /// End of its current certificate.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub certificate_expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<Timestamp>,
+    /// What its own configuration allows; known once it has connected.
+    pub consent: Option<Consent>,
+    /// What it last found at the connections of its `agent.toml`.
+    #[serde(default)]
+    pub connections: Vec<Connection>,
+}
+
+/// A connection of an agent's `agent.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Connection {
+    /// `postgres` or `redis`.
+    pub kind: String,
+    /// What policies call it.
+    pub name: String,
+    /// Whether restores into it are allowed.
+    pub restore: bool,
+    /// When the agent looked.
+    #[schema(value_type = String, format = DateTime)]
+    pub checked_at: Timestamp,
+    /// What answers there.
+    pub server: Option<Server>,
+    /// Why it cannot be used.
+    pub problem: Option<String>,
+}
+
+/// A database server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Server {
+    /// `PostgreSQL`, `Redis`, `Valkey`.
+    pub product: String,
+    /// As it calls itself.
+    pub version: String,
+    /// `primary`, `standby` or `replica`.
+    pub role: String,
+    /// What it holds.
+    pub databases: Vec<Database>,
+    /// What else is worth knowing.
+    pub facts: Vec<Fact>,
+}
+
+/// A database of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Database {
+    /// Of a Redis server its number.
+    pub name: String,
+    /// Its size, when known.
+    pub bytes: Option<u64>,
+    /// Keys of a Redis database.
+    pub keys: Option<u64>,
+}
+
+/// Something worth knowing about a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Fact {
+    /// Like `wal_level`.
+    pub name: String,
+    /// Like `replica`.
+    pub value: String,
+}
+
+/// Where an agent stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgentState {
+    /// A session is open.
+    Connected,
+    /// No session is open.
+    Away,
+    /// Must not come back.
+    Revoked,
+}
+
+impl fmt::Display for AgentState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Connected => "connected",
+            Self::Away => "away",
+            Self::Revoked => "revoked",
+        })
+    }
+}
+
+/// What `agent.toml` on the host allows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Consent {
+    /// Source kinds.
+    pub sources: Vec<String>,
+    /// Path prefixes that may be read.
+    pub read_paths: Vec<String>,
+    /// Path prefixes that may be restored into.
+    pub restore_paths: Vec<String>,
+    /// Names of commands.
+    pub commands: Vec<String>,
+}
+
+/// Asks for a join token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InviteRequest {
+    /// The agent's name; default: its hostname.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The agent's labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// How long the token may be used; default: one hour.
+    #[serde(default = "default_ttl")]
+    pub ttl_seconds: u64,
+}
+
+fn default_ttl() -> u64 {
+    3_600
+}
+
+/// A join token, shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Invitation {
+    /// Public half of the token, as the audit log names it.
+    pub token_id: String,
+    /// For `strongroom-agent enroll --token`; good for one agent.
+    pub token: String,
+    /// For `strongroom-agent enroll --coordinator`.
+    pub coordinator: String,
+    /// SHA-256 of the CA's certificate; part of the token.
+    pub ca_fingerprint: String,
+    /// The agent's name, when given.
+    pub name: Option<String>,
+    /// The agent's labels.
+    pub labels: BTreeMap<String, String>,
+    /// When the token ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for Invitation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invitation")
+            .field("token_id", &self.token_id)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}

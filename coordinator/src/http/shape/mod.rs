@@ -1,0 +1,47 @@
+//! The shapes of the REST API, and so of `--output json`: stable, documented
+//! in the OpenAPI document, read by the command line.
+//!
+//! They are apart from the catalog's model so that the catalog may change
+//! without breaking anybody's script. Times are RFC 3339 in UTC, sizes are
+//! bytes, ids are text. A field that may be absent is `null`, never left out.
+//!
+//! To add a shape: a file per subject, the conversion from the model next to
+//! the endpoint that answers with it.
+
+mod agent;
+mod audit;
+mod job;
+mod limits;
+mod operator;
+mod path;
+mod policy;
+mod repository;
+mod restore;
+mod snapshot;
+mod status;
+mod transfer;
+
+pub use self::{
+    agent::{
+        Agent, AgentState, Agents, Connection, Consent, Database, Fact, Invitation, InviteRequest,
+        Server,
+    },
+    audit::{AuditEntries, AuditEntry},
+    job::{
+        AgentRef, Attempt, BackupFigures, DownloadFigures, Job, JobFailure, JobKind, JobResult,
+        JobState, Jobs, ListFigures, PlannedAction, Progress, RestoreFigures, RunRequest,
+        StartedJobs, Warning,
+    },
+    limits::Limits,
+    operator::{CreateOperator, NewOperator, Operator, Operators},
+    path::RawPath,
+    policy::{Applied, ApplyRequest, Policies, Policy, PolicyChange, PolicyDifference},
+    repository::{Repositories, Repository, RepositoryPassword},
+    restore::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest},
+    snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},
+    status::{Counts, DatasetStatus, Status},
+    transfer::{
+        DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Piece, SendPieces,
+        SignedRequest, SignedRequests, Upload, UploadFormat, UploadRequest,
+    },
+};

@@ -1,0 +1,57 @@
+//! Operators and their tokens.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// All operators.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Operators {
+    /// By name.
+    pub operators: Vec<Operator>,
+}
+
+/// Somebody, or some program, with a token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Operator {
+    /// As the audit log names it.
+    pub name: String,
+    /// When its token was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When its token was last used.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<Timestamp>,
+    /// When its token was revoked.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// Asks for a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateOperator {
+    /// 1 to 64 of `a–z`, `0–9`, `-`, `_`, `.`.
+    pub name: String,
+}
+
+/// A new operator; the token is shown once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewOperator {
+    /// The operator.
+    pub name: String,
+    /// The bearer token.
+    pub token: String,
+    /// The coordinator's CA, PEM, to pin.
+    pub ca_certificate: String,
+}
+
+impl fmt::Debug for NewOperator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewOperator")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! What a restore is asked to do.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Restores a snapshot: into a directory of an agent's host (`target`), or
+/// into what exactly one of `postgres`, `cluster` and `redis` names.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestoreRequest {
+    /// Id or unique prefix.
+    pub snapshot: String,
+    /// Name or id of the agent that writes.
+    pub agent: String,
+    /// Absolute directory on its host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// With `target`: paths inside the snapshot; empty: everything.
+    pub paths: Vec<String>,
+    /// With `target`: what to do with files that are there.
+    pub overwrite: Overwrite,
+    /// A database, into a PostgreSQL server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresTarget>,
+    /// A PostgreSQL cluster, into a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterTarget>,
+    /// Keys, into a Redis server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redis: Option<RedisTarget>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// Where a database of a logical snapshot goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresTarget {
+    /// A connection in the agent's `agent.toml` that allows restores.
+    pub connection: String,
+    /// The database as it is called in the snapshot.
+    pub database: String,
+    /// What it is called afterwards; default: as in the snapshot.
+    #[serde(default, rename = "as")]
+    pub to: Option<String>,
+    /// The database that is called so now gives way once the restored one is
+    /// whole.
+    #[serde(default)]
+    pub replace: bool,
+    /// With `replace`: the name of the database that gives way, once more.
+    #[serde(default)]
+    pub confirm: Option<String>,
+    /// Only these schemas; empty: all.
+    #[serde(default)]
+    pub schemas: Vec<String>,
+    /// Only these tables; empty: all.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// Make the snapshot's roles that are missing.
+    #[serde(default)]
+    pub roles: bool,
+    /// Parallel jobs; default: the attempt's threads.
+    #[serde(default)]
+    pub jobs: Option<u32>,
+    /// With `replace`: back the database up first.
+    #[serde(default = "yes")]
+    pub safety_backup: bool,
+}
+
+/// Where a physical snapshot goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterTarget {
+    /// Absolute directory on the agent's host; empty, or made if missing.
+    pub directory: String,
+    /// Where tablespaces go that are not to lie where they lay.
+    #[serde(default)]
+    pub tablespaces: Vec<Relocation>,
+    /// Bring a server up on it.
+    #[serde(default)]
+    pub start: bool,
+}
+
+/// A tablespace's move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Relocation {
+    /// Its directory when it was backed up.
+    pub from: String,
+    /// Its directory from now on.
+    pub to: String,
+}
+
+/// Where a Redis snapshot goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedisTarget {
+    /// A connection in the agent's `agent.toml` that allows restores.
+    pub connection: String,
+    /// Glob patterns: only keys that match, beside those that are there.
+    /// Empty: the whole dataset, in place of what is there.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// The connection's name, once more.
+    #[serde(default)]
+    pub confirm: Option<String>,
+    /// Back the server up first.
+    #[serde(default = "yes")]
+    pub safety_backup: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What a restore does with files that are there.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overwrite {
+    /// Refuse a target that is not empty of what would be written.
+    #[default]
+    Never,
+    /// Rewrite what differs.
+    IfChanged,
+    /// Rewrite everything.
+    Always,
+}
+
+impl Overwrite {
+    /// Whether it is what holds when nothing is said.
+    pub fn is_default(self) -> bool {
+        self == Self::default()
+    }
+}

@@ -1,0 +1,105 @@
+//! Snapshots, and what is in them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::RawPath;
+
+/// Snapshots, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshots {
+    /// Newest first.
+    pub snapshots: Vec<Snapshot>,
+    /// `before` of the next page; `null` at the end.
+    #[serde(default)]
+    pub next_before: Option<String>,
+}
+
+/// A finished backup of a dataset; bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Snapshot {
+    /// 64 hex digits.
+    pub id: String,
+    /// `policy@agent`.
+    pub dataset: String,
+    /// Its repository.
+    pub repository: String,
+    /// The job that made it.
+    pub job: Option<String>,
+    /// When it was taken.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
+    /// Kept whatever retention says.
+    pub pinned: bool,
+    /// Entries that are not directories.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// All its files.
+    pub bytes_total: u64,
+    /// What it added, as stored.
+    pub bytes_stored: u64,
+    /// Paths that could not be treated as asked.
+    pub warning_count: u64,
+}
+
+/// Which entries of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Directory inside the snapshot.
+    pub path: String,
+    /// Everything below it.
+    pub recursive: bool,
+    /// Entries at most, up to 10,000.
+    pub limit: u32,
+    /// Continue behind this path.
+    pub after: Option<String>,
+    /// Name or id of the agent that reads it; default: the snapshot's own.
+    pub agent: Option<String>,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self {
+            path: "/".into(),
+            recursive: false,
+            limit: 1_000,
+            after: None,
+            agent: None,
+        }
+    }
+}
+
+/// Entries of a snapshot, in path order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Listing {
+    /// In path order.
+    pub entries: Vec<Entry>,
+    /// There is more behind the last entry.
+    pub truncated: bool,
+}
+
+/// One entry of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Entry {
+    /// From the snapshot's root.
+    pub path: RawPath,
+    /// `file`, `dir`, `symlink`, `dev`, `chardev` or `fifo`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Permission, setuid, setgid and sticky bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Bytes of a file.
+    pub size: u64,
+    /// RFC 3339.
+    pub modified: String,
+    /// Where a symlink points.
+    pub link_target: Option<RawPath>,
+}

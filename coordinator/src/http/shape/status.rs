@@ -1,0 +1,60 @@
+//! The coordinator at a glance.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The coordinator at a glance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    /// Version of the coordinator's binary.
+    pub version: String,
+    /// When this coordinator started.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// How many of what.
+    pub counts: Counts,
+    /// Every dataset.
+    pub datasets: Vec<DatasetStatus>,
+}
+
+/// How many of what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Counts {
+    /// Agents that are not revoked.
+    pub agents: u64,
+    /// Agents with an open session.
+    pub agents_connected: u64,
+    /// Policies.
+    pub policies: u64,
+    /// Jobs that wait.
+    pub jobs_pending: u64,
+    /// Jobs at work.
+    pub jobs_running: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+}
+
+/// A dataset: a policy on one agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DatasetStatus {
+    /// `policy@agent`.
+    pub dataset: String,
+    /// The last snapshot's id.
+    pub last_snapshot: Option<String>,
+    /// When it was taken.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_snapshot_at: Option<Timestamp>,
+    /// State of the last backup job.
+    pub last_job_state: Option<super::JobState>,
+    /// The last backup job.
+    pub last_job: Option<String>,
+    /// Warnings of the last backup job.
+    pub warning_count: u64,
+    /// When the last successful restore of one of its snapshots ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_restore_at: Option<Timestamp>,
+    /// When it runs next.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_run_at: Option<Timestamp>,
+}

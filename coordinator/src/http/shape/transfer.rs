@@ -1,0 +1,137 @@
+//! Uploads and downloads.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Asks an agent to seal a part of a snapshot to the one who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DownloadRequest {
+    /// Id or unique prefix.
+    pub snapshot: String,
+    /// A file, or a directory, which becomes a tar; `/` for everything.
+    pub path: String,
+    /// The agent that reads it, when the snapshot's own is gone: name or id.
+    #[serde(default)]
+    pub agent: Option<String>,
+    /// X25519, 64 hex digits: to which the pieces are sealed.
+    pub public_key: String,
+}
+
+/// Begins an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UploadRequest {
+    /// The agent that takes it: name or id.
+    pub agent: String,
+    /// The store of its repository.
+    pub store: String,
+    /// The dataset becomes `upload-NAME@agent`.
+    pub name: String,
+    /// What the file is called, without directories.
+    pub file_name: String,
+    /// What is in it.
+    pub format: UploadFormat,
+    /// The database that a dump is of; by default the name.
+    #[serde(default)]
+    pub database: Option<String>,
+}
+
+/// What an uploaded file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum UploadFormat {
+    /// Any file.
+    File,
+    /// SQL for psql.
+    Sql,
+    /// SQL compressed by gzip; stored uncompressed.
+    SqlGzip,
+    /// pg_dump --format=custom.
+    Custom,
+}
+
+impl fmt::Display for UploadFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::File => "file",
+            Self::Sql => "sql",
+            Self::SqlGzip => "sql-gzip",
+            Self::Custom => "custom",
+        })
+    }
+}
+
+/// An upload that has begun: send its pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Upload {
+    /// UUID.
+    pub id: String,
+    /// The dataset of the snapshot.
+    pub dataset: String,
+    /// X25519, 64 hex digits: to which pieces are to be sealed.
+    pub public_key: String,
+}
+
+/// Asks for requests that fetch pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FetchPieces {
+    /// SHA-256 of each: 64 hex digits.
+    pub pieces: Vec<String>,
+}
+
+/// Asks for requests that send pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendPieces {
+    /// At most 64 at once.
+    pub pieces: Vec<Piece>,
+}
+
+/// A piece that is about to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Piece {
+    /// SHA-256: 64 hex digits.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Signed requests to the store, in the order asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignedRequests {
+    /// To be sent as they are.
+    pub requests: Vec<SignedRequest>,
+}
+
+/// One signed request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignedRequest {
+    /// `GET` or `PUT`.
+    pub method: String,
+    /// Absolute.
+    pub url: String,
+    /// Name and value.
+    pub headers: Vec<(String, String)>,
+    /// How long the store accepts it.
+    pub valid_seconds: u32,
+}
+
+/// All pieces of an upload are sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FinishUpload {
+    /// SHA-256 of the piece that lists the others: 64 hex digits.
+    pub manifest: String,
+}
+
+/// A transfer has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EndedTransfer {
+    /// Pieces that were deleted.
+    pub pieces: u64,
+}

@@ -1,0 +1,384 @@
+//! An API in process, over a catalog of its own.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, StatusCode, header},
+};
+use http_body_util::BodyExt as _;
+use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use strongroom_layout::{AgentId, AttemptRef, ObjectId};
+use strongroom_runtime::clock::ManualClock;
+use strongroom_wire::{
+    job::{BackupResult, Entry, ListResult, Report, Success, Warning},
+    session::Progress,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{
+    auth,
+    problem::Problem,
+    router,
+    state::{ApiState, Live, Passwords, StorePlace},
+};
+use crate::{
+    catalog::{Catalog, Enrolment, JobFilter, Publication},
+    jobs::{Backoff, Concurrency, LiveAgent},
+    model::{
+        Actor, Agent, AgentCertificate, Job, JobKind, NewJoinToken, NewRepository, Repository,
+        SecretHash,
+    },
+};
+use crate::{keys::KeyEncryptionKey, stores::Stores, transfers::Transfers};
+
+/// An API with one operator, `admin`, and the store `primary`.
+pub(super) struct TestApi {
+    pub(super) catalog: Catalog,
+    pub(super) live: Arc<FakeLive>,
+    pub(super) shutdown: CancellationToken,
+    router: Router,
+    token: Zeroizing<String>,
+    _directory: tempfile::TempDir,
+}
+
+/// Sessions as the test says.
+pub(super) struct FakeLive {
+    connected: Mutex<HashSet<AgentId>>,
+    progress: Mutex<HashMap<AttemptRef, Progress>>,
+    changes: watch::Sender<()>,
+}
+
+impl FakeLive {
+    pub(super) fn connect(&self, agent: AgentId) {
+        self.connected.lock().insert(agent);
+    }
+
+    pub(super) fn report(&self, progress: Progress) {
+        self.progress.lock().insert(progress.attempt, progress);
+        self.changes.send_replace(());
+    }
+}
+
+impl Live for FakeLive {
+    fn is_connected(&self, agent: AgentId) -> bool {
+        self.connected.lock().contains(&agent)
+    }
+
+    fn progress(&self, attempt: AttemptRef) -> Option<Progress> {
+        self.progress.lock().get(&attempt).cloned()
+    }
+
+    fn progress_changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+}
+
+struct FakePasswords;
+
+impl Passwords for FakePasswords {
+    fn open(&self, repository: &Repository) -> Result<Zeroizing<String>, Problem> {
+        Ok(Zeroizing::new(format!(
+            "opened {}",
+            repository.sealed_password
+        )))
+    }
+}
+
+impl TestApi {
+    pub(super) async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let url = format!("sqlite:{}/catalog.sqlite", directory.path().display());
+        let catalog = Catalog::open(&url, ManualClock::new(now)).await.unwrap();
+        let live = Arc::new(FakeLive {
+            connected: Mutex::default(),
+            progress: Mutex::default(),
+            changes: watch::Sender::new(()),
+        });
+        let shutdown = CancellationToken::new();
+        let key = KeyEncryptionKey::open_or_create(&directory.path().join("key")).unwrap();
+        let key = Arc::new(key);
+        let state = ApiState {
+            catalog: catalog.clone(),
+            live: Arc::clone(&live) as Arc<dyn Live>,
+            passwords: Arc::new(FakePasswords),
+            transfers: Transfers::new(catalog.clone(), Stores::default(), key),
+            stores: BTreeMap::from([(
+                "primary".into(),
+                StorePlace {
+                    restic: "s3:https://s3.example/bucket".into(),
+                },
+            )]),
+            ca_certificate: "the CA".into(),
+            ca_fingerprint: [7; 32],
+            agents_address: "backup.example:7443".into(),
+            started_at: now,
+            shutdown: shutdown.clone(),
+        };
+        let (token, hash) = auth::new_token().unwrap();
+        catalog
+            .create_operator("admin", &hash, &Actor::Coordinator)
+            .await
+            .unwrap();
+        Self {
+            catalog,
+            live,
+            shutdown,
+            router: router(Arc::new(state)),
+            token,
+            _directory: directory,
+        }
+    }
+
+    /// Sends a request as it is.
+    pub(super) async fn raw(&self, request: Request<Body>) -> (StatusCode, Value) {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        (status, body)
+    }
+
+    /// Sends a request with the token of `admin`.
+    pub(super) async fn send(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send_as(&self.token, method, path, body).await
+    }
+
+    /// Sends a request with any token.
+    pub(super) async fn send_as(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        self.raw(request).await
+    }
+
+    /// A request that must succeed.
+    pub(super) async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, body) = self.send(method, path, body).await;
+        assert_eq!(status, StatusCode::OK, "{method} {path}: {body:#}");
+        body
+    }
+
+    /// `GET` that must succeed.
+    pub(super) async fn get(&self, path: &str) -> Value {
+        self.ok("GET", path, Value::Null).await
+    }
+
+    /// A request that must be refused with this code; gives the message and
+    /// the hint.
+    pub(super) async fn refused(
+        &self,
+        code: &str,
+        method: &str,
+        path: &str,
+        body: Value,
+    ) -> (String, String) {
+        let (status, body) = self.send(method, path, body).await;
+        assert!(!status.is_success(), "{method} {path}: {body:#}");
+        assert_eq!(body["code"], code, "{method} {path}: {body:#}");
+        (
+            body["message"].as_str().unwrap().to_owned(),
+            body["hint"].as_str().unwrap_or_default().to_owned(),
+        )
+    }
+
+    /// An enrolled agent.
+    pub(super) async fn agent(&self, name: &str) -> Agent {
+        let id = AgentId(Uuid::new_v4());
+        let secret = SecretHash::of(name);
+        let now = self.catalog.clock().now();
+        let later = now + SignedDuration::from_hours(1);
+        let token = NewJoinToken {
+            id: format!("token-{name}"),
+            secret,
+            labels: [("role".to_owned(), "web".to_owned())].into(),
+            agent_name: Some(name.into()),
+            expires_at: later,
+        };
+        self.catalog
+            .create_join_token(&token, &Actor::Coordinator)
+            .await
+            .unwrap();
+        let enrolment = Enrolment {
+            agent: id,
+            hostname: name.into(),
+            version: "0.1.0".into(),
+            certificate: AgentCertificate {
+                serial: id.to_string(),
+                agent: id,
+                issued_at: now,
+                not_after: later,
+            },
+        };
+        self.catalog
+            .redeem_join_token(&token.id, &secret, &enrolment)
+            .await
+            .unwrap()
+    }
+
+    /// Applies a policy `web` for the agents labelled `role = web`.
+    pub(super) async fn web_policy(&self) {
+        let toml = r#"
+            [[policy]]
+            name = "web"
+            agents = { labels = { role = "web" } }
+            source = { files = { paths = ["/srv"] } }
+            store = "primary"
+            schedule = "daily"
+        "#;
+        self.ok("POST", "/policies/apply", json!({ "toml": toml }))
+            .await;
+    }
+
+    /// Starts `web` and hands the job to the agent, which accepts it.
+    pub(super) async fn running_backup(&self, agent: &Agent) -> AttemptRef {
+        self.ok("POST", "/policies/web/runs", json!({ "agent": agent.name }))
+            .await;
+        self.dispatched(agent).await.attempt_ref().unwrap()
+    }
+
+    /// The waiting job, with the agent and accepted.
+    async fn dispatched(&self, agent: &Agent) -> Job {
+        let live = [LiveAgent {
+            agent: agent.id,
+            boot_id: Uuid::from_u128(1),
+        }];
+        let lease = SignedDuration::from_mins(1);
+        let dispatched = self
+            .catalog
+            .dispatch(&live, Concurrency::default(), lease)
+            .await
+            .unwrap();
+        let attempt = dispatched[0].job.attempt_ref().unwrap();
+        let accepted = self.catalog.accept_attempt(agent.id, attempt).await;
+        accepted.unwrap().unwrap()
+    }
+
+    /// A backup of `web` with one warning; gives the snapshot's id.
+    pub(super) async fn finished_backup(&self, agent: &Agent) -> String {
+        let attempt = self.running_backup(agent).await;
+        let name = Repository::name_of("primary", &agent.name);
+        let repository = NewRepository {
+            prefix: format!("agents/{}", agent.name),
+            store: "primary".into(),
+            agent: agent.id,
+            sealed_password: "sealed".into(),
+            name,
+        };
+        self.catalog.ensure_repository(&repository).await.unwrap();
+        let result = BackupResult {
+            snapshot: ObjectId([0xab; 32]),
+            files: 7,
+            directories: 1,
+            files_unmodified: 0,
+            bytes_read: 70,
+            bytes_total: 70,
+            bytes_new: 70,
+            bytes_stored: 30,
+            blobs_new: 7,
+            packs_new: 1,
+        };
+        let publication = Publication {
+            attempt,
+            result: result.clone(),
+            time: self.catalog.clock().now(),
+        };
+        self.catalog.publish(&publication).await.unwrap();
+        let id = result.snapshot.to_string();
+        self.report(agent, attempt, Success::Backup(result), 1)
+            .await;
+        id
+    }
+
+    /// Waits for a listing to be asked for, and answers it with one file.
+    pub(super) async fn answer_listing(&self, agent: &Agent) {
+        let mut changes = self.catalog.changes();
+        let waiting = JobFilter {
+            kind: Some(JobKind::List),
+            ..JobFilter::default()
+        };
+        while self
+            .catalog
+            .jobs(&waiting, 1)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+        {
+            changes.changed().await;
+        }
+        let attempt = self.dispatched(agent).await.attempt_ref().unwrap();
+        let listing = ListResult {
+            entries: vec![Entry {
+                path: b"/srv/a".to_vec(),
+                kind: "file".into(),
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                size: 10,
+                modified: "2026-11-21T12:00:00Z".into(),
+                link_target: Vec::new(),
+            }],
+            truncated: false,
+        };
+        self.report(agent, attempt, Success::List(listing), 0).await;
+    }
+
+    async fn report(&self, agent: &Agent, attempt: AttemptRef, success: Success, warnings: u64) {
+        let warning = Warning {
+            path: b"/srv/\xff\xff".to_vec(),
+            cause: "vanished".into(),
+        };
+        let report = Report {
+            report_id: Uuid::new_v4(),
+            attempt,
+            outcome: Ok(success),
+            warnings: (0..warnings).map(|_| warning.clone()).collect(),
+            warning_count: warnings,
+            peak_resident_bytes: 1 << 20,
+            duration_ms: 12,
+        };
+        self.catalog
+            .finish_attempt(agent.id, &report, &Backoff::default())
+            .await
+            .unwrap();
+    }
+
+    /// Actions in the audit log, newest first.
+    pub(super) async fn audited(&self) -> Vec<String> {
+        let page = self.get("/audit").await;
+        let entries = page["entries"].as_array().unwrap();
+        entries
+            .iter()
+            .map(|entry| {
+                format!(
+                    "{} {}",
+                    entry["actor"].as_str().unwrap(),
+                    entry["action"].as_str().unwrap()
+                )
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,81 @@
+//! `POST /agents/invite`
+
+use std::time::Duration;
+
+use axum::{Json, extract::State};
+use jiff::SignedDuration;
+use strongroom_runtime::files;
+use strongroom_wire::identity::JoinToken;
+use zeroize::Zeroizing;
+
+use crate::{
+    http::{
+        auth::Caller,
+        extract::Body,
+        problem::{Code, Problem},
+        shape::{Invitation, InviteRequest},
+        state::SharedState,
+    },
+    model::{NewJoinToken, SecretHash},
+};
+
+/// A token may be used for this long at most.
+const MAX_TTL: Duration = Duration::from_hours(30 * 24);
+
+/// Makes a one-time token with which one agent may enrol. It is shown this
+/// once.
+#[utoipa::path(post, path = "/api/v1/agents/invite", tag = "agents",
+    request_body = InviteRequest,
+    responses(
+        (status = 200, body = Invitation),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn handler(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Body(request): Body<InviteRequest>,
+) -> Result<Json<Invitation>, Problem> {
+    let ttl = Duration::from_secs(request.ttl_seconds);
+    if ttl.is_zero() || ttl > MAX_TTL {
+        return Err(
+            Problem::new(Code::Invalid, "a token may be used for 1 second to 30 days")
+                .hint("give another --ttl, such as 1h"),
+        );
+    }
+    let random = |error: std::io::Error| Problem::internal(&error);
+    let id = hex::<8>().map_err(random)?.to_string();
+    let secret = hex::<32>().map_err(random)?;
+    let now = state.catalog.clock().now();
+    let new = NewJoinToken {
+        id: id.clone(),
+        secret: SecretHash::of(&secret),
+        labels: request.labels,
+        agent_name: request.name,
+        expires_at: now
+            .saturating_add(SignedDuration::try_from(ttl).unwrap_or(SignedDuration::ZERO))
+            .unwrap_or(now),
+    };
+    let entered = state.catalog.create_join_token(&new, &caller.actor).await?;
+    let token = JoinToken {
+        id,
+        secret,
+        ca_fingerprint: state.ca_fingerprint,
+    };
+    Ok(Json(Invitation {
+        token_id: entered.id,
+        token: token.to_string(),
+        coordinator: state.agents_address.clone(),
+        ca_fingerprint: data_encoding::HEXLOWER.encode(&state.ca_fingerprint),
+        name: entered.agent_name,
+        labels: entered.labels,
+        expires_at: entered.expires_at,
+    }))
+}
+
+/// `N` random bytes as letters and digits, as join tokens have them.
+fn hex<const N: usize>() -> std::io::Result<Zeroizing<String>> {
+    let bytes = files::random_bytes::<N>()?;
+    Ok(Zeroizing::new(
+        data_encoding::HEXLOWER.encode(bytes.as_ref()),
+    ))
+}

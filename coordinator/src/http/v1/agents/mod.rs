@@ -1,0 +1,99 @@
+//! Agents and invitations.
+
+pub mod invite;
+pub mod list;
+pub mod revoke;
+pub mod show;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use strongroom_wire::session;
+
+use crate::{
+    http::{
+        problem::Problem,
+        shape::{Agent, AgentState, Connection, Consent, Database, Fact, Server},
+        state::{ApiState, SharedState},
+    },
+    model,
+};
+
+pub(super) fn routes() -> Router<SharedState> {
+    Router::new()
+        .route("/agents", get(list::handler))
+        .route("/agents/invite", post(invite::handler))
+        .route("/agents/{agent}", get(show::handler))
+        .route("/agents/{agent}/revoke", post(revoke::handler))
+}
+
+/// As the API shows an agent.
+async fn shape(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem> {
+    let certificates = state.catalog.certificates(agent.id).await?;
+    let (agent_state, revoked_at) = match agent.state {
+        model::AgentState::Revoked { at } => (AgentState::Revoked, Some(at)),
+        model::AgentState::Active if state.live.is_connected(agent.id) => {
+            (AgentState::Connected, None)
+        }
+        model::AgentState::Active => (AgentState::Away, None),
+    };
+    Ok(Agent {
+        id: agent.id.to_string(),
+        name: agent.name,
+        labels: agent.labels,
+        state: agent_state,
+        hostname: agent.facts.hostname,
+        os: agent.facts.os,
+        architecture: agent.facts.architecture,
+        version: agent.facts.version,
+        enrolled_at: agent.enrolled_at,
+        last_seen_at: agent.last_seen,
+        certificate_expires_at: certificates.iter().map(|it| it.not_after).max(),
+        revoked_at,
+        consent: agent.facts.consent.map(|consent| Consent {
+            sources: consent.sources,
+            read_paths: consent.read_paths,
+            restore_paths: consent.restore_paths,
+            commands: consent.commands,
+        }),
+        connections: agent.connections.into_iter().map(connection).collect(),
+    })
+}
+
+fn connection(connection: session::Connection) -> Connection {
+    let (server, problem) = match connection.state {
+        Ok(server) => (Some(server), None),
+        Err(problem) => (None, Some(problem)),
+    };
+    Connection {
+        kind: connection.kind,
+        name: connection.name,
+        restore: connection.restore,
+        checked_at: connection.checked_at,
+        server: server.map(|server| Server {
+            product: server.product,
+            version: server.version,
+            role: server.role,
+            databases: server.databases.into_iter().map(database).collect(),
+            facts: server.facts.into_iter().map(fact).collect(),
+        }),
+        problem,
+    }
+}
+
+fn database(database: session::Database) -> Database {
+    let known = |number: u64| (number > 0).then_some(number);
+    Database {
+        name: database.name,
+        bytes: known(database.bytes),
+        keys: known(database.keys),
+    }
+}
+
+fn fact(fact: session::Fact) -> Fact {
+    Fact {
+        name: fact.name,
+        value: fact.value,
+    }
+}

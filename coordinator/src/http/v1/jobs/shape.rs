@@ -1,0 +1,221 @@
+//! From the catalog's jobs to the API's.
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+use strongroom_wire::{
+    job::{self as wire, Success},
+    session,
+};
+
+use crate::{
+    http::{
+        shape::{
+            AgentRef, Attempt, BackupFigures, DownloadFigures, Entry, Job, JobFailure, JobKind,
+            JobResult, JobState, ListFigures, Listing, PlannedAction, Progress, RawPath,
+            RestoreFigures, Warning,
+        },
+        state::ApiState,
+        v1::limits,
+    },
+    model,
+};
+
+/// A job as it stands in a list.
+pub(in crate::http::v1) fn brief(state: &ApiState, job: model::Job) -> Job {
+    with_revision(base(state, job))
+}
+
+/// A job with its attempts, result and warnings.
+pub(in crate::http::v1) fn detailed(state: &ApiState, detail: model::JobDetail) -> Job {
+    let mut job = base(state, detail.job);
+    job.attempts = detail.attempts.iter().map(attempt).collect();
+    job.result = detail.result.map(result);
+    job.warnings = detail.warnings.iter().map(warning).collect();
+    job.duration_ms = detail.duration_ms;
+    with_revision(job)
+}
+
+/// The revision is a hash over all that is shown: whatever changes it is a
+/// change, and no count of changes has to be kept anywhere.
+fn with_revision(mut job: Job) -> Job {
+    let text = serde_json::to_vec(&job).unwrap_or_default();
+    let hash = Sha256::digest(&text);
+    job.revision = HEXLOWER.encode(hash.get(..8).unwrap_or_default());
+    job
+}
+
+fn base(state: &ApiState, job: model::Job) -> Job {
+    let progress = job
+        .attempt_ref()
+        .filter(|_| job.state.lease().is_some())
+        .and_then(|attempt| state.live.progress(attempt))
+        .map(progress);
+    let snapshot = job.snapshot.or(job.work.snapshot());
+    let (failure, not_before) = match &job.state {
+        model::JobState::Pending {
+            not_before,
+            failure: last,
+        } => (last.as_ref().map(failure), Some(*not_before)),
+        model::JobState::Failed { failure: last, .. } => (Some(failure(last)), None),
+        model::JobState::Cancelled { reason, .. } => (
+            Some(JobFailure {
+                code: "cancelled".into(),
+                message: reason.clone(),
+            }),
+            None,
+        ),
+        _ => (None, None),
+    };
+    Job {
+        id: job.id.to_string(),
+        kind: kind(job.kind),
+        state: word(job.state.word()),
+        revision: String::new(),
+        agent: AgentRef {
+            id: job.agent.to_string(),
+            name: job.agent_name.clone(),
+        },
+        policy: job.policy().map(str::to_owned),
+        dataset: job.dataset.as_ref().map(ToString::to_string),
+        snapshot: snapshot.map(|id| id.to_string()),
+        after: job.after.map(|id| id.to_string()),
+        requested_by: job.requested_by.to_string(),
+        created_at: job.created_at,
+        started_at: job.started_at,
+        finished_at: job.finished_at(),
+        not_before,
+        progress,
+        failure,
+        result: None,
+        duration_ms: None,
+        peak_resident_bytes: job.peak_resident_bytes,
+        cancel_requested: job.cancel.is_some(),
+        warning_count: job.warning_count,
+        warnings: Vec::new(),
+        attempts: Vec::new(),
+        attempts_allowed: job.limits.max_attempts,
+        limits: limits::shape(job.limits),
+        trace_id: Some(job.trace.trace_id),
+        repository: Some(job.repository),
+    }
+}
+
+fn kind(kind: model::JobKind) -> JobKind {
+    match kind {
+        model::JobKind::Backup => JobKind::Backup,
+        model::JobKind::Restore => JobKind::Restore,
+        model::JobKind::List => JobKind::List,
+        model::JobKind::Download => JobKind::Download,
+    }
+}
+
+/// A state without its data.
+pub(in crate::http::v1) fn word(word: model::StateWord) -> JobState {
+    match word {
+        model::StateWord::Pending => JobState::Pending,
+        model::StateWord::Dispatched => JobState::Dispatched,
+        model::StateWord::Running => JobState::Running,
+        model::StateWord::Succeeded => JobState::Succeeded,
+        model::StateWord::Failed => JobState::Failed,
+        model::StateWord::Cancelled => JobState::Cancelled,
+    }
+}
+
+fn failure(failure: &wire::Failure) -> JobFailure {
+    JobFailure {
+        code: failure.code.as_str().into(),
+        message: failure.message.clone(),
+    }
+}
+
+fn attempt(attempt: &model::Attempt) -> Attempt {
+    Attempt {
+        number: attempt.attempt,
+        dispatched_at: attempt.dispatched_at,
+        started_at: attempt.started_at,
+        finished_at: attempt.ended_at,
+        failure: attempt.failure.as_ref().map(failure),
+    }
+}
+
+fn progress(progress: session::Progress) -> Progress {
+    Progress {
+        stage: progress.stage,
+        files: progress.files,
+        total_files: progress.total_files,
+        bytes: progress.bytes,
+        total_bytes: progress.total_bytes,
+        bytes_stored: progress.bytes_stored,
+        warnings: progress.warnings,
+    }
+}
+
+fn warning(warning: &wire::Warning) -> Warning {
+    Warning {
+        path: RawPath::from(&*warning.path),
+        cause: warning.cause.clone(),
+    }
+}
+
+fn result(result: Success) -> JobResult {
+    match result {
+        Success::Backup(it) => JobResult::Backup(BackupFigures {
+            snapshot: it.snapshot.to_string(),
+            files: it.files,
+            directories: it.directories,
+            files_unmodified: it.files_unmodified,
+            bytes_read: it.bytes_read,
+            bytes_total: it.bytes_total,
+            bytes_new: it.bytes_new,
+            bytes_stored: it.bytes_stored,
+        }),
+        Success::Restore(it) => JobResult::Restore(RestoreFigures {
+            files: it.files,
+            directories: it.directories,
+            bytes_written: it.bytes_written,
+            files_kept: it.files_kept,
+            bytes_fetched: it.bytes_fetched,
+            plan: it.plan.iter().map(action).collect(),
+            plan_count: it.plan_count,
+            notes: it.notes.clone(),
+        }),
+        Success::Download(it) => JobResult::Download(DownloadFigures {
+            manifest: it.manifest.to_string(),
+            bytes: it.bytes,
+            file_name: it.file_name,
+            files: it.files,
+            archive: it.archive,
+        }),
+        Success::List(it) => JobResult::List(ListFigures {
+            listing: listing(it),
+        }),
+    }
+}
+
+fn action(action: &wire::PlannedAction) -> PlannedAction {
+    PlannedAction {
+        path: RawPath::from(&*action.path),
+        action: action.action.clone(),
+        bytes: action.bytes,
+    }
+}
+
+fn listing(result: wire::ListResult) -> Listing {
+    Listing {
+        truncated: result.truncated,
+        entries: result.entries.into_iter().map(entry).collect(),
+    }
+}
+
+fn entry(entry: wire::Entry) -> Entry {
+    Entry {
+        path: RawPath::from(&*entry.path),
+        kind: entry.kind,
+        mode: entry.mode,
+        uid: entry.uid,
+        gid: entry.gid,
+        size: entry.size,
+        modified: entry.modified,
+        link_target: (!entry.link_target.is_empty()).then(|| RawPath::from(&*entry.link_target)),
+    }
+}

@@ -1,0 +1,77 @@
+//! `POST /policies/apply`
+
+use axum::{Json, extract::State};
+use serde_json::Value;
+
+use crate::{
+    http::{
+        auth::Caller,
+        extract::Body,
+        problem::{Code, Problem},
+        shape::{Applied, ApplyRequest, PolicyChange, PolicyDifference},
+        state::{ApiState, SharedState},
+    },
+    policy::{self, Change, Policy},
+};
+
+/// Applies a policy file: all of it or, with one bad line, nothing. Policies
+/// that the file does not name stay as they are.
+#[utoipa::path(post, path = "/api/v1/policies/apply", tag = "policies",
+    request_body = ApplyRequest,
+    responses(
+        (status = 200, body = Applied),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn handler(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Body(request): Body<ApplyRequest>,
+) -> Result<Json<Applied>, Problem> {
+    let wanted = parse(&state, &request)?;
+    let changes = if request.dry_run {
+        let stored = state.catalog.policies().await?;
+        let current: Vec<_> = stored.into_iter().map(|it| it.policy).collect();
+        policy::diff(&current, &wanted)
+    } else {
+        state.catalog.apply_policies(&wanted, &caller.actor).await?
+    };
+    let agents = state.catalog.agents().await?;
+    Ok(Json(Applied {
+        dry_run: request.dry_run,
+        changes: changes.into_iter().map(change).collect(),
+        warnings: policy::warnings(&wanted, &agents),
+    }))
+}
+
+/// The file's policies; every mistake is named, not only the first.
+fn parse(state: &ApiState, request: &ApplyRequest) -> Result<Vec<Policy>, Problem> {
+    let file = request.file.as_deref().unwrap_or("policy file");
+    let stores: Vec<_> = state.stores.keys().cloned().collect();
+    policy::parse(file, &request.toml, &stores).map_err(|error| {
+        Problem::new(Code::Invalid, error.to_string())
+            .hint("nothing was changed: correct it and apply again")
+    })
+}
+
+fn change(change: policy::PolicyChange) -> PolicyChange {
+    let (action, differences) = match change.change {
+        Change::Created => ("create", Vec::new()),
+        Change::Unchanged => ("unchanged", Vec::new()),
+        Change::Changed(fields) => (
+            "update",
+            fields
+                .into_iter()
+                .map(|field| PolicyDifference {
+                    key: field.field,
+                    before: field.from.unwrap_or(Value::Null),
+                    after: field.to.unwrap_or(Value::Null),
+                })
+                .collect(),
+        ),
+    };
+    PolicyChange {
+        policy: change.name,
+        action: action.into(),
+        differences,
+    }
+}

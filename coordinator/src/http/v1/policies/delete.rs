@@ -1,0 +1,28 @@
+//! `DELETE /policies/{policy}`
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+
+use crate::http::{auth::Caller, problem::Problem, shape::Policy, state::SharedState};
+
+/// Deletes a policy and answers with it as it was. Its snapshots stay; its
+/// unfinished jobs go on.
+#[utoipa::path(delete, path = "/api/v1/policies/{policy}", tag = "policies",
+    params(("policy" = String, Path, description = "Name")),
+    responses(
+        (status = 200, body = Policy),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn handler(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Path(policy): Path<String>,
+) -> Result<Json<Policy>, Problem> {
+    let stored = state.catalog.policy(&policy).await?;
+    let datasets = state.catalog.datasets().await?;
+    let now = state.catalog.clock().now();
+    state.catalog.delete_policy(&policy, &caller.actor).await?;
+    super::shape(stored, &datasets, now).map(Json)
+}

@@ -1,0 +1,86 @@
+//! `POST /policies/{policy}/runs`
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+
+use crate::{
+    http::{
+        auth::Caller,
+        extract::Body,
+        problem::{Code, Problem},
+        shape::{RunRequest, StartedJobs},
+        state::SharedState,
+        v1::jobs,
+    },
+    jobs::request,
+    model::Dataset,
+};
+
+/// Starts a policy now, on one of its agents or on all. A dataset that is at
+/// work already is left alone; when all are, that is a conflict.
+#[utoipa::path(post, path = "/api/v1/policies/{policy}/runs", tag = "policies",
+    params(("policy" = String, Path, description = "Name")),
+    request_body = RunRequest,
+    responses(
+        (status = 200, body = StartedJobs),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn handler(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Path(name): Path<String>,
+    Body(request): Body<RunRequest>,
+) -> Result<Json<StartedJobs>, Problem> {
+    let policy = state.catalog.policy(&name).await?.policy;
+    let mut datasets = state.catalog.datasets().await?;
+    datasets.retain(|it| it.name.policy == name);
+    if let Some(agent) = &request.agent {
+        let agent = state.catalog.find_agent(agent).await?;
+        datasets.retain(|it| it.agent.id == agent.id);
+        if datasets.is_empty() {
+            return Err(Problem::new(
+                Code::Conflict,
+                format!("policy {name} does not select agent {}", agent.name),
+            )
+            .hint("change the policy's `agents`, or run it on one of its own"));
+        }
+    }
+    if datasets.is_empty() {
+        return Err(
+            Problem::new(Code::Conflict, format!("policy {name} selects no agent"))
+                .hint("`strongroom agents list` shows names and labels to select by"),
+        );
+    }
+    let (busy, free): (Vec<_>, Vec<_>) = datasets.into_iter().partition(|it| it.busy);
+    if free.is_empty() {
+        return Err(Problem::new(Code::Conflict, already(&busy)).hint(
+            "one dataset is backed up once at a time: `strongroom jobs list` shows the job",
+        ));
+    }
+    let mut started = StartedJobs {
+        jobs: Vec::new(),
+        notes: Vec::new(),
+    };
+    if !busy.is_empty() {
+        started.notes.push(already(&busy));
+    }
+    for dataset in free {
+        let new = request::backup(&policy, &dataset.agent, caller.actor.clone());
+        let job = state.catalog.create_job(&new).await?.job;
+        if !state.live.is_connected(dataset.agent.id) {
+            started.notes.push(format!(
+                "agent {} is not connected: its job waits for it",
+                dataset.agent.name
+            ));
+        }
+        started.jobs.push(jobs::brief(&state, job));
+    }
+    Ok(Json(started))
+}
+
+fn already(busy: &[Dataset]) -> String {
+    let names: Vec<_> = busy.iter().map(|it| it.name.to_string()).collect();
+    format!("already at work: {}", names.join(", "))
+}

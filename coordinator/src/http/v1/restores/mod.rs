@@ -1,0 +1,84 @@
+//! `POST /restores`
+
+mod plan;
+
+use axum::{Json, Router, extract::State, routing::post};
+use strongroom_wire::job::Source;
+
+use self::plan::Planned;
+use super::jobs;
+use crate::{
+    catalog::CatalogError,
+    http::{
+        auth::Caller,
+        extract::Body,
+        problem::Problem,
+        shape::{Job, RestoreRequest},
+        state::SharedState,
+    },
+    jobs::request,
+    model::NewJob,
+};
+
+pub(super) fn routes() -> Router<SharedState> {
+    Router::new().route("/restores", post(handler))
+}
+
+/// Restores a snapshot into a directory, a PostgreSQL server or a Redis server
+/// of an agent's host, as a job.
+///
+/// What replaces data of a server is preceded by a safety backup: a job of its
+/// own, which the restore waits for and names as `after`.
+#[utoipa::path(post, path = "/api/v1/restores", tag = "restores",
+    request_body = RestoreRequest,
+    responses(
+        (status = 200, body = Job),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn handler(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Body(request): Body<RestoreRequest>,
+) -> Result<Json<Job>, Problem> {
+    plan::check(&request)?;
+    let snapshot = state.catalog.find_snapshot(&request.snapshot).await?;
+    let agent = state.catalog.find_agent(&request.agent).await?;
+    let store = state.catalog.repository(&snapshot.repository).await?.store;
+    let limits = match state.catalog.policy(&snapshot.dataset.policy).await {
+        Ok(stored) => Some(stored.policy.limits),
+        // Its snapshots outlive a policy.
+        Err(CatalogError::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Planned { work, safety } = plan::plan(request, snapshot.id);
+    let safety = safety.map(|source: Source| {
+        let by = caller.actor.clone();
+        request::safety_backup(source, &store, &agent, limits.as_ref(), by)
+    });
+    let restore = request::restore(
+        &snapshot,
+        &store,
+        &agent,
+        limits.as_ref(),
+        work,
+        caller.actor,
+    );
+    let job = match safety {
+        None => state.catalog.create_job(&restore).await?.job,
+        Some(safety) => create_both(&state, &safety, restore).await?,
+    };
+    Ok(Json(jobs::brief(&state, job)))
+}
+
+async fn create_both(
+    state: &SharedState,
+    safety: &NewJob,
+    restore: NewJob,
+) -> Result<crate::model::Job, Problem> {
+    let first = state.catalog.create_job(safety).await?.job;
+    let restore = NewJob {
+        after: Some(first.id),
+        ..restore
+    };
+    Ok(state.catalog.create_job(&restore).await?.job)
+}

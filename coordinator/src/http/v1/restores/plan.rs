@@ -1,0 +1,278 @@
+//! What a request for a restore means: pure.
+
+use strongroom_layout::ObjectId;
+use strongroom_wire::job::{
+    DumpContent, Overwrite as WireOverwrite, PostgresLogical, PostgresSource, RedisSource,
+    Relocation, RestoreClusterWork, RestorePostgresWork, RestoreRedisWork, RestoreWork, Source,
+    Work,
+};
+
+use crate::http::{
+    problem::{Code, Problem},
+    shape::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, RestoreRequest},
+};
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(super) struct Planned {
+    /// The restore.
+    pub(super) work: Work,
+    /// What is to be backed up before.
+    pub(super) safety: Option<Source>,
+}
+
+/// Refuses requests that say too little, too much, or do not confirm.
+pub(super) fn check(request: &RestoreRequest) -> Result<(), Problem> {
+    let destinations = [
+        request.target.is_some(),
+        request.postgres.is_some(),
+        request.cluster.is_some(),
+        request.redis.is_some(),
+    ];
+    if destinations.into_iter().filter(|given| *given).count() != 1 {
+        return Err(invalid("a restore goes to exactly one place").hint(
+            "name a directory (`target`, --target), a PostgreSQL server (`postgres`, --postgres), \
+             a cluster's directory (`cluster`, --cluster) or a Redis server (`redis`, --redis)",
+        ));
+    }
+    if request.target.is_none() && !(request.paths.is_empty() && request.overwrite.is_default()) {
+        return Err(
+            invalid("paths and overwriting are matters of directories only")
+                .hint("leave `paths` (--path) and `overwrite` (--overwrite) out"),
+        );
+    }
+    let directory = request
+        .cluster
+        .as_ref()
+        .map(|cluster| &cluster.directory)
+        .or(request.target.as_ref());
+    if let Some(directory) = directory.filter(|it| !it.starts_with('/')) {
+        return Err(
+            invalid(format!("the target {directory:?} is not an absolute path"))
+                .hint("name a directory on the agent's host, beginning with /"),
+        );
+    }
+    match (&request.postgres, &request.redis) {
+        (Some(postgres), _) => check_postgres(postgres, request.dry_run),
+        (_, Some(redis)) => check_redis(redis, request.dry_run),
+        _ => Ok(()),
+    }
+}
+
+fn check_postgres(target: &PostgresTarget, dry_run: bool) -> Result<(), Problem> {
+    named("connection", &target.connection)?;
+    named("database", &target.database)?;
+    let name = target.to.as_ref().unwrap_or(&target.database);
+    named("as", name)?;
+    if target.jobs == Some(0) {
+        return Err(invalid("0 parallel jobs do no work").hint("ask for at least 1"));
+    }
+    if target.replace && !(target.schemas.is_empty() && target.tables.is_empty()) {
+        return Err(
+            invalid("single schemas or tables cannot replace a whole database")
+                .hint("restore them into a database of their own (`as`, --as) and copy from there"),
+        );
+    }
+    if target.replace && !dry_run {
+        return confirmed("database", name, target.confirm.as_deref());
+    }
+    Ok(())
+}
+
+fn check_redis(target: &RedisTarget, dry_run: bool) -> Result<(), Problem> {
+    named("connection", &target.connection)?;
+    if dry_run {
+        return Ok(());
+    }
+    confirmed("server", &target.connection, target.confirm.as_deref())
+}
+
+fn named(what: &str, name: &str) -> Result<(), Problem> {
+    if name.is_empty() {
+        return Err(invalid(format!("`{what}` is empty")).hint("name it"));
+    }
+    Ok(())
+}
+
+fn confirmed(what: &str, name: &str, confirm: Option<&str>) -> Result<(), Problem> {
+    if confirm == Some(name) {
+        return Ok(());
+    }
+    let said = match confirm {
+        None => "this is not confirmed".to_owned(),
+        Some(other) => format!("the confirmation says {other:?}"),
+    };
+    Err(
+        invalid(format!("the {what} {name:?} would be changed, and {said}"))
+            .hint(format!("say it with `confirm` (--confirm {name:?})")),
+    )
+}
+
+fn invalid(message: impl Into<String>) -> Problem {
+    Problem::new(Code::Invalid, message)
+}
+
+/// The work of a request that has passed [`check`].
+pub(super) fn plan(request: RestoreRequest, snapshot: ObjectId) -> Planned {
+    let dry_run = request.dry_run;
+    if let Some(target) = request.postgres {
+        postgres(target, snapshot, dry_run)
+    } else if let Some(target) = request.redis {
+        redis(target, snapshot, dry_run)
+    } else if let Some(target) = request.cluster {
+        alone(Work::RestoreCluster(cluster(target, snapshot, dry_run)))
+    } else {
+        alone(Work::Restore(RestoreWork {
+            snapshot,
+            target: request.target.unwrap_or_default(),
+            paths: request.paths,
+            overwrite: match request.overwrite {
+                Overwrite::Never => WireOverwrite::Never,
+                Overwrite::IfChanged => WireOverwrite::IfChanged,
+                Overwrite::Always => WireOverwrite::Always,
+            },
+            dry_run,
+        }))
+    }
+}
+
+fn alone(work: Work) -> Planned {
+    Planned { work, safety: None }
+}
+
+fn postgres(target: PostgresTarget, snapshot: ObjectId, dry_run: bool) -> Planned {
+    let to = target.to.unwrap_or_else(|| target.database.clone());
+    let safety = (target.replace && target.safety_backup && !dry_run).then(|| {
+        Source::Postgres(PostgresSource::Logical(PostgresLogical {
+            connection: target.connection.clone(),
+            databases: vec![to.clone()],
+            exclude_databases: Vec::new(),
+            schemas: Vec::new(),
+            exclude_schemas: Vec::new(),
+            tables: Vec::new(),
+            exclude_tables: Vec::new(),
+            content: DumpContent::All,
+            globals: false,
+        }))
+    });
+    let work = Work::RestorePostgres(RestorePostgresWork {
+        snapshot,
+        connection: target.connection,
+        database: target.database,
+        to,
+        replace: target.replace,
+        schemas: target.schemas,
+        tables: target.tables,
+        globals: target.roles,
+        jobs: target.jobs,
+        dry_run,
+    });
+    Planned { work, safety }
+}
+
+fn cluster(target: ClusterTarget, snapshot: ObjectId, dry_run: bool) -> RestoreClusterWork {
+    let relocation = |it: crate::http::shape::Relocation| Relocation {
+        from: it.from,
+        to: it.to,
+    };
+    RestoreClusterWork {
+        snapshot,
+        target: target.directory,
+        tablespaces: target.tablespaces.into_iter().map(relocation).collect(),
+        start: target.start,
+        dry_run,
+    }
+}
+
+fn redis(target: RedisTarget, snapshot: ObjectId, dry_run: bool) -> Planned {
+    let safety = (target.safety_backup && !dry_run).then(|| {
+        Source::Redis(RedisSource {
+            connection: target.connection.clone(),
+        })
+    });
+    let work = Work::RestoreRedis(RestoreRedisWork {
+        snapshot,
+        connection: target.connection,
+        keys: target.keys,
+        dry_run,
+    });
+    Planned { work, safety }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn request(body: serde_json::Value) -> RestoreRequest {
+        serde_json::from_value(body).unwrap()
+    }
+
+    fn refusal(body: serde_json::Value) -> String {
+        check(&request(body)).unwrap_err().to_string()
+    }
+
+    fn planned(body: serde_json::Value) -> Planned {
+        let request = request(body);
+        check(&request).unwrap();
+        plan(request, ObjectId([1; 32]))
+    }
+
+    #[test]
+    fn a_restore_goes_to_exactly_one_place() {
+        let redis = json!({ "connection": "c", "confirm": "c" });
+        assert!(refusal(json!({})).contains("exactly one place"));
+        let both = json!({ "target": "/t", "redis": redis });
+        assert!(refusal(both).contains("exactly one place"));
+        let paths = json!({ "redis": redis, "paths": ["/a"] });
+        assert!(refusal(paths).contains("directories only"));
+        let relative = json!({ "cluster": { "directory": "t" } });
+        assert!(refusal(relative).contains("not an absolute path"));
+    }
+
+    #[test]
+    fn what_replaces_is_confirmed_by_name_and_preceded_by_a_backup() {
+        let replace = |confirm| {
+            json!({ "postgres": {
+                "connection": "c", "database": "d", "as": "e", "replace": true, "confirm": confirm,
+            }})
+        };
+        assert!(refusal(replace(None)).contains("--confirm \"e\""));
+        assert!(refusal(replace(Some("d"))).contains("says \"d\""));
+        let planned = planned(replace(Some("e")));
+        let Some(Source::Postgres(PostgresSource::Logical(safety))) = planned.safety else {
+            panic!("{planned:?}");
+        };
+        assert_eq!(
+            (safety.connection.as_str(), safety.databases),
+            ("c", vec!["e".into()])
+        );
+        let Work::RestorePostgres(work) = planned.work else {
+            panic!("{:?}", planned.work);
+        };
+        assert_eq!((work.database.as_str(), work.to.as_str()), ("d", "e"));
+    }
+
+    #[test]
+    fn a_dry_run_needs_no_confirmation_and_no_backup() {
+        let redis = json!({ "redis": { "connection": "c" } });
+        assert!(refusal(redis).contains("not confirmed"));
+        let dry = planned(json!({ "redis": { "connection": "c" }, "dry_run": true }));
+        assert_eq!(dry.safety, None);
+        let refused = json!({
+            "redis": { "connection": "c", "confirm": "c", "safety_backup": false },
+        });
+        assert_eq!(planned(refused).safety, None);
+    }
+
+    #[test]
+    fn a_new_database_replaces_nothing() {
+        let new = planned(json!({ "postgres": { "connection": "c", "database": "d" } }));
+        assert_eq!(new.safety, None);
+        let some = json!({ "postgres": {
+            "connection": "c", "database": "d", "replace": true, "confirm": "d", "tables": ["t"],
+        }});
+        assert!(refusal(some).contains("single schemas or tables"));
+    }
+}

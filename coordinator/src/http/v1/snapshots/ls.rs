@@ -1,0 +1,97 @@
+//! `GET /snapshots/{snapshot}/entries`
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use strongroom_wire::job::ListWork;
+
+use crate::{
+    http::{
+        auth::Caller,
+        extract::Parameters,
+        problem::{Code, Problem},
+        shape::{Job, JobResult, JobState, ListQuery, Listing},
+        state::SharedState,
+        v1::jobs,
+    },
+    jobs::request,
+};
+
+/// Entries of one answer at most.
+const MAX_ENTRIES: u32 = 10_000;
+/// How long the agent may take.
+const WAIT: Duration = Duration::from_mins(1);
+
+/// What is in a directory of a snapshot. The coordinator cannot decrypt it:
+/// an agent lists it as a job, and this waits for the answer.
+#[utoipa::path(get, path = "/api/v1/snapshots/{snapshot}/entries", tag = "snapshots",
+    params(
+        ("snapshot" = String, Path, description = "Id or unique prefix"),
+        ListQuery,
+    ),
+    responses(
+        (status = 200, body = Listing),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn handler(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Path(snapshot): Path<String>,
+    Parameters(query): Parameters<ListQuery>,
+) -> Result<Json<Listing>, Problem> {
+    let snapshot = state.catalog.find_snapshot(&snapshot).await?;
+    let agent = match &query.agent {
+        Some(agent) => state.catalog.find_agent(agent).await?,
+        None => state.catalog.agent(snapshot.agent).await?,
+    };
+    if !state.live.is_connected(agent.id) {
+        return Err(Problem::new(
+            Code::Unavailable,
+            format!("agent {} is not connected", agent.name),
+        )
+        .hint(
+            "only an agent can decrypt a snapshot: start that one, or name another that may read \
+             it with --agent",
+        ));
+    }
+    let store = state.catalog.repository(&snapshot.repository).await?.store;
+    let work = ListWork {
+        snapshot: snapshot.id,
+        path: query.path,
+        recursive: query.recursive,
+        limit: query.limit.clamp(1, MAX_ENTRIES),
+        after: query.after,
+    };
+    let new = request::list(&snapshot, &store, &agent, work, caller.actor);
+    let job = state.catalog.create_job(&new).await?.job;
+    let job = jobs::show::wait_until(&state, job.id, WAIT, |job| job.state.is_final()).await?;
+    answer(job).map(Json)
+}
+
+fn answer(job: Job) -> Result<Listing, Problem> {
+    match (job.state, job.result, job.failure) {
+        (JobState::Succeeded, Some(JobResult::List(figures)), _) => Ok(figures.listing),
+        (JobState::Failed, _, Some(failure)) if failure.code == "not-found" => {
+            Err(Problem::new(Code::NotFound, failure.message))
+        }
+        (JobState::Failed | JobState::Cancelled, _, Some(failure)) => Err(Problem::new(
+            Code::JobFailed,
+            format!(
+                "agent {} could not list it: {}",
+                job.agent.name, failure.message
+            ),
+        )
+        .hint(format!("`strongroom jobs show {}` says more", job.id))),
+        (state, ..) => Err(Problem::new(
+            Code::Unavailable,
+            format!(
+                "agent {} has not answered yet (job {state})",
+                job.agent.name
+            ),
+        )
+        .hint(format!("`strongroom jobs show {}` follows it", job.id))),
+    }
+}

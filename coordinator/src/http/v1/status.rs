@@ -1,0 +1,104 @@
+//! `GET /status`
+
+use axum::{Json, Router, extract::State, routing::get};
+
+use super::{jobs, policies};
+use crate::{
+    catalog::JobFilter,
+    http::{
+        auth::Caller,
+        problem::Problem,
+        shape::{Counts, DatasetStatus, Status},
+        state::{ApiState, SharedState},
+    },
+    model::{Dataset, Job, JobKind, Snapshot, StateWord},
+};
+
+/// Dry runs among the last restores are passed over; more than this many of
+/// them hide an older restore.
+const RESTORES_LOOKED_AT: u32 = 20;
+
+pub(super) fn routes() -> Router<SharedState> {
+    Router::new().route("/status", get(handler))
+}
+
+/// Everything at a glance: what there is, and how old the last backup and the
+/// last restore of every dataset are.
+#[utoipa::path(get, path = "/api/v1/status", tag = "status", responses(
+    (status = 200, body = Status),
+    (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn handler(
+    _caller: Caller,
+    State(state): State<SharedState>,
+) -> Result<Json<Status>, Problem> {
+    let mut latest = state.catalog.latest_snapshots().await?;
+    let mut datasets = Vec::new();
+    for dataset in state.catalog.datasets().await? {
+        let latest = latest.remove(&dataset.name);
+        datasets.push(dataset_status(&state, dataset, latest).await?);
+    }
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        started_at: state.started_at,
+        counts: counts(&state).await?,
+        datasets,
+    }))
+}
+
+async fn counts(state: &ApiState) -> Result<Counts, Problem> {
+    let agents = state.catalog.agents().await?;
+    let active = agents.iter().filter(|agent| agent.is_active());
+    let connected = active
+        .clone()
+        .filter(|agent| state.live.is_connected(agent.id));
+    let figures = state.catalog.figures().await?;
+    Ok(Counts {
+        agents: active.count() as u64,
+        agents_connected: connected.count() as u64,
+        policies: state.catalog.policies().await?.len() as u64,
+        jobs_pending: figures.jobs_pending,
+        jobs_running: figures.jobs_running,
+        snapshots: figures.snapshots,
+    })
+}
+
+async fn dataset_status(
+    state: &ApiState,
+    dataset: Dataset,
+    latest: Option<Snapshot>,
+) -> Result<DatasetStatus, Problem> {
+    let now = state.catalog.clock().now();
+    let of_dataset = |kind, state_word| JobFilter {
+        kind: Some(kind),
+        state: state_word,
+        dataset: Some(dataset.name.clone()),
+        ..JobFilter::default()
+    };
+    let last_job = state
+        .catalog
+        .jobs(&of_dataset(JobKind::Backup, None), 1)
+        .await?
+        .items
+        .pop();
+    let restores = state
+        .catalog
+        .jobs(
+            &of_dataset(JobKind::Restore, Some(StateWord::Succeeded)),
+            RESTORES_LOOKED_AT,
+        )
+        .await?
+        .items;
+    // A dry run proves nothing.
+    let last_restore = restores.iter().find(|job| job.work.restores());
+    Ok(DatasetStatus {
+        dataset: dataset.name.to_string(),
+        last_snapshot: latest.as_ref().map(|it| it.id.to_string()),
+        last_snapshot_at: latest.as_ref().map(|it| it.time),
+        last_job_state: last_job.as_ref().map(|job| jobs::word(job.state.word())),
+        warning_count: last_job.as_ref().map_or(0, |job| job.warning_count),
+        last_job: last_job.map(|job| job.id.to_string()),
+        last_restore_at: last_restore.and_then(Job::finished_at),
+        next_run_at: policies::next_run(&dataset, now),
+    })
+}

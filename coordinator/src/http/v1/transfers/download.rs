@@ -1,0 +1,97 @@
+//! `/downloads`
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use strongroom_wire::job::{DownloadWork, Work};
+
+use crate::{
+    http::{
+        auth::Caller,
+        extract::Body,
+        problem::{Code, Problem},
+        shape::{DownloadRequest, EndedTransfer, FetchPieces, Job, SignedRequests},
+        state::SharedState,
+        v1::jobs,
+    },
+    jobs::request,
+};
+
+/// Has an agent seal a file or directory of a snapshot to a public key, as a
+/// job. When it has succeeded, its result names the manifest of the pieces.
+#[utoipa::path(post, path = "/api/v1/downloads", tag = "transfers",
+    request_body = DownloadRequest,
+    responses(
+        (status = 200, body = Job),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn begin(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Body(request): Body<DownloadRequest>,
+) -> Result<Json<Job>, Problem> {
+    let invalid = |message: String| Problem::new(Code::Invalid, message);
+    let reader = request
+        .public_key
+        .parse()
+        .map_err(|error| invalid(format!("`public_key`: {error}")))?;
+    if !request.path.starts_with('/') {
+        return Err(invalid(format!("{:?} does not begin with /", request.path))
+            .hint("paths count from the snapshot's root: `strongroom snapshots ls` shows them"));
+    }
+    let snapshot = state.catalog.find_snapshot(&request.snapshot).await?;
+    let agent = match &request.agent {
+        Some(agent) => state.catalog.find_agent(agent).await?,
+        None => state.catalog.agent(snapshot.agent).await?,
+    };
+    let store = state.catalog.repository(&snapshot.repository).await?.store;
+    let work = Work::Download(DownloadWork {
+        snapshot: snapshot.id,
+        path: request.path,
+        reader,
+    });
+    let job = request::download(&snapshot, &store, &agent, work, caller.actor);
+    let job = state.transfers.begin_download(&job).await?;
+    Ok(Json(jobs::brief(&state, job)))
+}
+
+/// Signed requests that fetch pieces of a finished download. Audited.
+#[utoipa::path(post, path = "/api/v1/downloads/{download}/pieces", tag = "transfers",
+    params(("download" = String, Path, description = "The job's id")),
+    request_body = FetchPieces,
+    responses(
+        (status = 200, body = SignedRequests),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn pieces(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Path(download): Path<String>,
+    Body(request): Body<FetchPieces>,
+) -> Result<Json<SignedRequests>, Problem> {
+    let pieces = request.pieces.iter().map(|piece| super::object(piece));
+    let pieces: Vec<_> = pieces.collect::<Result<_, _>>()?;
+    let id = super::id(&download)?;
+    let grants = state.transfers.fetch(id, &pieces, &caller.actor).await?;
+    Ok(Json(super::signed(grants)))
+}
+
+/// Ends a download and deletes its pieces.
+#[utoipa::path(delete, path = "/api/v1/downloads/{download}", tag = "transfers",
+    params(("download" = String, Path, description = "The job's id")),
+    responses(
+        (status = 200, body = EndedTransfer),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn end(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Path(download): Path<String>,
+) -> Result<Json<EndedTransfer>, Problem> {
+    let pieces = state
+        .transfers
+        .end(super::id(&download)?, &caller.actor)
+        .await?;
+    Ok(Json(EndedTransfer { pieces }))
+}

@@ -1,0 +1,126 @@
+//! Trades a join token for a certificate.
+
+use std::{net::IpAddr, sync::Arc};
+
+use strongroom_layout::AgentId;
+use strongroom_proto::v1::{self, enrolment_server::Enrolment};
+use strongroom_runtime::telemetry::trace;
+use strongroom_wire::identity::{EnrolRequest, EnrolResponse};
+use tonic::{Code, Request, Response, Status};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::{Authority, Peer, throttle::Throttle};
+use crate::{
+    catalog::{self, Catalog, RedeemError},
+    model::{AgentCertificate, SecretHash},
+};
+
+/// What a host may call itself and its binary's version, bytes.
+const MAX_TEXT: usize = 255;
+
+/// The gRPC service `Enrolment`.
+#[derive(Debug)]
+pub struct EnrolmentService {
+    catalog: Catalog,
+    authority: Arc<Authority>,
+    throttle: Throttle,
+}
+
+impl EnrolmentService {
+    /// Signs with `authority` for those whose token `catalog` knows.
+    pub fn new(catalog: Catalog, authority: Arc<Authority>) -> Self {
+        Self {
+            catalog,
+            authority,
+            throttle: Throttle::default(),
+        }
+    }
+
+    async fn enrol(&self, request: EnrolRequest) -> Result<EnrolResponse, Status> {
+        if request.hostname.len() > MAX_TEXT || request.agent_version.len() > MAX_TEXT {
+            return Err(Status::invalid_argument(
+                "hostname or agent_version is longer than 255 bytes",
+            ));
+        }
+        let agent = AgentId(Uuid::new_v4());
+        let issued = self
+            .authority
+            .issue(agent, &request.csr_pem)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let secret = SecretHash::of(&request.token_secret);
+        let enrolment = catalog::Enrolment {
+            agent,
+            hostname: request.hostname,
+            version: request.agent_version,
+            certificate: AgentCertificate {
+                serial: issued.serial,
+                agent,
+                issued_at: self.catalog.clock().now(),
+                not_after: issued.not_after,
+            },
+        };
+        // The certificate leaves this function only if the token was good.
+        let agent = self
+            .catalog
+            .redeem_join_token(&request.token_id, &secret, &enrolment)
+            .await
+            .map_err(|error| refusal(&error))?;
+        tracing::info!(agent = %agent.id, name = agent.name, "an agent has enrolled");
+        Ok(EnrolResponse {
+            agent_id: agent.id,
+            agent_name: agent.name,
+            certificate_pem: issued.chain_pem,
+            ca_pem: self.authority.ca_pem().to_owned(),
+        })
+    }
+
+    fn check_throttle(&self, address: Option<IpAddr>) -> Result<(), Status> {
+        let now = self.catalog.clock().now();
+        if address.is_some_and(|address| !self.throttle.admits(address, now)) {
+            return Err(Status::resource_exhausted(
+                "too many refused enrolments from this address: wait a minute",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Says which of the things that can be wrong with a token it is.
+fn refusal(error: &RedeemError) -> Status {
+    let message = error.to_string();
+    match error {
+        RedeemError::Unknown => Status::unauthenticated(message),
+        RedeemError::Used { .. } | RedeemError::Expired { .. } | RedeemError::Revoked { .. } => {
+            Status::permission_denied(message)
+        }
+        RedeemError::NameTaken { .. } => Status::already_exists(message),
+        RedeemError::Catalog(error) => {
+            tracing::error!(%error, "cannot redeem a join token");
+            Status::unavailable("the catalog does not answer; try again")
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Enrolment for EnrolmentService {
+    async fn enrol(
+        &self,
+        request: Request<v1::EnrolRequest>,
+    ) -> Result<Response<v1::EnrolResponse>, Status> {
+        let span = tracing::info_span!("enrol");
+        trace::set_parent_from(&span, request.metadata());
+        let peer = request.extensions().get::<Peer>();
+        let address = peer.map(|peer| peer.address.ip());
+        self.check_throttle(address)?;
+        let request = EnrolRequest::try_from(request.into_inner())
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let result = self.enrol(request).instrument(span).await;
+        if let (Err(status), Some(address)) = (&result, address)
+            && status.code() != Code::Unavailable
+        {
+            self.throttle.refused(address, self.catalog.clock().now());
+        }
+        result.map(|response| Response::new(response.into()))
+    }
+}

@@ -1,0 +1,16 @@
+//! The certificate authority, join tokens and enrolment.
+//!
+//! - `authority`: certificates for the coordinator and its agents,
+//! - `enrol`: the one service that needs no client certificate,
+//! - `throttle`: slows down whoever guesses tokens,
+//! - `caller`: who speaks, by the certificate of the connection.
+
+mod authority;
+mod caller;
+mod enrol;
+mod throttle;
+
+pub use authority::{Authority, Lifetimes};
+pub use caller::{Caller, Peer};
+pub(crate) use caller::{authenticate, revoked};
+pub use enrol::EnrolmentService;

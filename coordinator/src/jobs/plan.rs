@@ -1,0 +1,212 @@
+//! Which waiting jobs go to which live agents: pure.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use strongroom_layout::{AgentId, JobId};
+use uuid::Uuid;
+
+use crate::model::{DatasetName, Job, JobKind, Repository, RepositoryState};
+
+/// How many jobs of one kind may be at work at once. Backups and restores are
+/// counted apart, so that a restore never waits for a backup to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concurrency {
+    /// Over all agents.
+    pub global: u32,
+    /// On one agent.
+    pub per_agent: u32,
+    /// With one store.
+    pub per_store: u32,
+}
+
+impl Default for Concurrency {
+    fn default() -> Self {
+        Self {
+            global: 32,
+            per_agent: 2,
+            per_store: 16,
+        }
+    }
+}
+
+/// Listings are short and somebody waits for them: no other limit holds for
+/// them than this many at once on one agent.
+pub const LISTS_PER_AGENT: u32 = 4;
+
+/// What a job occupies while it is at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
+    /// What sort of work.
+    pub kind: JobKind,
+    /// Who does it.
+    pub agent: AgentId,
+    /// The store's name.
+    pub store: String,
+    /// The repository's name.
+    pub repository: String,
+    /// The dataset.
+    pub dataset: Option<DatasetName>,
+    /// A backup into a repository that is not there yet creates it, and only
+    /// one job may do that.
+    pub creates: bool,
+}
+
+impl Demand {
+    /// Of a job, given its repository if the catalog knows it.
+    pub fn of(job: &Job, repository: Option<&Repository>) -> Self {
+        let ready = repository.is_some_and(|it| matches!(it.state, RepositoryState::Ready { .. }));
+        Self {
+            kind: job.kind,
+            agent: job.agent,
+            store: job.store.clone(),
+            repository: job.repository.clone(),
+            dataset: job.dataset.clone(),
+            creates: job.kind == JobKind::Backup && !ready,
+        }
+    }
+}
+
+/// A job that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Which.
+    pub job: JobId,
+    /// What it would occupy.
+    pub demand: Demand,
+    /// Not to be dispatched earlier.
+    pub not_before: Timestamp,
+}
+
+/// An agent with a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveAgent {
+    /// Which.
+    pub agent: AgentId,
+    /// Its process.
+    pub boot_id: Uuid,
+}
+
+/// A job to be offered to a live agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assignment {
+    /// Which job.
+    pub job: JobId,
+    /// To whom.
+    pub to: LiveAgent,
+}
+
+/// Chooses the jobs that are dispatched now.
+///
+/// Listings go first, then restores and downloads, then backups; within a kind the oldest
+/// job. A job is passed over when it is not yet time, its agent is not live, a
+/// limit is reached, a backup of its dataset is at work, or somebody else is
+/// creating its repository; younger jobs may then go before it.
+pub fn plan(
+    waiting: &[Waiting],
+    active: &[Demand],
+    live: &[LiveAgent],
+    limits: Concurrency,
+    now: Timestamp,
+) -> Vec<Assignment> {
+    let live: HashMap<_, _> = live.iter().map(|it| (it.agent, *it)).collect();
+    let mut occupied = Occupied::new(limits);
+    for demand in active {
+        occupied.add(demand);
+    }
+    let mut candidates: Vec<_> = waiting
+        .iter()
+        .filter(|job| job.not_before <= now)
+        .filter_map(|job| Some((job, *live.get(&job.demand.agent)?)))
+        .collect();
+    candidates.sort_by_key(|(job, _)| (urgency(job.demand.kind), job.job));
+    let mut chosen = Vec::new();
+    for (job, to) in candidates {
+        if occupied.has_room(&job.demand) {
+            occupied.add(&job.demand);
+            chosen.push(Assignment { job: job.job, to });
+        }
+    }
+    chosen
+}
+
+fn urgency(kind: JobKind) -> u8 {
+    match kind {
+        JobKind::List => 0,
+        JobKind::Restore | JobKind::Download => 1,
+        JobKind::Backup => 2,
+    }
+}
+
+/// What is taken.
+struct Occupied<'a> {
+    limits: Concurrency,
+    global: HashMap<JobKind, u32>,
+    agents: HashMap<(JobKind, AgentId), u32>,
+    stores: HashMap<(JobKind, &'a str), u32>,
+    datasets: HashSet<&'a DatasetName>,
+    writing: HashSet<&'a str>,
+    creating: HashSet<&'a str>,
+}
+
+impl<'a> Occupied<'a> {
+    fn new(limits: Concurrency) -> Self {
+        Self {
+            limits,
+            global: HashMap::new(),
+            agents: HashMap::new(),
+            stores: HashMap::new(),
+            datasets: HashSet::new(),
+            writing: HashSet::new(),
+            creating: HashSet::new(),
+        }
+    }
+
+    fn add(&mut self, demand: &'a Demand) {
+        *self.global.entry(demand.kind).or_default() += 1;
+        *self.agents.entry((demand.kind, demand.agent)).or_default() += 1;
+        *self
+            .stores
+            .entry((demand.kind, demand.store.as_str()))
+            .or_default() += 1;
+        if demand.kind == JobKind::Backup {
+            self.datasets.extend(&demand.dataset);
+            self.writing.insert(&demand.repository);
+            if demand.creates {
+                self.creating.insert(&demand.repository);
+            }
+        }
+    }
+
+    fn has_room(&self, demand: &Demand) -> bool {
+        let kind = demand.kind;
+        let on_agent = count(&self.agents, &(kind, demand.agent));
+        if kind == JobKind::List {
+            return on_agent < LISTS_PER_AGENT;
+        }
+        let fits = count(&self.global, &kind) < self.limits.global
+            && on_agent < self.limits.per_agent
+            && count(&self.stores, &(kind, demand.store.as_str())) < self.limits.per_store;
+        fits && !(kind == JobKind::Backup && self.is_in_the_way(demand))
+    }
+
+    /// Whether a backup would meet another of its dataset, or two would meet
+    /// while one of them creates the repository.
+    fn is_in_the_way(&self, demand: &Demand) -> bool {
+        let repository = demand.repository.as_str();
+        let dataset_busy = demand
+            .dataset
+            .as_ref()
+            .is_some_and(|it| self.datasets.contains(it));
+        dataset_busy
+            || self.creating.contains(repository)
+            || (demand.creates && self.writing.contains(repository))
+    }
+}
+
+fn count<K: Eq + std::hash::Hash>(counts: &HashMap<K, u32>, key: &K) -> u32 {
+    counts.get(key).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! Jobs as they are asked for.
+
+use strongroom_wire::job::{BackupWork, ListWork, Source, Work};
+
+use crate::{
+    model::{Actor, Agent, DatasetName, JobLimits, NewJob, Repository, Snapshot},
+    policy::{Policy, PolicyLimits, Span},
+};
+
+/// What stands in the place of a policy's name in the dataset of
+/// [`safety_backup`]s; no policy may be called so.
+pub const SAFETY_POLICY: &str = "before-restore";
+
+/// What stands before an upload's name in the place of a policy's; no policy's
+/// name may begin so.
+pub const UPLOAD_POLICY: &str = "upload-";
+
+/// Attempts of a transfer that may fail before it does: somebody waits, and an
+/// agent that restarts should not cost them their time.
+const TRANSFER_ATTEMPTS: u32 = 3;
+
+/// A backup of a policy's source on one of its agents.
+pub fn backup(policy: &Policy, agent: &Agent, requested_by: Actor) -> NewJob {
+    let dataset = DatasetName::new(&policy.name, &agent.name);
+    NewJob {
+        agent: agent.id,
+        store: policy.store.clone(),
+        repository: Repository::name_of(&policy.store, &agent.name),
+        work: Work::Backup(BackupWork {
+            dataset: dataset.to_string(),
+            source: policy.source.clone(),
+            parent: None,
+            tags: Vec::new(),
+        }),
+        limits: limits(policy),
+        after: None,
+        trace: None,
+        requested_by,
+        idempotency_key: None,
+        dataset: Some(dataset),
+    }
+}
+
+/// Those of a policy's backups.
+pub fn limits(policy: &Policy) -> JobLimits {
+    JobLimits {
+        timeout_seconds: policy.limits.timeout.map(Span::seconds),
+        max_attempts: policy.limits.attempts,
+        resources: policy.limits.resources(),
+    }
+}
+
+/// A restore of a snapshot onto an agent, which need not be the one that took
+/// it. `store` is that of the snapshot's repository, `limits` are those of the
+/// policy that made it, if that is still there: what they say of the host
+/// holds, but an attempt at a restore has no timeout.
+pub fn restore(
+    snapshot: &Snapshot,
+    store: &str,
+    agent: &Agent,
+    limits: Option<&PolicyLimits>,
+    work: Work,
+    requested_by: Actor,
+) -> NewJob {
+    let limits = JobLimits {
+        resources: limits.map(PolicyLimits::resources).unwrap_or_default(),
+        ..JobLimits::default()
+    };
+    NewJob {
+        limits,
+        ..reading(snapshot, store, agent, work, requested_by)
+    }
+}
+
+/// The backup of what a restore is about to replace, into the agent's own
+/// repository in `store`. It belongs to no policy, so that no dataset's health
+/// depends on it.
+pub fn safety_backup(
+    source: Source,
+    store: &str,
+    agent: &Agent,
+    limits: Option<&PolicyLimits>,
+    requested_by: Actor,
+) -> NewJob {
+    let dataset = DatasetName::new(SAFETY_POLICY, &agent.name);
+    NewJob {
+        agent: agent.id,
+        store: store.into(),
+        repository: Repository::name_of(store, &agent.name),
+        work: Work::Backup(BackupWork {
+            dataset: dataset.to_string(),
+            source,
+            parent: None,
+            tags: vec!["safety".into()],
+        }),
+        limits: JobLimits {
+            resources: limits.map(PolicyLimits::resources).unwrap_or_default(),
+            ..JobLimits::default()
+        },
+        after: None,
+        trace: None,
+        requested_by,
+        idempotency_key: None,
+        dataset: Some(dataset),
+    }
+}
+
+/// What an operator uploaded, into the agent's own repository.
+pub fn upload(repository: &Repository, agent: &Agent, work: Work, requested_by: Actor) -> NewJob {
+    let dataset = match &work {
+        Work::Upload(work) => work.dataset.parse().ok(),
+        _ => None,
+    };
+    NewJob {
+        agent: agent.id,
+        store: repository.store.clone(),
+        repository: repository.name.clone(),
+        work,
+        limits: JobLimits {
+            max_attempts: TRANSFER_ATTEMPTS,
+            ..JobLimits::default()
+        },
+        after: None,
+        trace: None,
+        requested_by,
+        idempotency_key: None,
+        dataset,
+    }
+}
+
+/// A part of a snapshot for an operator.
+pub fn download(
+    snapshot: &Snapshot,
+    store: &str,
+    agent: &Agent,
+    work: Work,
+    requested_by: Actor,
+) -> NewJob {
+    NewJob {
+        limits: JobLimits {
+            max_attempts: TRANSFER_ATTEMPTS,
+            ..JobLimits::default()
+        },
+        ..reading(snapshot, store, agent, work, requested_by)
+    }
+}
+
+/// A listing of a snapshot by an agent.
+pub fn list(
+    snapshot: &Snapshot,
+    store: &str,
+    agent: &Agent,
+    work: ListWork,
+    requested_by: Actor,
+) -> NewJob {
+    reading(snapshot, store, agent, Work::List(work), requested_by)
+}
+
+fn reading(
+    snapshot: &Snapshot,
+    store: &str,
+    agent: &Agent,
+    work: Work,
+    requested_by: Actor,
+) -> NewJob {
+    NewJob {
+        dataset: Some(snapshot.dataset.clone()),
+        agent: agent.id,
+        store: store.into(),
+        repository: snapshot.repository.clone(),
+        work,
+        limits: JobLimits::default(),
+        after: None,
+        trace: None,
+        requested_by,
+        idempotency_key: None,
+    }
+}

@@ -1,0 +1,26 @@
+//! The coordinator: policies, schedules, the catalog, grants and the audit
+//! log, and the operators' command line.
+//!
+//! It never links `strongroom-repository`: it handles ciphertext only, and a
+//! test over `cargo metadata` keeps it so.
+
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod dev;
+pub mod dispatch;
+pub mod embedded;
+pub mod grants;
+pub mod http;
+pub mod identity;
+pub mod jobs;
+pub mod keys;
+pub mod model;
+pub mod policy;
+pub mod schedule;
+pub mod serve;
+pub mod sessions;
+pub mod stores;
+#[cfg(test)]
+mod testing;
+pub mod transfers;

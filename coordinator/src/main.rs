@@ -1,0 +1,5 @@
+//! The coordinator's entry point.
+
+fn main() -> std::process::ExitCode {
+    strongroom::cli::main()
+}

@@ -1,0 +1,39 @@
+//! Plain types of everything in the catalog: what it is, not how it is
+//! stored or reached.
+//!
+//! A state that carries data is an enum ([`JobState`], [`AgentState`],
+//! [`JoinTokenState`]); its transitions consume it and live beside the
+//! planners in [`crate::jobs`]. To add an entity: a file here, a table in
+//! `migrations/`, a file of the same name in [`crate::catalog`].
+
+mod agent;
+mod audit;
+mod dataset;
+mod job;
+mod names;
+mod object;
+mod operator;
+mod repository;
+mod secret;
+mod snapshot;
+mod token;
+mod transfer;
+
+pub use agent::{Agent, AgentCertificate, AgentFacts, AgentState};
+pub use audit::{Actor, AuditRow, NewAudit, Outcome};
+pub use dataset::{Dataset, DatasetName};
+pub use job::{
+    Attempt, CancelRequest, Job, JobDetail, JobKind, JobLimits, JobState, Lease, NewJob, StateWord,
+    TraceRef,
+};
+pub use names::{InvalidName, check_name, name_from_hostname};
+pub use object::ObjectRow;
+pub use operator::Operator;
+pub use repository::{NewRepository, Repository, RepositoryState};
+pub use secret::SecretHash;
+pub use snapshot::Snapshot;
+pub use token::{JoinToken, JoinTokenState, NewJoinToken};
+pub use transfer::Transfer;
+
+/// Labels of an agent: `role = "web"`.
+pub type Labels = std::collections::BTreeMap<String, String>;

@@ -1,0 +1,171 @@
+//! Which agents a policy is for.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::Policy;
+use crate::model::{Agent, Labels};
+
+/// `{ labels = { role = "web" } }` or `{ names = ["web-1"] }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Raw", into = "Raw")]
+pub enum AgentSelector {
+    /// Agents that carry all of these labels.
+    Labels(Labels),
+    /// Agents of these names.
+    Names(BTreeSet<String>),
+}
+
+impl AgentSelector {
+    /// Whether an agent is chosen; revoked agents never are.
+    pub fn matches(&self, agent: &Agent) -> bool {
+        agent.is_active()
+            && match self {
+                Self::Labels(labels) => labels
+                    .iter()
+                    .all(|(key, value)| agent.labels.get(key) == Some(value)),
+                Self::Names(names) => names.contains(&agent.name),
+            }
+    }
+}
+
+/// What is allowed but probably not meant: policies that no agent is chosen
+/// by, and names that no active agent has.
+pub fn warnings(policies: &[Policy], agents: &[Agent]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for policy in policies {
+        let name = &policy.name;
+        match &policy.agents {
+            AgentSelector::Labels(_) => {
+                if !agents.iter().any(|agent| policy.agents.matches(agent)) {
+                    warnings.push(format!(
+                        "policy {name} matches no agent: nothing is backed up until one with \
+                         these labels is enrolled"
+                    ));
+                }
+            }
+            AgentSelector::Names(names) => {
+                let known =
+                    |wanted: &String| agents.iter().any(|it| it.is_active() && it.name == *wanted);
+                warnings.extend(names.iter().filter(|it| !known(it)).map(|wanted| {
+                    format!(
+                        "policy {name} names the agent {wanted}, which is not enrolled: nothing \
+                         is backed up there until it is"
+                    )
+                }));
+            }
+        }
+    }
+    warnings
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<Labels>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    names: Option<BTreeSet<String>>,
+}
+
+impl TryFrom<Raw> for AgentSelector {
+    type Error = &'static str;
+
+    fn try_from(raw: Raw) -> Result<Self, Self::Error> {
+        match (raw.labels, raw.names) {
+            (Some(labels), None) if !labels.is_empty() => Ok(Self::Labels(labels)),
+            (None, Some(names)) if !names.is_empty() => Ok(Self::Names(names)),
+            (Some(_), Some(_)) => {
+                Err("agents are chosen by `labels` or by `names`, not by both: remove one")
+            }
+            _ => Err(
+                "no agents are chosen: write `labels = { role = \"web\" }` or \
+                 `names = [\"web-1\"]`, not empty",
+            ),
+        }
+    }
+}
+
+impl From<AgentSelector> for Raw {
+    fn from(selector: AgentSelector) -> Self {
+        match selector {
+            AgentSelector::Labels(labels) => Self {
+                labels: Some(labels),
+                names: None,
+            },
+            AgentSelector::Names(names) => Self {
+                labels: None,
+                names: Some(names),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use strongroom_layout::AgentId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{AgentFacts, AgentState};
+
+    fn agent(name: &str, labels: &[(&str, &str)]) -> Agent {
+        Agent {
+            id: AgentId(Uuid::nil()),
+            name: name.into(),
+            labels: labels
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()))
+                .collect(),
+            state: AgentState::Active,
+            enrolled_at: Timestamp::UNIX_EPOCH,
+            last_seen: None,
+            facts: AgentFacts::default(),
+            connections: Vec::new(),
+        }
+    }
+
+    fn selector(json: &str) -> AgentSelector {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn all_labels_must_be_carried_and_revoked_agents_are_never_chosen() {
+        let mut web = agent("web-1", &[("role", "web"), ("zone", "a")]);
+        for (wanted, matches) in [
+            (r#"{"labels": {"role": "web"}}"#, true),
+            (r#"{"labels": {"role": "web", "zone": "a"}}"#, true),
+            (r#"{"labels": {"role": "web", "zone": "b"}}"#, false),
+            (r#"{"labels": {"rack": "1"}}"#, false),
+            (r#"{"names": ["db-1", "web-1"]}"#, true),
+            (r#"{"names": ["web"]}"#, false),
+        ] {
+            assert_eq!(selector(wanted).matches(&web), matches, "{wanted}");
+        }
+        web.state = AgentState::Revoked {
+            at: Timestamp::UNIX_EPOCH,
+        };
+        assert!(!selector(r#"{"names": ["web-1"]}"#).matches(&web));
+    }
+
+    #[test]
+    fn a_policy_for_nobody_is_warned_of() {
+        let policy = |agents: &str| -> Policy {
+            serde_json::from_str(&format!(
+                r#"{{"name": "p", "agents": {agents}, "store": "s",
+                    "source": {{"files": {{"paths": ["/"]}}}}}}"#
+            ))
+            .unwrap()
+        };
+        let agents = [agent("web-1", &[("role", "web")])];
+        let warn = |selector: &str| warnings(&[policy(selector)], &agents);
+        assert!(warn(r#"{"labels": {"role": "web"}}"#).is_empty());
+        assert!(warn(r#"{"names": ["web-1"]}"#).is_empty());
+        assert_eq!(warn(r#"{"labels": {"role": "db"}}"#).len(), 1);
+        let named = warn(r#"{"names": ["web-1", "db-1"]}"#);
+        assert_eq!(named.len(), 1);
+        assert!(named[0].contains("db-1"), "{named:?}");
+    }
+}

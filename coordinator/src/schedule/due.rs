@@ -1,0 +1,189 @@
+//! The next run of a dataset: pure.
+//!
+//! Daylight saving follows the rule of Vixie cron. A schedule with a fixed
+//! hour keeps to the wall clock: a time that is skipped in spring runs when
+//! the gap ends, and one that comes twice in autumn runs once. A schedule
+//! whose hours are `*` keeps to elapsed time: it runs in both of the doubled
+//! hours.
+
+use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use sha2::{Digest, Sha256};
+
+use crate::policy::Schedule;
+
+/// A run that is to come, or that should have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    /// The moment in the schedule. Passed as `last` next time, so that each
+    /// is run once.
+    pub nominal: Timestamp,
+    /// The nominal moment and the dataset's jitter: when to make the job.
+    pub at: Timestamp,
+}
+
+/// The next run after the nominal moment `last`, for the dataset whose name
+/// is `dataset`.
+///
+/// When runs were missed, only the newest of them is returned: after a
+/// downtime there is exactly one run to catch up, due at once. `None` when
+/// the schedule has no moment left, like 30 February.
+pub fn next_due(
+    schedule: &Schedule,
+    last: Timestamp,
+    now: Timestamp,
+    dataset: &str,
+) -> Option<Due> {
+    let calendar = Calendar::new(schedule)?;
+    let jitter = jitter(calendar.spread_seconds, dataset);
+    let due = |nominal: Timestamp| Due {
+        nominal,
+        at: nominal.saturating_add(jitter).unwrap_or(Timestamp::MAX),
+    };
+    let first = due(calendar.next(last)?);
+    if first.at > now {
+        return Some(first);
+    }
+    Some(due(newest_until(
+        &calendar,
+        first.nominal,
+        now.saturating_sub(jitter).unwrap_or(Timestamp::MIN),
+    )))
+}
+
+/// The newest moment that is not later than `until`, where `first` is one.
+/// Halves the time in between, so that years of minutes cost nothing.
+fn newest_until(calendar: &Calendar, first: Timestamp, until: Timestamp) -> Timestamp {
+    // A moment follows `low` in time and none follows `high`; moments are
+    // whole minutes, so that a second in between is close enough.
+    let (mut newest, mut low, mut high) = (first, first.as_second(), until.as_second());
+    while high > low {
+        let middle = low + (high - low) / 2;
+        let found = Timestamp::from_second(middle)
+            .ok()
+            .and_then(|start| calendar.next(start))
+            .filter(|found| *found <= until);
+        match found {
+            Some(found) => {
+                newest = found;
+                low = found.as_second();
+            }
+            None => high = middle,
+        }
+    }
+    newest
+}
+
+/// The same for a dataset every time, evenly spread over datasets.
+fn jitter(spread_seconds: u32, dataset: &str) -> SignedDuration {
+    let digest: [u8; 32] = Sha256::digest(dataset.as_bytes()).into();
+    let mut head = [0; 8];
+    head.copy_from_slice(&digest[..8]);
+    let milliseconds = u64::from(spread_seconds) * 1000;
+    SignedDuration::from_millis((u64::from_be_bytes(head) % milliseconds.max(1)) as i64)
+}
+
+struct Calendar {
+    /// In the schedule's zone when it follows elapsed time, else in UTC.
+    crontab: Crontab,
+    /// Of the wall clock that it follows.
+    wall_clock: Option<TimeZone>,
+    spread_seconds: u32,
+}
+
+impl Calendar {
+    fn new(schedule: &Schedule) -> Option<Self> {
+        let (expression, zone, spread_seconds) = match schedule {
+            Schedule::Preset(preset) => {
+                let (expression, spread) = preset.as_cron();
+                (expression, "UTC", spread)
+            }
+            Schedule::Cron(cron) => (
+                cron.cron.as_str(),
+                cron.timezone.as_str(),
+                cron.jitter.map_or(0, crate::policy::Span::seconds),
+            ),
+        };
+        let elapsed = expression
+            .split_whitespace()
+            .nth(1)
+            .is_some_and(|hours| hours.starts_with('*'));
+        // Both were checked when the policy was read; a time zone may since
+        // have left the host's database.
+        let (crontab, wall_clock) = if elapsed {
+            (parse_cron(&format!("{expression} {zone}")).ok()?, None)
+        } else {
+            (
+                parse_cron(expression).ok()?,
+                Some(TimeZone::get(zone).ok()?),
+            )
+        };
+        Some(Self {
+            crontab,
+            wall_clock,
+            spread_seconds,
+        })
+    }
+
+    /// The first moment later than `after`.
+    fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        let Some(zone) = &self.wall_clock else {
+            let next = self.crontab.find_next(MakeTimestamp(after)).ok()?;
+            return Some(next.timestamp());
+        };
+        // The crontab is given the wall clock as if it were UTC and answers
+        // in wall-clock time. Two such times can be one moment (at a gap), or
+        // one can lie before `after` (in a doubled hour): go on behind it.
+        let mut wall = zone.to_datetime(after);
+        loop {
+            let as_utc = TimeZone::UTC.to_timestamp(wall).ok()?;
+            wall = self
+                .crontab
+                .find_next(MakeTimestamp(as_utc))
+                .ok()?
+                .datetime();
+            let moment = zone.to_timestamp(wall).ok()?;
+            if moment > after {
+                return Some(moment);
+            }
+        }
+    }
+}
+
+fn parse_cron(expression: &str) -> Result<Crontab, cronexpr::Error> {
+    let mut options = ParseOptions::default();
+    options.fallback_timezone_option = FallbackTimezoneOption::UTC;
+    cronexpr::parse_crontab_with(expression, options)
+}
+
+/// Whether a cron expression of five fields can be read.
+pub fn check_cron(expression: &str) -> Result<(), String> {
+    let fields = expression.split_whitespace().count();
+    if fields != 5 {
+        return Err(format!(
+            "the cron expression {expression:?} has {fields} fields instead of five: write minute, \
+             hour, day of month, month, day of week, for example \"0 2 * * *\"; the time zone has \
+             its own key"
+        ));
+    }
+    parse_cron(expression).map_err(|error| {
+        let error = error.to_string();
+        let cause = error.lines().last().unwrap_or_default();
+        let cause = cause.trim_start_matches([' ', '^']).trim();
+        format!(
+            "{expression:?} is not a cron expression ({cause}): write minute, hour, day of month, \
+             month, day of week, for example \"0 2 * * *\""
+        )
+    })?;
+    Ok(())
+}
+
+/// Whether a time zone is known.
+pub fn check_time_zone(name: &str) -> Result<(), String> {
+    TimeZone::get(name).map(drop).map_err(|_| {
+        format!("{name:?} is not a time zone: take a name like \"Europe/Berlin\" or \"UTC\"")
+    })
+}
+
+#[cfg(test)]
+mod tests;

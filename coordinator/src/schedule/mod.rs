@@ -1,0 +1,10 @@
+//! When datasets are due: pure ([`next_due`], [`next_run`], [`plan`]), and the
+//! task that asks ([`run`]).
+
+mod due;
+mod plan;
+mod task;
+
+pub use due::{Due, check_cron, check_time_zone, next_due};
+pub use plan::{Plan, next_run, plan};
+pub use task::run;

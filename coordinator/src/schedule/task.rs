@@ -1,0 +1,60 @@
+//! The scheduler: makes the jobs of datasets that are due.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::plan;
+use crate::catalog::{Catalog, CatalogError};
+
+/// The longest sleep: the host's clock may be set, and another coordinator on
+/// the same Postgres may have changed something.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+
+/// How long to leave a failing catalog alone.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// Makes due jobs until cancelled. Several coordinators may run it on one
+/// catalog: each run is made once.
+pub async fn run(catalog: Catalog, cancel: CancellationToken) {
+    let mut changes = catalog.changes();
+    loop {
+        let sleep = match pass(&catalog).await {
+            Ok(next) => until(next, catalog.clock().now()),
+            Err(error) => {
+                tracing::error!(%error, "cannot tell which datasets are due");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = changes.changed() => {}
+            () = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// Makes the jobs that are due now; says when the next one is.
+async fn pass(catalog: &Catalog) -> Result<Option<Timestamp>, CatalogError> {
+    let plan = plan(&catalog.datasets().await?, catalog.clock().now());
+    for (run, job) in &plan.due {
+        if let Some(job) = catalog.create_scheduled_job(run, job).await? {
+            tracing::info!(
+                job = %job.id,
+                dataset = job.dataset.as_ref().map(tracing::field::display),
+                due = %run.nominal,
+                "scheduled backup is due"
+            );
+        }
+    }
+    Ok(plan.next)
+}
+
+fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {
+    next.and_then(|next| Duration::try_from(next.duration_since(now)).ok())
+        .map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN))
+}
+
+#[cfg(test)]
+mod tests;

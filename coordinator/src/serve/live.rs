@@ -1,0 +1,39 @@
+//! What the API asks of the sessions and of the key.
+
+use strongroom_layout::{AgentId, AttemptRef};
+use strongroom_wire::session::Progress;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::{
+    http::{
+        problem::{Code, Problem},
+        state::{Live, Passwords},
+    },
+    keys::KeyEncryptionKey,
+    model::Repository,
+    sessions::Registry,
+};
+
+impl Live for Registry {
+    fn is_connected(&self, agent: AgentId) -> bool {
+        self.is_live(agent)
+    }
+
+    fn progress(&self, attempt: AttemptRef) -> Option<Progress> {
+        Self::progress(self, attempt.job).filter(|it| it.attempt == attempt)
+    }
+
+    fn progress_changes(&self) -> watch::Receiver<()> {
+        Self::progress_changes(self)
+    }
+}
+
+impl Passwords for KeyEncryptionKey {
+    fn open(&self, repository: &Repository) -> Result<Zeroizing<String>, Problem> {
+        Self::open(self, &repository.name, &repository.sealed_password).map_err(|error| {
+            tracing::error!(%error, repository = repository.name, "cannot open a password");
+            Problem::new(Code::Internal, error.to_string())
+        })
+    }
+}

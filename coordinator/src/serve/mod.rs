@@ -1,0 +1,368 @@
+//! The composition root: wires and runs a coordinator.
+//!
+//! - [`data`]: the data directory, its version and its lock,
+//! - [`stores`]: from the configuration to stores, the embedded one included,
+//! - [`first`]: the first operator and the profile in the data directory,
+//! - [`Coordinator`]: everything bound, then everything running.
+//!
+//! Nothing else in this crate spawns a task that outlives its caller; all of
+//! them are tracked by one [`Shutdown`].
+
+mod data;
+mod first;
+mod live;
+mod run;
+mod stores;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use strongroom_runtime::{
+    clock::SharedClock,
+    files::FileError,
+    pki::{
+        PkiError,
+        tls::{self, ALPN_HTTP},
+    },
+    shutdown::Shutdown,
+};
+
+use self::stores::BuiltStores;
+pub use self::{
+    data::{DataDirectory, DataError},
+    first::FirstError,
+    run::run,
+    stores::StoresError,
+};
+use crate::{
+    catalog::{Catalog, CatalogError},
+    config::Config,
+    dispatch::Dispatcher,
+    embedded::EmbeddedStore,
+    grants::Grants,
+    http::{
+        self,
+        server::ApiServer,
+        state::{ApiState, SharedState},
+    },
+    identity::{Authority, EnrolmentService, Lifetimes},
+    jobs::{Backoff, Concurrency},
+    keys::{KeyEncryptionKey, KeyError},
+    schedule,
+    sessions::{AgentPort, Gateway, PortError, Registry, SessionConfig},
+    transfers::Transfers,
+};
+
+/// How long running work may take to end.
+pub const GRACE: Duration = Duration::from_secs(20);
+
+/// Why a coordinator does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file in it, or one that the configuration names.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The certificate authority.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The key-encryption key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A store's configuration.
+    #[error(transparent)]
+    Stores(#[from] StoresError),
+    /// The first operator.
+    #[error(transparent)]
+    First(#[from] FirstError),
+    /// The agents' port.
+    #[error("{0} Set another address as [agents] listen in the configuration")]
+    AgentPort(#[from] PortError),
+    /// The operators' port.
+    #[error(
+        "the coordinator cannot listen for operators on {address}: {source}; is it in use? Set \
+         another address as [api] listen in the configuration"
+    )]
+    ApiPort {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A coordinator with every port bound, ready to [`run`](Self::run).
+pub struct Coordinator {
+    catalog: Catalog,
+    registry: Registry,
+    authority: Arc<Authority>,
+    gateway: Gateway,
+    dispatcher: Dispatcher,
+    agent_port: AgentPort,
+    api: ApiServer,
+    api_state: SharedState,
+    embedded: Option<EmbeddedStore>,
+    profile: PathBuf,
+    /// Held for as long as the coordinator lives.
+    data: DataDirectory,
+}
+
+/// Where a running coordinator is reached.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// The agents' port.
+    pub agents: SocketAddr,
+    /// What invitations name.
+    pub agents_public: String,
+    /// The operators' port.
+    pub api: SocketAddr,
+    /// The embedded store.
+    pub embedded: Option<SocketAddr>,
+    /// The first operator's profile.
+    pub profile: PathBuf,
+}
+
+impl Coordinator {
+    /// Opens everything and binds every port; nothing runs yet.
+    pub async fn open(
+        config: &Config,
+        clock: SharedClock,
+        shutdown: &Shutdown,
+    ) -> Result<Self, ServeError> {
+        let data = DataDirectory::open(&config.data_directory)?;
+        let catalog = Catalog::open(&config.catalog_url()?, Arc::clone(&clock)).await?;
+        let names = server_names(config);
+        let authority = Arc::new(Authority::open(
+            data.path(),
+            &names,
+            lifetimes(config),
+            Arc::clone(&clock),
+        )?);
+        let key = Arc::new(KeyEncryptionKey::open_or_create(
+            &data.path().join("key-encryption.key"),
+        )?);
+        let BuiltStores {
+            stores,
+            places,
+            embedded,
+        } = stores::build(config, &data, &authority, &clock).await?;
+        let agent_port = AgentPort::bind(config.agents.listen, authority.agent_tls()?).await?;
+        let api_tls = tls::server_config(authority.server_identity(), ALPN_HTTP)?;
+        let api =
+            ApiServer::bind(config.api.listen, api_tls).map_err(|source| ServeError::ApiPort {
+                address: config.api.listen,
+                source,
+            })?;
+        let profile = first::ensure(&catalog, &data, &authority, api.address()).await?;
+
+        let registry = Registry::default();
+        let grants = Arc::new(Grants::new(catalog.clone(), stores.clone()));
+        let sessions = session_config(config);
+        let gateway = Gateway::new(
+            catalog.clone(),
+            registry.clone(),
+            Arc::clone(&grants),
+            Arc::clone(&authority),
+            sessions,
+            shutdown.soft(),
+        );
+        let transfers = Transfers::new(catalog.clone(), stores.clone(), Arc::clone(&key));
+        let dispatcher = Dispatcher::new(
+            catalog.clone(),
+            registry.clone(),
+            stores,
+            Arc::clone(&grants),
+            Arc::clone(&key),
+            concurrency(config),
+            sessions,
+        );
+        let api_state = Arc::new(ApiState {
+            catalog: catalog.clone(),
+            live: Arc::new(registry.clone()),
+            passwords: key,
+            transfers,
+            stores: places,
+            ca_certificate: authority.ca_pem().to_owned(),
+            ca_fingerprint: authority.fingerprint().to_bytes(),
+            agents_address: public_address(&names, config, agent_port.address()),
+            started_at: clock.now(),
+            shutdown: shutdown.soft(),
+        });
+        Ok(Self {
+            catalog,
+            registry,
+            authority,
+            gateway,
+            dispatcher,
+            agent_port,
+            api,
+            api_state,
+            embedded,
+            profile,
+            data,
+        })
+    }
+
+    /// Where it is reached.
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
+            agents: self.agent_port.address(),
+            agents_public: self.api_state.agents_address.clone(),
+            api: self.api.address(),
+            embedded: self.embedded.as_ref().map(EmbeddedStore::address),
+            profile: self.profile.clone(),
+        }
+    }
+
+    /// Starts every task; they end with `shutdown`. What comes back is closed
+    /// when they have.
+    pub fn run(self, shutdown: &Shutdown) -> Running {
+        let soft = shutdown.soft();
+        let failed = Arc::new(AtomicBool::new(false));
+        let enrolment = EnrolmentService::new(self.catalog.clone(), Arc::clone(&self.authority));
+        let agents = self.agent_port.serve(enrolment, self.gateway, soft.clone());
+        end_on_failure(shutdown, &failed, "the agents' port has failed", agents);
+        let api = self.api.serve(http::router(self.api_state), soft.clone());
+        end_on_failure(shutdown, &failed, "the operators' port has failed", api);
+        if let Some(embedded) = self.embedded {
+            shutdown.spawn(embedded.serve(soft.clone()));
+        }
+        shutdown.spawn(self.dispatcher.run(soft.clone()));
+        shutdown.spawn(schedule::run(self.catalog.clone(), soft.clone()));
+        let authority = self.authority;
+        shutdown.spawn(async move { authority.keep_fresh(soft).await });
+        Running {
+            catalog: self.catalog,
+            registry: self.registry,
+            failed,
+            _data: self.data,
+        }
+    }
+}
+
+/// A coordinator at work.
+#[derive(Debug)]
+pub struct Running {
+    catalog: Catalog,
+    registry: Registry,
+    failed: Arc<AtomicBool>,
+    _data: DataDirectory,
+}
+
+impl Running {
+    /// Waits until the agent of this name has a session here.
+    pub async fn agent_connected(&self, name: &str) -> Result<(), CatalogError> {
+        let mut sessions = self.registry.changes();
+        loop {
+            let agent = self.catalog.find_agent(name).await?;
+            if self.registry.is_live(agent.id) {
+                return Ok(());
+            }
+            if sessions.changed().await.is_err() {
+                // The registry outlives this; without it nobody connects.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Once every task has ended: closes the catalog and lets the data
+    /// directory go. `false`: a port had failed.
+    pub async fn close(self) -> bool {
+        self.catalog.close().await;
+        !self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// A coordinator without one of its ports is none: the rest ends too.
+fn end_on_failure<E: std::error::Error>(
+    shutdown: &Shutdown,
+    failed: &Arc<AtomicBool>,
+    what: &'static str,
+    task: impl Future<Output = Result<(), E>> + Send + 'static,
+) {
+    let (asker, failed) = (shutdown.clone(), Arc::clone(failed));
+    shutdown.spawn(async move {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "{what}");
+            failed.store(true, Ordering::Relaxed);
+            asker.request();
+        }
+    });
+}
+
+/// Names of the server certificate, beside this host's loopback.
+fn server_names(config: &Config) -> Vec<String> {
+    let mut names = config.agents.public_names.clone();
+    if names.is_empty() {
+        names.extend(hostname());
+    }
+    for address in [config.agents.listen.ip(), config.api.listen.ip()] {
+        let name = address.to_string();
+        if !address.is_unspecified() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// This host's own name, if a certificate can hold it.
+fn hostname() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim();
+    rustls::pki_types::DnsName::try_from(name).ok()?;
+    Some(name.to_owned())
+}
+
+/// Host and port that invitations name: the first public name, else the
+/// address it listens on, else this host's name.
+fn public_address(names: &[String], config: &Config, bound: SocketAddr) -> String {
+    let listens_on = Some(bound.ip()).filter(|ip| !ip.is_unspecified());
+    let host = match (config.agents.public_names.first(), listens_on) {
+        (Some(name), _) => name.clone(),
+        (None, Some(ip)) => ip.to_string(),
+        (None, None) => names.first().cloned().unwrap_or_else(|| "127.0.0.1".into()),
+    };
+    match host.parse() {
+        Ok(IpAddr::V6(ip)) => format!("[{ip}]:{}", bound.port()),
+        _ => format!("{host}:{}", bound.port()),
+    }
+}
+
+fn lifetimes(config: &Config) -> Lifetimes {
+    Lifetimes {
+        agent: SignedDuration::from_secs(config.agents.certificate_lifetime.seconds().into()),
+        ..Lifetimes::default()
+    }
+}
+
+fn session_config(config: &Config) -> SessionConfig {
+    SessionConfig {
+        heartbeat: Duration::from_secs(config.sessions.heartbeat_seconds.into()),
+        lease: Duration::from_secs(config.sessions.lease_seconds.into()),
+        backoff: Backoff::default(),
+    }
+}
+
+fn concurrency(config: &Config) -> Concurrency {
+    Concurrency {
+        global: config.limits.global,
+        per_agent: config.limits.per_agent,
+        per_store: config.limits.per_store,
+    }
+}

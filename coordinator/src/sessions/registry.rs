@@ -1,0 +1,246 @@
+//! Who is live, and how far their work is. In memory: a restart of the
+//! coordinator ends all sessions anyway.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+use parking_lot::Mutex;
+use strongroom_layout::{AgentId, AttemptRef, JobId};
+use strongroom_wire::session::{CoordinatorMessage, Progress};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::jobs::LiveAgent;
+
+/// Live sessions; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    live: Mutex<HashMap<AgentId, Handle>>,
+    progress: Mutex<HashMap<AttemptRef, Progress>>,
+    changes: watch::Sender<()>,
+    progress_changes: watch::Sender<()>,
+}
+
+/// The agent has no session, or its session cannot keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the agent has no session, or does not read what it is sent")]
+pub struct NotLive;
+
+/// What reaches one session.
+#[derive(Debug, Clone)]
+pub(super) struct Handle {
+    pub(super) session: Uuid,
+    pub(super) boot: Uuid,
+    pub(super) sender: mpsc::Sender<CoordinatorMessage>,
+    pub(super) end: End,
+}
+
+/// Ends a session, once, with a reason.
+#[derive(Debug, Clone, Default)]
+pub(super) struct End(Arc<(CancellationToken, OnceLock<(String, bool)>)>);
+
+impl End {
+    /// The first reason counts.
+    pub(super) fn ask(&self, reason: impl Into<String>, reconnect: bool) {
+        let (token, goodbye) = &*self.0;
+        goodbye.get_or_init(|| (reason.into(), reconnect));
+        token.cancel();
+    }
+
+    /// Waits until somebody asks; gives the goodbye.
+    pub(super) async fn asked(&self) -> CoordinatorMessage {
+        let (token, goodbye) = &*self.0;
+        token.cancelled().await;
+        let (reason, reconnect) = goodbye.get().cloned().unwrap_or_default();
+        CoordinatorMessage::Goodbye { reason, reconnect }
+    }
+}
+
+impl Registry {
+    /// A newer session replaces an older one of the same agent.
+    pub(super) fn enter(&self, agent: AgentId, handle: Handle) {
+        let older = self.0.live.lock().insert(agent, handle);
+        if let Some(older) = older {
+            older
+                .end
+                .ask("a newer session of this agent has begun", false);
+        }
+        self.0.changes.send_replace(());
+    }
+
+    /// The session has ended; a newer one of the agent stays.
+    pub(super) fn leave(&self, agent: AgentId, session: Uuid) {
+        let mut live = self.0.live.lock();
+        if live.get(&agent).is_some_and(|it| it.session == session) {
+            live.remove(&agent);
+            drop(live);
+            self.0.changes.send_replace(());
+        }
+    }
+
+    /// Every live agent.
+    pub fn live(&self) -> Vec<LiveAgent> {
+        let live = self.0.live.lock();
+        live.iter()
+            .map(|(agent, handle)| LiveAgent {
+                agent: *agent,
+                boot_id: handle.boot,
+            })
+            .collect()
+    }
+
+    /// Whether an agent has a session.
+    pub fn is_live(&self, agent: AgentId) -> bool {
+        self.0.live.lock().contains_key(&agent)
+    }
+
+    /// The session of an agent's process.
+    pub(crate) fn session(&self, of: LiveAgent) -> Option<Uuid> {
+        let live = self.0.live.lock();
+        let handle = live.get(&of.agent)?;
+        (handle.boot == of.boot_id).then_some(handle.session)
+    }
+
+    /// Sends to an agent, if it is still the same process. A session that
+    /// does not read what it is sent is ended: the agent may come back.
+    pub(crate) fn send(&self, to: LiveAgent, message: CoordinatorMessage) -> Result<(), NotLive> {
+        let handle = {
+            let live = self.0.live.lock();
+            let handle = live.get(&to.agent).filter(|it| it.boot == to.boot_id);
+            handle.ok_or(NotLive)?.clone()
+        };
+        handle.sender.try_send(message).map_err(|_| {
+            handle.end.ask("this session is not read", true);
+            self.leave(to.agent, handle.session);
+            NotLive
+        })
+    }
+
+    /// Ends an agent's session, if it has one. With `reconnect` false the
+    /// agent does not come back: it was revoked.
+    pub fn end(&self, agent: AgentId, reason: &str, reconnect: bool) {
+        let handle = self.0.live.lock().get(&agent).cloned();
+        if let Some(handle) = handle {
+            handle.end.ask(reason, reconnect);
+        }
+    }
+
+    /// How far a job's current attempt is, as its agent last said.
+    pub fn progress(&self, job: JobId) -> Option<Progress> {
+        let progress = self.0.progress.lock();
+        progress
+            .values()
+            .filter(|it| it.attempt.job == job)
+            .max_by_key(|it| it.attempt.attempt)
+            .cloned()
+    }
+
+    /// An agent said how far it is.
+    pub(super) fn note_progress(&self, running: Vec<Progress>) {
+        let mut progress = self.0.progress.lock();
+        for each in running {
+            progress.insert(each.attempt, each);
+        }
+        drop(progress);
+        self.0.progress_changes.send_replace(());
+    }
+
+    /// The attempt has ended.
+    pub(crate) fn forget_progress(&self, attempt: AttemptRef) {
+        self.0.progress.lock().remove(&attempt);
+    }
+
+    /// Wakes when an agent has said how far it is.
+    pub fn progress_changes(&self) -> watch::Receiver<()> {
+        self.0.progress_changes.subscribe()
+    }
+
+    /// Wakes when a session begins or ends.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handle(session: u128, boot: u128) -> (Handle, mpsc::Receiver<CoordinatorMessage>) {
+        let (sender, receiver) = mpsc::channel(1);
+        let handle = Handle {
+            session: Uuid::from_u128(session),
+            boot: Uuid::from_u128(boot),
+            sender,
+            end: End::default(),
+        };
+        (handle, receiver)
+    }
+
+    fn to(boot: u128) -> LiveAgent {
+        LiveAgent {
+            agent: AgentId(Uuid::from_u128(1)),
+            boot_id: Uuid::from_u128(boot),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newer_session_replaces_an_older_which_cannot_remove_it() {
+        let registry = Registry::default();
+        let agent = to(1).agent;
+        let (old, _old_receiver) = handle(1, 1);
+        let (new, mut receiver) = handle(2, 2);
+        registry.enter(agent, old.clone());
+        registry.enter(agent, new);
+        assert!(matches!(
+            old.end.asked().await,
+            CoordinatorMessage::Goodbye { .. }
+        ));
+        registry.leave(agent, old.session);
+        assert!(registry.is_live(agent));
+
+        let message = || CoordinatorMessage::HeartbeatAck(Vec::new());
+        assert_eq!(registry.send(to(1), message()), Err(NotLive));
+        registry.send(to(2), message()).unwrap();
+        assert!(receiver.try_recv().is_ok());
+        registry.leave(agent, Uuid::from_u128(2));
+        assert_eq!(registry.live(), []);
+    }
+
+    #[test]
+    fn a_session_that_does_not_read_is_not_waited_for() {
+        let registry = Registry::default();
+        let (handle, _receiver) = handle(1, 1);
+        registry.enter(to(1).agent, handle);
+        let message = || CoordinatorMessage::HeartbeatAck(Vec::new());
+        assert_eq!(registry.send(to(1), message()), Ok(()));
+        assert_eq!(registry.send(to(1), message()), Err(NotLive));
+        assert_eq!(registry.live(), [], "and its agent gets no more jobs");
+    }
+
+    #[test]
+    fn progress_is_that_of_the_newest_attempt() {
+        let registry = Registry::default();
+        let job = JobId(Uuid::from_u128(3));
+        let progress = |attempt, files| Progress {
+            attempt: AttemptRef { job, attempt },
+            stage: "backing up".into(),
+            files,
+            bytes: 0,
+            total_files: None,
+            total_bytes: None,
+            bytes_stored: 0,
+            warnings: 0,
+        };
+        registry.note_progress(vec![progress(2, 20), progress(1, 10)]);
+        assert_eq!(registry.progress(job).unwrap().files, 20);
+        registry.forget_progress(AttemptRef { job, attempt: 2 });
+        registry.forget_progress(AttemptRef { job, attempt: 1 });
+        assert_eq!(registry.progress(job), None);
+    }
+}

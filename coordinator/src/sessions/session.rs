@@ -1,0 +1,306 @@
+//! One session: hello, then heartbeats, acceptances and reports until it ends.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use strongroom_layout::AttemptRef;
+use strongroom_proto::v1;
+use strongroom_wire::session::{
+    AgentHello, AgentMessage, CoordinatorHello, CoordinatorMessage, Heartbeat,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::{Status, Streaming};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::{
+    gateway::Shared,
+    record_root_span,
+    registry::{End, Handle},
+    status,
+};
+use crate::{
+    catalog::{CatalogError, Finished},
+    identity::{Caller, revoked},
+    model::{Agent, AgentFacts, Job},
+};
+
+/// Messages that wait for an agent to read them.
+const BACKLOG: usize = 64;
+/// For an agent to say hello, and to read what it is sent.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A session without a sign of life ends after so many heartbeats.
+const MISSED_HEARTBEATS: u32 = 3;
+/// Texts in a hello, bytes; what is longer is cut.
+const MAX_TEXT: usize = 255;
+
+/// Shakes hands and starts the session; gives what is sent to the agent.
+pub(super) async fn begin(
+    shared: Shared,
+    tasks: &TaskTracker,
+    caller: Caller,
+    agent: Agent,
+    mut inbound: Streaming<v1::AgentMessage>,
+) -> Result<impl Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send + use<>, Status> {
+    let hello = receive_hello(&mut inbound).await?;
+    let (sender, receiver) = mpsc::channel(BACKLOG);
+    let session = Session {
+        id: Uuid::new_v4(),
+        boot: hello.boot_id,
+        caller,
+        agent,
+        sender,
+        end: End::default(),
+        shared,
+    };
+    let span = tracing::info_span!("session", agent = %session.agent.id, session = %session.id);
+    session
+        .greet(hello)
+        .instrument(span.clone())
+        .await
+        .map_err(|error| status::catalog(&error))?;
+    tasks.spawn(session.run(inbound).instrument(span));
+    Ok(ReceiverStream::new(receiver).map(|message: CoordinatorMessage| Ok(message.into())))
+}
+
+async fn receive_hello(inbound: &mut Streaming<v1::AgentMessage>) -> Result<AgentHello, Status> {
+    let expected = || Status::invalid_argument("the first message of a session must be a Hello");
+    let message = tokio::time::timeout(PATIENCE, inbound.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("no Hello came"))??
+        .ok_or_else(expected)?;
+    match AgentMessage::try_from(message).map_err(status::invalid)? {
+        AgentMessage::Hello(hello) => Ok(hello),
+        _ => Err(expected()),
+    }
+}
+
+struct Session {
+    id: Uuid,
+    boot: Uuid,
+    caller: Caller,
+    agent: Agent,
+    sender: mpsc::Sender<CoordinatorMessage>,
+    end: End,
+    shared: Shared,
+}
+
+/// Why a session ends from this side.
+enum Ending {
+    /// With a goodbye.
+    Goodbye(CoordinatorMessage),
+    /// The agent is gone, or does not listen.
+    Gone,
+}
+
+impl Session {
+    /// Settles what became of the agent's attempts, answers the hello, and
+    /// lets jobs come.
+    async fn greet(&self, hello: AgentHello) -> Result<(), CatalogError> {
+        let Shared {
+            catalog,
+            registry,
+            config,
+            ..
+        } = &self.shared;
+        let alive = [&hello.running[..], &hello.reported[..]].concat();
+        let ended = catalog
+            .reconcile_attempts(self.agent.id, self.boot, &alive, &config.backoff)
+            .await?;
+        self.note_ended(&ended);
+        let until = config.lease_end(catalog.clock().now());
+        let renewed = catalog
+            .renew_leases(self.agent.id, &hello.running, until)
+            .await?;
+        let is_fenced = |attempt: &AttemptRef| !renewed.contains(attempt);
+        let answer = CoordinatorHello {
+            session_id: self.id,
+            coordinator_version: env!("CARGO_PKG_VERSION").to_owned(),
+            heartbeat_seconds: seconds(config.heartbeat),
+            lease_seconds: seconds(config.lease),
+            fenced: hello.running.iter().copied().filter(is_fenced).collect(),
+        };
+        // The channel is new: there is room.
+        let _ = self.sender.try_send(CoordinatorMessage::Hello(answer));
+        catalog.agent_hello(self.agent.id, &facts(hello)).await?;
+        tracing::info!(name = self.agent.name, boot = %self.boot, "an agent's session begins");
+        let handle = Handle {
+            session: self.id,
+            boot: self.boot,
+            sender: self.sender.clone(),
+            end: self.end.clone(),
+        };
+        registry.enter(self.agent.id, handle);
+        Ok(())
+    }
+
+    async fn run(self, mut inbound: Streaming<v1::AgentMessage>) {
+        let ending = self.listen(&mut inbound).await;
+        // Nothing new comes for this session; what is on its way may go.
+        self.shared.registry.leave(self.agent.id, self.id);
+        match ending {
+            Ending::Goodbye(goodbye) => {
+                tracing::info!(?goodbye, "ending an agent's session");
+                self.send(goodbye).await;
+            }
+            Ending::Gone => tracing::info!("an agent's session has ended"),
+        }
+    }
+
+    async fn listen(&self, inbound: &mut Streaming<v1::AgentMessage>) -> Ending {
+        let silence = self.shared.config.heartbeat * MISSED_HEARTBEATS;
+        loop {
+            let message = tokio::select! {
+                goodbye = self.end.asked() => return Ending::Goodbye(goodbye),
+                () = self.shared.shutdown.cancelled() => {
+                    return goodbye("the coordinator shuts down", true);
+                }
+                () = self.sender.closed() => return Ending::Gone,
+                message = tokio::time::timeout(silence, inbound.message()) => message,
+            };
+            let message = match message {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return Ending::Gone,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the session broke");
+                    return Ending::Gone;
+                }
+                Err(_) => return goodbye("no heartbeat came", true),
+            };
+            let handled = match AgentMessage::try_from(message) {
+                Ok(message) => self.handle(message).await,
+                Err(error) => return goodbye(&error.to_string(), true),
+            };
+            match handled {
+                Ok(true) => {}
+                Ok(false) => return Ending::Gone,
+                Err(error) => {
+                    tracing::error!(%error, "the catalog failed during a session");
+                    return goodbye("the coordinator's catalog does not answer", true);
+                }
+            }
+            if self.caller.not_after <= self.shared.catalog.clock().now() {
+                return goodbye("the certificate of this connection has ended", true);
+            }
+        }
+    }
+
+    /// Whether the agent still listens.
+    async fn handle(&self, message: AgentMessage) -> Result<bool, CatalogError> {
+        match message {
+            AgentMessage::Hello(_) => {
+                self.end.ask("a session has one Hello", true);
+                Ok(true)
+            }
+            AgentMessage::Heartbeat(heartbeat) => self.heartbeat(heartbeat).await,
+            AgentMessage::JobAccepted(attempt) => self.accepted(attempt).await,
+            AgentMessage::Inventory(connections) => {
+                let catalog = &self.shared.catalog;
+                catalog
+                    .note_connections(self.agent.id, &connections)
+                    .await?;
+                Ok(true)
+            }
+            AgentMessage::Report(report) => {
+                let catalog = &self.shared.catalog;
+                let backoff = &self.shared.config.backoff;
+                let finished = catalog
+                    .finish_attempt(self.agent.id, &report, backoff)
+                    .await?;
+                match finished {
+                    Finished::Recorded(job) => {
+                        tracing::info!(
+                            job = %job.id,
+                            state = job.shown_state(),
+                            trace_id = job.trace.trace_id,
+                            "an attempt was reported"
+                        );
+                        record_root_span(&job);
+                    }
+                    Finished::Duplicate => {}
+                    Finished::Fenced { reason } => {
+                        tracing::warn!(attempt = %report.attempt, reason, "a report came too late");
+                    }
+                }
+                self.shared.registry.forget_progress(report.attempt);
+                Ok(self
+                    .send(CoordinatorMessage::ReportAck(report.report_id))
+                    .await)
+            }
+        }
+    }
+
+    async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<bool, CatalogError> {
+        let catalog = &self.shared.catalog;
+        let agent = catalog.agent(self.agent.id).await?;
+        if !agent.is_active() {
+            self.end.ask(revoked(&agent.name), false);
+            return Ok(true);
+        }
+        let running: Vec<_> = heartbeat.running.iter().map(|it| it.attempt).collect();
+        let until = self.shared.config.lease_end(catalog.clock().now());
+        let renewed = catalog.renew_leases(self.agent.id, &running, until).await?;
+        catalog.touch_agent(self.agent.id).await?;
+        let mut progress = heartbeat.running;
+        progress.retain(|it| renewed.contains(&it.attempt));
+        self.shared.registry.note_progress(progress);
+        Ok(self.send(CoordinatorMessage::HeartbeatAck(renewed)).await)
+    }
+
+    async fn accepted(&self, attempt: AttemptRef) -> Result<bool, CatalogError> {
+        let catalog = &self.shared.catalog;
+        if catalog
+            .accept_attempt(self.agent.id, attempt)
+            .await?
+            .is_some()
+        {
+            return Ok(true);
+        }
+        let reason = "the attempt has ended or a newer one has begun".to_owned();
+        Ok(self
+            .send(CoordinatorMessage::CancelJob { attempt, reason })
+            .await)
+    }
+
+    fn note_ended(&self, jobs: &[Job]) {
+        for job in jobs {
+            record_root_span(job);
+            if let Some(attempt) = job.attempt_ref() {
+                self.shared.registry.forget_progress(attempt);
+                tracing::warn!(%attempt, "the agent no longer knows an attempt of its own");
+            }
+        }
+    }
+
+    async fn send(&self, message: CoordinatorMessage) -> bool {
+        matches!(
+            tokio::time::timeout(PATIENCE, self.sender.send(message)).await,
+            Ok(Ok(()))
+        )
+    }
+}
+
+fn goodbye(reason: &str, reconnect: bool) -> Ending {
+    Ending::Goodbye(CoordinatorMessage::Goodbye {
+        reason: reason.to_owned(),
+        reconnect,
+    })
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
+fn facts(hello: AgentHello) -> AgentFacts {
+    let cut = |text: String| Some(text.chars().take(MAX_TEXT).collect());
+    AgentFacts {
+        version: cut(hello.agent_version),
+        hostname: cut(hello.hostname),
+        os: cut(hello.os),
+        architecture: cut(hello.architecture),
+        consent: Some(hello.consent),
+        transfer_key: hello.transfer_key,
+    }
+}

@@ -1,0 +1,42 @@
+//! Errors as gRPC statuses: the one table.
+
+use strongroom_wire::InvalidMessage;
+use tonic::Status;
+
+use crate::{catalog::CatalogError, grants::GrantError};
+
+/// A message that does not say what it must.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+pub(super) fn invalid(error: InvalidMessage) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// The catalog failed. Its reasons are for the log, not for agents.
+pub(super) fn catalog(error: &CatalogError) -> Status {
+    tracing::error!(%error, "the catalog failed");
+    Status::unavailable("the coordinator's catalog does not answer; try again")
+}
+
+/// A question about grants that has no answer.
+pub(super) fn grant(error: &GrantError) -> Status {
+    match error {
+        GrantError::Refused(refusal) => {
+            Status::permission_denied(format!("{}: {}", refusal.reason.as_str(), refusal.message))
+        }
+        GrantError::BatchTooLarge(_) => Status::invalid_argument(error.to_string()),
+        GrantError::NoStore { .. } => Status::failed_precondition(error.to_string()),
+        GrantError::Catalog(error) => catalog(error),
+        GrantError::Store(store) => {
+            tracing::error!(error = %store, "a store failed");
+            if store.is_retryable() {
+                Status::unavailable(store.to_string())
+            } else {
+                Status::failed_precondition(store.to_string())
+            }
+        }
+        GrantError::Sign(error) => {
+            tracing::error!(%error, "cannot sign");
+            Status::internal("the coordinator cannot sign; its log says why")
+        }
+    }
+}

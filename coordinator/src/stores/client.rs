@@ -1,0 +1,244 @@
+//! A client for one store.
+
+use std::{fmt, time::Duration};
+
+use aws_credential_types::Credentials;
+use aws_sdk_s3::{
+    Client,
+    config::{
+        BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+        retry::RetryConfig, timeout::TimeoutConfig,
+    },
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::ByteStream,
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
+use strongroom_runtime::clock::SharedClock;
+use strongroom_wire::grant::{ListObjectsResponse, ListedObject};
+
+use super::{StoreConfig, StoreError, StoreProblem};
+
+/// For one try of one small request.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// To reach the service at all.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TRIES: u32 = 4;
+
+/// The coordinator's access to one store.
+#[derive(Clone)]
+pub struct StoreClient {
+    config: StoreConfig,
+    client: Client,
+    clock: SharedClock,
+}
+
+impl fmt::Debug for StoreClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoreClient").field(&self.config).finish()
+    }
+}
+
+impl StoreClient {
+    /// Makes a client; does not talk to the store yet.
+    pub fn new(config: StoreConfig, clock: SharedClock) -> Result<Self, StoreError> {
+        let mut trust = TrustStore::empty().with_native_roots(config.extra_ca_pem.is_none());
+        if let Some(pem) = &config.extra_ca_pem {
+            trust = trust.with_pem_certificate(pem.as_bytes());
+        }
+        let context = TlsContext::builder()
+            .with_trust_store(trust)
+            .build()
+            .map_err(|error| StoreError::new(&config, StoreProblem::Setup(error.to_string())))?;
+        let http = Builder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context)
+            .build_https();
+        let credentials = &config.credentials;
+        let credentials = Credentials::new(
+            credentials.access_key_id.as_str(),
+            credentials.secret_access_key.as_str(),
+            credentials
+                .session_token
+                .as_ref()
+                .map(|token| token.to_string()),
+            None,
+            "strongroom",
+        );
+        let sdk = aws_sdk_s3::config::Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .endpoint_url(config.endpoint.as_str())
+            .force_path_style(config.path_style)
+            .credentials_provider(credentials)
+            .http_client(http)
+            .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .operation_attempt_timeout(TIMEOUT)
+                    .build(),
+            )
+            // Services other than Amazon's do not know the newer checksums.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .build();
+        Ok(Self {
+            client: Client::from_conf(sdk),
+            config,
+            clock,
+        })
+    }
+
+    /// What it talks to.
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// Asks whether the store is there, lets us in and has our time.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.client
+            .list_objects_v2()
+            .bucket(&self.config.bucket)
+            .prefix(self.config.key(""))
+            .max_keys(1)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| self.failed("listing", &error))
+    }
+
+    /// The objects in a directory of the repository at `repository`, a path
+    /// below the store's prefix. What is not named by a hash is left out.
+    pub async fn list(
+        &self,
+        repository: &str,
+        directory: Directory,
+    ) -> Result<Vec<ListedObject>, StoreError> {
+        let all = self.list_page(repository, directory, None, usize::MAX);
+        Ok(all.await?.objects)
+    }
+
+    /// As [`StoreClient::list`], by id: those behind `after`, and no more when
+    /// there are `enough`.
+    pub async fn list_page(
+        &self,
+        repository: &str,
+        directory: Directory,
+        after: Option<ObjectId>,
+        enough: usize,
+    ) -> Result<ListObjectsResponse, StoreError> {
+        let prefix = self.config.key(&format!("{repository}/{directory}/"));
+        let after = after.map(|id| {
+            let object = match directory {
+                Directory::Keys => ObjectName::key(id),
+                Directory::Data => ObjectName::data_pack(id),
+                Directory::Index => ObjectName::index(id),
+                Directory::Snapshots => ObjectName::snapshot(id),
+                Directory::Locks => ObjectName::lock(id),
+                Directory::Transfers => ObjectName::transfer(id),
+            };
+            self.config.object_key(repository, &object)
+        });
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.config.bucket)
+            .prefix(&prefix)
+            .set_start_after(after)
+            .into_paginator()
+            .send();
+        let mut objects = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failed(&format!("listing {prefix}"), &error))?;
+            let more = page.is_truncated() == Some(true);
+            objects.extend(page.contents().iter().filter_map(|object| {
+                let name = object.key()?.rsplit('/').next()?;
+                Some(ListedObject {
+                    id: name.parse::<ObjectId>().ok()?,
+                    size: u64::try_from(object.size()?).ok()?,
+                })
+            }));
+            if more && objects.len() >= enough {
+                return Ok(ListObjectsResponse { objects, more });
+            }
+        }
+        let more = false;
+        Ok(ListObjectsResponse { objects, more })
+    }
+
+    /// Deletes a lock of a repository; it is no error if it is gone.
+    pub async fn delete_lock(&self, repository: &str, lock: ObjectId) -> Result<(), StoreError> {
+        self.delete_transient(repository, ObjectName::lock(lock))
+            .await
+    }
+
+    /// Deletes a lock or a piece of a transfer; it is no error if it is gone.
+    /// Nothing else is ever deleted here.
+    pub async fn delete_transient(
+        &self,
+        repository: &str,
+        object: ObjectName,
+    ) -> Result<(), StoreError> {
+        if !matches!(object.kind(), ObjectKind::Lock | ObjectKind::Transfer) {
+            let problem = StoreProblem::Setup(format!("{object} is not to be deleted"));
+            return Err(StoreError::new(&self.config, problem));
+        }
+        let key = self.config.object_key(repository, &object);
+        self.client
+            .delete_object()
+            .bucket(&self.config.bucket)
+            .key(&key)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| self.failed(&format!("deleting {key}"), &error))
+    }
+
+    /// Writes a small object of the coordinator's own at `path`, below the
+    /// store's prefix.
+    pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
+        let key = self.config.key(path);
+        self.client
+            .put_object()
+            .bucket(&self.config.bucket)
+            .key(&key)
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| self.failed(&format!("writing {key}"), &error))
+    }
+
+    /// Reads a small object of the coordinator's own.
+    pub async fn get(&self, path: &str) -> Result<Vec<u8>, StoreError> {
+        let key = self.config.key(path);
+        let response = self
+            .client
+            .get_object()
+            .bucket(&self.config.bucket)
+            .key(&key)
+            .send()
+            .await
+            .map_err(|error| self.failed(&key, &error))?;
+        let body = response.body.collect().await.map_err(|error| {
+            let problem = StoreProblem::Unreachable(format!("reading {key}: {error}"));
+            StoreError::new(&self.config, problem)
+        })?;
+        Ok(body.to_vec())
+    }
+
+    fn failed<E>(
+        &self,
+        action: &str,
+        error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+    ) -> StoreError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        StoreError::from_sdk(&self.config, action, error, self.clock.now())
+    }
+}
