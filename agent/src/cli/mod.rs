@@ -1,0 +1,161 @@
+//! The command line of `strongroom-agent`.
+
+mod enroll;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    config::Address,
+    offline::{self, OfflineArgs},
+};
+
+/// Backs up the host it runs on, and restores to it, as a Strongroom
+/// coordinator asks and agent.toml allows.
+#[derive(Debug, Parser)]
+#[command(
+    name = "strongroom-agent",
+    version,
+    after_help = "Exit status: 0 success; 1 failure; 2 wrong usage; 3 the coordinator dismissed \
+                  this agent, or its certificate has ended: starting it again does not help \
+                  (of `offline`: done, with warnings)."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the coordinator until told to stop
+    ///
+    /// Holds a session with the coordinator and does its jobs. SIGTERM and
+    /// Ctrl-C end running jobs, which the coordinator tries again later; a
+    /// second one ends at once.
+    Run(RunArgs),
+    /// Trade a join token for this host's identity
+    ///
+    /// Make the token with `strongroom agents invite`. It works once, and
+    /// pins the coordinator's certificate authority: nobody in between can
+    /// stand in for it.
+    #[command(alias = "enrol")]
+    Enroll(EnrollArgs),
+    Offline(OfflineArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// What this host allows, and where its state lies
+    #[arg(long, value_name = "FILE", default_value = crate::config::DEFAULT_CONFIG)]
+    config: PathBuf,
+    /// End when the process that started this one ends, even by SIGKILL
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
+}
+
+#[derive(Debug, Args)]
+struct EnrollArgs {
+    /// The coordinator's port for agents, such as backup.example.org:7443
+    /// [default: as in the configuration file]
+    #[arg(long, value_name = "HOST:PORT")]
+    coordinator: Option<Address>,
+    /// The join token; `-` reads it from standard input
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "STRONGROOM_JOIN_TOKEN",
+        hide_env_values = true
+    )]
+    token: String,
+    /// Where the identity goes [default: state_dir of the configuration file]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The configuration file [default: /etc/strongroom/agent.toml if it is
+    /// there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Give up an identity that is there and enrol as a new agent
+    #[arg(long)]
+    force: bool,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Whatever makes its own TLS configuration uses the same cryptography; it
+    // can only be installed twice by a defect, and then the first one counts.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = match cli.command {
+        Command::Run(args) => run::main(&args),
+        Command::Enroll(args) => enroll::main(args),
+        Command::Offline(args) => {
+            runtime().and_then(|runtime| runtime.block_on(offline::run(args)))
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("strongroom-agent: {}", explain(&error));
+        ExitCode::FAILURE
+    })
+}
+
+/// The error and its causes, each said once: most messages quote their cause.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+/// Two threads carry all that waits; what computes has threads of its own.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context;
+
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start")
+}
+
+/// This host's own name.
+pub(crate) fn hostname() -> String {
+    // What gethostname(2) gives.
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let error = anyhow::anyhow!("no route").context("cannot reach it: no route");
+        assert_eq!(explain(&error), "cannot reach it: no route");
+        let error = anyhow::anyhow!("no route").context("cannot reach it");
+        assert_eq!(explain(&error), "cannot reach it: no route");
+    }
+
+    #[test]
+    fn this_host_has_a_name() {
+        assert!(!hostname().is_empty());
+        assert!(!hostname().contains('\n'));
+    }
+}

@@ -1,0 +1,189 @@
+//! `agent.toml`: whom this agent serves and what it allows.
+//!
+//! What stands under `[allow]` and `[commands]` is the host's own consent: the
+//! runner refuses everything else, whatever the coordinator says. The sample
+//! with all keys is `deploy/agent.toml`; a test parses it.
+
+mod address;
+mod cache;
+mod limits;
+mod path;
+mod postgres;
+mod redis;
+
+use std::{collections::BTreeMap, path::Path, path::PathBuf};
+
+use serde::{Deserialize, Deserializer, de};
+use strongroom_runtime::{config::ConfigError, telemetry::TelemetryConfig};
+use strongroom_wire::session::Consent;
+
+pub use address::{Address, ParseAddressError};
+pub use cache::Cache;
+pub use limits::{IoNice, Limits, parse_memory, parse_rate, parse_threads};
+pub use path::AbsolutePath;
+pub use postgres::{PostgresConnection, PostgresConnectionError};
+pub use redis::{RedisConnection, RedisConnectionError, RedisTls};
+pub use strongroom_runtime::units::{ByteRate, ByteSize};
+
+/// Where `agent.toml` lies when nobody says otherwise.
+pub const DEFAULT_CONFIG: &str = "/etc/strongroom/agent.toml";
+/// Where identity and outbox lie when nobody says otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/strongroom-agent";
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// The coordinator's address for agents; absent: the one that this agent
+    /// enrolled with.
+    pub coordinator: Option<Address>,
+    /// Identity (mode 0600) and outbox.
+    #[serde(default = "default_state")]
+    pub state_dir: PathBuf,
+    /// What the coordinator may ask for; nothing by default.
+    #[serde(default)]
+    pub allow: Allow,
+    /// Commands whose output may be backed up, by name.
+    #[serde(default, deserialize_with = "commands")]
+    pub commands: BTreeMap<String, Command>,
+    /// PostgreSQL servers that policies may name.
+    #[serde(default, deserialize_with = "postgres::connections")]
+    pub postgres: BTreeMap<String, PostgresConnection>,
+    /// Redis servers that may be backed up, by name.
+    #[serde(default, deserialize_with = "redis::connections")]
+    pub redis: BTreeMap<String, RedisConnection>,
+    /// What is kept of repositories.
+    #[serde(default)]
+    pub cache: Cache,
+    /// How much of the host jobs may take.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Traces and logs.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+fn default_state() -> PathBuf {
+    DEFAULT_STATE.into()
+}
+
+/// The `[allow]` table.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Allow {
+    /// Kinds of sources.
+    pub sources: Vec<SourceKind>,
+    /// What lies at or below these may be read.
+    pub read_paths: Vec<AbsolutePath>,
+    /// What lies at or below these may be restored into.
+    pub restore_paths: Vec<AbsolutePath>,
+}
+
+/// The kinds of sources that this version knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceKind {
+    /// Files and directories.
+    Files,
+    /// The standard output of a command.
+    Command,
+    /// A PostgreSQL server.
+    Postgres,
+    /// A Redis server.
+    Redis,
+}
+
+impl SourceKind {
+    /// The word in the file and in policies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Command => "command",
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// A `[commands.NAME]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// Program and arguments; no shell in between.
+    #[serde(deserialize_with = "argv")]
+    pub argv: Vec<String>,
+    /// The file's name in the snapshot; absent: the command's name.
+    #[serde(default, deserialize_with = "filename")]
+    pub filename: Option<String>,
+}
+
+impl AgentConfig {
+    /// Reads and checks the file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        strongroom_runtime::config::load(path)
+    }
+
+    /// Where the cache lies.
+    pub fn cache_directory(&self) -> PathBuf {
+        let configured = self.cache.directory.as_ref();
+        configured.map_or_else(
+            || self.state_dir.join("cache"),
+            |directory| directory.as_path().to_owned(),
+        )
+    }
+
+    /// What the operators are shown.
+    pub fn consent(&self) -> Consent {
+        let paths = |paths: &[AbsolutePath]| paths.iter().map(ToString::to_string).collect();
+        Consent {
+            sources: self
+                .allow
+                .sources
+                .iter()
+                .map(|kind| kind.as_str().to_owned())
+                .collect(),
+            read_paths: paths(&self.allow.read_paths),
+            restore_paths: paths(&self.allow.restore_paths),
+            commands: self.commands.keys().cloned().collect(),
+        }
+    }
+}
+
+fn argv<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let argv = Vec::<String>::deserialize(deserializer)?;
+    match argv.first() {
+        Some(program) if !program.is_empty() => Ok(argv),
+        _ => Err(de::Error::custom(
+            "argv must name a program, as in argv = [\"pg_dump\", \"mydb\"]",
+        )),
+    }
+}
+
+fn filename<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if is_file_name(&name) {
+        return Ok(Some(name));
+    }
+    Err(de::Error::custom(format!(
+        "filename {name:?} must be a plain file name, without slashes"
+    )))
+}
+
+fn commands<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Command>, D::Error> {
+    let commands = BTreeMap::<String, Command>::deserialize(deserializer)?;
+    match commands.keys().find(|name| !is_file_name(name)) {
+        None => Ok(commands),
+        Some(name) => Err(de::Error::custom(format!(
+            "command name {name:?} must be usable as a file name"
+        ))),
+    }
+}
+
+fn is_file_name(name: &str) -> bool {
+    !(name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']))
+}
+
+#[cfg(test)]
+mod tests;

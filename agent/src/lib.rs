@@ -1,0 +1,31 @@
+//! The agent: sits beside the data, dials out to the coordinator, and does
+//! the jobs that both the coordinator asks for and `agent.toml` allows.
+//!
+//! It holds no storage credentials: every S3 request it sends was signed by
+//! the coordinator for exactly that request (see [`grants`]). The one
+//! exception is [`offline`], the engine without any coordinator, which takes
+//! credentials from the environment of whoever runs it.
+
+pub mod backup;
+pub mod cli;
+pub mod config;
+pub mod enrol;
+#[cfg(test)]
+mod fake;
+pub mod grants;
+pub mod heap;
+pub mod inventory;
+pub mod limits;
+pub mod monitor;
+pub mod offline;
+pub mod outbox;
+pub mod priority;
+pub mod restore;
+pub mod runner;
+pub mod session;
+pub mod sources;
+pub mod transfer;
+pub mod transport;
+
+/// The version of this binary, as the coordinator and the snapshots see it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,162 @@
+//! `offline restore`
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use anyhow::bail;
+use clap::{Args, ValueEnum};
+use indicatif::HumanBytes;
+use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork};
+
+use super::{
+    Common, Output, Session,
+    limits::{DownloadArgs, MachineArgs},
+    output,
+    place::{self, Place},
+    progress,
+};
+use crate::restore::{self, RestoreOptions};
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The snapshot: `latest`, its id, or the first digits of it
+    snapshot: String,
+    /// The directory to restore into; made if missing
+    #[arg(long, short, value_name = "DIR")]
+    target: PathBuf,
+    /// Restore only this path of the snapshot (repeatable)
+    #[arg(long, value_name = "PATH")]
+    path: Vec<String>,
+    /// What to do with files that are there already
+    #[arg(long, value_enum, default_value = "never")]
+    overwrite: OverwriteArg,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not lock the repository: for one that is read-only
+    #[arg(long)]
+    no_lock: bool,
+    #[command(flatten)]
+    machine: MachineArgs,
+    #[command(flatten)]
+    download: DownloadArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OverwriteArg {
+    /// Refuse a target where something would be overwritten
+    Never,
+    /// Rewrite what differs in size, modification time or content
+    IfChanged,
+    /// Rewrite everything
+    Always,
+}
+
+impl From<OverwriteArg> for Overwrite {
+    fn from(argument: OverwriteArg) -> Self {
+        match argument {
+            OverwriteArg::Never => Self::Never,
+            OverwriteArg::IfChanged => Self::IfChanged,
+            OverwriteArg::Always => Self::Always,
+        }
+    }
+}
+
+pub(super) async fn run(args: RestoreArgs, session: &Session) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let output = args.common.output;
+    let Ok(target) = std::path::absolute(&args.target)?
+        .into_os_string()
+        .into_string()
+    else {
+        bail!(
+            "{} is not UTF-8: choose another target",
+            args.target.display()
+        );
+    };
+    let place = Place::new(&args.common, session, args.download.into())?;
+    let repository = place.open().await?;
+    let (snapshot, _) = repository.find_snapshot(&args.snapshot).await?;
+    let work = RestoreWork {
+        snapshot,
+        target,
+        paths: args.path,
+        overwrite: args.overwrite.into(),
+        dry_run: args.dry_run,
+    };
+    let defaults = RestoreOptions::default();
+    let (threads, memory) = args.machine.fitted();
+    let options = RestoreOptions {
+        memory: memory.map_or(defaults.memory, |bytes| bytes as u64),
+        threads,
+        ..defaults
+    };
+    let lock = place::lock(&repository, session, args.no_lock).await?;
+    let for_thread = (repository, work.clone());
+    let restored = progress::watch(session, output, move |runtime, monitor| {
+        let (repository, work) = for_thread;
+        restore::run(repository, runtime, &work, &options, monitor)
+    })
+    .await;
+    place::release(lock).await;
+    report(&restored??, &work, output, session, started)?;
+    Ok(session.exit_code())
+}
+
+fn report(
+    result: &RestoreResult,
+    work: &RestoreWork,
+    output: Output,
+    session: &Session,
+    started: Instant,
+) -> anyhow::Result<()> {
+    let seconds = started.elapsed().as_secs_f64();
+    let plan = result.plan.iter().map(|planned| {
+        let path = output::path(&planned.path);
+        (planned.action.as_str(), path, planned.bytes)
+    });
+    if output == Output::Json {
+        let (warnings, warning_count) = output::warnings(&session.monitor);
+        let plan: Vec<_> = plan
+            .map(|(action, path, bytes)| {
+                serde_json::json!({ "action": action, "path": path, "bytes": bytes })
+            })
+            .collect();
+        return output::json(&serde_json::json!({
+            "snapshot": work.snapshot,
+            "target": work.target,
+            "files": result.files,
+            "directories": result.directories,
+            "files_kept": result.files_kept,
+            "bytes_written": result.bytes_written,
+            "bytes_fetched": result.bytes_fetched,
+            "plan": plan,
+            "plan_count": result.plan_count,
+            "seconds": seconds,
+            "warnings": warnings,
+            "warning_count": warning_count,
+        }));
+    }
+    output::print_warnings(&session.monitor);
+    for (action, path, _) in plan {
+        output::line(&format!("{action:<8}{path}"))?;
+    }
+    let verb = if work.dry_run {
+        "would restore"
+    } else {
+        "restored"
+    };
+    output::line(&format!(
+        "{verb} snapshot {} to {}: {} files, {} directories, {} kept; \
+         wrote {}, fetched {}, in {seconds:.1} s ({}/s)",
+        work.snapshot.short(),
+        work.target,
+        result.files,
+        result.directories,
+        result.files_kept,
+        HumanBytes(result.bytes_written),
+        HumanBytes(result.bytes_fetched),
+        HumanBytes((result.bytes_written as f64 / seconds.max(0.001)) as u64),
+    ))
+}

@@ -1,0 +1,109 @@
+//! Whom a restored cluster belongs to: the user that will run its server.
+
+use std::{fs, io, os::fd::OwnedFd, path::Path};
+
+use rustix::{
+    fs::{AtFlags, FileType, Gid, Uid, chownat, statat},
+    io::Errno,
+    process::{getegid, geteuid},
+};
+use strongroom_compare::beneath;
+
+/// A user and its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Owner {
+    /// As root: the user called as the original's owner, or `postgres`.
+    /// Otherwise we own what we write.
+    pub(super) fn of_host(original: &str) -> Option<Self> {
+        let uid = geteuid();
+        if !uid.is_root() {
+            return Some(Self {
+                name: uid.as_raw().to_string(),
+                uid: uid.as_raw(),
+                gid: getegid().as_raw(),
+            });
+        }
+        let passwd = fs::read("/etc/passwd").unwrap_or_default();
+        let passwd = String::from_utf8_lossy(&passwd);
+        [original, "postgres"]
+            .into_iter()
+            .find_map(|name| find(&passwd, name))
+            // PostgreSQL refuses to run as root.
+            .filter(|owner| owner.uid != 0)
+    }
+
+    /// Makes everything at and below a directory the owner's, the deepest
+    /// first: until it is all done, nobody else can enter and interfere.
+    pub(super) fn take(&self, path: &Path) -> io::Result<()> {
+        if !geteuid().is_root() {
+            return Ok(());
+        }
+        let root = beneath::open_root(path)?;
+        self.take_below(&root)?;
+        self.take_one(&root, b"")
+    }
+
+    fn take_below(&self, directory: &OwnedFd) -> io::Result<()> {
+        for name in beneath::names(directory)? {
+            let stat = statat(directory, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                // A cluster is a few directories deep.
+                self.take_below(&beneath::open_child(directory, &name)?)?;
+            }
+            if (stat.st_uid, stat.st_gid) != (self.uid, self.gid) {
+                self.take_one(directory, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_one(&self, directory: &OwnedFd, name: &[u8]) -> io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+        match chownat(directory, name, Some(uid), Some(gid), flags) {
+            Err(Errno::NOENT) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A line `name:password:uid:gid:…`.
+fn find(passwd: &str, name: &str) -> Option<Owner> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next() != Some(name) {
+            return None;
+        }
+        Some(Owner {
+            name: name.to_owned(),
+            uid: fields.nth(1)?.parse().ok()?,
+            gid: fields.next()?.parse().ok()?,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_name() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbad:x\npostgres:x:105:112:PG:/var:/bin/sh\n";
+        assert_eq!(
+            find(passwd, "postgres"),
+            Some(Owner {
+                name: "postgres".into(),
+                uid: 105,
+                gid: 112
+            })
+        );
+        assert_eq!(find(passwd, "bad"), None);
+        assert_eq!(find(passwd, "nobody"), None);
+    }
+}

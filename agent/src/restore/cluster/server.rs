@@ -1,0 +1,327 @@
+//! Bringing a server up on a restored cluster.
+//!
+//! It listens on a free port of 127.0.0.1 and in a socket directory of its
+//! own, and it must not be mistaken for the original, nor mistake itself: it
+//! archives nothing, waits for no standby, and its subscriptions stay at rest.
+//! All that holds for this run only; nothing is written to its configuration.
+
+use std::{
+    ffi::OsStr,
+    fmt::Write as _,
+    fs::{self, DirBuilder, File},
+    io::{self, Read, Seek, SeekFrom},
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, Gid, Uid, chownat},
+    process::geteuid,
+};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::{ClusterRestoreError, owner::Owner};
+use crate::monitor::Monitor;
+
+/// Shown of a server's log, in bytes.
+const TAIL: u64 = 4096;
+
+/// Longer paths do not fit the address of a socket in it (107 bytes).
+const LONGEST_SOCKET_DIRECTORY: usize = 80;
+
+/// Ports that others took between our look and the server's start.
+const ATTEMPTS: usize = 5;
+
+/// `pg_ctl` waits as long as replay takes; a cancel ends it earlier.
+const PATIENCE: &str = "31536000";
+
+/// The programs of one major version.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    pg_ctl: PathBuf,
+}
+
+/// A server that accepts connections.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    pub(super) port: u16,
+    pub(super) sockets: PathBuf,
+    pub(super) pg_ctl: PathBuf,
+}
+
+impl Programs {
+    /// Finds the server of exactly this major version: data directories are of
+    /// one.
+    pub(super) fn find(major: u32) -> Result<Self, ClusterRestoreError> {
+        let mut places = vec![
+            PathBuf::from(format!("/usr/lib/postgresql/{major}/bin")),
+            PathBuf::from(format!("/usr/pgsql-{major}/bin")),
+            PathBuf::from("/usr/local/pgsql/bin"),
+        ];
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        places.extend(std::env::split_paths(&path).filter(|place| place.is_absolute()));
+        let mut found = Vec::new();
+        for place in places {
+            let (server, pg_ctl) = (place.join("postgres"), place.join("pg_ctl"));
+            if !server.is_file() || !pg_ctl.is_file() {
+                continue;
+            }
+            match version(&server) {
+                Some(version) if version == major => return Ok(Self { pg_ctl }),
+                Some(version) => found.push(format!("{version} in {}", place.display())),
+                None => {}
+            }
+        }
+        Err(ClusterRestoreError::NoServer {
+            major,
+            found: if found.is_empty() {
+                "none".into()
+            } else {
+                found.join(", ")
+            },
+        })
+    }
+
+    /// Starts a server and waits until it accepts connections.
+    pub(super) fn start(
+        &self,
+        target: &Path,
+        owner: &Owner,
+        runtime: &Handle,
+        monitor: &Monitor,
+    ) -> Result<Running, ClusterRestoreError> {
+        let sockets = socket_directory(owner)?;
+        let log = sockets.join("log");
+        let mut failure = String::new();
+        for _ in 0..ATTEMPTS {
+            let port = free_port().map_err(|error| failed(target, &error.to_string()))?;
+            let started = self.attempt(target, owner, runtime, monitor, port, &sockets)?;
+            if started {
+                return Ok(Running {
+                    port,
+                    sockets,
+                    pg_ctl: self.pg_ctl.clone(),
+                });
+            }
+            failure = tail(&log);
+            if !failure.contains("Address already in use") {
+                break;
+            }
+        }
+        let cause = format!("the end of {}:\n{failure}", log.display());
+        Err(failed(target, &cause))
+    }
+
+    /// Whether it came up.
+    fn attempt(
+        &self,
+        target: &Path,
+        owner: &Owner,
+        runtime: &Handle,
+        monitor: &Monitor,
+        port: u16,
+        sockets: &Path,
+    ) -> Result<bool, ClusterRestoreError> {
+        let mut start = self.command(target, owner, "start");
+        start
+            .args(["-s", "-w", "-t", PATIENCE, "-l"])
+            .arg(sockets.join("log"))
+            .arg("-o")
+            .arg(options(target, port, sockets))
+            .kill_on_drop(true);
+        let status = runtime.block_on(async {
+            let mut child = start.spawn()?;
+            tokio::select! {
+                biased;
+                () = monitor.cancel.cancelled() => {
+                    let _ended = child.kill().await;
+                    Ok(None)
+                }
+                status = child.wait() => status.map(Some),
+            }
+        });
+        match status {
+            Ok(Some(status)) => Ok(status.success()),
+            Ok(None) => {
+                let mut stop = self.command(target, owner, "stop");
+                stop.args(["-s", "-m", "immediate", "-w", "-t", "60"]);
+                // It may not have come as far as having anything to stop.
+                let _stopped = runtime.block_on(async { stop.status().await });
+                Err(super::super::RestoreError::Cancelled.into())
+            }
+            Err(error) => Err(failed(
+                target,
+                &format!("cannot run {}: {error}", self.pg_ctl.display()),
+            )),
+        }
+    }
+
+    /// `pg_ctl`, as the owner, with nothing of our environment. The data
+    /// directory is named by a variable, for `pg_ctl` puts its arguments into
+    /// the command line of a shell.
+    fn command(&self, target: &Path, owner: &Owner, what: &str) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.pg_ctl);
+        command
+            .arg(what)
+            .env_clear()
+            .env("PGDATA", target)
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("LC_ALL", "C")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if geteuid().is_root() {
+            command.uid(owner.uid).gid(owner.gid);
+        }
+        command
+    }
+}
+
+/// What the server is told beside its configuration, quoted for the shell
+/// that `pg_ctl` starts it with.
+fn options(target: &Path, port: u16, sockets: &Path) -> std::ffi::OsString {
+    let mut all = std::ffi::OsString::from(format!("-p {port}"));
+    let mut set = |name: &str, value: &OsStr| {
+        let mut setting = std::ffi::OsString::from(format!("{name}="));
+        setting.push(value);
+        all.push(" -c ");
+        all.push(shell_quoted(&setting));
+    };
+    set("unix_socket_directories", sockets.as_os_str());
+    set("data_directory", target.as_os_str());
+    set("hba_file", target.join("pg_hba.conf").as_os_str());
+    set("ident_file", target.join("pg_ident.conf").as_os_str());
+    for (name, value) in [
+        ("listen_addresses", "127.0.0.1"),
+        ("external_pid_file", ""),
+        ("logging_collector", "off"),
+        ("log_destination", "stderr"),
+        ("ssl", "off"),
+        ("archive_mode", "off"),
+        ("synchronous_standby_names", ""),
+        ("max_logical_replication_workers", "0"),
+    ] {
+        set(name, OsStr::new(value));
+    }
+    all
+}
+
+fn shell_quoted(text: &OsStr) -> std::ffi::OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut quoted = vec![b'\''];
+    for byte in text.as_bytes() {
+        match byte {
+            b'\'' => quoted.extend_from_slice(b"'\\''"),
+            byte => quoted.push(*byte),
+        }
+    }
+    quoted.push(b'\'');
+    std::ffi::OsString::from_vec(quoted)
+}
+
+/// What a server program says to `--version`: `postgres (PostgreSQL) 15.18 …`.
+fn version(server: &Path) -> Option<u32> {
+    let output = Command::new(server).arg("--version").output().ok()?;
+    major(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn major(said: &str) -> Option<u32> {
+    let version = said.split_once("(PostgreSQL) ")?.1;
+    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// A directory for the socket and the log, for the owner alone. Its name needs
+/// no quotes.
+fn socket_directory(owner: &Owner) -> Result<PathBuf, ClusterRestoreError> {
+    let plain = |path: &Path| {
+        path.to_str().is_some_and(|path| {
+            path.len() <= LONGEST_SOCKET_DIRECTORY
+                && path
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
+        })
+    };
+    let above = Some(std::env::temp_dir()).filter(|path| plain(path));
+    let above = above.unwrap_or_else(|| PathBuf::from("/tmp"));
+    let mut name = String::from("strongroom-");
+    for byte in &Uuid::new_v4().into_bytes()[..6] {
+        let _infallible = write!(name, "{byte:02x}");
+    }
+    let path = above.join(name);
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&path)
+        .map_err(ClusterRestoreError::file("create", &path))?;
+    if geteuid().is_root() {
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        chownat(CWD, &path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| ClusterRestoreError::file("give away", &path)(error.into()))?;
+    }
+    Ok(path)
+}
+
+fn free_port() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn tail(log: &Path) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(log)?;
+        let length = fs::metadata(log)?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    read().unwrap_or_else(|error| format!("(it cannot be read: {error})"))
+}
+
+fn failed(target: &Path, cause: &str) -> ClusterRestoreError {
+    ClusterRestoreError::Start {
+        target: target.display().to_string(),
+        cause: cause.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_servers_say_them() {
+        for (said, wanted) in [
+            (
+                "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n",
+                Some(15),
+            ),
+            ("postgres (PostgreSQL) 18beta1\n", Some(18)),
+            ("postgres (PostgreSQL) \n", None),
+            ("something else 15", None),
+        ] {
+            assert_eq!(major(said), wanted, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_shell_sees_every_path_as_it_is() {
+        let target = Path::new("/odd $HOME `x` 'quoted' \"path\"");
+        let options = options(target, 5, Path::new("/tmp/s"));
+        let mut echo = Command::new("sh");
+        let mut script = std::ffi::OsString::from("printf '%s\\n' ");
+        script.push(&options);
+        let said = echo.arg("-c").arg(script).output().unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        assert!(
+            said.lines()
+                .any(|line| line == format!("data_directory={}", target.display())),
+            "{said}"
+        );
+        assert!(said.starts_with("-p\n5\n-c\n"), "{said}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Why no database came of a snapshot.
+
+use std::{io, path::PathBuf, process::ExitStatus};
+
+use strongroom_postgres::{
+    connection::ServerError, logical::manifest::ManifestError, programs::ProgramError,
+};
+use strongroom_wire::job::{Failure, FailureCode};
+
+use super::{super::RestoreError, plan::Refusal};
+use crate::config::PostgresConnectionError;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresRestoreError {
+    /// The snapshot cannot be read.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// It holds something else.
+    #[error("snapshot {snapshot}: {source}")]
+    Manifest {
+        /// Its short id.
+        snapshot: String,
+        /// Why.
+        #[source]
+        source: ManifestError,
+    },
+    /// No such database in it.
+    #[error("snapshot {snapshot} holds no database {database:?}; it holds {known}")]
+    NoDatabase {
+        /// Its short id.
+        snapshot: String,
+        /// What was asked for.
+        database: String,
+        /// What there is.
+        known: String,
+    },
+    /// The connection lacks something on this host.
+    #[error("postgres connection {connection:?}: {source}")]
+    Connection {
+        /// Of `agent.toml`.
+        connection: String,
+        /// What.
+        #[source]
+        source: Box<PostgresConnectionError>,
+    },
+    /// The server refuses or is not there.
+    #[error("postgres connection {connection:?}: {source}")]
+    Server {
+        /// Of `agent.toml`.
+        connection: String,
+        /// Why.
+        #[source]
+        source: Box<ServerError>,
+    },
+    /// Not done, for a reason; nothing was written.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no `pg_restore` that fits.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// It cannot be run.
+    #[error("cannot run {program}: {source}")]
+    Run {
+        /// Where it lies.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It failed.
+    #[error("{program} ended with {status}{}", said(stderr))]
+    Failed {
+        /// Where it lies.
+        program: PathBuf,
+        /// How.
+        status: ExitStatus,
+        /// The last 4 KiB of its standard error.
+        stderr: String,
+    },
+    /// What was restored is not what was dumped.
+    #[error(
+        "the restored database differs from what the snapshot's manifest says: {}{more}",
+        differences.join("; ")
+    )]
+    Differs {
+        /// The first of them.
+        differences: Vec<String>,
+        /// How many more.
+        more: String,
+    },
+    /// A file of the agent's own cannot be written.
+    #[error("cannot {action} {path}: {source}")]
+    Scratch {
+        /// `create`, `write`, ….
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No room for the dump.
+    #[error(
+        "a restore with {jobs} jobs needs the whole dump, {needed} bytes, below {path}, where \
+         {available} are free: free some, or restore with --jobs 1, which needs none"
+    )]
+    NoSpace {
+        /// Jobs asked for.
+        jobs: u32,
+        /// The state directory.
+        path: PathBuf,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        available: u64,
+    },
+    /// The restore failed, and what it had made is still there.
+    #[error(
+        "{cause}; besides, the unfinished database {database:?} could not be removed ({removing}): \
+         drop it by hand. Nothing else was changed"
+    )]
+    LeftBehind {
+        /// What failed.
+        cause: Box<PostgresRestoreError>,
+        /// What is left.
+        database: String,
+        /// Why.
+        removing: String,
+    },
+}
+
+fn said(stderr: &str) -> String {
+    match stderr.trim() {
+        "" => "; it said nothing on standard error".into(),
+        said => format!("; the end of its standard error:\n{said}"),
+    }
+}
+
+impl PostgresRestoreError {
+    /// Its stable code.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::Restore(error) => error.code(),
+            Self::Manifest { .. } | Self::NoDatabase { .. } => FailureCode::NotFound,
+            Self::LeftBehind { cause, .. } => cause.code(),
+            _ => FailureCode::Target,
+        }
+    }
+
+    /// Whether another attempt may do better.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Restore(error) => error.is_retryable(),
+            Self::Server { source, .. } => source.is_retryable(),
+            Self::LeftBehind { cause, .. } => cause.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// For a job's report.
+    pub fn to_failure(&self) -> Failure {
+        Failure {
+            code: self.code(),
+            message: self.to_string(),
+            retryable: self.is_retryable(),
+        }
+    }
+}

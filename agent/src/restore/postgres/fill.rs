@@ -1,0 +1,117 @@
+//! A database is made, filled and compared.
+
+use std::ffi::OsString;
+
+use strongroom_postgres::{
+    connection::ServerError,
+    logical::{arguments, create, manifest::Content, verify},
+};
+use strongroom_wire::job::RestoreResult;
+
+use super::{
+    NAMED, PostgresRestoreError, Restore,
+    objects::Objects,
+    plan::{Plan, Way},
+    scratch::Scratch,
+};
+
+impl Restore<'_> {
+    pub(super) async fn create(&self, plan: &Plan) -> Result<(), ServerError> {
+        let session = create::elsewhere(self.connection, &[&plan.fill, &self.work.to]).await?;
+        for stale in &plan.stale {
+            create::discard(&session, stale).await?;
+        }
+        let statement = create::statement(
+            &plan.fill,
+            &self.database.locale,
+            plan.owner.as_deref(),
+            plan.tablespace.as_deref(),
+            session.version().major(),
+        );
+        create::create(&session, &plan.fill, &statement, &self.job).await?;
+        session.close().await;
+        Ok(())
+    }
+
+    /// Runs `pg_restore`.
+    pub(super) fn load(&self, plan: &Plan, objects: &Objects) -> Result<(), PostgresRestoreError> {
+        let mut all: Vec<OsString> = vec![
+            format!("--dbname={}", arguments::database(&plan.fill)).into(),
+            "--exit-on-error".into(),
+            "--no-password".into(),
+            "--no-subscriptions".into(),
+        ];
+        let option = |all: &mut Vec<OsString>, when: bool, option: &str| {
+            if when {
+                all.push(option.into());
+            }
+        };
+        option(&mut all, plan.without_roles, "--no-owner");
+        option(&mut all, plan.without_roles, "--no-privileges");
+        option(&mut all, plan.without_tablespaces, "--no-tablespaces");
+        option(&mut all, plan.way == Way::Into, "--single-transaction");
+        let scratch = match objects {
+            Objects::All if plan.jobs == 1 => None,
+            _ => Some(Scratch::create(self.target.state_dir, &self.job)?),
+        };
+        if let (Objects::Some(chosen), Some(scratch)) = (objects, &scratch) {
+            let list = scratch.write("list", &chosen.list())?;
+            let mut option = OsString::from("--use-list=");
+            option.push(list);
+            all.push(option);
+        }
+        let mut dump = self.files.file(&self.database.path)?;
+        match &scratch {
+            Some(scratch) if plan.jobs > 1 => {
+                self.monitor.enter("fetching");
+                let path = scratch.fill("dump", &mut dump, self.monitor)?;
+                self.monitor.enter("restoring");
+                all.push(format!("--jobs={}", plan.jobs).into());
+                all.push(path.into());
+                self.program.run(&all, &plan.fill, None, 0)?;
+            }
+            _ => {
+                let input = Some((&mut dump, true));
+                self.program.run(&all, &plan.fill, input, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares with the manifest.
+    pub(super) fn verify(
+        &self,
+        plan: &Plan,
+        objects: &Objects,
+        result: &mut RestoreResult,
+    ) -> Result<(), PostgresRestoreError> {
+        if plan.way == Way::Into && self.manifest.selection.content == Content::Data {
+            result.notes.push(
+                "rows were added to tables that are there, so their number was not compared".into(),
+            );
+            return Ok(());
+        }
+        if self.manifest.foreign {
+            return Ok(());
+        }
+        let whole = matches!(objects, Objects::All) && !self.manifest.selection.is_narrow();
+        let blobs = whole.then_some(self.database.large_objects);
+        let expected = objects.relations(self.database);
+        let verified = self.wait(verify::verify(self.connection, &plan.fill, expected, blobs))?;
+        let mut differences = verified.differences;
+        if differences.is_empty() {
+            result.files = verified.tables;
+            result.notes.push(format!(
+                "verified: {} tables with {} rows are as the manifest says",
+                verified.tables, verified.rows
+            ));
+            return Ok(());
+        }
+        let more = match differences.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        differences.truncate(NAMED);
+        Err(PostgresRestoreError::Differs { differences, more })
+    }
+}

@@ -1,0 +1,140 @@
+//! What is not in a dump: roles, a database's properties, its name. And what
+//! was made is taken back.
+
+use strongroom_postgres::{
+    connection::{ServerError, Session},
+    logical::{
+        create,
+        manifest::Properties,
+        properties,
+        roles::{self, NewRoles},
+    },
+    sql,
+};
+
+use super::{
+    PostgresRestoreError, Restore,
+    plan::{Plan, Way},
+};
+
+impl Restore<'_> {
+    /// Each of them, with what is said of it; what fails besides the role
+    /// itself is noted. No statement is shown: there may be a password in it.
+    pub(super) fn make_roles(
+        &self,
+        new: &NewRoles,
+        notes: &mut Vec<String>,
+    ) -> Result<(), PostgresRestoreError> {
+        if new.roles.is_empty() {
+            return Ok(());
+        }
+        self.monitor.enter("creating roles");
+        self.wait(async {
+            let session = Session::open(self.connection, None).await?;
+            for role in &new.roles {
+                for (position, statement) in role.statements.iter().enumerate() {
+                    let what = format!("make the role {:?}", role.name);
+                    match session.one(&what, statement).await {
+                        Ok(()) => {}
+                        Err(error) if position == 0 => return Err(error),
+                        Err(error) => notes.push(error.to_string()),
+                    }
+                }
+                notes.push(format!("the role {:?} was made", role.name));
+            }
+            for membership in &new.memberships {
+                let bare = roles::without_grantor(membership);
+                if session.one("grant a role", membership).await.is_err()
+                    && let Err(error) = session.one("grant a role", bare).await
+                {
+                    notes.push(error.to_string());
+                }
+            }
+            session.close().await;
+            Ok(())
+        })
+    }
+
+    /// Settings, privileges and the like: those of the database that gives
+    /// way, otherwise those of the manifest.
+    pub(super) async fn dress(
+        &self,
+        plan: &Plan,
+        notes: &mut Vec<String>,
+    ) -> Result<(), ServerError> {
+        let session = create::elsewhere(self.connection, &[&plan.fill, &self.work.to]).await?;
+        let properties = match plan.way {
+            Way::Replace { .. } => properties::of(&session, &self.work.to).await?,
+            _ => self.database.properties.clone(),
+        };
+        let roles = create::roles(&session).await?;
+        if plan.owner.as_ref() != Some(&properties.owner) && roles.contains(&properties.owner) {
+            let statement = format!(
+                "ALTER DATABASE {} OWNER TO {}",
+                sql::identifier(&plan.fill),
+                sql::identifier(&properties.owner)
+            );
+            session.run("set the database's owner", &statement).await?;
+        }
+        // The comment marks it as unfinished until it has its name.
+        let without_comment = Properties {
+            comment: None,
+            ..properties
+        };
+        let problems = properties::give(&session, &plan.fill, &without_comment, &roles).await?;
+        notes.extend(problems);
+        session.close().await;
+        Ok(())
+    }
+
+    pub(super) async fn take_name(
+        &self,
+        plan: &Plan,
+        notes: &mut Vec<String>,
+    ) -> Result<(), ServerError> {
+        let (fill, to) = (&plan.fill, &self.work.to);
+        let session = create::elsewhere(self.connection, &[fill, to]).await?;
+        let comment = if let Way::Replace { aside } = &plan.way {
+            let comment = properties::of(&session, to).await?.comment;
+            create::exchange(self.connection, to, aside, fill).await?;
+            notes.push(format!(
+                "the database that was {to:?} is {aside:?} now; drop it when you are content"
+            ));
+            comment
+        } else {
+            create::rename(&session, fill, to).await?;
+            self.database.properties.comment.clone()
+        };
+        // It is done; a comment that says otherwise is no failure.
+        if let Err(error) = create::finished(&session, to, comment.as_deref()).await {
+            notes.push(error.to_string());
+        }
+        session.close().await;
+        Ok(())
+    }
+
+    /// Drops what was made, even when the attempt was cancelled.
+    pub(super) fn undo(&self, plan: &Plan, cause: PostgresRestoreError) -> PostgresRestoreError {
+        if plan.way == Way::Into {
+            return cause;
+        }
+        let removed = self.runtime.block_on(async {
+            let fill = &plan.fill;
+            let session = create::elsewhere(self.connection, &[fill, &self.work.to]).await?;
+            let ours = |(name, job): &(String, String)| name == fill && *job == self.job;
+            if create::unfinished(&session).await?.iter().any(ours) {
+                create::discard(&session, fill).await?;
+            }
+            session.close().await;
+            Ok::<_, ServerError>(())
+        });
+        match removed {
+            Ok(()) => cause,
+            Err(error) => PostgresRestoreError::LeftBehind {
+                cause: Box::new(cause),
+                database: plan.fill.clone(),
+                removing: error.to_string(),
+            },
+        }
+    }
+}

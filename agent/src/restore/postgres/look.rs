@@ -1,0 +1,115 @@
+//! What the server has, and what of the dump is wanted: nothing is written.
+
+use strongroom_postgres::{
+    connection::{ServerError, Session},
+    inventory::Inventory,
+    logical::{
+        create::{self, Ties},
+        manifest::Content,
+        roles::{self, NewRoles},
+        verify,
+    },
+};
+use strongroom_wire::job::{MAX_WARNINGS, RestoreResult};
+
+use super::{
+    NAMED, PostgresRestoreError, Refusal, Restore,
+    objects::Objects,
+    plan::{self, Facts, Plan, Way},
+    scratch,
+};
+
+impl Restore<'_> {
+    /// Roles of the globals that the server does not have.
+    pub(super) fn new_roles(&self) -> Result<NewRoles, PostgresRestoreError> {
+        if !self.work.globals {
+            return Ok(NewRoles::default());
+        }
+        let Some(globals) = &self.manifest.globals else {
+            return Ok(NewRoles::default());
+        };
+        let text = self.files.small_file(&globals.path, roles::MAX_SIZE)?;
+        let existing = self.wait(async {
+            let session = Session::open(self.connection, None).await?;
+            let existing = create::roles(&session).await?;
+            session.close().await;
+            Ok(existing)
+        })?;
+        Ok(roles::missing(&String::from_utf8_lossy(&text), &existing))
+    }
+
+    pub(super) async fn facts(&self, new_roles: &NewRoles) -> Result<Facts, ServerError> {
+        let session = create::elsewhere(self.connection, &[&self.work.to]).await?;
+        let inventory = Inventory::of(&session).await?;
+        let ties = if self.work.replace {
+            create::ties(&session, &self.work.to).await?
+        } else {
+            Ties::default()
+        };
+        let facts = Facts {
+            inventory,
+            roles: create::roles(&session).await?,
+            tablespaces: create::tablespaces(&session).await?,
+            extensions: create::available_extensions(&session).await?,
+            ties,
+            unfinished: create::unfinished(&session).await?,
+            new_roles: new_roles.roles.iter().map(|it| it.name.clone()).collect(),
+            scratch: scratch::free(self.target.state_dir),
+        };
+        session.close().await;
+        Ok(facts)
+    }
+
+    pub(super) fn objects(&self, plan: &Plan) -> Result<Objects, PostgresRestoreError> {
+        let (work, database) = (self.work, self.database);
+        let schemas = if plan.way == Way::Into {
+            self.wait(verify::schemas(self.connection, &work.to))?
+        } else {
+            Vec::new()
+        };
+        let dump = || Ok(self.files.file(&database.path)?);
+        let objects = Objects::choose(work, database, &schemas, &plan.way, &self.program, dump)?;
+        if plan.way == Way::Into && self.manifest.selection.content != Content::Data {
+            let wanted = objects.relations(database);
+            let mut present = self.wait(verify::present(self.connection, &work.to, wanted))?;
+            if !present.is_empty() {
+                present.truncate(NAMED);
+                return Err(Refusal::Present {
+                    database: work.to.clone(),
+                    present,
+                }
+                .into());
+            }
+        }
+        Ok(objects)
+    }
+
+    pub(super) fn planned(&self, plan: &Plan, facts: &Facts, objects: &Objects) -> RestoreResult {
+        let counted = objects
+            .relations(self.database)
+            .filter(|it| it.rows.is_some());
+        let tables = counted.count();
+        let mut actions = plan::actions(plan, self.work, self.database, &facts.new_roles, tables);
+        let count = actions.len();
+        actions.truncate(MAX_WARNINGS);
+        let mut notes = plan.notes.clone();
+        if let Objects::Some(chosen) = objects
+            && !chosen.cut.is_empty()
+        {
+            notes.push(format!(
+                "foreign keys to tables that are not restored are left out: {}",
+                chosen.cut.join(", ")
+            ));
+        }
+        RestoreResult {
+            files: tables as u64,
+            directories: 0,
+            bytes_written: 0,
+            files_kept: 0,
+            bytes_fetched: 0,
+            plan: actions,
+            plan_count: count as u64,
+            notes,
+        }
+    }
+}

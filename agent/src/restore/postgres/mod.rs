@@ -1,0 +1,263 @@
+//! From a dump in a snapshot to a verified database on a server.
+//!
+//! 1. The manifest says what the dump holds, the server what is there; `plan`
+//!    decides, or refuses. A dry run ends here. Nothing was written.
+//! 2. Roles that are missing are made, if that was asked for.
+//! 3. A database is made under a temporary name that says whose it is, and
+//!    `pg_restore` fills it: streamed from the repository, or, with several
+//!    jobs, from a private copy in `scratch`.
+//! 4. Tables and rows are compared with the manifest, statistics collected,
+//!    and owner, settings, privileges and comment given to it.
+//! 5. Only then it takes its name. Where that is another's, both change in one
+//!    transaction, and the old database stays under a dated name.
+//!
+//! Whatever fails before the last step leaves what there was untouched, and
+//! what was made is dropped. Single tables into a database that is there come
+//! in one transaction instead. Subscriptions are left out: a copy must not
+//! begin to replicate by itself.
+//!
+//! **A dump is a program.** Functions, triggers and rules in it run with the
+//! rights of the connection's role, and so does whatever a hostile dump put
+//! there. Restore only what you would run; `allow_restore` is off by default.
+
+mod error;
+mod fill;
+mod finish;
+mod look;
+mod objects;
+mod plan;
+mod program;
+mod scratch;
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use strongroom_layout::AttemptRef;
+use strongroom_postgres::{
+    connection::{Connection, ServerError},
+    logical::{
+        create,
+        manifest::{DumpedDatabase, MAX_SIZE, Manifest, PATH},
+    },
+    programs::{Program, Programs},
+};
+use strongroom_repository::Repository;
+use strongroom_runtime::clock::SharedClock;
+use strongroom_wire::job::{RestorePostgresWork, RestoreResult};
+use tokio::runtime::Handle;
+
+pub use error::PostgresRestoreError;
+pub use plan::Refusal;
+pub use scratch::sweep;
+
+use self::{
+    objects::Objects,
+    plan::{Plan, Way},
+    program::PgRestore,
+};
+use super::{block_on, stream::SnapshotFiles};
+use crate::{
+    config::{AbsolutePath, PostgresConnection},
+    monitor::Monitor,
+};
+
+/// Differences that a failure names.
+const NAMED: usize = 20;
+
+/// Where a restore goes, and what it may use.
+pub struct PostgresTarget<'a> {
+    /// Of `agent.toml`.
+    pub connection: &'a PostgresConnection,
+    /// For dumps that several jobs read.
+    pub state_dir: &'a Path,
+    /// Names what is made.
+    pub attempt: AttemptRef,
+    /// Of the attempt.
+    pub threads: usize,
+    /// For dated names.
+    pub clock: SharedClock,
+}
+
+/// Restores a database, or plans to. Blocks: call it from a thread that may,
+/// outside of async code.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "handles, as they come from whoever starts the thread"
+)]
+pub fn run(
+    repository: Arc<Repository>,
+    runtime: Handle,
+    work: &RestorePostgresWork,
+    target: &PostgresTarget<'_>,
+    monitor: Arc<Monitor>,
+) -> Result<RestoreResult, PostgresRestoreError> {
+    let files = SnapshotFiles::open(repository, runtime.clone(), work.snapshot, monitor.clone())?;
+    monitor.enter("planning");
+    let manifest = manifest(&files, work)?;
+    let database = dumped(&manifest, work)?;
+    let connection =
+        target
+            .connection
+            .resolve()
+            .map_err(|source| PostgresRestoreError::Connection {
+                connection: work.connection.clone(),
+                source: Box::new(source),
+            })?;
+    let bin_dir = target
+        .connection
+        .bin_dir
+        .as_ref()
+        .map(AbsolutePath::as_path);
+    let found = Programs::new(bin_dir).find(Program::Restore, manifest.pg_dump_major, "a dump")?;
+    let restore = Restore {
+        files: &files,
+        work,
+        target,
+        manifest: &manifest,
+        database,
+        connection: &connection,
+        program: PgRestore {
+            program: &found,
+            connection: &connection,
+            runtime: &runtime,
+            monitor: &monitor,
+        },
+        runtime: &runtime,
+        monitor: &monitor,
+        job: short(target.attempt),
+    };
+    restore.run()
+}
+
+/// The random end of a job's id: it begins with the time, as that of every
+/// other job of the same minute does.
+fn short(attempt: AttemptRef) -> String {
+    attempt.job.0.simple().to_string()[20..].to_owned()
+}
+
+fn manifest(
+    files: &SnapshotFiles,
+    work: &RestorePostgresWork,
+) -> Result<Manifest, PostgresRestoreError> {
+    let bytes = files.small_file(PATH, MAX_SIZE)?;
+    Manifest::decode(&bytes).map_err(|source| PostgresRestoreError::Manifest {
+        snapshot: work.snapshot.short(),
+        source,
+    })
+}
+
+fn dumped<'a>(
+    manifest: &'a Manifest,
+    work: &RestorePostgresWork,
+) -> Result<&'a DumpedDatabase, PostgresRestoreError> {
+    manifest.database(&work.database).ok_or_else(|| {
+        let names = manifest.databases.iter().take(NAMED);
+        let names: Vec<_> = names.map(|it| format!("{:?}", it.name)).collect();
+        PostgresRestoreError::NoDatabase {
+            snapshot: work.snapshot.short(),
+            database: work.database.clone(),
+            known: names.join(", "),
+        }
+    })
+}
+
+struct Restore<'a> {
+    files: &'a SnapshotFiles,
+    work: &'a RestorePostgresWork,
+    target: &'a PostgresTarget<'a>,
+    manifest: &'a Manifest,
+    database: &'a DumpedDatabase,
+    connection: &'a Connection,
+    program: PgRestore<'a>,
+    runtime: &'a Handle,
+    monitor: &'a Monitor,
+    /// Short, for names.
+    job: String,
+}
+
+impl Restore<'_> {
+    fn run(&self) -> Result<RestoreResult, PostgresRestoreError> {
+        let new_roles = self.new_roles()?;
+        let facts = self.wait(self.facts(&new_roles))?;
+        let plan = plan::plan(
+            self.work,
+            self.manifest,
+            self.database,
+            &facts,
+            &self.job,
+            self.target.threads as u32,
+            self.target.clock.now(),
+        )?;
+        let objects = self.objects(&plan)?;
+        let mut result = self.planned(&plan, &facts, &objects);
+        if self.work.dry_run {
+            return Ok(result);
+        }
+        if plan.jobs > 1 && facts.scratch < self.database.bytes {
+            return Err(PostgresRestoreError::NoSpace {
+                jobs: plan.jobs,
+                path: self.target.state_dir.into(),
+                needed: self.database.bytes,
+                available: facts.scratch,
+            });
+        }
+        result.plan = Vec::new();
+        result.plan_count = 0;
+        let total = &self.monitor.total_bytes;
+        total.store(self.database.bytes, Relaxed);
+        self.make_roles(&new_roles, &mut result.notes)?;
+        if let Err(cause) = self.carry_out(&plan, &objects, &mut result) {
+            return Err(self.undo(&plan, cause));
+        }
+        result.bytes_fetched = self.files.bytes_fetched();
+        result.bytes_written = self.monitor.bytes.load(Relaxed);
+        Ok(result)
+    }
+
+    /// Everything up to the names' change, and that.
+    fn carry_out(
+        &self,
+        plan: &Plan,
+        objects: &Objects,
+        result: &mut RestoreResult,
+    ) -> Result<(), PostgresRestoreError> {
+        if plan.way != Way::Into {
+            self.monitor.enter("creating");
+            self.wait(self.create(plan))?;
+        }
+        self.monitor.enter("restoring");
+        self.load(plan, objects)?;
+        self.monitor.enter("verifying");
+        self.verify(plan, objects, result)?;
+        self.monitor.enter("analyzing");
+        self.wait(create::analyze(self.connection, &plan.fill))?;
+        if plan.way == Way::Into {
+            return Ok(());
+        }
+        self.monitor.enter("finishing");
+        self.wait(self.dress(plan, &mut result.notes))?;
+        // From here on there is no way back: a cancel comes too late.
+        self.runtime
+            .block_on(self.take_name(plan, &mut result.notes))
+            .map_err(|source| self.server(source))
+    }
+
+    /// Waits for the server, but not beyond a cancel.
+    fn wait<T>(
+        &self,
+        future: impl Future<Output = Result<T, ServerError>>,
+    ) -> Result<T, PostgresRestoreError> {
+        block_on(self.runtime, self.monitor, future)
+            .map_err(PostgresRestoreError::from)?
+            .map_err(|source| self.server(source))
+    }
+
+    fn server(&self, source: ServerError) -> PostgresRestoreError {
+        PostgresRestoreError::Server {
+            connection: self.work.connection.clone(),
+            source: Box::new(source),
+        }
+    }
+}

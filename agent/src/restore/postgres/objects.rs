@@ -1,0 +1,126 @@
+//! Which of a dump's objects are wanted.
+
+use strongroom_postgres::logical::{
+    manifest::{DumpedDatabase, Relation},
+    toc::{self, Chosen, Wanted},
+};
+use strongroom_wire::job::RestorePostgresWork;
+
+use super::{
+    PostgresRestoreError,
+    plan::{Refusal, Way},
+    program::PgRestore,
+};
+use crate::restore::stream::FileStream;
+
+/// All of a dump, or some entries of its table of contents.
+#[derive(Debug)]
+pub(super) enum Objects {
+    All,
+    Some(Chosen),
+}
+
+impl Objects {
+    /// Looks into the dump when single schemas or tables are wanted.
+    pub(super) fn choose(
+        work: &RestorePostgresWork,
+        database: &DumpedDatabase,
+        existing_schemas: &[String],
+        way: &Way,
+        pg_restore: &PgRestore<'_>,
+        dump: impl FnOnce() -> Result<FileStream, PostgresRestoreError>,
+    ) -> Result<Self, PostgresRestoreError> {
+        if work.schemas.is_empty() && work.tables.is_empty() {
+            return Ok(Self::All);
+        }
+        let tables = tables(&work.tables, database)?;
+        for schema in &work.schemas {
+            if !database.schemas.contains(schema) {
+                return Err(no_object(database, format!("schema {schema:?}")).into());
+            }
+        }
+        let arguments = ["--list".into(), "--verbose".into()];
+        let input = &mut dump()?;
+        let listing = pg_restore.run(&arguments, "", Some((input, false)), toc::MAX_SIZE)?;
+        let mut entries = toc::parse(&String::from_utf8_lossy(&listing));
+        if *way == Way::Into {
+            // A schema that is there is not made again.
+            let there: Vec<_> = existing_schemas
+                .iter()
+                .map(|it| format!("- {it} "))
+                .collect();
+            entries.retain(|entry| {
+                entry.kind != "SCHEMA" || !there.iter().any(|it| entry.rest.starts_with(it))
+            });
+        }
+        let wanted: Vec<_> = tables.iter().map(|it| named(it)).collect();
+        let needs = *way != Way::Into;
+        let chosen = toc::choose(&entries, &wanted, &work.schemas, needs);
+        for relation in &tables {
+            if !chosen.has(&named(relation)) {
+                let table = format!("table {:?} of {:?}", relation.name, relation.schema);
+                return Err(no_object(database, table).into());
+            }
+        }
+        Ok(Self::Some(chosen))
+    }
+
+    /// Those of the manifest's relations that are restored.
+    pub(super) fn relations<'a>(
+        &'a self,
+        database: &'a DumpedDatabase,
+    ) -> impl Iterator<Item = &'a Relation> + Clone {
+        database.relations.iter().filter(|relation| match self {
+            _ if relation.left_out => false,
+            Self::All => true,
+            Self::Some(chosen) => chosen.has(&named(relation)),
+        })
+    }
+}
+
+fn named(relation: &Relation) -> Wanted<'_> {
+    Wanted {
+        schema: &relation.schema,
+        name: &relation.name,
+        owner: &relation.owner,
+    }
+}
+
+/// Finds `table` and `schema.table`; quotes do not matter.
+fn tables<'a>(
+    asked: &[String],
+    database: &'a DumpedDatabase,
+) -> Result<Vec<&'a Relation>, Refusal> {
+    asked
+        .iter()
+        .map(|asked| {
+            let is_asked = |relation: &&Relation| {
+                let Relation { schema, name, .. } = relation;
+                asked == name
+                    || *asked == format!("{schema}.{name}")
+                    || *asked == strongroom_postgres::sql::identifier(name)
+                    || *asked == strongroom_postgres::sql::qualified(schema, name)
+            };
+            let found: Vec<_> = database.relations.iter().filter(is_asked).collect();
+            match found.as_slice() {
+                [] => Err(no_object(database, format!("table {asked:?}"))),
+                [one] => Ok(*one),
+                several => Err(Refusal::Ambiguous {
+                    name: asked.clone(),
+                    candidates: several
+                        .iter()
+                        .map(|it| format!("{}.{}", it.schema, it.name))
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                }),
+            }
+        })
+        .collect()
+}
+
+fn no_object(database: &DumpedDatabase, what: String) -> Refusal {
+    Refusal::NoObject {
+        database: database.name.clone(),
+        what,
+    }
+}

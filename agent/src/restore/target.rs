@@ -1,0 +1,231 @@
+//! The directory restored into. Everything in it is reached by descriptor
+//! from its root, one directory or name at a time, so that no symlink in it is
+//! ever followed.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use rustix::{
+    fs::{
+        Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, mkdirat, openat, readlinkat,
+        statat, unlinkat,
+    },
+    io::Errno,
+};
+use strongroom_compare::beneath;
+use strongroom_repository::read::Recent;
+
+use super::{
+    decide::Existing,
+    error::RestoreError,
+    plan::{DirAction, DirRef, FileRef, Plan, ROOT, absolute},
+};
+
+/// Directories kept open.
+const OPEN_DIRS: usize = 64;
+
+/// What directories and files get until their metadata is set.
+pub(crate) const PRIVATE_DIR: Mode = Mode::RWXU;
+
+#[derive(Debug)]
+pub(crate) struct Target {
+    path: PathBuf,
+    root: OwnedFd,
+    open: Mutex<Recent<DirRef, Arc<OwnedFd>>>,
+}
+
+impl Target {
+    /// Opens the target; `None` when it is not there.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, RestoreError> {
+        match beneath::open_root(path) {
+            Ok(root) => Ok(Some(Self {
+                path: path.into(),
+                root,
+                open: Mutex::new(Recent::new(OPEN_DIRS)),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(failed("open", path, source)),
+        }
+    }
+
+    /// Makes the target and opens it.
+    pub(crate) fn create(path: &Path) -> Result<Self, RestoreError> {
+        use std::os::unix::fs::DirBuilderExt;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|source| failed("create", path, source))?;
+        Self::open(path)?.ok_or_else(|| failed("open", path, Errno::NOENT.into()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// Opens a directory of the plan that is there.
+    pub(crate) fn dir(&self, plan: &Plan, dir: DirRef) -> io::Result<Arc<OwnedFd>> {
+        if let Some(open) = self.open.lock().get(&dir) {
+            return Ok(open);
+        }
+        let opened = Arc::new(self.open_dir(plan, dir)?);
+        self.open.lock().insert(dir, opened.clone());
+        Ok(opened)
+    }
+
+    fn open_dir(&self, plan: &Plan, dir: DirRef) -> io::Result<OwnedFd> {
+        if dir != ROOT {
+            let parent = self.open.lock().get(&plan.dir(dir).parent);
+            if let Some(parent) = parent {
+                return beneath::open_child(parent, plan.dir_name(dir));
+            }
+        }
+        beneath::open_dir(&self.root, &plan.dir_path(dir))
+    }
+
+    /// Makes a directory of the plan ready for what goes into it.
+    pub(crate) fn prepare_dir(&self, plan: &Plan, dir: DirRef) -> io::Result<()> {
+        if dir == ROOT {
+            return Ok(());
+        }
+        let parent = self.dir(plan, plan.dir(dir).parent)?;
+        let name = plan.dir_name(dir);
+        match plan.dir(dir).action {
+            DirAction::Keep => self.unlock_dir(plan, dir),
+            DirAction::Create => Ok(mkdirat(parent, name, PRIVATE_DIR)?),
+            DirAction::Replace => {
+                remove(&parent, name)?;
+                Ok(mkdirat(parent, name, PRIVATE_DIR)?)
+            }
+        }
+    }
+
+    /// Lets us write into an existing directory whose mode will be set at the
+    /// end. Root needs no such thing.
+    fn unlock_dir(&self, plan: &Plan, dir: DirRef) -> io::Result<()> {
+        if plan.dir(dir).metadata.is_none() || rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let fd = self.dir(plan, dir)?;
+        let mode = stat(&fd, b".")?.st_mode;
+        if mode & 0o700 == 0o700 {
+            return Ok(());
+        }
+        let path = beneath::proc_path(&fd, b".");
+        Ok(rustix::fs::chmod(
+            path,
+            Mode::from_raw_mode(mode & 0o7777 | 0o700),
+        )?)
+    }
+
+    /// The absolute path of an entry of the plan.
+    pub(crate) fn path_of(&self, plan: &Plan, file: FileRef) -> PathBuf {
+        absolute(&self.path, plan.file_path(file))
+    }
+
+    /// The absolute path of a directory of the plan.
+    pub(crate) fn path_of_dir(&self, plan: &Plan, dir: DirRef) -> PathBuf {
+        absolute(&self.path, plan.dir_path(dir))
+    }
+}
+
+fn failed(operation: &'static str, path: &Path, source: io::Error) -> RestoreError {
+    RestoreError::Target {
+        operation,
+        path: path.into(),
+        source,
+    }
+}
+
+pub(crate) fn stat(directory: &OwnedFd, name: &[u8]) -> io::Result<Stat> {
+    Ok(statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Removes what stands at `name`, a directory only when it is empty.
+pub(crate) fn remove(directory: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    match unlinkat(directory, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => Ok(unlinkat(directory, name, AtFlags::REMOVEDIR)?),
+        Err(Errno::NOENT) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// What stands at `name`, and how many bytes on disk removing it would free.
+pub(crate) fn examine(directory: &OwnedFd, name: &[u8]) -> io::Result<(Existing, u64)> {
+    let stat = match stat(directory, name) {
+        Ok(stat) => stat,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Existing::Nothing, 0)),
+        Err(error) => return Err(error),
+    };
+    let single = stat.st_nlink == 1;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            let empty = is_empty(directory, name)?;
+            return Ok((Existing::Directory { empty }, 0));
+        }
+        FileType::RegularFile => {
+            let existing = Existing::File {
+                size: u64::try_from(stat.st_size).unwrap_or(0),
+                mtime: mtime(&stat),
+                single,
+                writable: accessat(
+                    directory,
+                    name,
+                    Access::READ_OK | Access::WRITE_OK,
+                    AtFlags::EACCESS,
+                )
+                .is_ok(),
+            };
+            let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+            return Ok((existing, if single { blocks * 512 } else { 0 }));
+        }
+        FileType::Symlink => {
+            let target = readlinkat(directory, name, Vec::new())?.into_bytes();
+            return Ok((Existing::Symlink { target, single }, 0));
+        }
+        FileType::Fifo => "fifo",
+        FileType::CharacterDevice => "chardev",
+        FileType::BlockDevice => "dev",
+        _ => "socket",
+    };
+    let existing = Existing::Special {
+        kind,
+        device: stat.st_rdev,
+        single,
+    };
+    Ok((existing, 0))
+}
+
+fn mtime(stat: &Stat) -> Timestamp {
+    let nanoseconds = i32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    // What no timestamp can express equals none of a snapshot's.
+    Timestamp::new(stat.st_mtime, nanoseconds).unwrap_or(Timestamp::MIN)
+}
+
+fn is_empty(directory: &OwnedFd, name: &[u8]) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = match openat(directory.as_fd(), name, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        // We cannot look into it: then it is not ours to replace.
+        Err(Errno::ACCESS) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    for entry in rustix::fs::Dir::new(directory)? {
+        let name = entry?;
+        let name = name.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

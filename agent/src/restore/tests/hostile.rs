@@ -1,0 +1,255 @@
+//! Whatever a snapshot says, nothing outside of the target is touched.
+
+use std::{fs, os::unix::fs::symlink, path::Path, sync::Arc};
+
+use jiff::Timestamp;
+use strongroom_layout::{ObjectId, ObjectKind, ObjectName};
+use strongroom_repository::{
+    Repository,
+    format::{
+        blob::BlobKind,
+        blob_codec::{BlobCodec, blob_id},
+        index::{IndexBlob, IndexFile, IndexPack},
+        key_file::KeyOwner,
+        pack::{PackEntry, PackHeader},
+        snapshot::Snapshot,
+    },
+    store::{Body, fs::FsStore},
+};
+use strongroom_wire::job::{Overwrite, RestoreWork};
+
+use super::support::{PASSWORD, Place, write};
+
+/// A repository whose trees are given as JSON.
+struct Forge {
+    place: Place,
+    repository: Arc<Repository>,
+}
+
+impl Forge {
+    fn new() -> Self {
+        let place = Place::new();
+        let store = Arc::new(FsStore::new(place.repository_path()));
+        let owner = KeyOwner {
+            created: Timestamp::UNIX_EPOCH,
+            username: "root".into(),
+            hostname: "evil".into(),
+        };
+        let created = Repository::create(store, PASSWORD, owner);
+        let repository = place.runtime.block_on(created).unwrap();
+        Self {
+            place,
+            repository: Arc::new(repository),
+        }
+    }
+
+    /// Stores a blob in a pack of its own; returns its id.
+    fn blob(&self, kind: BlobKind, plaintext: &[u8]) -> ObjectId {
+        let key = self.repository.key();
+        let mut pack = Vec::new();
+        let sealed = BlobCodec::new(3)
+            .unwrap()
+            .seal(key, kind, plaintext, &mut pack)
+            .unwrap();
+        let entry = PackEntry {
+            id: blob_id(plaintext),
+            kind,
+            offset: 0,
+            length: sealed.length,
+            uncompressed_length: sealed.uncompressed_length,
+        };
+        let header = PackHeader {
+            entries: vec![entry],
+        };
+        pack.extend_from_slice(&header.seal(key).unwrap());
+        let body = Body::new(pack);
+        let packs = vec![IndexPack {
+            id: body.sha256,
+            blobs: vec![IndexBlob::from(entry)],
+        }];
+        let name = ObjectName::data_pack(body.sha256);
+        let index = IndexFile { packs }.encode().unwrap();
+        self.place.runtime.block_on(async {
+            self.repository.store().put(name, body).await.unwrap();
+            let saved = self.repository.save_unpacked(ObjectKind::Index, &index);
+            saved.await.unwrap();
+        });
+        entry.id
+    }
+
+    fn tree(&self, nodes: &[String]) -> ObjectId {
+        let json = format!("{{\"nodes\":[{}]}}\n", nodes.join(","));
+        self.blob(BlobKind::Tree, json.as_bytes())
+    }
+
+    fn file(&self, name: &str, content: &str) -> String {
+        let id = self.blob(BlobKind::Data, content.as_bytes());
+        let size = content.len();
+        node(
+            name,
+            "file",
+            &format!(r#""size":{size},"content":["{id}"]"#),
+        )
+    }
+
+    /// Publishes a snapshot of the root tree and restores it.
+    fn restore(&self, root: ObjectId, overwrite: Overwrite) -> Result<(), String> {
+        let snapshot = Snapshot {
+            time: Timestamp::UNIX_EPOCH,
+            tree: root,
+            parent: None,
+            paths: vec!["/".into()],
+            hostname: "evil".into(),
+            username: "root".into(),
+            uid: 0,
+            gid: 0,
+            excludes: Vec::new(),
+            tags: Vec::new(),
+            original: None,
+            program_version: "evil".into(),
+        };
+        let json = snapshot.encode().unwrap();
+        let saved = self.repository.save_unpacked(ObjectKind::Snapshot, &json);
+        let snapshot = self.place.runtime.block_on(saved).unwrap();
+        let work = RestoreWork {
+            snapshot,
+            target: self.place.target().to_str().unwrap().into(),
+            paths: Vec::new(),
+            overwrite,
+            dry_run: false,
+        };
+        let result = self.place.run(&work);
+        result.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn outside(&self) -> std::path::PathBuf {
+        let outside = self.place.path("outside");
+        fs::create_dir_all(&outside).unwrap();
+        outside
+    }
+}
+
+fn node(name: &str, kind: &str, rest: &str) -> String {
+    let mode = if kind == "dir" {
+        0x8000_01ed_u32
+    } else {
+        0o644
+    };
+    format!(
+        r#"{{"name":{name:?},"type":"{kind}","mode":{mode},"mtime":"2024-01-02T03:04:05Z","atime":"2024-01-02T03:04:05Z","ctime":"2024-01-02T03:04:05Z","uid":0,"gid":0,{rest}}}"#
+    )
+}
+
+fn dir(name: &str, subtree: ObjectId) -> String {
+    node(
+        name,
+        "dir",
+        &format!(r#""content":null,"subtree":"{subtree}""#),
+    )
+}
+
+fn link(name: &str, target: &Path) -> String {
+    let target = target.to_str().unwrap();
+    node(
+        name,
+        "symlink",
+        &format!(r#""linktarget":{target:?},"content":null"#),
+    )
+}
+
+fn assert_empty(directory: &Path) {
+    assert_eq!(fs::read_dir(directory).unwrap().count(), 0);
+}
+
+#[test]
+fn a_forged_but_honest_tree_is_restored() {
+    let forge = Forge::new();
+    let below = forge.tree(&[forge.file("file", "content")]);
+    let root = forge.tree(&[dir("dir", below)]);
+    forge.restore(root, Overwrite::Never).unwrap();
+    let path = forge.place.target().join("dir/file");
+    assert_eq!(fs::read(path).unwrap(), b"content");
+}
+
+#[test]
+fn names_that_lead_out_are_refused() {
+    for name in ["..", ".", "../escaped", "a/b", "/escaped", ""] {
+        let forge = Forge::new();
+        let below = forge.tree(&[forge.file("file", "content")]);
+        for root in [
+            forge.tree(&[forge.file(name, "content")]),
+            forge.tree(&[dir(name, below)]),
+        ] {
+            forge.restore(root, Overwrite::Always).unwrap_err();
+        }
+        assert!(!forge.place.path("escaped").exists(), "{name}");
+        assert!(!forge.place.path("file").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_symlink_and_a_directory_of_one_name_are_refused() {
+    let forge = Forge::new();
+    let outside = forge.outside();
+    let below = forge.tree(&[forge.file("file", "content")]);
+    for nodes in [
+        [link("x", &outside), dir("x", below)],
+        [dir("x", below), link("x", &outside)],
+    ] {
+        let root = forge.tree(&nodes);
+        forge.restore(root, Overwrite::Always).unwrap_err();
+        assert_empty(&outside);
+    }
+}
+
+#[test]
+fn a_symlink_of_an_earlier_snapshot_is_not_followed() {
+    let forge = Forge::new();
+    let outside = forge.outside();
+    let first = forge.tree(&[link("x", &outside)]);
+    forge.restore(first, Overwrite::Never).unwrap();
+    let below = forge.tree(&[forge.file("file", "content")]);
+    let second = forge.tree(&[dir("x", below)]);
+    let error = forge.restore(second, Overwrite::Never).unwrap_err();
+    assert!(error.contains("not empty"), "{error}");
+    forge.restore(second, Overwrite::IfChanged).unwrap();
+    assert_empty(&outside);
+    let replaced = forge.place.target().join("x");
+    assert!(fs::symlink_metadata(replaced).unwrap().is_dir());
+}
+
+#[test]
+fn symlinks_in_the_target_are_replaced_not_followed() {
+    for overwrite in [Overwrite::IfChanged, Overwrite::Always] {
+        let forge = Forge::new();
+        let outside = forge.outside();
+        write(&outside.join("victim"), "untouched");
+        let target = forge.place.target();
+        fs::create_dir_all(&target).unwrap();
+        symlink(&outside, target.join("dir")).unwrap();
+        symlink(outside.join("victim"), target.join("file")).unwrap();
+        let below = forge.tree(&[forge.file("victim", "overwritten")]);
+        let root = forge.tree(&[dir("dir", below), forge.file("file", "overwritten")]);
+        forge.restore(root, overwrite).unwrap();
+        assert_eq!(fs::read(outside.join("victim")).unwrap(), b"untouched");
+        assert_eq!(fs::read(target.join("dir/victim")).unwrap(), b"overwritten");
+        assert_eq!(fs::read(target.join("file")).unwrap(), b"overwritten");
+        assert!(fs::symlink_metadata(target.join("file")).unwrap().is_file());
+    }
+}
+
+#[test]
+fn a_tree_that_contains_itself_cannot_be_made_but_a_deep_one_ends() {
+    let forge = Forge::new();
+    let mut tree = forge.tree(&[forge.file("bottom", "deep")]);
+    for _ in 0..100 {
+        tree = forge.tree(&[dir(&"n".repeat(100), tree)]);
+    }
+    forge.restore(tree, Overwrite::Never).unwrap();
+    let mut directory = strongroom_compare::beneath::open_root(&forge.place.target()).unwrap();
+    for _ in 0..100 {
+        directory = strongroom_compare::beneath::open_child(&directory, &[b'n'; 100]).unwrap();
+    }
+    let names = strongroom_compare::beneath::names(&directory).unwrap();
+    assert_eq!(names, [Box::from(&b"bottom"[..])]);
+}

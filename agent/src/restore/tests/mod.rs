@@ -1,0 +1,14 @@
+//! Restores of repositories that restic wrote, and of hand-made ones.
+//!
+//! `restic` must be on the path, and the tests run as root: they restore
+//! owners and devices.
+
+mod damage;
+mod hostile;
+mod listing;
+mod modes;
+mod resume;
+mod selection;
+mod stream;
+mod support;
+mod whole;

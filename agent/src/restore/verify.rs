@@ -1,0 +1,159 @@
+//! Compares files that are there with what they should hold, chunk by chunk,
+//! so that only what differs is fetched and written.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+};
+
+use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags, openat};
+use strongroom_repository::{format::blob_codec::blob_id, read::Index};
+
+use super::{
+    Context,
+    error::RestoreError,
+    plan::{FileAction, FileRef, Plan, Use},
+    target::Target,
+};
+
+/// What an existing file has of what it should have.
+struct Found {
+    file: FileRef,
+    /// Those of its uses that need no writing, by their place in the plan.
+    matching: Vec<u32>,
+    matching_bytes: u64,
+    same_size: bool,
+    /// Bytes on disk.
+    blocks: u64,
+}
+
+/// Settles what the survey left to be verified.
+pub(crate) fn verify(
+    context: &Context<'_>,
+    target: Option<&Target>,
+    plan: &mut Plan,
+) -> Result<(), RestoreError> {
+    let Some(target) = target else { return Ok(()) };
+    let files: Vec<FileRef> = plan
+        .file_refs()
+        .filter(|file| plan.file(*file).action == FileAction::Verify)
+        .collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    context.monitor.enter("comparing");
+    let found = compare_all(context, target, plan, &files)?;
+    settle(plan, found);
+    Ok(())
+}
+
+fn compare_all(
+    context: &Context<'_>,
+    target: &Target,
+    plan: &Plan,
+    files: &[FileRef],
+) -> Result<Vec<Found>, RestoreError> {
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(Vec::new());
+    let work = || {
+        let mut buffer = Vec::new();
+        while let Some(file) = files.get(next.fetch_add(1, Relaxed)) {
+            if context.monitor.cancel.is_cancelled() {
+                return;
+            }
+            let found = compare(context, target, plan, *file, &mut buffer);
+            all.lock().push(found);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..context.options.threads.min(files.len()) {
+            let builder = thread::Builder::new().name("compare".into());
+            builder
+                .spawn_scoped(scope, work)
+                .map_err(RestoreError::Thread)?;
+        }
+        work();
+        Ok::<_, RestoreError>(())
+    })?;
+    context.check_cancelled()?;
+    Ok(all.into_inner())
+}
+
+fn compare(
+    context: &Context<'_>,
+    target: &Target,
+    plan: &Plan,
+    file: FileRef,
+    buffer: &mut Vec<u8>,
+) -> Found {
+    let mut found = Found {
+        file,
+        matching: Vec::new(),
+        matching_bytes: 0,
+        same_size: false,
+        blocks: 0,
+    };
+    // What cannot be read is written anew.
+    if let Ok(opened) = open(target, plan, file)
+        && let Ok(stat) = opened.metadata()
+    {
+        found.same_size = stat.size() == plan.file(file).size;
+        found.blocks = stat.blocks() * 512;
+        let index = context.reader.index();
+        let first = plan.file(file).first_use;
+        for position in first..first + plan.file(file).uses {
+            if context.monitor.cancel.is_cancelled() {
+                break;
+            }
+            let used = &plan.uses[position as usize];
+            if matches(index, &opened, used, buffer) {
+                found.matching.push(position);
+                found.matching_bytes += u64::from(index.plaintext_length(used.blob));
+            }
+        }
+    }
+    found
+}
+
+fn open(target: &Target, plan: &Plan, file: FileRef) -> io::Result<File> {
+    let dir = target.dir(plan, plan.file(file).dir)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(openat(&*dir, plan.file_name(file), flags, Mode::empty())?.into())
+}
+
+fn matches(index: &Index, file: &File, used: &Use, buffer: &mut Vec<u8>) -> bool {
+    buffer.resize(index.plaintext_length(used.blob) as usize, 0);
+    file.read_exact_at(buffer, used.offset).is_ok() && index.is_id(used.blob, &blob_id(buffer))
+}
+
+fn settle(plan: &mut Plan, found: Vec<Found>) {
+    let mut keep = vec![true; plan.uses.len()];
+    for found in found {
+        for position in &found.matching {
+            keep[*position as usize] = false;
+        }
+        let file = &mut plan.files[found.file.0 as usize];
+        let matching = found.matching.len() as u32;
+        file.action = if matching == file.uses {
+            if found.same_size {
+                FileAction::Keep
+            } else {
+                FileAction::Update
+            }
+        } else if matching == 0 {
+            FileAction::Replace
+        } else {
+            FileAction::Update
+        };
+        file.uses -= matching;
+        if file.action != FileAction::Keep {
+            plan.freed += found.blocks.saturating_sub(found.matching_bytes);
+        }
+    }
+    let mut keep = keep.into_iter();
+    plan.uses.retain(|_| keep.next().unwrap_or(true));
+}

@@ -1,0 +1,132 @@
+//! Reads a file without reading its holes, at the source's pace.
+
+use std::{
+    io::{self, Read},
+    os::fd::BorrowedFd,
+};
+
+use rustix::{
+    fs::{Advice, SeekFrom, Stat, fadvise, seek},
+    io::{Errno, pread},
+};
+
+use super::metadata::size;
+use crate::sources::pace::Pace;
+
+/// Files larger than this are announced as read from front to back, in bytes.
+const SEQUENTIAL: u64 = 4 << 20;
+
+/// A regular file from its first byte on; holes read as zeros.
+pub(super) struct FileReader<'a> {
+    file: BorrowedFd<'a>,
+    pace: &'a Pace,
+    position: u64,
+    /// Up to here there is data.
+    data_until: u64,
+    /// And then, up to here, a hole.
+    hole_until: u64,
+    /// The file may have holes.
+    sparse: bool,
+    size: u64,
+}
+
+impl<'a> FileReader<'a> {
+    pub(super) fn new(file: BorrowedFd<'a>, stat: &Stat, pace: &'a Pace) -> Self {
+        let size = size(stat);
+        if size > SEQUENTIAL {
+            // A hint; it does not matter when it is not taken.
+            let _ = fadvise(file, 0, None, Advice::Sequential);
+        }
+        Self {
+            file,
+            pace,
+            position: 0,
+            data_until: 0,
+            hole_until: 0,
+            sparse: (stat.st_blocks as u64).saturating_mul(512) < size,
+            size,
+        }
+    }
+
+    /// Finds out what lies at the position.
+    fn locate(&mut self) -> io::Result<()> {
+        let known = self.data_until.max(self.hole_until);
+        if !self.sparse || self.position < known || self.position >= self.size {
+            return Ok(());
+        }
+        match seek(self.file, SeekFrom::Data(self.position)) {
+            Ok(data) if data > self.position => self.hole_until = data.min(self.size),
+            Ok(_) => {
+                let hole = seek(self.file, SeekFrom::Hole(self.position))?;
+                self.data_until = hole.max(self.position + 1);
+            }
+            // No more data.
+            Err(Errno::NXIO) => self.hole_until = self.size,
+            // This file system does not tell.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => self.sparse = false,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.locate()?;
+        let length = if self.position < self.hole_until {
+            let length = out.len().min((self.hole_until - self.position) as usize);
+            out[..length].fill(0);
+            length
+        } else {
+            let (file, position) = (self.file, self.position);
+            self.pace.read(out, |out| Ok(pread(file, out, position)?))?
+        };
+        self.position += length as u64;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        io::Seek,
+        os::{fd::AsFd, unix::fs::FileExt},
+    };
+
+    use rustix::fs::fstat;
+
+    use super::*;
+
+    /// Whether or not the file system has holes, the bytes are the same.
+    #[test]
+    fn holes_read_as_zeros() {
+        const MIB: u64 = 1 << 20;
+        let layouts: &[(u64, &[u64])] = &[
+            (0, &[]),
+            (8 * MIB, &[]),
+            (8 * MIB, &[0]),
+            (8 * MIB, &[8 * MIB - 5]),
+            (8 * MIB + 1, &[MIB, 3 * MIB, 5 * MIB + 77]),
+        ];
+        for (size, written) in layouts {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(*size).unwrap();
+            for offset in *written {
+                file.write_all_at(b"data!", *offset).unwrap();
+            }
+            let mut read = Vec::new();
+            FileReader::new(file.as_fd(), &fstat(&file).unwrap(), &Pace::unlimited())
+                .read_to_end(&mut read)
+                .unwrap();
+            assert!(read == plain(&file), "{size} {written:?}");
+        }
+    }
+
+    fn plain(mut file: &File) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+}

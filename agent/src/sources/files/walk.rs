@@ -1,0 +1,630 @@
+//! The walk: what the crew does for each directory and its entries.
+
+use std::{
+    collections::HashMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::Mutex;
+use rustix::{
+    fs::{AtFlags, FileType, Stat, readlinkat, statat},
+    io::Errno,
+};
+use strongroom_repository::{
+    format::{
+        FormatError,
+        blob::{BlobId, BlobKind},
+        node::{Node, NodeKind, Tree},
+    },
+    write::{Halted, ParentTrees, Worker, WriteError, Writer},
+};
+use strongroom_wire::job::FilesSource;
+
+use super::{
+    file::{Entry, Linked, cause},
+    frame::{Batch, Complete, Frame, Inherited, Place, Slot},
+    globs::{Filter, InvalidGlob},
+    metadata::{self, kind},
+    open::{self, Directory},
+    owners::Owners,
+    roots::{InvalidPath, Target, join},
+    xattrs::{self, Xattrs},
+};
+use crate::{monitor::Monitor, sources::pace::Pace};
+
+/// Entries that a worker takes at once.
+const BATCH: usize = 16;
+
+/// Why no tree came of a files source.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// A path is none.
+    #[error(transparent)]
+    Path(#[from] InvalidPath),
+    /// A glob is none.
+    #[error(transparent)]
+    Glob(#[from] InvalidGlob),
+    /// No path at all.
+    #[error("the source names no path: give it at least one")]
+    NoPaths,
+    /// Not one of the paths could be read.
+    #[error("none of the paths could be read: {path:?}: {cause}")]
+    Nothing {
+        /// The first.
+        path: String,
+        /// Why not.
+        cause: String,
+    },
+    /// The run ended; its writer says why.
+    #[error(transparent)]
+    Halted(#[from] Halted),
+}
+
+/// Called at certain moments of a file's life, so that tests can interfere.
+pub type Probe = Arc<dyn Fn(Moment, &[u8]) + Send + Sync>;
+
+/// See [`Probe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Its directory was listed; nothing else is known.
+    Listed,
+    /// It is about to be opened.
+    BeforeOpen,
+    /// It is open, and nothing was read.
+    Opened,
+    /// Everything was read.
+    Read,
+}
+
+/// What a walk works with.
+pub struct FilesOptions {
+    /// What to save.
+    pub source: FilesSource,
+    /// The last snapshot's trees.
+    pub parents: ParentTrees,
+    /// Told about progress and warnings.
+    pub monitor: Arc<Monitor>,
+    /// How fast files are read.
+    pub pace: Pace,
+    /// For tests.
+    pub probe: Option<Probe>,
+}
+
+impl std::fmt::Debug for FilesOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FilesOptions")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a walk met. Bytes throughout.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Entries that are not directories.
+    pub files: AtomicU64,
+    /// Directories at and below the requested paths.
+    pub directories: AtomicU64,
+    /// Files taken over from the parent.
+    pub files_unmodified: AtomicU64,
+    /// Read from files.
+    pub bytes_read: AtomicU64,
+    /// All files.
+    pub bytes_total: AtomicU64,
+}
+
+impl Counts {
+    /// Those of a source that made files and directories of its own.
+    pub fn of_made(files: u64, directories: u64, size: u64) -> Self {
+        Self {
+            files: files.into(),
+            directories: directories.into(),
+            bytes_read: size.into(),
+            bytes_total: size.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Those of a source that is one file, read in full.
+    pub fn of_one_file(size: u64) -> Self {
+        Self {
+            files: 1.into(),
+            bytes_read: size.into(),
+            bytes_total: size.into(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn unmodified(&self, size: u64) {
+        self.files_unmodified.fetch_add(1, Relaxed);
+        self.file(size);
+    }
+
+    pub(super) fn file(&self, size: u64) {
+        self.bytes_total.fetch_add(size, Relaxed);
+    }
+}
+
+/// What everybody in a walk shares.
+pub(super) struct Walk<'t> {
+    target: &'t Target,
+    pub(super) filter: Filter,
+    one_file_system: bool,
+    pub(super) exclude_caches: bool,
+    pub(super) owners: Owners,
+    pub(super) parents: ParentTrees,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) pace: Pace,
+    pub(super) counts: Counts,
+    pub(super) links: Mutex<HashMap<(u64, u64), Linked>>,
+    /// Requested paths that could be read.
+    read_roots: AtomicU64,
+    root: OnceLock<BlobId>,
+    probe: Option<Probe>,
+}
+
+/// A piece of work.
+pub(super) enum Item<'t> {
+    /// Open a directory and list it.
+    Open(Box<Directory<'t>>),
+    /// Take care of some entries.
+    Entries(Arc<Frame<'t>>),
+}
+
+/// What becomes of an entry.
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
+enum Outcome<'t> {
+    /// Stored; or nothing is stored of it.
+    Node(Option<Node>),
+    /// Its node comes later.
+    Directory(Box<Directory<'t>>),
+}
+
+/// Saves all files of a source; gives the root tree and what was met.
+pub fn save(writer: &Writer, options: FilesOptions) -> Result<(BlobId, Counts), FilesError> {
+    let source = &options.source;
+    let target = Target::new(&source.paths)?;
+    if source.paths.is_empty() {
+        return Err(FilesError::NoPaths);
+    }
+    let previous = options.parents.root();
+    let walk = Walk {
+        target: &target,
+        filter: Filter::new(&source.include, &source.exclude)?,
+        one_file_system: source.one_file_system,
+        exclude_caches: source.exclude_caches,
+        owners: Owners::of_host(),
+        parents: options.parents,
+        monitor: options.monitor,
+        pace: options.pace,
+        counts: Counts::default(),
+        links: Mutex::default(),
+        read_roots: AtomicU64::new(0),
+        root: OnceLock::new(),
+        probe: options.probe,
+    };
+    let first = Item::Open(Box::new(walk.top(previous)));
+    writer.run(first, |worker, item| walk.handle(worker, item))?;
+    if walk.read_roots.load(Relaxed) == 0 {
+        // Each has its warning.
+        let (warnings, _) = walk.monitor.warnings();
+        let first = warnings.into_iter().next();
+        let (path, cause) = first.map_or_else(Default::default, |first| (first.path, first.cause));
+        return Err(FilesError::Nothing {
+            path: String::from_utf8_lossy(&path).into_owned(),
+            cause,
+        });
+    }
+    let root = walk.root.get().copied().ok_or(Halted)?;
+    Ok((root, walk.counts))
+}
+
+impl<'t> Walk<'t> {
+    /// `/`.
+    fn top(&self, previous: Option<BlobId>) -> Directory<'t> {
+        let inherited = Inherited {
+            requested: self.target.requested,
+            device: None,
+            included: self.filter.includes(b"/", true),
+        };
+        Directory {
+            place: Place {
+                path: b"/".to_vec(),
+                up: None,
+                inherited,
+                target: Some(self.target),
+            },
+            parent: None,
+            name: Box::from(*b"/"),
+            stat: None,
+            previous,
+            follow: false,
+        }
+    }
+
+    fn handle(&self, worker: &mut Worker<'_, Item<'t>>, item: Item<'t>) -> Result<(), Halted> {
+        match item {
+            Item::Open(directory) => self.open(worker, *directory),
+            Item::Entries(frame) => self.entries(worker, frame),
+        }
+    }
+
+    fn open(
+        &self,
+        worker: &mut Worker<'_, Item<'t>>,
+        mut directory: Directory<'t>,
+    ) -> Result<(), Halted> {
+        self.probe(Moment::BeforeOpen, &directory.place.path);
+        match open::open(self, &directory) {
+            Ok(opened) => {
+                if directory.is_requested() {
+                    self.read_roots.fetch_add(1, Relaxed);
+                    directory.place.inherited.device = Some(opened.device);
+                }
+                if directory.place.inherited.requested {
+                    self.counts.directories.fetch_add(1, Relaxed);
+                }
+                let previous = directory.previous.and_then(|id| self.parents.tree(id));
+                let empty = opened.names.is_empty();
+                let frame = Frame::new(
+                    directory.place,
+                    previous,
+                    opened.node,
+                    opened.directory,
+                    opened.names,
+                );
+                let frame = Arc::new(frame);
+                if empty {
+                    return self.put(worker, frame, []);
+                }
+                worker.push(Item::Entries(frame));
+                Ok(())
+            }
+            Err(error) => self.unreadable(worker, directory, &error),
+        }
+    }
+
+    /// A directory that cannot be opened stands in the snapshot, empty; one
+    /// that has vanished does not.
+    fn unreadable(
+        &self,
+        worker: &mut Worker<'_, Item<'t>>,
+        directory: Directory<'t>,
+        error: &io::Error,
+    ) -> Result<(), Halted> {
+        let place = directory.place;
+        self.lose(place.target, &place.path, &cause(error));
+        let Some(up) = place.up else {
+            // `/` itself: there is no tree.
+            return Ok(());
+        };
+        let gone = matches!(
+            Errno::from_io_error(error),
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+        );
+        let node = match directory.stat {
+            Some(stat) if !gone => {
+                self.counts.directories.fetch_add(1, Relaxed);
+                Some(self.empty_directory(worker, &directory.name, &stat, Vec::new())?)
+            }
+            _ => None,
+        };
+        self.put(worker, up.frame, [(up.index, node)])
+    }
+
+    fn entries(
+        &self,
+        worker: &mut Worker<'_, Item<'t>>,
+        frame: Arc<Frame<'t>>,
+    ) -> Result<(), Halted> {
+        let Some(batch) = frame.take_batch(BATCH) else {
+            return Ok(());
+        };
+        if batch.more {
+            // Others may go on with it.
+            worker.push(Item::Entries(Arc::clone(&frame)));
+        }
+        let Batch {
+            directory,
+            first,
+            names,
+            ..
+        } = batch;
+        let mut nodes = Vec::with_capacity(names.len());
+        let mut below = Vec::new();
+        for (index, name) in (first..).zip(names) {
+            worker.check()?;
+            let up = Slot {
+                frame: Arc::clone(&frame),
+                index,
+            };
+            match self.entry(worker, &directory, up, name)? {
+                Outcome::Node(node) => nodes.push((index, node)),
+                Outcome::Directory(directory) => below.push(directory),
+            }
+        }
+        // The last pushed is the first done: keep to the order of names.
+        for directory in below.into_iter().rev() {
+            worker.push(Item::Open(directory));
+        }
+        self.put(worker, frame, nodes)
+    }
+
+    fn entry(
+        &self,
+        worker: &mut Worker<'_, Item<'t>>,
+        directory: &Arc<OwnedFd>,
+        up: Slot<'t>,
+        name: Box<[u8]>,
+    ) -> Result<Outcome<'t>, Halted> {
+        let frame = Arc::clone(&up.frame);
+        let above = &frame.place;
+        let path = join(&above.path, &name);
+        let target = above.target.and_then(|target| target.children.get(&*name));
+        let requested = target.is_some_and(|target| target.requested);
+        // Only symlinks on the way to a requested path are followed.
+        let follow = !above.inherited.requested && !requested;
+        self.probe(Moment::Listed, &path);
+        let flags = if follow {
+            AtFlags::empty()
+        } else {
+            AtFlags::SYMLINK_NOFOLLOW
+        };
+        let stat = match statat(directory, &*name, flags) {
+            Ok(stat) if follow && kind(&stat) != FileType::Directory => {
+                self.lose(target, &path, "it is not a directory");
+                return Ok(Outcome::Node(None));
+            }
+            Ok(stat) => stat,
+            Err(errno) => {
+                self.lose(target, &path, &cause(&errno.into()));
+                return Ok(Outcome::Node(None));
+            }
+        };
+        let Some(inherited) = self.inherit(above, target, &path, &stat) else {
+            let other_device =
+                kind(&stat) == FileType::Directory && !self.filter.excludes(&path, true);
+            let node = if other_device {
+                // A mount point stands in the snapshot, empty.
+                self.counts.directories.fetch_add(1, Relaxed);
+                Some(self.empty_directory(
+                    worker,
+                    &name,
+                    &stat,
+                    self.xattrs(directory, &name, &path),
+                )?)
+            } else {
+                None
+            };
+            return Ok(Outcome::Node(node));
+        };
+        if kind(&stat) == FileType::Directory {
+            return Ok(Outcome::Directory(Box::new(Directory {
+                previous: previous_subtree(frame.previous_tree(), &name),
+                place: Place {
+                    path,
+                    up: Some(up),
+                    inherited,
+                    target,
+                },
+                parent: Some(Arc::clone(directory)),
+                name,
+                stat: Some(stat),
+                follow,
+            })));
+        }
+        let entry = Entry {
+            directory,
+            name: &name,
+            path: &path,
+        };
+        let node = self.leaf(worker, entry, &stat, frame.previous_tree())?;
+        if node.is_some() {
+            self.counts.files.fetch_add(1, Relaxed);
+            self.monitor.files.fetch_add(1, Relaxed);
+        }
+        if requested {
+            if node.is_some() {
+                self.read_roots.fetch_add(1, Relaxed);
+            }
+            match kind(&stat) {
+                FileType::Symlink => self.warn(
+                    &path,
+                    "it is a symbolic link: the link is stored, not what it names",
+                ),
+                FileType::Socket => self.warn(&path, "it is a socket: nothing of it can be stored"),
+                _ => {}
+            }
+        }
+        Ok(Outcome::Node(node))
+    }
+
+    /// What an entry inherits; `None` when it is left out.
+    fn inherit(
+        &self,
+        above: &Place<'_>,
+        target: Option<&Target>,
+        path: &[u8],
+        stat: &Stat,
+    ) -> Option<Inherited> {
+        let directory = kind(stat) == FileType::Directory;
+        if target.is_some_and(|target| target.requested) {
+            return Some(Inherited {
+                requested: true,
+                device: Some(stat.st_dev),
+                included: self.filter.includes(path, directory),
+            });
+        }
+        let from = above.inherited;
+        if !from.requested {
+            return target.map(|_| from);
+        }
+        let other_device = self.one_file_system && from.device.is_some_and(|d| d != stat.st_dev);
+        let included = from.included || self.filter.includes(path, directory);
+        let left_out =
+            other_device || self.filter.excludes(path, directory) || !(directory || included);
+        if left_out {
+            // It may be on the way to a requested path all the same.
+            return target.map(|_| Inherited {
+                requested: false,
+                ..from
+            });
+        }
+        Some(Inherited { included, ..from })
+    }
+
+    /// Anything but a directory.
+    fn leaf(
+        &self,
+        worker: &mut Worker<'_, Item<'t>>,
+        entry: Entry<'_>,
+        stat: &Stat,
+        previous: Option<&Tree>,
+    ) -> Result<Option<Node>, Halted> {
+        let device = stat.st_rdev;
+        let of = match kind(stat) {
+            FileType::RegularFile => return self.file(worker, entry, stat, previous),
+            FileType::Symlink => match readlinkat(entry.directory, entry.name, Vec::new()) {
+                Ok(target) => NodeKind::Symlink {
+                    target: target.into_bytes(),
+                },
+                Err(errno) => {
+                    self.warn(entry.path, cause(&errno.into()));
+                    return Ok(None);
+                }
+            },
+            FileType::Fifo => NodeKind::Fifo,
+            FileType::CharacterDevice => NodeKind::CharDevice { device },
+            FileType::BlockDevice => NodeKind::BlockDevice { device },
+            // Made by whoever listens on them.
+            FileType::Socket => return Ok(None),
+            _ => {
+                self.warn(entry.path, "it is of a type that is not known");
+                return Ok(None);
+            }
+        };
+        let xattrs = self.xattrs(entry.directory, entry.name, entry.path);
+        Ok(Some(metadata::node(
+            entry.name,
+            of,
+            stat,
+            &self.owners,
+            xattrs,
+        )))
+    }
+
+    fn xattrs(&self, directory: &OwnedFd, name: &[u8], path: &[u8]) -> Xattrs {
+        xattrs::of_entry(directory.as_fd(), name).unwrap_or_else(|error| {
+            self.warn(
+                path,
+                format!("its extended attributes cannot be read: {error}"),
+            );
+            Vec::new()
+        })
+    }
+
+    fn empty_directory(
+        &self,
+        worker: &mut Worker<'_, Item<'t>>,
+        name: &[u8],
+        stat: &Stat,
+        xattrs: Xattrs,
+    ) -> Result<Node, Halted> {
+        let tree = Tree::default()
+            .encode()
+            .map_err(|error| failed(worker, error))?;
+        let subtree = Some(worker.save(BlobKind::Tree, &tree)?);
+        let of = NodeKind::Dir { subtree };
+        Ok(metadata::node(name, of, stat, &self.owners, xattrs))
+    }
+
+    /// Puts nodes in their places. A directory that is complete thereby is
+    /// saved, which may complete the one above it, and so on.
+    fn put(
+        &self,
+        worker: &mut Worker<'_, Item<'t>>,
+        frame: Arc<Frame<'t>>,
+        nodes: impl IntoIterator<Item = (usize, Option<Node>)>,
+    ) -> Result<(), Halted> {
+        let mut frame = frame;
+        let mut complete = frame.put(nodes).map_err(|error| failed(worker, error))?;
+        while let Some(Complete {
+            tree,
+            own: mut node,
+        }) = complete
+        {
+            let known = frame
+                .previous
+                .as_ref()
+                .and_then(|before| before.id_of(&tree));
+            let id = match known.filter(|id| worker.knows(BlobKind::Tree, *id)) {
+                Some(id) => id,
+                None => worker.save(BlobKind::Tree, &tree)?,
+            };
+            let Some(up) = frame.place.up.clone() else {
+                // Nobody else completes `/`.
+                let _ = self.root.set(id);
+                return Ok(());
+            };
+            node.kind = NodeKind::Dir { subtree: Some(id) };
+            complete = up
+                .frame
+                .put([(up.index, Some(node))])
+                .map_err(|error| failed(worker, error))?;
+            frame = up.frame;
+        }
+        Ok(())
+    }
+
+    pub(super) fn probe(&self, moment: Moment, path: &[u8]) {
+        if let Some(probe) = &self.probe {
+            probe(moment, path);
+        }
+    }
+
+    pub(super) fn warn(&self, path: &[u8], cause: impl Into<String>) {
+        self.monitor.warn(path, cause);
+    }
+
+    pub(super) fn read_bytes(&self, bytes: u64) {
+        self.counts.bytes_read.fetch_add(bytes, Relaxed);
+        self.monitor.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// An entry cannot be read, and with it what is requested at or below it.
+    fn lose(&self, target: Option<&Target>, path: &[u8], cause: &str) {
+        let Some(target) = target else {
+            return self.warn(path, cause);
+        };
+        target.for_each_requested(path, &mut |lost| {
+            let cause = if lost == path {
+                cause.to_owned()
+            } else {
+                format!("{}: {cause}", String::from_utf8_lossy(path))
+            };
+            self.warn(lost, cause);
+        });
+    }
+}
+
+/// The tree of a directory in the parent snapshot.
+fn previous_subtree(previous: Option<&Tree>, name: &[u8]) -> Option<BlobId> {
+    let nodes = &previous?.nodes;
+    let place = nodes.binary_search_by(|node| (*node.name).cmp(name)).ok()?;
+    match nodes.get(place)?.kind {
+        NodeKind::Dir { subtree } => subtree,
+        _ => None,
+    }
+}
+
+fn failed(worker: &Worker<'_, Item<'_>>, source: FormatError) -> Halted {
+    worker.fail(WriteError::Format {
+        what: "a tree",
+        source,
+    })
+}

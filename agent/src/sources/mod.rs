@@ -1,0 +1,13 @@
+//! What can be backed up.
+//!
+//! To add a source: make its folder, give it a function that saves what it
+//! has through a [`strongroom_repository::write::Writer`] and returns the id
+//! of a root tree, and add its arm in [`crate::backup`].
+
+pub mod command;
+pub mod files;
+pub mod made;
+pub mod pace;
+pub mod postgres;
+pub mod redis;
+pub mod upload;

@@ -1,0 +1,222 @@
+//! One database: its snapshot held, its rows counted while it is dumped.
+
+use std::{path::Path, thread};
+
+use jiff::Timestamp;
+use strongroom_postgres::{
+    connection::{Connection, ServerError},
+    inventory::Database,
+    logical::{
+        arguments,
+        count::Described,
+        hold::Held,
+        manifest::{DumpedDatabase, Globals, Manifest, PATH, Selection, file_name},
+    },
+};
+use strongroom_repository::write::{Content, Halted, Writer};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    LogicalError, LogicalOptions,
+    program::Ran,
+    tree::{self, Saved},
+};
+use crate::sources::made::{save_stream, until_halted};
+
+/// What `pg_dumpall` says of a role that may not read passwords.
+const NO_PASSWORDS: &str = "pg_authid";
+
+pub(super) struct Dumper<'a> {
+    pub(super) writer: &'a Writer,
+    pub(super) runtime: &'a Handle,
+    pub(super) options: &'a LogicalOptions<'a>,
+    pub(super) connection: &'a Connection,
+    pub(super) selection: Selection,
+    pub(super) started: Timestamp,
+}
+
+impl Dumper<'_> {
+    /// Dumps one database.
+    pub(super) fn database(
+        &self,
+        pg_dump: &Path,
+        database: &Database,
+        saved: &mut Saved,
+    ) -> Result<DumpedDatabase, LogicalError> {
+        let name = database.name.as_str();
+        let server = |source| LogicalError::Database {
+            connection: self.options.source.asked.connection.clone(),
+            database: name.to_owned(),
+            source: Box::new(source),
+        };
+        let started = self.options.clock.now();
+        let taking = Held::take(self.connection, name, &self.selection);
+        let held = until_halted(self.writer, self.runtime, taking)?.map_err(server)?;
+        let stop = self.writer.halted().child_token();
+        let (ran, described) = self.dump_and_describe(pg_dump, name, &held, &stop);
+        let described = match described {
+            Ok(Some(described)) => {
+                self.runtime.block_on(held.release());
+                Ok(Some(described))
+            }
+            other => {
+                // It may still be counting.
+                self.runtime.block_on(held.abandon(self.connection));
+                other
+            }
+        };
+        if self.writer.halted().is_cancelled() {
+            return Err(Halted.into());
+        }
+        // What could not be counted stopped the dump, and not the reverse.
+        let described = match described {
+            Ok(described) => described,
+            Err(Counting::Server(error)) => return Err(server(error)),
+            Err(Counting::Panicked) => return Err(LogicalError::Thread),
+        };
+        let content = self.succeeded(pg_dump, || self.subject(name), ran?)?;
+        let described = described.ok_or(Halted)?;
+        let path = tree::database(&file_name(name));
+        let bytes = content.size;
+        saved.add(&path, content);
+        self.options.monitor.add(0);
+        let seconds = self.options.clock.now().duration_since(started);
+        Ok(DumpedDatabase {
+            name: name.to_owned(),
+            path,
+            bytes,
+            size_on_server: database.size,
+            locale: database.locale.clone(),
+            properties: described.properties,
+            seconds: seconds.as_secs_f64(),
+            extensions: described.extensions,
+            schemas: described.schemas,
+            roles: described.roles,
+            tablespaces: described.tablespaces,
+            relations: described.relations,
+            large_objects: described.large_objects,
+        })
+    }
+
+    /// Both at once; each ends the other when it fails.
+    fn dump_and_describe(
+        &self,
+        pg_dump: &Path,
+        name: &str,
+        held: &Held,
+        stop: &CancellationToken,
+    ) -> (
+        Result<Ran, LogicalError>,
+        Result<Option<Described>, Counting>,
+    ) {
+        let arguments = arguments::dump(&self.selection, &held.snapshot);
+        thread::scope(|scope| {
+            let counting = scope.spawn(|| {
+                self.runtime.block_on(async {
+                    tokio::select! {
+                        described = held.describe() => {
+                            if described.is_err() {
+                                stop.cancel();
+                            }
+                            described.map(Some)
+                        }
+                        () = stop.cancelled() => Ok(None),
+                    }
+                })
+            });
+            let ran = self.save_output(pg_dump, &arguments, name, stop);
+            if !ran.as_ref().is_ok_and(|ran| ran.ended.status.success()) {
+                stop.cancel();
+            }
+            let described = match counting.join() {
+                Ok(described) => described.map_err(Counting::Server),
+                Err(_) => Err(Counting::Panicked),
+            };
+            (ran, described)
+        })
+    }
+
+    /// Roles and tablespaces, without the roles' passwords where those may not
+    /// be read.
+    pub(super) fn globals(
+        &self,
+        pg_dumpall: &Path,
+        saved: &mut Saved,
+    ) -> Result<Globals, LogicalError> {
+        let stop = self.writer.halted().child_token();
+        let database = &self.connection.address.database;
+        let run = |passwords| {
+            self.save_output(pg_dumpall, &arguments::globals(passwords), database, &stop)
+        };
+        let mut passwords = true;
+        let mut ran = run(true)?;
+        if !ran.ended.status.success() && ran.ended.stderr.contains(NO_PASSWORDS) {
+            passwords = false;
+            ran = run(false)?;
+            self.options.monitor.warn(
+                tree::GLOBALS,
+                "the roles are saved without their passwords, which only a superuser may read: \
+                 set new ones after a restore, or let the connection's role be a superuser",
+            );
+        }
+        let subject = || {
+            let connection = &self.options.source.asked.connection;
+            format!("roles of postgres connection {connection:?}")
+        };
+        let content = self.succeeded(pg_dumpall, subject, ran)?;
+        let bytes = content.size;
+        saved.add(tree::GLOBALS, content);
+        self.options.monitor.add(0);
+        Ok(Globals {
+            path: tree::GLOBALS.into(),
+            bytes,
+            passwords,
+        })
+    }
+
+    /// The last file.
+    pub(super) fn manifest(
+        &self,
+        manifest: &Manifest,
+        saved: &mut Saved,
+    ) -> Result<(), LogicalError> {
+        let json = manifest.encode()?;
+        let content = save_stream(self.writer, &mut json.as_slice(), self.options.monitor)?;
+        // A slice is always read.
+        saved.add(PATH, content.map_err(|_| Halted)?);
+        self.options.monitor.add(0);
+        Ok(())
+    }
+
+    /// What a program wrote, if it ended well. Its warnings become ours.
+    fn succeeded(
+        &self,
+        program: &Path,
+        subject: impl Fn() -> String,
+        ran: Ran,
+    ) -> Result<Content, LogicalError> {
+        if !ran.ended.status.success() {
+            return Err(LogicalError::Failed {
+                subject: subject(),
+                program: program.into(),
+                status: ran.ended.status,
+                stderr: ran.ended.stderr,
+            });
+        }
+        for line in ran.ended.stderr.lines().filter(|it| !it.trim().is_empty()) {
+            self.options.monitor.warn(subject(), line);
+        }
+        Ok(ran.content)
+    }
+
+    fn subject(&self, database: &str) -> String {
+        let connection = &self.options.source.asked.connection;
+        format!("database {database:?} of postgres connection {connection:?}")
+    }
+}
+
+enum Counting {
+    Server(ServerError),
+    Panicked,
+}

@@ -1,0 +1,131 @@
+//! Why databases could not be dumped.
+
+use std::{io, path::PathBuf, process::ExitStatus};
+
+use strongroom_postgres::{
+    connection::ServerError,
+    logical::{choose::ChoiceError, manifest::ManifestError},
+    programs::ProgramError,
+};
+use strongroom_repository::{format::FormatError, write::Halted};
+
+use crate::config::PostgresConnectionError;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum LogicalError {
+    /// The connection lacks something on this host.
+    #[error("postgres connection {connection:?}: {source}")]
+    Connection {
+        /// Of `agent.toml`.
+        connection: String,
+        /// What.
+        #[source]
+        source: Box<PostgresConnectionError>,
+    },
+    /// The server cannot be asked.
+    #[error("postgres connection {connection:?}: {source}")]
+    Server {
+        /// Of `agent.toml`.
+        connection: String,
+        /// Why.
+        #[source]
+        source: Box<ServerError>,
+    },
+    /// One of its databases cannot be looked at.
+    #[error("database {database:?} of postgres connection {connection:?}: {source}")]
+    Database {
+        /// Of `agent.toml`.
+        connection: String,
+        /// Which.
+        database: String,
+        /// Why.
+        #[source]
+        source: Box<ServerError>,
+    },
+    /// The policy names databases that are not there.
+    #[error("postgres connection {connection:?}: {source}")]
+    Choice {
+        /// Of `agent.toml`.
+        connection: String,
+        /// Why.
+        #[source]
+        source: ChoiceError,
+    },
+    /// There is no program that fits.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// It cannot be started.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// Where it lies.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its output cannot be read.
+    #[error("cannot read what {program} writes: {source}")]
+    Read {
+        /// Where it lies.
+        program: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It failed.
+    #[error("{subject}: {program} ended with {status}{}", said(stderr))]
+    Failed {
+        /// `database "orders" of …`.
+        subject: String,
+        /// Where it lies.
+        program: PathBuf,
+        /// How.
+        status: ExitStatus,
+        /// The last 4 KiB of its standard error.
+        stderr: String,
+    },
+    /// The manifest cannot be written: a bug.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A tree cannot be made: a bug.
+    #[error("the snapshot's directories cannot be made: {0}")]
+    Format(#[from] FormatError),
+    /// A thread ended without a result: a bug.
+    #[error("a thread that counted rows panicked; the agent's log says where: please report it")]
+    Thread,
+    /// The run ended; its writer says why.
+    #[error(transparent)]
+    Halted(#[from] Halted),
+}
+
+fn said(stderr: &str) -> String {
+    let hint = if stderr.contains("conflict with recovery") {
+        "\nOn a standby, set hot_standby_feedback = on, or raise max_standby_streaming_delay."
+    } else {
+        ""
+    };
+    match stderr.trim() {
+        "" => "; it said nothing on standard error".into(),
+        said => format!("; the end of its standard error:\n{said}{hint}"),
+    }
+}
+
+impl LogicalError {
+    pub(super) fn server(connection: &str, source: ServerError) -> Self {
+        Self::Server {
+            connection: connection.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
+    /// Whether another attempt may do better.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Server { source, .. } | Self::Database { source, .. } => source.is_retryable(),
+            // A lock that was not to be had, a server that restarted.
+            Self::Failed { .. } | Self::Read { .. } => true,
+            _ => false,
+        }
+    }
+}

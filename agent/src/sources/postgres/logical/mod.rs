@@ -1,0 +1,193 @@
+//! Dumps of databases: one file each, the roles, and a manifest.
+//!
+//! `pg_dump` writes its custom format, uncompressed, into a pipe that the
+//! engine reads; nothing touches the local disk. Databases are dumped one
+//! after the other: several at once would cost the server more than they would
+//! save, and memory stays that of one stream. While one is dumped, its rows
+//! are counted in the same exported snapshot, so the manifest's counts are
+//! exact whatever is written meanwhile.
+//!
+//! A database that cannot be dumped fails the backup: a snapshot that lacks a
+//! database that was asked for would pass for one.
+//!
+//! - `dump`: one database, and the globals,
+//! - `program`: a program whose output is saved,
+//! - `tree`: the snapshot's directories.
+
+mod dump;
+mod error;
+mod program;
+mod tree;
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use strongroom_postgres::{
+    connection::{Connection, ServerError, Session},
+    inventory::Inventory,
+    logical::{
+        choose,
+        manifest::{Content, FORMAT, KIND, Manifest, Selection},
+    },
+    programs::{Program, Programs},
+};
+use strongroom_repository::{format::blob::BlobId, write::Writer};
+use strongroom_runtime::clock::SharedClock;
+use strongroom_wire::job::{DumpContent, PostgresLogical};
+use tokio::runtime::Handle;
+
+use self::{dump::Dumper, tree::Saved};
+use crate::{
+    config::{AbsolutePath, PostgresConnection},
+    monitor::Monitor,
+    sources::{made::until_halted, pace::Pace},
+};
+
+pub use error::LogicalError;
+
+/// What to dump, of which server.
+#[derive(Debug, Clone)]
+pub struct LogicalSource {
+    /// Of `agent.toml`.
+    pub connection: PostgresConnection,
+    /// Of the policy.
+    pub asked: PostgresLogical,
+}
+
+impl LogicalSource {
+    /// What the snapshot's paths are.
+    pub fn paths(&self) -> Vec<String> {
+        let mut paths = vec!["/databases".to_owned()];
+        if self.asked.globals {
+            paths.push(tree::GLOBALS.to_owned());
+        }
+        paths
+    }
+
+    /// Patterns as `pg_dump` has them.
+    fn selection(&self) -> Selection {
+        let asked = &self.asked;
+        Selection {
+            schemas: asked.schemas.clone(),
+            exclude_schemas: asked.exclude_schemas.clone(),
+            tables: asked.tables.clone(),
+            exclude_tables: asked.exclude_tables.clone(),
+            content: match asked.content {
+                DumpContent::All => Content::All,
+                DumpContent::Schema => Content::Schema,
+                DumpContent::Data => Content::Data,
+            },
+        }
+    }
+}
+
+/// What a dump needs besides its source.
+pub struct LogicalOptions<'a> {
+    /// What.
+    pub source: &'a LogicalSource,
+    /// Told what happens.
+    pub monitor: &'a Monitor,
+    /// How fast output is read.
+    pub pace: &'a Pace,
+    /// For the manifest's times.
+    pub clock: &'a SharedClock,
+}
+
+/// Figures of what was saved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogicalFigures {
+    /// Dumps, globals and manifest.
+    pub files: u64,
+    /// In them.
+    pub bytes: u64,
+}
+
+/// Dumps and saves; gives the root tree. Blocks: call it from a thread that is
+/// none of `runtime`'s.
+pub fn save(
+    writer: &Writer,
+    runtime: &Handle,
+    options: &LogicalOptions<'_>,
+) -> Result<(BlobId, LogicalFigures), LogicalError> {
+    let source = options.source;
+    let name = &source.asked.connection;
+    options.monitor.enter("connecting");
+    let connection = source
+        .connection
+        .resolve()
+        .map_err(|source| LogicalError::Connection {
+            connection: name.clone(),
+            source: Box::new(source),
+        })?;
+    let inventory = until_halted(writer, runtime, look(&connection))?
+        .map_err(|source| LogicalError::server(name, source))?;
+    let major = inventory.version.major();
+    let bin_dir = source
+        .connection
+        .bin_dir
+        .as_ref()
+        .map(AbsolutePath::as_path);
+    let programs = Programs::new(bin_dir);
+    let find = |program| programs.find(program, major, "a server");
+    let pg_dump = find(Program::Dump)?;
+    let pg_dumpall = if source.asked.globals {
+        Some(find(Program::DumpAll)?)
+    } else {
+        None
+    };
+    let asked = &source.asked;
+    let chosen = choose::choose(
+        &inventory.databases,
+        &asked.databases,
+        &asked.exclude_databases,
+    )
+    .map_err(|source| LogicalError::Choice {
+        connection: name.clone(),
+        source,
+    })?;
+    let dumper = Dumper {
+        writer,
+        runtime,
+        options,
+        connection: &connection,
+        selection: source.selection(),
+        started: options.clock.now(),
+    };
+    options.monitor.enter("dumping");
+    let total = chosen.len() as u64 + 1 + u64::from(asked.globals);
+    options.monitor.total_files.store(total, Relaxed);
+    let mut saved = Saved::new(dumper.started);
+    let mut databases = Vec::with_capacity(chosen.len());
+    for database in chosen {
+        databases.push(dumper.database(&pg_dump.path, database, &mut saved)?);
+    }
+    let globals = match pg_dumpall {
+        Some(program) => Some(dumper.globals(&program.path, &mut saved)?),
+        None => None,
+    };
+    let manifest = Manifest {
+        format: FORMAT,
+        kind: KIND.into(),
+        connection: name.clone(),
+        server_version: inventory.version.to_string(),
+        server_major: major,
+        system_identifier: inventory.system_identifier.map(|it| it.to_string()),
+        standby: inventory.standby,
+        pg_dump_version: pg_dump.version.text,
+        pg_dump_major: pg_dump.version.major,
+        started: dumper.started.to_string(),
+        finished: options.clock.now().to_string(),
+        selection: dumper.selection.clone(),
+        globals,
+        foreign: false,
+        databases,
+    };
+    dumper.manifest(&manifest, &mut saved)?;
+    saved.finish(writer)
+}
+
+async fn look(connection: &Connection) -> Result<Inventory, ServerError> {
+    let session = Session::open(connection, None).await?;
+    let inventory = Inventory::of(&session).await?;
+    session.close().await;
+    Ok(inventory)
+}

@@ -1,0 +1,69 @@
+//! A program whose output becomes a file of the snapshot.
+
+use std::{
+    ffi::OsString,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use strongroom_repository::write::{Content, Halted};
+use tokio_util::sync::CancellationToken;
+
+use super::{LogicalError, dump::Dumper};
+use crate::sources::{
+    command::process::{Ended, Process},
+    made::save_stream,
+    pace::Paced,
+};
+
+/// What came of a program that ran to its end, well or not.
+pub(super) struct Ran {
+    pub(super) content: Content,
+    pub(super) ended: Ended,
+}
+
+impl Dumper<'_> {
+    /// Runs `program` on `database` and saves what it writes. Killed when the
+    /// run ends or `stop` is cancelled.
+    pub(super) fn save_output(
+        &self,
+        program: &Path,
+        arguments: &[OsString],
+        database: &str,
+        stop: &CancellationToken,
+    ) -> Result<Ran, LogicalError> {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        self.connection.environment(database).give(&mut command);
+        let process = Process::spawn(&mut command).map_err(|source| LogicalError::Start {
+            program: program.into(),
+            source,
+        })?;
+        tracing::debug!(
+            program = %program.display(),
+            server = %self.connection.address,
+            database,
+            "running"
+        );
+        let options = self.options;
+        let (content, ended) = process.attend(self.runtime, stop, |stdout| {
+            let mut stdout = Paced {
+                pace: options.pace,
+                inner: stdout,
+            };
+            save_stream(self.writer, &mut stdout, options.monitor)
+        });
+        let content = content?;
+        if self.writer.halted().is_cancelled() {
+            return Err(Halted.into());
+        }
+        let read = |source| LogicalError::Read {
+            program: program.into(),
+            source,
+        };
+        Ok(Ran {
+            content: content.map_err(read)?,
+            ended: ended.map_err(read)?,
+        })
+    }
+}

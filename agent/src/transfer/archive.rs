@@ -1,0 +1,252 @@
+//! A directory of a snapshot as a tar.
+//!
+//! Names, link targets and times are those of the host, byte by byte: what
+//! does not fit the header comes as GNU's long names, times below the second
+//! and extended attributes as pax records, as GNU tar writes and reads them
+//! (`tar --xattrs`). The first of several hard links has the content, the
+//! others point to it.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read, Write},
+    sync::atomic::Ordering::Relaxed,
+    vec,
+};
+
+use jiff::Timestamp;
+use strongroom_repository::format::node::{Node, NodeKind};
+use tar::{Builder, EntryType, Header};
+
+use super::TransferError;
+use crate::{monitor::Monitor, restore::stream::SnapshotFiles};
+
+/// Bytes of a name or a link target in a plain header.
+const NAME: usize = 100;
+
+/// Writes the tar of the directory, or other entry, `top`; `None`: of the
+/// whole snapshot. Gives the number of entries.
+pub(super) fn write(
+    files: &SnapshotFiles,
+    top: Option<Node>,
+    out: &mut impl Write,
+    monitor: &Monitor,
+) -> Result<u64, TransferError> {
+    let mut archive = Archive {
+        files,
+        tar: Builder::new(out),
+        links: HashMap::new(),
+        monitor,
+        count: 0,
+    };
+    let first = match top {
+        Some(node) => vec![node],
+        None => files.children(None)?,
+    };
+    let mut open = vec![Directory {
+        path: Vec::new(),
+        left: first.into_iter(),
+    }];
+    while let Some(directory) = open.last_mut() {
+        let Some(node) = directory.left.next() else {
+            open.pop();
+            continue;
+        };
+        let mut path = directory.path.clone();
+        path.extend_from_slice(&node.name);
+        if matches!(node.kind, NodeKind::Dir { .. }) {
+            path.push(b'/');
+        }
+        archive
+            .entry(&path, &node)
+            .map_err(|error| TransferError::from_io(&path, error))?;
+        if matches!(node.kind, NodeKind::Dir { .. }) {
+            let left = files.children(Some(&node))?.into_iter();
+            open.push(Directory { path, left });
+        }
+    }
+    let count = archive.count;
+    archive
+        .tar
+        .into_inner()
+        .map_err(|error| TransferError::from_io(b"the end", error))?;
+    Ok(count)
+}
+
+/// A directory that is being written.
+struct Directory {
+    /// With a slash at its end, but for the root.
+    path: Vec<u8>,
+    left: vec::IntoIter<Node>,
+}
+
+struct Archive<'a, W: Write> {
+    files: &'a SnapshotFiles,
+    tar: Builder<W>,
+    /// Where the content of a file with several names went.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    monitor: &'a Monitor,
+    count: u64,
+}
+
+impl<W: Write> Archive<'_, W> {
+    fn entry(&mut self, path: &[u8], node: &Node) -> io::Result<()> {
+        let mut header = header(node);
+        let mut link = None;
+        let mut content = None;
+        match &node.kind {
+            NodeKind::File { size, .. } => {
+                let first = match (node.links > 1 && node.inode != 0)
+                    .then_some((node.device_id, node.inode))
+                {
+                    Some(inode) => self.first_name(inode, path),
+                    None => None,
+                };
+                if let Some(first) = first {
+                    header.set_entry_type(EntryType::Link);
+                    link = Some(first);
+                } else {
+                    header.set_entry_type(EntryType::Regular);
+                    header.set_size(*size);
+                    let path = String::from_utf8_lossy(path);
+                    let stream = self.files.content(&path, node);
+                    content = Some(stream.map_err(io::Error::other)?);
+                }
+            }
+            NodeKind::Dir { .. } => header.set_entry_type(EntryType::Directory),
+            NodeKind::Symlink { target } => {
+                header.set_entry_type(EntryType::Symlink);
+                link = Some(target.clone());
+            }
+            NodeKind::BlockDevice { device } => {
+                header.set_entry_type(EntryType::Block);
+                set_device(&mut header, *device)?;
+            }
+            NodeKind::CharDevice { device } => {
+                header.set_entry_type(EntryType::Char);
+                set_device(&mut header, *device)?;
+            }
+            NodeKind::Fifo => header.set_entry_type(EntryType::Fifo),
+        }
+        let records = records(node);
+        if !records.is_empty() {
+            let records = records.iter().map(|(key, value)| (&key[..], &value[..]));
+            self.tar.append_pax_extensions(records)?;
+        }
+        if let Some(target) = &link {
+            if target.len() > NAME {
+                self.long(EntryType::GNULongLink, target)?;
+            }
+            let field = &mut header.as_old_mut().linkname;
+            let length = target.len().min(NAME);
+            field[..length].copy_from_slice(&target[..length]);
+        }
+        if path.len() > NAME {
+            self.long(EntryType::GNULongName, path)?;
+        }
+        let length = path.len().min(NAME);
+        header.as_old_mut().name[..length].copy_from_slice(&path[..length]);
+        header.set_cksum();
+        match content {
+            Some(content) => self.tar.append(&header, content)?,
+            None => self.tar.append(&header, io::empty())?,
+        }
+        self.count += 1;
+        self.monitor.files.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// The name under which the inode came first; notes `path` if it is that.
+    fn first_name(&mut self, inode: (u64, u64), path: &[u8]) -> Option<Vec<u8>> {
+        if let Some(first) = self.links.get(&inode) {
+            return Some(first.clone());
+        }
+        self.links.insert(inode, path.to_vec());
+        None
+    }
+
+    /// A name that does not fit the header of the entry behind it.
+    fn long(&mut self, kind: EntryType, name: &[u8]) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        let marker = b"././@LongLink";
+        header.as_old_mut().name[..marker.len()].copy_from_slice(marker);
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        // With the NUL at its end.
+        header.set_size(name.len() as u64 + 1);
+        header.set_cksum();
+        self.tar.append(&header, name.chain(&b"\0"[..]))
+    }
+}
+
+fn header(node: &Node) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_mode(node.mode & 0o7777);
+    header.set_uid(node.uid.into());
+    header.set_gid(node.gid.into());
+    header.set_size(0);
+    header.set_mtime(u64::try_from(seconds(node.mtime).0).unwrap_or(0));
+    // A name that does not fit is left out: the number is there.
+    let _ = header.set_username(&node.user);
+    let _ = header.set_groupname(&node.group);
+    header
+}
+
+fn set_device(header: &mut Header, device: u64) -> io::Result<()> {
+    header.set_device_major(rustix::fs::major(device))?;
+    header.set_device_minor(rustix::fs::minor(device))
+}
+
+/// What the header has no room for.
+fn records(node: &Node) -> Vec<(String, Vec<u8>)> {
+    let mut records = Vec::new();
+    let (seconds, nanoseconds) = seconds(node.mtime);
+    if seconds < 0 || nanoseconds != 0 {
+        records.push(("mtime".to_owned(), pax_time(node.mtime).into_bytes()));
+    }
+    for (name, value) in &node.xattrs {
+        // Keys are texts; of others Linux makes none.
+        if let Ok(name) = std::str::from_utf8(name) {
+            let name = name.replace('%', "%25").replace('=', "%3D");
+            records.push((format!("SCHILY.xattr.{name}"), value.clone()));
+        }
+    }
+    records
+}
+
+/// Whole seconds, rounded down, and nanoseconds from there on.
+fn seconds(time: Timestamp) -> (i64, i128) {
+    let all = time.as_nanosecond();
+    let seconds = all.div_euclid(1_000_000_000);
+    let seconds = i64::try_from(seconds).unwrap_or_default();
+    (seconds, all.rem_euclid(1_000_000_000))
+}
+
+/// Decimal seconds; the sign belongs to all of it.
+fn pax_time(time: Timestamp) -> String {
+    let all = time.as_nanosecond();
+    let sign = if all < 0 { "-" } else { "" };
+    let all = all.unsigned_abs();
+    format!("{sign}{}.{:09}", all / 1_000_000_000, all % 1_000_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_the_epoch_keep_their_sign() {
+        for (nanoseconds, text) in [
+            (1_500_000_000_i128, "1.500000000"),
+            (-500_000_000, "-0.500000000"),
+            (-1_500_000_000, "-1.500000000"),
+        ] {
+            let time = Timestamp::from_nanosecond(nanoseconds).unwrap();
+            assert_eq!(pax_time(time), text);
+        }
+        let early = Timestamp::from_nanosecond(-500_000_000).unwrap();
+        assert_eq!(seconds(early), (-1, 500_000_000));
+    }
+}

@@ -1,0 +1,74 @@
+//! Why a transfer failed.
+
+use std::io;
+
+use strongroom_repository::store::StoreError;
+use strongroom_transfer::{OpenError, SealError};
+use strongroom_wire::job::FailureCode;
+
+use crate::restore::RestoreError;
+
+/// A failed transfer.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The snapshot could not be read.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Nothing could be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// What was uploaded is not for this agent, or damaged.
+    #[error("the upload cannot be opened: {0}")]
+    Open(#[from] OpenError),
+    /// A piece could not be stored or fetched.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The tar cannot hold it.
+    #[error("cannot put {path} into a tar: {source}")]
+    Archive {
+        /// Which entry.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The attempt was cancelled.
+    #[error("the transfer was cancelled")]
+    Cancelled,
+}
+
+impl TransferError {
+    /// The kind of failure.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::Restore(error) => error.code(),
+            Self::Seal(_) | Self::Archive { .. } => FailureCode::Source,
+            Self::Open(_) => FailureCode::Corrupt,
+            Self::Store(_) => FailureCode::Store,
+            Self::Cancelled => FailureCode::Cancelled,
+        }
+    }
+
+    /// Whether another attempt may do better.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Restore(error) => error.is_retryable(),
+            Self::Store(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// What went wrong below [`io::Read`] or [`io::Write`].
+    pub(super) fn from_io(path: &[u8], error: io::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(error) => return error,
+            Err(error) => error,
+        };
+        match error.downcast::<RestoreError>() {
+            Ok(error) => error.into(),
+            Err(source) => Self::Archive {
+                path: path.escape_ascii().to_string(),
+                source,
+            },
+        }
+    }
+}

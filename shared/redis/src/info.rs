@@ -1,0 +1,251 @@
+//! What a server says of itself.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Client, RedisError, Reply, rdb::Counts};
+
+/// Which program a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Product {
+    /// Redis.
+    Redis,
+    /// Valkey.
+    Valkey,
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Redis => "Redis",
+            Self::Valkey => "Valkey",
+        })
+    }
+}
+
+/// Whether a server takes writes, or follows another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// It takes writes.
+    Primary,
+    /// It follows.
+    Replica {
+        /// Its primary's name or address.
+        host: String,
+        /// Its primary's port.
+        port: u16,
+        /// Whether it is connected and in sync.
+        linked: bool,
+    },
+}
+
+impl Role {
+    /// `primary` or `replica`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Replica { .. } => "replica",
+        }
+    }
+}
+
+/// What `INFO` says, as far as we need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// Which program.
+    pub product: Product,
+    /// Its version, such as `7.0.15`.
+    pub version: String,
+    /// Whether it takes writes.
+    pub role: Role,
+    /// Databases with keys, by number.
+    pub databases: BTreeMap<u64, Counts>,
+    /// Bytes of data in memory.
+    pub used_memory: u64,
+    /// The most that it may be; 0: no limit.
+    pub max_memory: u64,
+    /// The id of its history.
+    pub replication_id: String,
+    /// How far its history is, in bytes.
+    pub replication_offset: i64,
+    /// It reads its data from disk, or from its primary.
+    pub loading: bool,
+    /// It is part of a cluster.
+    pub cluster: bool,
+    /// Names and versions of its modules.
+    pub modules: BTreeMap<String, String>,
+}
+
+impl Info {
+    /// Asks a server.
+    pub async fn ask(client: &mut Client) -> Result<Self, RedisError> {
+        match client.command(&[b"INFO"]).await? {
+            Reply::Bulk(Some(text)) => Self::parse(&String::from_utf8_lossy(&text))
+                .ok_or_else(|| client.protocol("INFO names neither version nor role")),
+            _ => Err(client.protocol("INFO is no text")),
+        }
+    }
+
+    /// Major and minor version.
+    pub fn major_minor(&self) -> (u32, u32) {
+        let mut parts = self.version.split('.').map(|part| part.parse().ok());
+        let mut next = || parts.next().flatten().unwrap_or(0);
+        (next(), next())
+    }
+
+    /// Keys of all databases.
+    pub fn keys(&self) -> u64 {
+        self.databases.values().map(|counts| counts.keys).sum()
+    }
+
+    /// Reads the answer to `INFO`; `None` when it cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fields: BTreeMap<&str, &str> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once(':'))
+            .collect();
+        let get = |name: &str| fields.get(name).copied();
+        let number = |name: &str| get(name).and_then(|text| text.trim().parse().ok());
+        let (product, version) = match get("valkey_version") {
+            Some(version) => (Product::Valkey, version),
+            None => (Product::Redis, get("redis_version")?),
+        };
+        let role = match get("role")? {
+            "master" => Role::Primary,
+            _ => Role::Replica {
+                host: get("master_host")?.into(),
+                port: get("master_port")?.parse().ok()?,
+                linked: get("master_link_status") == Some("up"),
+            },
+        };
+        Some(Self {
+            product,
+            version: version.trim().into(),
+            role,
+            databases: databases(&fields),
+            used_memory: number("used_memory").unwrap_or(0),
+            max_memory: number("maxmemory").unwrap_or(0),
+            replication_id: get("master_replid").unwrap_or_default().into(),
+            replication_offset: get("master_repl_offset")
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(-1),
+            loading: get("loading") == Some("1") || get("async_loading") == Some("1"),
+            cluster: get("cluster_enabled") == Some("1"),
+            // One line for each module: the fields above hold only the last.
+            modules: text.lines().filter_map(module).collect(),
+        })
+    }
+}
+
+/// `db0:keys=3,expires=1,avg_ttl=0`
+fn databases(fields: &BTreeMap<&str, &str>) -> BTreeMap<u64, Counts> {
+    let entry = |(name, counts): (&&str, &&str)| {
+        let number = name.strip_prefix("db")?.parse().ok()?;
+        let count = |wanted: &str| {
+            let mut pairs = counts.split(',').filter_map(|pair| pair.split_once('='));
+            pairs.find(|pair| pair.0 == wanted)?.1.parse().ok()
+        };
+        let counts = Counts {
+            keys: count("keys")?,
+            expiring: count("expires")?,
+        };
+        Some((number, counts))
+    };
+    fields.iter().filter_map(entry).collect()
+}
+
+/// `module:name=bf,ver=20612,api=1,…`
+fn module(line: &str) -> Option<(String, String)> {
+    let fields = line.strip_prefix("module:")?;
+    let field = |wanted: &str| {
+        let mut pairs = fields.split(',').filter_map(|pair| pair.split_once('='));
+        pairs.find(|pair| pair.0 == wanted).map(|pair| pair.1)
+    };
+    Some((
+        field("name")?.into(),
+        field("ver").unwrap_or_default().into(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REDIS: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n\r\n\
+        # Memory\r\nused_memory:1048576\r\nmaxmemory:0\r\n# Persistence\r\nloading:0\r\n\
+        async_loading:0\r\n# Replication\r\nrole:master\r\nmaster_replid:ab12\r\n\
+        master_repl_offset:77\r\n# Modules\r\nmodule:name=bf,ver=20612,api=1\r\n\
+        module:name=ReJSON,ver=20607,api=1\r\n# Cluster\r\ncluster_enabled:0\r\n\
+        # Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=9\r\ndb12:keys=1,expires=0,avg_ttl=0\r\n";
+
+    #[test]
+    fn a_primary() {
+        let info = Info::parse(REDIS).unwrap();
+        assert_eq!(
+            (info.product, info.version.as_str()),
+            (Product::Redis, "7.0.15")
+        );
+        assert_eq!(info.major_minor(), (7, 0));
+        assert_eq!(info.role, Role::Primary);
+        assert_eq!(info.keys(), 4);
+        assert_eq!(
+            info.databases[&0],
+            Counts {
+                keys: 3,
+                expiring: 1
+            }
+        );
+        assert_eq!(
+            info.databases[&12],
+            Counts {
+                keys: 1,
+                expiring: 0
+            }
+        );
+        assert_eq!((info.used_memory, info.max_memory), (1 << 20, 0));
+        assert_eq!(
+            (info.replication_id.as_str(), info.replication_offset),
+            ("ab12", 77)
+        );
+        assert!(!info.loading && !info.cluster);
+        let modules: Vec<&str> = info.modules.keys().map(String::as_str).collect();
+        assert_eq!(modules, ["ReJSON", "bf"]);
+    }
+
+    #[test]
+    fn a_replica_of_valkey_that_loads() {
+        let text = "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\n\
+            role:slave\r\nmaster_host:::1\r\nmaster_port:6379\r\nmaster_link_status:down\r\n\
+            loading:1\r\ncluster_enabled:1\r\n";
+        let info = Info::parse(text).unwrap();
+        assert_eq!(
+            (info.product, info.major_minor()),
+            (Product::Valkey, (8, 1))
+        );
+        assert_eq!(
+            info.role,
+            Role::Replica {
+                host: "::1".into(),
+                port: 6379,
+                linked: false
+            }
+        );
+        assert!(info.loading && info.cluster);
+        assert_eq!(info.keys(), 0);
+    }
+
+    #[test]
+    fn what_is_no_info_is_none() {
+        for text in [
+            "",
+            "role:master",
+            "redis_version:7",
+            "redis_version:7\nrole:slave",
+        ] {
+            assert_eq!(Info::parse(text), None, "{text}");
+        }
+    }
+}

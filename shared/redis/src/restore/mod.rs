@@ -1,0 +1,8 @@
+//! Bringing data back into a server that runs.
+//!
+//! [`whole`] replaces everything: the server becomes a replica of ours for a
+//! moment. [`keys`] writes single keys, and leaves all others alone.
+
+pub mod check;
+pub mod keys;
+pub mod whole;

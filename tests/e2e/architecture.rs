@@ -1,0 +1,94 @@
+//! What the dependency graph promises.
+
+use std::{collections::BTreeMap, env, process::Command};
+
+use serde_json::Value;
+
+/// For each package of the workspace, all packages that its programs link.
+fn linked() -> BTreeMap<String, Vec<String>> {
+    // A build fetches only what its platform needs.
+    let platform = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["--filter-platform", &platform])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
+
+    let names: BTreeMap<&str, &str> = metadata["packages"]
+        .as_array()
+        .expect("packages")
+        .iter()
+        .map(|package| {
+            (
+                package["id"].as_str().expect("id"),
+                package["name"].as_str().expect("name"),
+            )
+        })
+        .collect();
+    let edges: BTreeMap<&str, Vec<&str>> = metadata["resolve"]["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .map(|node| {
+            let linked = node["deps"].as_array().expect("deps").iter();
+            let linked = linked.filter(|edge| {
+                // `null` is a normal dependency; the others are not linked.
+                let kinds = edge["dep_kinds"].as_array().expect("dep_kinds");
+                kinds.iter().any(|kind| kind["kind"].is_null())
+            });
+            (
+                node["id"].as_str().expect("id"),
+                linked
+                    .map(|edge| edge["pkg"].as_str().expect("pkg"))
+                    .collect(),
+            )
+        })
+        .collect();
+
+    let members = metadata["workspace_members"].as_array().expect("members");
+    members
+        .iter()
+        .map(|member| {
+            let mut seen = Vec::new();
+            let mut open = vec![member.as_str().expect("id")];
+            while let Some(id) = open.pop() {
+                for next in &edges[id] {
+                    if !seen.contains(next) {
+                        seen.push(next);
+                        open.push(next);
+                    }
+                }
+            }
+            let name = names[member.as_str().expect("id")].to_owned();
+            (name, seen.iter().map(|id| names[id].to_owned()).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn the_coordinator_cannot_decrypt_and_the_agent_holds_no_s3_client_or_database() {
+    let linked = linked();
+    let links = |program: &str, package: &str| linked[program].iter().any(|name| name == package);
+
+    assert!(
+        links("strongroom-agent", "strongroom-repository"),
+        "the graph is read wrongly: the agent is known to link the engine"
+    );
+    assert!(
+        !links("strongroom", "strongroom-repository"),
+        "the coordinator sees ciphertext only; it must not link the engine, not even indirectly"
+    );
+    for package in ["sqlx", "aws-sdk-s3", "s3s"] {
+        assert!(
+            !links("strongroom-agent", package),
+            "the agent must not link {package}"
+        );
+    }
+}

@@ -1,0 +1,241 @@
+//! Tokens, certificates, renewal, revocation.
+
+use std::fs;
+
+use jiff::{SignedDuration, Timestamp};
+use strongroom_layout::AgentId;
+use strongroom_runtime::pki::{
+    CertificateAuthority, Validity, inspect, new_key_and_request, parse_chain,
+};
+use strongroom_tests::{
+    agent::Agent,
+    cable::Cable,
+    coordinator::{Coordinator, Setup},
+    operator::{eventually, text},
+    program::PATIENCE,
+    rogue::{Credentials, Rogue, try_session},
+    scratch::Scratch,
+    tree::Tree,
+};
+
+use crate::world::{AGENT, World, assert_says};
+
+#[test]
+fn wrong_used_and_expired_tokens_are_refused() {
+    let scratch = Scratch::new("tokens");
+    let coordinator = Coordinator::start(&scratch);
+    let address = coordinator.agents_address();
+    let agent = |name| Agent::prepare(&scratch, name);
+    let refused = |name, token: &str, parts: &[&str]| {
+        let answer = agent(name).try_enroll(address, token);
+        assert_ne!(answer.code, 0, "{answer:#?}");
+        assert_says(&answer.stderr, parts);
+    };
+
+    refused("garbage", "srj_garbage", &["token", "agents invite"]);
+
+    let token = coordinator.invite("used");
+    agent("used").enroll(address, &token);
+    refused("again", &token, &["token", "used", "agents invite"]);
+
+    let token = coordinator.invite("wrong-secret");
+    let mut parts: Vec<_> = token.split('_').map(str::to_owned).collect();
+    parts[2] = "A".repeat(parts[2].len());
+    refused(
+        "wrong-secret",
+        &parts.join("_"),
+        &["token", "agents invite"],
+    );
+    // The wrong guess has not used it up.
+    agent("right-secret").enroll(address, &token);
+
+    let operator = coordinator.operator();
+    let invitation = operator.json(&["agents", "invite", "--name", "late", "--ttl", "1s"]);
+    let token = text(&invitation["token"]);
+    let expires: Timestamp = text(&invitation["expires_at"]).parse().expect("a time");
+    eventually("the token's end", || {
+        (strongroom_tests::now() > expires).then_some(())
+    });
+    refused("late", &token, &["token", "expired", "agents invite"]);
+}
+
+#[test]
+fn an_agent_enrols_with_the_coordinator_of_its_token_only() {
+    let scratch = Scratch::new("wrong-ca");
+    let ours = Setup::default().start(&scratch, "ours");
+    let theirs = Setup::default().start(&scratch, "theirs");
+    let agent = Agent::prepare(&scratch, "astray");
+    let answer = agent.try_enroll(theirs.agents_address(), &ours.invite("astray"));
+    assert_ne!(answer.code, 0);
+    assert_says(
+        &answer.stderr,
+        &[&theirs.agents_address().to_string(), "fingerprint"],
+    );
+}
+
+#[test]
+fn certificates_of_another_authority_and_expired_ones_open_no_session() {
+    let scratch = Scratch::new("certificates");
+    let coordinator = Coordinator::start(&scratch);
+    let address = coordinator.agents_address();
+    let rogue = Rogue::enrol(address, &coordinator.invite("rogue"));
+    let good = rogue.credentials();
+    try_session(address, good).expect("its own certificate is good");
+
+    let id = AgentId(rogue.id.parse().expect("an id"));
+    let now = strongroom_tests::now();
+    let issue = |authority: &CertificateAuthority, validity| {
+        let (key, request) = new_key_and_request().expect("a key");
+        let issued = authority
+            .issue_client(&request, &id.to_uri(), validity)
+            .expect("a certificate");
+        Credentials {
+            ca: good.ca.clone(),
+            chain: issued.chain_pem,
+            key: key.to_string(),
+        }
+    };
+    let (other, _) = CertificateAuthority::create(now).expect("an authority");
+    let forged = issue(
+        &other,
+        Validity::starting(now, SignedDuration::from_hours(1)),
+    );
+    try_session(address, &forged).expect_err("another authority's certificate");
+
+    let authority = authority(&coordinator);
+    let past = now - SignedDuration::from_hours(48);
+    let expired = issue(
+        &authority,
+        Validity::starting(past, SignedDuration::from_hours(1)),
+    );
+    try_session(address, &expired).expect_err("an expired certificate");
+}
+
+/// The coordinator's own certificate authority, from its data directory.
+fn authority(coordinator: &Coordinator) -> CertificateAuthority {
+    let read = |name| fs::read_to_string(coordinator.find(name)).expect("half of the CA");
+    CertificateAuthority::load(&read("ca.pem"), &read("ca.key")).expect("the CA")
+}
+
+#[test]
+fn revoking_ends_a_live_session_and_keeps_the_agent_out() {
+    let world = World::new("revoke");
+    world.fill(&Tree::small(1));
+    let coordinator = &world.coordinator;
+    let rogue = Rogue::enrol(coordinator.agents_address(), &coordinator.invite("rogue"));
+    let mut session = rogue.open_session();
+    let credentials = rogue.credentials().clone();
+    world.operator().json(&["agents", "revoke", "rogue"]);
+    let goodbye = rogue.wait_for_end(&mut session);
+    assert!(
+        goodbye.is_none_or(|goodbye| !goodbye.reconnect),
+        "it must not come back"
+    );
+    let refused =
+        try_session(coordinator.agents_address(), &credentials).expect_err("a revoked certificate");
+    assert_says(&refused, &["revoked"]);
+    rogue
+        .renew()
+        .expect_err("a revoked agent gets no certificate");
+
+    // The real agent says so and ends instead of knocking for ever.
+    world.operator().json(&["agents", "revoke", AGENT]);
+    world
+        .agent
+        .program()
+        .wait_for_line("its revocation", |line| line.contains("revoked"));
+    let agent = world.operator().json(&["agents", "show", AGENT]);
+    assert_eq!(agent["state"], "revoked");
+    let jobs = world
+        .operator()
+        .run(["run", crate::world::POLICY, "--output", "json"]);
+    assert!(
+        jobs.code != 0 || jobs.json()["jobs"].as_array().is_some_and(Vec::is_empty),
+        "a revoked agent gets no jobs: {jobs:#?}"
+    );
+}
+
+#[test]
+fn certificates_are_renewed_over_the_session_well_before_they_end() {
+    let setup = Setup {
+        certificate_lifetime: "30s".into(),
+        ..Setup::default()
+    };
+    let world = World::with("renewal", setup);
+    world.fill(&Tree::small(1));
+    let serial = || {
+        let identity = fs::read(world.agent.state().join("identity.json")).ok()?;
+        let identity: serde_json::Value = serde_json::from_slice(&identity).ok()?;
+        let chain = parse_chain("the agent's", identity["certificate_pem"].as_str()?).ok()?;
+        Some(inspect(&chain[0]).ok()?.serial)
+    };
+    let first = serial().expect("a certificate");
+    eventually("a new certificate", || (serial()? != first).then_some(()));
+    // The session is opened again with the new certificate: away for a moment.
+    eventually("the session under it", || {
+        let agent = world.operator().json(&["agents", "show", AGENT]);
+        (agent["state"] == "connected").then_some(())
+    });
+    world.backup();
+
+    // The renewed certificate carries the agent over a restart.
+    let mut world = world;
+    world.agent.stop();
+    world.agent.start();
+    world.backup();
+}
+
+#[test]
+fn a_cut_session_is_taken_up_again_and_jobs_go_on() {
+    let scratch = Scratch::new("cut");
+    let coordinator = Coordinator::start(&scratch);
+    let (source, restores) = (scratch.dir("source"), scratch.dir("restores"));
+    Tree::small(1).write(&source);
+    let mut cable = Cable::to(coordinator.agents_address());
+    let mut agent = Agent::prepare(&scratch, AGENT).allow(&source, &restores);
+    agent.enroll(cable.address(), &coordinator.invite(AGENT));
+    agent.start();
+    let operator = coordinator.operator();
+    operator.apply(&format!(
+        "[[policy]]\nname = \"files\"\nagents = {{ names = [\"{AGENT}\"] }}\n\
+         source = {{ files = {{ paths = ['{}'] }} }}\nstore = \"primary\"\n",
+        source.display()
+    ));
+
+    cable.unplug();
+    eventually("the agent's absence", || {
+        let agent = operator.json(&["agents", "show", AGENT]);
+        (agent["state"] == "away").then_some(())
+    });
+    let job = operator.start("files");
+    cable.plug();
+    let job = operator.wait_for_end(&job);
+    crate::world::snapshot_of(&job);
+
+    // Cut again and again while it works.
+    let job = operator.start("files");
+    for _ in 0..5 {
+        cable.cut();
+        eventually("the agent's return", || {
+            let agent = operator.json(&["agents", "show", AGENT]);
+            (agent["state"] == "connected").then_some(())
+        });
+    }
+    let job = operator.wait_for_end(&job);
+    let attempts = job["attempts"].as_array().expect("attempts");
+    let started = attempts
+        .iter()
+        .filter(|attempt| !attempt["started_at"].is_null());
+    // An offer may be lost with the session; a running attempt is not.
+    assert_eq!(started.count(), 1, "{job:#}");
+    crate::world::snapshot_of(&job);
+    agent.stop();
+}
+
+#[test]
+fn an_agent_that_is_not_enrolled_says_how_to_enrol() {
+    let scratch = Scratch::new("not-enrolled");
+    let mut program = Agent::prepare(&scratch, "stranger").spawn();
+    assert!(!program.wait(PATIENCE).success());
+    assert_says(&program.log(), &["enrol", "agents invite"]);
+}

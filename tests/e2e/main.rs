@@ -1,0 +1,37 @@
+//! End-to-end tests: the real programs over loopback, a file per subject.
+//!
+//! Run them with `tests/run e2e`, which builds the programs and brings a
+//! PostgreSQL. `strongroom_tests` holds what they share.
+
+mod architecture;
+mod backup;
+mod cache;
+mod command_source;
+mod consent;
+mod crash;
+mod damage;
+mod dev;
+mod disk_full;
+mod foreign;
+mod hostile;
+mod identity;
+mod jobs;
+mod limits;
+mod misconfiguration;
+mod policies;
+mod postgres;
+mod postgres_logical;
+mod postgres_physical;
+mod redis;
+mod requests;
+mod resources;
+mod restore;
+mod resume;
+mod schedule;
+mod snapshots;
+mod store_errors;
+mod store_faults;
+mod telemetry;
+mod transfers;
+mod warnings;
+mod world;

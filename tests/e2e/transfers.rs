@@ -1,0 +1,216 @@
+//! Downloads and uploads: between the command line and the store, sealed.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{PermissionsExt as _, symlink},
+    },
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+use strongroom_tests::{
+    coordinator::Setup,
+    operator::{eventually, text},
+    postgres::Server,
+    scratch::Scratch,
+    tree::Tree,
+};
+
+use crate::world::{AGENT, World, assert_identical, assert_says, snapshot_of};
+
+/// Objects of transfers that lie in the store.
+fn pieces(world: &World) -> usize {
+    let directory = world.repository().0.join("transfers");
+    fs::read_dir(directory).map_or(0, Iterator::count)
+}
+
+fn download(world: &World, snapshot: &str, path: &str, to: &Path) {
+    let to = to.to_str().expect("UTF-8");
+    let arguments = ["snapshots", "download", snapshot, path, "-o", to];
+    let answer = world.operator().run(arguments);
+    assert_eq!(answer.code, 0, "{answer:?}");
+}
+
+fn untar(archive: &Path, target: &Path) {
+    let status = Command::new("tar")
+        .args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"])
+        .arg(archive)
+        .arg("-C")
+        .arg(target)
+        .status()
+        .expect("tar runs");
+    assert!(status.success());
+}
+
+/// Uploads a file and gives the job.
+fn upload(world: &World, file: &Path, more: &[&str]) -> Value {
+    let mut arguments = vec!["snapshots", "upload", file.to_str().expect("UTF-8")];
+    arguments.extend(["--agent", AGENT, "--store", "primary"]);
+    arguments.extend(more);
+    world.operator().json(&arguments)["jobs"][0].clone()
+}
+
+#[test]
+fn files_and_trees_of_a_snapshot_are_downloaded() {
+    let world = World::new("download");
+    world.fill(&Tree::small(3));
+    let odd = world.source.join(OsStr::from_bytes(&[b'\xff'; 150]));
+    fs::create_dir(&odd).expect("a directory");
+    fs::write(odd.join("x".repeat(200)), "deep").expect("a file");
+    symlink("y/./".repeat(60), odd.join("link")).expect("a link");
+    fs::hard_link(odd.join("x".repeat(200)), odd.join("same")).expect("a hard link");
+    // Three pieces.
+    let large: Vec<u8> = (0..20_000_000_u32)
+        .map(|n| (n.wrapping_mul(n) >> 7) as u8)
+        .collect();
+    fs::write(world.source.join("large"), &large).expect("a file");
+    fs::set_permissions(&odd, fs::Permissions::from_mode(0o2750)).expect("a mode");
+    let snapshot = world.backup();
+    let source = world.source.to_str().expect("UTF-8");
+    let out = world.scratch.dir("out");
+
+    let file = out.join("large");
+    download(&world, &snapshot, &format!("{source}/large"), &file);
+    assert!(fs::read(&file).expect("the file") == large);
+    assert_eq!(pieces(&world), 0, "what was fetched is deleted");
+
+    let archive = out.join("source.tar");
+    download(&world, &snapshot, source, &archive);
+    let extracted = world.scratch.dir("extracted");
+    untar(&archive, &extracted);
+    let name = world.source.file_name().expect("a name");
+    assert_identical(&world.source, &extracted.join(name));
+
+    let archive = out.join("all.tar");
+    download(&world, &snapshot, "/", &archive);
+    let all = world.scratch.dir("all");
+    untar(&archive, &all);
+    assert_identical(&world.source, &world.below(&all));
+
+    // Nothing is replaced unasked, and no other file stays behind.
+    let again = archive.to_str().expect("UTF-8");
+    let refused = ["snapshots", "download", &snapshot, "/", "-o", again];
+    assert_says(&world.operator().refused(1, &refused), &["--force"]);
+    let missing = format!("{source}/nothing");
+    let missing = ["snapshots", "download", &snapshot, &missing];
+    assert_says(&world.operator().refused(1, &missing), &["nothing"]);
+    assert_eq!(fs::read_dir(&out).expect("a directory").count(), 3);
+    assert_eq!(pieces(&world), 0);
+    assert!(!world.operator().audit("download.fetch").is_empty());
+    world.restic().check();
+}
+
+#[test]
+fn an_uploaded_file_is_a_snapshot_like_any_other() {
+    let world = World::new("upload");
+    let content: Vec<u8> = (0..9_000_000_u32)
+        .map(|n| (n.wrapping_mul(n) >> 5) as u8)
+        .collect();
+    let file = world.scratch.dir("outside").join("some thing.bin");
+    fs::write(&file, &content).expect("a file");
+    // The repository is not there yet: the upload makes it.
+    let job = upload(&world, &file, &["--name", "thing"]);
+    assert_eq!(job["dataset"], "upload-thing@web-1");
+    let snapshot = snapshot_of(&job);
+    let restored = world.restores.join("back");
+    world.operator().restore(&snapshot, AGENT, &restored);
+    assert!(fs::read(restored.join("some thing.bin")).expect("it") == content);
+    eventually("the pieces to go", || (pieces(&world) == 0).then_some(()));
+
+    // The operator is told what a file is not.
+    let wrong = ["--name", "wrong", "--format", "custom"];
+    let mut arguments = vec!["snapshots", "upload", file.to_str().expect("UTF-8")];
+    arguments.extend(["--agent", AGENT, "--store", "primary"]);
+    arguments.extend(wrong);
+    let answer = world.operator().json_with(1, &arguments);
+    let failure = text(&answer["jobs"][0]["failure"]["message"]);
+    assert_says(&failure, &["custom format", "--format"]);
+    eventually("the pieces to go", || (pieces(&world) == 0).then_some(()));
+    world.restic().check();
+}
+
+#[test]
+fn a_foreign_dump_is_restored_into_a_database() {
+    let server = Server::shared();
+    let passwords = Scratch::new("upload-password");
+    let password = passwords.file("password", server.password());
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let toml = format!(
+        "[postgres.db]\nurl = \"{}\"\npassword_file = \"{}\"\nallow_restore = true\n",
+        server.url(),
+        password.display()
+    );
+    let world = World::with_agent("upload-dump", Setup::default(), |agent| agent.extra(&toml));
+    let (from, to) = (Server::unique("foreign"), Server::unique("restored"));
+    server.sql("postgres", &format!("CREATE DATABASE \"{from}\""));
+    server.sql(
+        &from,
+        "CREATE TABLE t AS SELECT n, repeat(md5(n::text), 9) AS x FROM generate_series(1, 20000) n; \
+         SELECT lo_create(4711)",
+    );
+    let question = "SELECT count(*), md5(string_agg(n || x, ',' ORDER BY n)) FROM t";
+    let expected = server.sql(&from, question);
+    let file = dump(&server, &from, &passwords, "--format=custom");
+    let name = ["--name", "shop", "--database", "shop"];
+    let snapshot = snapshot_of(&upload(&world, &file, &name));
+    let restore = [
+        "restore",
+        &snapshot,
+        "--agent",
+        AGENT,
+        "--postgres",
+        "db",
+        "--database",
+        "shop",
+        "--as",
+        &to,
+        "--wait",
+    ];
+    let job = &world.operator().json(&restore)["jobs"][0];
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert_eq!(server.sql(&to, question), expected);
+
+    // SQL is kept as it is; compressed, it shares its chunks with that.
+    let sql = dump(&server, &from, &passwords, "--format=plain");
+    let plain = upload(&world, &sql, &name);
+    let gzip = Command::new("gzip").arg("-k").arg(&sql).status();
+    assert!(gzip.expect("gzip runs").success());
+    let packed = PathBuf::from(format!("{}.gz", sql.display()));
+    let packed = upload(&world, &packed, &name);
+    let new = |job: &Value| {
+        job["result"]["backup"]["bytes_new"]
+            .as_u64()
+            .expect("a number")
+    };
+    assert!(new(&plain) > 1_000_000 && new(&packed) < 100_000);
+    let restored = world.restores.join("sql");
+    world
+        .operator()
+        .restore(&snapshot_of(&packed), AGENT, &restored);
+    let kept = fs::read(restored.join("databases/shop.sql")).expect("the SQL");
+    assert!(kept == fs::read(&sql).expect("the dump"));
+    for database in [&from, &to] {
+        server.sql("postgres", &format!("DROP DATABASE \"{database}\""));
+    }
+}
+
+fn dump(server: &Server, database: &str, place: &Scratch, format: &str) -> PathBuf {
+    let suffix = if format.ends_with("plain") {
+        "sql"
+    } else {
+        "dump"
+    };
+    let file = place.dir("dumps").join(format!("it.{suffix}"));
+    let output = server
+        .program("pg_dump", database)
+        .args([format, "--file"])
+        .arg(&file)
+        .output()
+        .expect("pg_dump runs");
+    assert!(output.status.success(), "{output:?}");
+    file
+}

@@ -1,0 +1,40 @@
+//! What the end-to-end tests and the benchmarks share.
+//!
+//! The tests are plain blocking functions; what needs a runtime (the proxy,
+//! the trace receiver, the hostile agent) brings its own and is awaited by
+//! condition variables, so that a test reads from top to bottom.
+//!
+//! - [`scratch`], [`port`]: places for a test to live in,
+//! - [`program`]: a running program, its log, its end,
+//! - [`coordinator`], [`agent`], [`operator`], [`offline`]: Strongroom's
+//!   programs,
+//! - [`rogue`]: an agent played by the test,
+//! - [`tree`]: directories with every kind of entry,
+//! - [`proxy`], [`cable`]: connections with faults,
+//! - [`traces`]: an OpenTelemetry receiver,
+//! - [`restic`], [`postgres`], [`redis`], [`http`]: foreign programs and plain
+//!   requests.
+
+pub mod agent;
+pub mod cable;
+pub mod cluster;
+pub mod coordinator;
+pub mod http;
+pub mod offline;
+pub mod operator;
+pub mod port;
+pub mod postgres;
+pub mod program;
+pub mod proxy;
+pub mod redis;
+pub mod restic;
+pub mod rogue;
+pub mod scratch;
+pub mod traces;
+pub mod tree;
+
+/// The time, for tests that wait for a moment of the programs' own.
+pub fn now() -> jiff::Timestamp {
+    use strongroom_runtime::clock::Clock as _;
+    strongroom_runtime::clock::SystemClock.now()
+}
