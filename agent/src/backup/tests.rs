@@ -7,7 +7,10 @@ mod requests;
 mod warnings;
 mod what_is_taken;
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+};
 
 use strongroom_compare::{CompareOptions, compare};
 use strongroom_layout::ObjectKind;
@@ -72,6 +75,24 @@ fn a_second_run_reads_and_stores_nothing() {
     assert_eq!(second.result.directories, first.result.directories);
     assert_eq!(second.result.bytes_total, first.result.bytes_total);
     assert!(second.result.files_unmodified > 2_000);
+    bench.restic().check();
+}
+
+#[test]
+fn what_happens_beside_the_source_stores_nothing() {
+    let bench = Bench::new();
+    bench.write("a", "alpha");
+    let first = bench.backup(&bench.request());
+    bench.scratch.dir("a sibling");
+    let second = bench.backup(&bench.request_after(&first));
+    assert_eq!(second.result.bytes_new, 0);
+    assert_eq!(second.snapshot.tree, first.snapshot.tree);
+
+    let above = bench.scratch.path();
+    let mode = fs::metadata(above).unwrap().permissions().mode() ^ 0o004;
+    fs::set_permissions(above, fs::Permissions::from_mode(mode)).unwrap();
+    let third = bench.backup(&bench.request_after(&second));
+    assert_ne!(third.snapshot.tree, second.snapshot.tree);
     bench.restic().check();
 }
 

@@ -33,6 +33,24 @@ pub(in crate::sources) fn node(
     }
 }
 
+/// A directory above a source is stored for its owner and mode. Its times
+/// change with whatever else lies in it, which is none of the source's
+/// business: if all else is as in the parent snapshot, so are they. Otherwise
+/// no backup below `/var/lib` would ever find everything unchanged.
+pub(super) fn keep_times(node: &mut Node, before: &Node) {
+    let times = (node.mtime, node.atime, node.ctime, node.links);
+    (node.mtime, node.atime, node.ctime, node.links) =
+        (before.mtime, before.atime, before.ctime, before.links);
+    // It has no subtree yet, and what it has is compared by others.
+    let same = Node {
+        kind: node.kind.clone(),
+        ..before.clone()
+    } == *node;
+    if !same {
+        (node.mtime, node.atime, node.ctime, node.links) = times;
+    }
+}
+
 /// Number of hard links.
 #[allow(clippy::useless_conversion, reason = "narrower on some platforms")]
 pub(super) fn links(stat: &Stat) -> u64 {

@@ -271,10 +271,17 @@ impl<'t> Walk<'t> {
                 }
                 let previous = directory.previous.and_then(|id| self.parents.tree(id));
                 let empty = opened.names.is_empty();
+                let mut node = opened.node;
+                if !directory.place.inherited.requested
+                    && let Some(up) = &directory.place.up
+                    && let Some(before) = previous_node(up.frame.previous_tree(), &directory.name)
+                {
+                    metadata::keep_times(&mut node, before);
+                }
                 let frame = Frame::new(
                     directory.place,
                     previous,
-                    opened.node,
+                    node,
                     opened.directory,
                     opened.names,
                 );
@@ -612,11 +619,16 @@ impl<'t> Walk<'t> {
     }
 }
 
-/// The tree of a directory in the parent snapshot.
-fn previous_subtree(previous: Option<&Tree>, name: &[u8]) -> Option<BlobId> {
+/// An entry of a directory in the parent snapshot.
+fn previous_node<'p>(previous: Option<&'p Tree>, name: &[u8]) -> Option<&'p Node> {
     let nodes = &previous?.nodes;
     let place = nodes.binary_search_by(|node| (*node.name).cmp(name)).ok()?;
-    match nodes.get(place)?.kind {
+    nodes.get(place)
+}
+
+/// The tree of a directory in the parent snapshot.
+fn previous_subtree(previous: Option<&Tree>, name: &[u8]) -> Option<BlobId> {
+    match previous_node(previous, name)?.kind {
         NodeKind::Dir { subtree } => subtree,
         _ => None,
     }
