@@ -291,6 +291,7 @@ fn object(kind: v1::ObjectKind, id: &[u8]) -> v1::ObjectName {
     v1::ObjectName {
         kind: kind.into(),
         id: id.to_vec(),
+        wal: None,
     }
 }
 

@@ -282,7 +282,7 @@ pub struct JobOffer {
     pub threads: u32,
     #[prost(uint64, tag = "13")]
     pub memory_bytes: u64,
-    #[prost(oneof = "job_offer::Work", tags = "10, 11, 12, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "job_offer::Work", tags = "10, 11, 12, 14, 15, 16, 17, 18, 19")]
     pub work: ::core::option::Option<job_offer::Work>,
 }
 /// Nested message and enum types in `JobOffer`.
@@ -305,6 +305,8 @@ pub mod job_offer {
         Upload(super::UploadWork),
         #[prost(message, tag = "18")]
         Download(super::DownloadWork),
+        #[prost(message, tag = "19")]
+        Wal(super::WalWork),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -479,6 +481,50 @@ pub struct RestoreClusterWork {
     pub start: bool,
     #[prost(bool, tag = "5")]
     pub dry_run: bool,
+    /// absent: to the end of the backup itself
+    #[prost(message, optional, tag = "6")]
+    pub recovery: ::core::option::Option<Recovery>,
+}
+/// How far a restored cluster replays its log, and which.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Recovery {
+    /// system identifier
+    #[prost(uint64, tag = "1")]
+    pub system: u64,
+    /// the timelines to follow, oldest first
+    #[prost(message, repeated, tag = "2")]
+    pub legs: ::prost::alloc::vec::Vec<Leg>,
+    /// the archived log reaches so far on the last of them
+    #[prost(uint64, tag = "3")]
+    pub end: u64,
+    #[prost(oneof = "recovery::Target", tags = "4, 5, 6, 7, 8")]
+    pub target: ::core::option::Option<recovery::Target>,
+}
+/// Nested message and enum types in `Recovery`.
+pub mod recovery {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Target {
+        #[prost(bool, tag = "4")]
+        Latest(bool),
+        /// Unix microseconds: commits at or before it
+        #[prost(int64, tag = "5")]
+        TimeUs(i64),
+        #[prost(uint64, tag = "6")]
+        Lsn(u64),
+        #[prost(uint32, tag = "7")]
+        Xid(u32),
+        #[prost(string, tag = "8")]
+        RestorePoint(::prost::alloc::string::String),
+    }
+}
+/// A timeline, up to where the next one leaves it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Leg {
+    #[prost(uint32, tag = "1")]
+    pub timeline: u32,
+    /// 0 for the last
+    #[prost(uint64, tag = "2")]
+    pub until: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Relocation {
@@ -550,6 +596,29 @@ pub struct DownloadWork {
     #[prost(bytes = "vec", tag = "3")]
     pub reader: ::prost::alloc::vec::Vec<u8>,
 }
+/// Archives a cluster's write-ahead log for as long as it is wanted.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalWork {
+    #[prost(string, tag = "1")]
+    pub dataset: ::prost::alloc::string::String,
+    /// of agent.toml
+    #[prost(string, tag = "2")]
+    pub connection: ::prost::alloc::string::String,
+    #[prost(enumeration = "WalMethod", tag = "3")]
+    pub method: i32,
+    /// stream: an unfinished part is stored at least so often
+    #[prost(uint32, tag = "4")]
+    pub flush_seconds: u32,
+    /// stream: the replication slot's name
+    #[prost(string, tag = "5")]
+    pub slot: ::prost::alloc::string::String,
+    /// what may wait on the server; 0: no limit
+    #[prost(uint64, tag = "6")]
+    pub limit_bytes: u64,
+    /// beyond the limit, give up log rather than the disk
+    #[prost(bool, tag = "7")]
+    pub drop: bool,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobAccepted {
     #[prost(message, optional, tag = "1")]
@@ -600,7 +669,7 @@ pub struct ReportAck {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Success {
-    #[prost(oneof = "success::Result", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "success::Result", tags = "1, 2, 3, 4, 5")]
     pub result: ::core::option::Option<success::Result>,
 }
 /// Nested message and enum types in `Success`.
@@ -615,6 +684,8 @@ pub mod success {
         List(super::ListResult),
         #[prost(message, tag = "4")]
         Download(super::DownloadResult),
+        #[prost(message, tag = "5")]
+        Wal(super::WalResult),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -664,6 +735,31 @@ pub struct BackupResult {
     pub blobs_new: u64,
     #[prost(uint64, tag = "10")]
     pub packs_new: u64,
+    /// of a physical backup
+    #[prost(message, optional, tag = "11")]
+    pub cluster: ::core::option::Option<ClusterPoint>,
+}
+/// Where in a cluster's log a physical backup stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClusterPoint {
+    #[prost(uint64, tag = "1")]
+    pub system: u64,
+    #[prost(uint32, tag = "2")]
+    pub timeline: u32,
+    /// replay begins there
+    #[prost(uint64, tag = "3")]
+    pub start: u64,
+    /// and must reach this
+    #[prost(uint64, tag = "4")]
+    pub stop: u64,
+    #[prost(uint32, tag = "5")]
+    pub segment_bytes: u32,
+    /// version of the server
+    #[prost(uint32, tag = "6")]
+    pub major: u32,
+    /// when it ended, Unix microseconds
+    #[prost(int64, tag = "7")]
+    pub ended_us: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RestoreResult {
@@ -721,6 +817,17 @@ pub struct DownloadResult {
     #[prost(bool, tag = "5")]
     pub archive: bool,
 }
+/// A stretch of archiving that was ended in order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalResult {
+    #[prost(uint64, tag = "1")]
+    pub objects: u64,
+    /// of the log
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes_stored: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Entry {
     #[prost(bytes = "vec", tag = "1")]
@@ -750,6 +857,24 @@ pub struct ObjectName {
     /// 32 bytes; empty for config
     #[prost(bytes = "vec", tag = "2")]
     pub id: ::prost::alloc::vec::Vec<u8>,
+    /// of the write-ahead log only
+    #[prost(message, optional, tag = "3")]
+    pub wal: ::core::option::Option<WalPlace>,
+}
+/// A part of a cluster's write-ahead log; with start = end = 0 the timeline's
+/// history file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalPlace {
+    /// system identifier
+    #[prost(uint64, tag = "1")]
+    pub system: u64,
+    #[prost(uint32, tag = "2")]
+    pub timeline: u32,
+    #[prost(uint64, tag = "3")]
+    pub start: u64,
+    /// behind the last byte
+    #[prost(uint64, tag = "4")]
+    pub end: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SignRequest {
@@ -881,6 +1006,125 @@ pub struct PublishResponse {
     #[prost(message, optional, tag = "1")]
     pub answer: ::core::option::Option<SignAnswer>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RecordWalRequest {
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptRef>,
+    #[prost(message, repeated, tag = "2")]
+    pub stored: ::prost::alloc::vec::Vec<StoredWal>,
+    #[prost(message, repeated, tag = "3")]
+    pub histories: ::prost::alloc::vec::Vec<StoredHistory>,
+    /// absent: nothing new
+    #[prost(message, optional, tag = "4")]
+    pub position: ::core::option::Option<WalPosition>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecordWalResponse {}
+/// A part of the log that is in the store.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredWal {
+    #[prost(message, optional, tag = "1")]
+    pub place: ::core::option::Option<WalPlace>,
+    /// 32 bytes
+    #[prost(bytes = "vec", tag = "2")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    /// as stored
+    #[prost(uint64, tag = "3")]
+    pub length: u64,
+    /// that end in it; the four below hold if there are any
+    #[prost(uint64, tag = "4")]
+    pub commits: u64,
+    /// the latest, Unix microseconds
+    #[prost(int64, tag = "5")]
+    pub last_commit_us: i64,
+    /// the least
+    #[prost(uint32, tag = "6")]
+    pub first_xid: u32,
+    /// the greatest
+    #[prost(uint32, tag = "7")]
+    pub last_xid: u32,
+    #[prost(message, repeated, tag = "8")]
+    pub restore_points: ::prost::alloc::vec::Vec<RestorePoint>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestorePoint {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub lsn: u64,
+    /// Unix microseconds
+    #[prost(int64, tag = "3")]
+    pub at_us: i64,
+}
+/// A timeline's history file that is in the store.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct StoredHistory {
+    #[prost(uint64, tag = "1")]
+    pub system: u64,
+    #[prost(uint32, tag = "2")]
+    pub timeline: u32,
+    /// 32 bytes
+    #[prost(bytes = "vec", tag = "3")]
+    pub id: ::prost::alloc::vec::Vec<u8>,
+    /// as stored
+    #[prost(uint64, tag = "4")]
+    pub length: u64,
+    /// what came before it, oldest first
+    #[prost(message, repeated, tag = "5")]
+    pub legs: ::prost::alloc::vec::Vec<Leg>,
+}
+/// The log is in the store up to here, and at that time there was no more of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalPosition {
+    #[prost(uint64, tag = "1")]
+    pub system: u64,
+    #[prost(uint32, tag = "2")]
+    pub timeline: u32,
+    #[prost(uint64, tag = "3")]
+    pub lsn: u64,
+    /// by the server's clock, Unix microseconds
+    #[prost(int64, tag = "4")]
+    pub as_of_us: i64,
+    /// what the server keeps because of us
+    #[prost(uint64, tag = "5")]
+    pub waiting_bytes: u64,
+    /// for people; empty: none
+    #[prost(string, tag = "6")]
+    pub problem: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ArchivedWalRequest {
+    #[prost(message, optional, tag = "1")]
+    pub attempt: ::core::option::Option<AttemptRef>,
+    #[prost(uint64, tag = "2")]
+    pub system: u64,
+    /// 0: only the tail and the histories
+    #[prost(uint32, tag = "3")]
+    pub timeline: u32,
+    /// parts that begin at this or behind it
+    #[prost(uint64, tag = "4")]
+    pub from: u64,
+    /// and before this; 0: all
+    #[prost(uint64, tag = "5")]
+    pub to: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ArchivedWalResponse {
+    /// by start; of several with one the longest
+    #[prost(message, repeated, tag = "1")]
+    pub stored: ::prost::alloc::vec::Vec<StoredWal>,
+    /// there may be more behind the start of the last
+    #[prost(bool, tag = "2")]
+    pub more: bool,
+    /// of the cluster, by timeline
+    #[prost(message, repeated, tag = "3")]
+    pub histories: ::prost::alloc::vec::Vec<StoredHistory>,
+    /// The end of the newest stretch of the newest timeline; timeline 0: none.
+    #[prost(uint32, tag = "4")]
+    pub tail_timeline: u32,
+    #[prost(uint64, tag = "5")]
+    pub tail_lsn: u64,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum DumpContent {
@@ -982,6 +1226,39 @@ impl UploadFormat {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
+pub enum WalMethod {
+    Unspecified = 0,
+    Stream = 1,
+    Push = 2,
+    /// the slot is not needed any more: drop it
+    Forget = 3,
+}
+impl WalMethod {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WAL_METHOD_UNSPECIFIED",
+            Self::Stream => "WAL_METHOD_STREAM",
+            Self::Push => "WAL_METHOD_PUSH",
+            Self::Forget => "WAL_METHOD_FORGET",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WAL_METHOD_UNSPECIFIED" => Some(Self::Unspecified),
+            "WAL_METHOD_STREAM" => Some(Self::Stream),
+            "WAL_METHOD_PUSH" => Some(Self::Push),
+            "WAL_METHOD_FORGET" => Some(Self::Forget),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
 pub enum Verb {
     Unspecified = 0,
     Get = 1,
@@ -1025,6 +1302,7 @@ pub enum ObjectKind {
     Snapshot = 6,
     Lock = 7,
     Transfer = 8,
+    Wal = 9,
 }
 impl ObjectKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1042,6 +1320,7 @@ impl ObjectKind {
             Self::Snapshot => "OBJECT_KIND_SNAPSHOT",
             Self::Lock => "OBJECT_KIND_LOCK",
             Self::Transfer => "OBJECT_KIND_TRANSFER",
+            Self::Wal => "OBJECT_KIND_WAL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1056,6 +1335,7 @@ impl ObjectKind {
             "OBJECT_KIND_SNAPSHOT" => Some(Self::Snapshot),
             "OBJECT_KIND_LOCK" => Some(Self::Lock),
             "OBJECT_KIND_TRANSFER" => Some(Self::Transfer),
+            "OBJECT_KIND_WAL" => Some(Self::Wal),
             _ => None,
         }
     }
@@ -1610,6 +1890,57 @@ pub mod agent_gateway_client {
                 .insert(GrpcMethod::new("strongroom.v1.AgentGateway", "Publish"));
             self.inner.unary(req, path, codec).await
         }
+        /// Enters into the catalog what is in the store of the write-ahead log, and how
+        /// far the log is known. What is not entered does not count as archived.
+        pub async fn record_wal(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecordWalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordWalResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.AgentGateway/RecordWal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.AgentGateway", "RecordWal"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What the catalog knows of a cluster's log in the attempt's repository.
+        pub async fn archived_wal(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ArchivedWalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ArchivedWalResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/strongroom.v1.AgentGateway/ArchivedWal",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("strongroom.v1.AgentGateway", "ArchivedWal"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A new certificate for the agent that this one names, well before it ends.
         pub async fn renew(
             &mut self,
@@ -1687,6 +2018,23 @@ pub mod agent_gateway_server {
             &self,
             request: tonic::Request<super::PublishRequest>,
         ) -> std::result::Result<tonic::Response<super::PublishResponse>, tonic::Status>;
+        /// Enters into the catalog what is in the store of the write-ahead log, and how
+        /// far the log is known. What is not entered does not count as archived.
+        async fn record_wal(
+            &self,
+            request: tonic::Request<super::RecordWalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecordWalResponse>,
+            tonic::Status,
+        >;
+        /// What the catalog knows of a cluster's log in the attempt's repository.
+        async fn archived_wal(
+            &self,
+            request: tonic::Request<super::ArchivedWalRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ArchivedWalResponse>,
+            tonic::Status,
+        >;
         /// A new certificate for the agent that this one names, well before it ends.
         async fn renew(
             &self,
@@ -1980,6 +2328,96 @@ pub mod agent_gateway_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PublishSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.AgentGateway/RecordWal" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecordWalSvc<T: AgentGateway>(pub Arc<T>);
+                    impl<
+                        T: AgentGateway,
+                    > tonic::server::UnaryService<super::RecordWalRequest>
+                    for RecordWalSvc<T> {
+                        type Response = super::RecordWalResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecordWalRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentGateway>::record_wal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecordWalSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/strongroom.v1.AgentGateway/ArchivedWal" => {
+                    #[allow(non_camel_case_types)]
+                    struct ArchivedWalSvc<T: AgentGateway>(pub Arc<T>);
+                    impl<
+                        T: AgentGateway,
+                    > tonic::server::UnaryService<super::ArchivedWalRequest>
+                    for ArchivedWalSvc<T> {
+                        type Response = super::ArchivedWalResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ArchivedWalRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentGateway>::archived_wal(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ArchivedWalSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -8,6 +8,8 @@
 //! - [`ObjectId`], [`ObjectKind`], [`ObjectName`]: an object of a restic v2
 //!   repository and its path below the repository's prefix,
 //! - [`Directory`]: what can be listed,
+//! - [`WalName`]: an object of PostgreSQL's write-ahead log beside it, and the
+//!   [positions](position) in its name,
 //! - [`AgentId`], [`JobId`], [`AttemptRef`]: who and what a request is for.
 //!
 //! To add a kind of object: add the variant, its directory and path in
@@ -15,6 +17,9 @@
 
 mod ids;
 mod object;
+pub mod position;
+mod wal;
 
 pub use ids::{AgentId, AttemptRef, JobId};
 pub use object::{Directory, ObjectId, ObjectKind, ObjectName, ParseObjectError};
+pub use wal::{SystemId, WalName, WalPart};

@@ -1,4 +1,5 @@
-//! Objects of a restic v2 repository: their names and paths.
+//! Objects of a restic v2 repository, and those beside it: their names and
+//! paths.
 //!
 //! Source of the layout: restic `doc/design.rst`, "Repository Layout". Every
 //! object except `config` is named by the SHA-256 of its stored bytes.
@@ -7,6 +8,8 @@ use std::{fmt, str::FromStr};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::WalName;
 
 /// SHA-256 of an object's stored bytes; also the form of blob and tree ids
 /// (there: SHA-256 of the plaintext). Shown as 64 lowercase hex digits.
@@ -118,11 +121,13 @@ pub enum ObjectKind {
     /// A sealed piece of an upload or a download. Not of restic's layout, which
     /// knows no such directory and leaves it alone.
     Transfer,
+    /// A part of PostgreSQL's write-ahead log. Not of restic's layout either.
+    Wal,
 }
 
 impl ObjectKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Config,
         Self::Key,
         Self::DataPack,
@@ -131,13 +136,14 @@ impl ObjectKind {
         Self::Snapshot,
         Self::Lock,
         Self::Transfer,
+        Self::Wal,
     ];
 
     /// Where objects of this kind lie; `None` for `config`, which stands at
-    /// the top.
+    /// the top, and for the write-ahead log, which is listed by position.
     pub fn directory(self) -> Option<Directory> {
         match self {
-            Self::Config => None,
+            Self::Config | Self::Wal => None,
             Self::Key => Some(Directory::Keys),
             Self::DataPack | Self::TreePack => Some(Directory::Data),
             Self::Index => Some(Directory::Index),
@@ -158,6 +164,7 @@ impl ObjectKind {
             Self::Snapshot => "snapshot",
             Self::Lock => "lock",
             Self::Transfer => "transfer",
+            Self::Wal => "wal",
         }
     }
 }
@@ -220,8 +227,11 @@ impl fmt::Display for Directory {
 pub enum ObjectName {
     /// `config`
     Config,
-    /// Any other object: its kind, which is never [`ObjectKind::Config`], and
-    /// the SHA-256 of its stored bytes.
+    /// A part of the write-ahead log: its name says where it belongs, and the
+    /// SHA-256 of its stored bytes.
+    Wal(WalName),
+    /// Any other object: its kind, which is neither [`ObjectKind::Config`] nor
+    /// [`ObjectKind::Wal`], and the SHA-256 of its stored bytes.
     Hashed(ObjectKind, ObjectId),
 }
 
@@ -265,6 +275,7 @@ impl ObjectName {
     pub fn kind(&self) -> ObjectKind {
         match self {
             Self::Config => ObjectKind::Config,
+            Self::Wal(_) => ObjectKind::Wal,
             Self::Hashed(kind, _) => *kind,
         }
     }
@@ -273,6 +284,7 @@ impl ObjectName {
     pub fn id(&self) -> Option<ObjectId> {
         match self {
             Self::Config => None,
+            Self::Wal(name) => Some(name.id),
             Self::Hashed(_, id) => Some(*id),
         }
     }
@@ -282,15 +294,16 @@ impl ObjectName {
     pub fn path(&self) -> String {
         match self {
             Self::Config => "config".into(),
+            Self::Wal(name) => name.path(),
             Self::Hashed(kind, id) => match kind.directory() {
                 Some(Directory::Data) => {
                     let hex = id.to_string();
                     format!("data/{}/{hex}", &hex[..2])
                 }
                 Some(directory) => format!("{directory}/{id}"),
-                // `Hashed` with `Config` has no path of its own; it must not
-                // alias the real `config`.
-                None => format!("config/{id}"),
+                // These have no path of their own; they must not alias the
+                // real `config`, nor a place in the log.
+                None => format!("{kind}/{id}"),
             },
         }
     }

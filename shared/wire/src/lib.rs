@@ -5,7 +5,7 @@
 //! v1::X` cannot fail. Both programs work with the plain types only.
 //!
 //! To add a message: write its plain type in the module of its subject
-//! ([`identity`], [`session`], [`job`], [`grant`]), the two conversions next
+//! ([`identity`], [`session`], [`job`], [`grant`], [`wal`]), the two conversions next
 //! to it, and add it to the round-trip property test.
 
 mod field;
@@ -15,6 +15,7 @@ pub mod job;
 pub mod session;
 #[cfg(test)]
 mod tests;
+pub mod wal;
 
 /// How large a message either side takes: a report with a thousand warnings
 /// about long paths and a page of a listing both fit.

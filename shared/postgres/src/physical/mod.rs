@@ -3,7 +3,8 @@
 //! Nothing here reads a cluster as a whole; that is the agent's. Bytes come
 //! in, facts go out:
 //!
-//! - [`position`]: places in the write-ahead log, timelines, segment names,
+//! - [`position`]: places in the write-ahead log, timelines, segment names;
+//!   the coordinator needs them too, so they live in `layout`,
 //! - [`control`]: the file `global/pg_control`,
 //! - [`wal`]: the first page of a segment of the write-ahead log,
 //! - [`page`]: checksums of pages,
@@ -23,11 +24,10 @@ pub mod label;
 pub mod manifest;
 pub mod names;
 pub mod page;
-pub mod position;
 pub mod wal;
 
 pub use error::PhysicalError;
-pub use position::{Lsn, SegmentName, SegmentSize, TimelineId};
+pub use strongroom_layout::position::{self, Lsn, SegmentName, SegmentSize, TimelineId};
 
 /// The oldest major version whose base backups are understood.
 pub const OLDEST_MAJOR: u32 = 13;

@@ -171,21 +171,22 @@ impl BlobCodec {
         };
         self.scratch.clear();
         key.open_into(sealed, &mut self.scratch)?;
-        decompress_exactly(&mut self.decompressor, &self.scratch, length, out)
+        decompress_exactly(&mut self.decompressor, "blob", &self.scratch, length, out)
     }
 }
 
 /// Appends exactly `length` decompressed bytes. Never takes more memory than
 /// that, whatever the frame unpacks to.
-fn decompress_exactly(
+pub(super) fn decompress_exactly(
     decompressor: &mut Decompressor<'static>,
+    what: &'static str,
     compressed: &[u8],
     length: u32,
     out: &mut Vec<u8>,
 ) -> Result<(), FormatError> {
     let wrong = |got: u64| {
         FormatError::invalid(
-            "blob",
+            what,
             format!("it unpacks to {got} bytes where {length} were stated"),
         )
     };
@@ -200,7 +201,11 @@ fn decompress_exactly(
     place.set_position(start as u64);
     let got = decompressor
         .decompress_to_buffer(compressed, &mut place)
-        .map_err(zstd_error("decompress"))?;
+        .map_err(|source| FormatError::Zstd {
+            operation: "decompress",
+            what,
+            source,
+        })?;
     if got == length as usize {
         Ok(())
     } else {

@@ -9,6 +9,7 @@
 //! - [`pack`]: the header of a pack.
 //! - [`unpacked`]: the form of [`index`], [`snapshot`] and [`lock`] files.
 //! - [`node`], [`tree`]: directory listings.
+//! - [`wal`]: parts of a write-ahead log, which restic knows nothing of.
 
 pub mod blob;
 pub mod blob_codec;
@@ -27,6 +28,7 @@ pub mod snapshot;
 mod time;
 pub mod tree;
 pub mod unpacked;
+pub mod wal;
 
 pub use error::FormatError;
 

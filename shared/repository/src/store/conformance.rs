@@ -1,7 +1,9 @@
 //! What every store must do, backend or decorator.
 
 use bytes::Bytes;
-use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
+use strongroom_layout::{
+    Directory, ObjectId, ObjectKind, ObjectName, SystemId, WalName, WalPart, position::TimelineId,
+};
 
 use crate::format::sha256::sha256;
 
@@ -39,6 +41,12 @@ async fn whole_objects_of_every_kind(store: &SharedStore) {
         let body = Body::new(vec![n as u8; 10 + n]);
         let object = match kind {
             ObjectKind::Config => ObjectName::Config,
+            ObjectKind::Wal => ObjectName::Wal(WalName {
+                system: SystemId(7),
+                timeline: TimelineId(1),
+                part: WalPart::History,
+                id: body.sha256,
+            }),
             kind => ObjectName::Hashed(kind, body.sha256),
         };
         store.put(object, body.clone()).await.unwrap();

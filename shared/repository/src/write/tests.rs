@@ -249,7 +249,7 @@ fn a_large_run_writes_indexes_on_the_way_and_after_their_packs() {
             ObjectName::Hashed(_, id) => {
                 durable.insert(id);
             }
-            ObjectName::Config => unreachable!(),
+            ObjectName::Config | ObjectName::Wal(_) => unreachable!(),
         }
     }
 }

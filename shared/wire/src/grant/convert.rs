@@ -1,6 +1,8 @@
 //! Grants at the wire.
 
-use strongroom_layout::{Directory, ObjectKind, ObjectName};
+use strongroom_layout::{
+    Directory, ObjectKind, ObjectName, SystemId, WalName, WalPart, position::Lsn,
+};
 use strongroom_proto::v1;
 
 use super::{
@@ -11,6 +13,7 @@ use super::{
 use crate::{
     InvalidMessage,
     field::{Reader, all, attempt_to_wire, into_all},
+    job::recovery::timeline,
 };
 
 fn kind_from_wire(read: Reader, number: i32) -> Result<ObjectKind, InvalidMessage> {
@@ -23,6 +26,7 @@ fn kind_from_wire(read: Reader, number: i32) -> Result<ObjectKind, InvalidMessag
         Ok(v1::ObjectKind::Snapshot) => Ok(ObjectKind::Snapshot),
         Ok(v1::ObjectKind::Lock) => Ok(ObjectKind::Lock),
         Ok(v1::ObjectKind::Transfer) => Ok(ObjectKind::Transfer),
+        Ok(v1::ObjectKind::Wal) => Ok(ObjectKind::Wal),
         Ok(v1::ObjectKind::Unspecified) | Err(_) => {
             Err(read.invalid("kind", format!("has unknown value {number}")))
         }
@@ -39,24 +43,58 @@ fn kind_to_wire(kind: ObjectKind) -> v1::ObjectKind {
         ObjectKind::Snapshot => v1::ObjectKind::Snapshot,
         ObjectKind::Lock => v1::ObjectKind::Lock,
         ObjectKind::Transfer => v1::ObjectKind::Transfer,
+        ObjectKind::Wal => v1::ObjectKind::Wal,
     }
 }
 
-/// `config` is the one object without a hash in its name, and `Hashed` never
-/// holds [`ObjectKind::Config`].
+/// `config` is the one object without a hash in its name, and the log's names
+/// have a place besides: `Hashed` never holds one of these kinds.
 fn object_from_wire(value: &v1::ObjectName) -> Result<ObjectName, InvalidMessage> {
     let read = Reader("ObjectName");
     match kind_from_wire(read, value.kind)? {
         ObjectKind::Config if value.id.is_empty() => Ok(ObjectName::Config),
         ObjectKind::Config => Err(read.invalid("id", "is set, but config has none")),
+        ObjectKind::Wal => {
+            let place = read.required("wal", value.wal)?;
+            let part = match (place.start, place.end) {
+                (0, 0) => WalPart::History,
+                (start, end) if start < end => WalPart::Range {
+                    start: Lsn(start),
+                    end: Lsn(end),
+                },
+                _ => return Err(read.invalid("wal", "holds no byte")),
+            };
+            Ok(ObjectName::Wal(WalName {
+                system: SystemId(place.system),
+                timeline: timeline(read, "wal", place.timeline)?,
+                part,
+                id: read.hash("id", &value.id)?,
+            }))
+        }
         kind => Ok(ObjectName::Hashed(kind, read.hash("id", &value.id)?)),
     }
 }
 
 fn object_to_wire(object: ObjectName) -> v1::ObjectName {
+    let wal = match object {
+        ObjectName::Wal(name) => {
+            let (start, end) = match name.part {
+                WalPart::History => (0, 0),
+                WalPart::Range { start, end } => (start.0, end.0),
+            };
+            Some(v1::WalPlace {
+                system: name.system.0,
+                timeline: name.timeline.0,
+                start,
+                end,
+            })
+        }
+        ObjectName::Config | ObjectName::Hashed(..) => None,
+    };
     v1::ObjectName {
         kind: kind_to_wire(object.kind()).into(),
         id: object.id().map(|id| id.0.to_vec()).unwrap_or_default(),
+        wal,
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_layout::ObjectId;
 use strongroom_proto::v1;
 
+use super::Recovery;
 use crate::{
     InvalidMessage,
     field::{Reader, all, into_all},
@@ -46,6 +47,9 @@ pub struct RestoreClusterWork {
     pub tablespaces: Vec<Relocation>,
     /// Bring a server up on it.
     pub start: bool,
+    /// Replay the archived log; `None`: only what is in the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
     /// Only say what would be done.
     pub dry_run: bool,
 }
@@ -120,6 +124,7 @@ impl TryFrom<v1::RestoreClusterWork> for RestoreClusterWork {
             target: read.text("target", value.target)?,
             tablespaces: all(value.tablespaces)?,
             start: value.start,
+            recovery: value.recovery.map(TryInto::try_into).transpose()?,
             dry_run: value.dry_run,
         })
     }
@@ -132,6 +137,7 @@ impl From<RestoreClusterWork> for v1::RestoreClusterWork {
             target: value.target,
             tablespaces: into_all(value.tablespaces),
             start: value.start,
+            recovery: value.recovery.map(Into::into),
             dry_run: value.dry_run,
         }
     }

@@ -3,15 +3,18 @@
 mod database;
 mod limits;
 mod offer;
+pub(crate) mod recovery;
 mod report;
 mod result;
 mod source;
 mod transfer;
+mod wal;
 mod work;
 
 pub use database::{Relocation, RestoreClusterWork, RestorePostgresWork, RestoreRedisWork};
 pub use limits::ResourceLimits;
 pub use offer::{JobOffer, RepositoryAccess};
+pub use recovery::{ClusterPoint, Leg, Recovery, RecoveryTarget};
 pub use report::{Failure, FailureCode, MAX_WARNINGS, Report, Success, Warning};
 pub use result::{BackupResult, Entry, ListResult, PlannedAction, RestoreResult};
 pub use source::{
@@ -19,4 +22,5 @@ pub use source::{
     RedisSource, Source,
 };
 pub use transfer::{DownloadResult, DownloadWork, UploadFormat, UploadWork};
+pub use wal::{WalMethod, WalResult, WalWork};
 pub use work::{BackupWork, ListWork, Overwrite, RestoreWork, Work};

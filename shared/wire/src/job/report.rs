@@ -7,7 +7,7 @@ use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
 use uuid::Uuid;
 
-use super::{BackupResult, DownloadResult, ListResult, RestoreResult};
+use super::{BackupResult, DownloadResult, ListResult, RestoreResult, WalResult};
 use crate::{
     InvalidMessage,
     field::{Reader, attempt_to_wire, into_all},
@@ -47,6 +47,8 @@ pub enum Success {
     List(ListResult),
     /// Pieces wait for an operator.
     Download(DownloadResult),
+    /// A stretch of the log was archived.
+    Wal(WalResult),
 }
 
 /// Why an attempt failed.
@@ -192,6 +194,7 @@ impl TryFrom<v1::Success> for Success {
             v1::success::Result::Restore(result) => Self::Restore(result.try_into()?),
             v1::success::Result::List(result) => Self::List(result.into()),
             v1::success::Result::Download(result) => Self::Download(result.try_into()?),
+            v1::success::Result::Wal(result) => Self::Wal(result.into()),
         })
     }
 }
@@ -204,6 +207,7 @@ impl From<Success> for v1::Success {
                 Success::Restore(result) => v1::success::Result::Restore(result.into()),
                 Success::List(result) => v1::success::Result::List(result.into()),
                 Success::Download(result) => v1::success::Result::Download(result.into()),
+                Success::Wal(result) => v1::success::Result::Wal(result.into()),
             }),
         }
     }

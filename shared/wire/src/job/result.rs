@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_layout::ObjectId;
 use strongroom_proto::v1;
 
-use super::MAX_WARNINGS;
+use super::{ClusterPoint, MAX_WARNINGS};
 use crate::{
     InvalidMessage,
     field::{Reader, into_all},
@@ -33,6 +33,9 @@ pub struct BackupResult {
     pub blobs_new: u64,
     /// New packs.
     pub packs_new: u64,
+    /// Of a physical backup of PostgreSQL: where it stands in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterPoint>,
 }
 
 /// Figures of a finished restore. Bytes throughout.
@@ -115,6 +118,7 @@ impl TryFrom<v1::BackupResult> for BackupResult {
             bytes_stored: value.bytes_stored,
             blobs_new: value.blobs_new,
             packs_new: value.packs_new,
+            cluster: value.cluster.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -132,6 +136,7 @@ impl From<BackupResult> for v1::BackupResult {
             bytes_stored: value.bytes_stored,
             blobs_new: value.blobs_new,
             packs_new: value.packs_new,
+            cluster: value.cluster.map(Into::into),
         }
     }
 }

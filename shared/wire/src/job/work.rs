@@ -6,6 +6,7 @@ use strongroom_proto::v1;
 
 use super::{
     DownloadWork, RestoreClusterWork, RestorePostgresWork, RestoreRedisWork, Source, UploadWork,
+    WalMethod, WalWork,
 };
 use crate::{InvalidMessage, field::Reader};
 
@@ -29,19 +30,29 @@ pub enum Work {
     Upload(UploadWork),
     /// Read a snapshot, seal a part of it to an operator.
     Download(DownloadWork),
+    /// Archive a cluster's write-ahead log, for as long as it is wanted.
+    Wal(WalWork),
 }
 
 impl Work {
     /// The snapshot that it reads.
     pub fn snapshot(&self) -> Option<ObjectId> {
         match self {
-            Self::Backup(_) | Self::Upload(_) => None,
+            Self::Backup(_) | Self::Upload(_) | Self::Wal(_) => None,
             Self::Restore(work) => Some(work.snapshot),
             Self::RestorePostgres(work) => Some(work.snapshot),
             Self::RestoreCluster(work) => Some(work.snapshot),
             Self::RestoreRedis(work) => Some(work.snapshot),
             Self::List(work) => Some(work.snapshot),
             Self::Download(work) => Some(work.snapshot),
+        }
+    }
+
+    /// Whether it goes on until it is not wanted any more.
+    pub fn is_endless(&self) -> bool {
+        match self {
+            Self::Wal(work) => !matches!(work.method, WalMethod::Forget { .. }),
+            _ => false,
         }
     }
 
@@ -52,7 +63,11 @@ impl Work {
             Self::RestorePostgres(work) => !work.dry_run,
             Self::RestoreCluster(work) => !work.dry_run,
             Self::RestoreRedis(work) => !work.dry_run,
-            Self::Backup(_) | Self::List(_) | Self::Upload(_) | Self::Download(_) => false,
+            Self::Backup(_)
+            | Self::List(_)
+            | Self::Upload(_)
+            | Self::Download(_)
+            | Self::Wal(_) => false,
         }
     }
 }
@@ -126,6 +141,7 @@ impl TryFrom<v1::job_offer::Work> for Work {
             v1::job_offer::Work::List(work) => Self::List(work.try_into()?),
             v1::job_offer::Work::Upload(work) => Self::Upload(work.try_into()?),
             v1::job_offer::Work::Download(work) => Self::Download(work.try_into()?),
+            v1::job_offer::Work::Wal(work) => Self::Wal(work.try_into()?),
         })
     }
 }
@@ -141,6 +157,7 @@ impl From<Work> for v1::job_offer::Work {
             Work::List(work) => Self::List(work.into()),
             Work::Upload(work) => Self::Upload(work.into()),
             Work::Download(work) => Self::Download(work.into()),
+            Work::Wal(work) => Self::Wal(work.into()),
         }
     }
 }

@@ -133,6 +133,7 @@ fn object(kind: i32, id: usize) -> v1::ObjectName {
     v1::ObjectName {
         kind,
         id: vec![7; id],
+        wal: None,
     }
 }
 
@@ -250,6 +251,49 @@ fn config_has_no_hash() {
         "id",
         "config has none",
     );
+}
+
+#[test]
+fn a_place_in_the_log_holds_something() {
+    let name = |place| v1::ObjectName {
+        wal: place,
+        ..object(v1::ObjectKind::Wal.into(), 32)
+    };
+    let place = |timeline, start, end| {
+        Some(v1::WalPlace {
+            system: 7,
+            timeline,
+            start,
+            end,
+        })
+    };
+    for (place, problem) in [
+        (None, "missing"),
+        (place(0, 1, 2), "timelines count from 1"),
+        (place(1, 2, 2), "no byte"),
+        (place(1, 3, 2), "no byte"),
+    ] {
+        let get = request(v1::Verb::Get.into(), name(place));
+        refused(RequestToSign::try_from(get), "ObjectName", "wal", problem);
+    }
+}
+
+#[test]
+fn a_recovery_leads_to_its_last_timeline() {
+    let leg = |timeline, until| v1::Leg { timeline, until };
+    for legs in [
+        vec![],
+        vec![leg(1, 5)],
+        vec![leg(1, 0), leg(2, 0)],
+        vec![leg(2, 5), leg(1, 0)],
+    ] {
+        let recovery = v1::Recovery {
+            target: Some(v1::recovery::Target::Latest(true)),
+            legs,
+            ..v1::Recovery::default()
+        };
+        refused(Recovery::try_from(recovery), "Recovery", "legs", "last");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use prost::Message;
 use strongroom_proto::v1;
 
 use super::values;
-use crate::{grant::*, identity::*, job::*, session::*};
+use crate::{grant::*, identity::*, job::*, session::*, wal::*};
 
 macro_rules! round_trips {
     ($($name:ident: $plain:ty => $wire:ty,)*) => {
@@ -36,4 +36,7 @@ round_trips! {
     release_locks_request: ReleaseLocksRequest => v1::ReleaseLocksRequest,
     publish_request: PublishRequest => v1::PublishRequest,
     publish_response: PublishResponse => v1::PublishResponse,
+    record_wal_request: RecordWalRequest => v1::RecordWalRequest,
+    archived_wal_request: ArchivedWalRequest => v1::ArchivedWalRequest,
+    archived_wal_response: ArchivedWalResponse => v1::ArchivedWalResponse,
 }

@@ -2,13 +2,18 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
+use jiff::Timestamp;
 use proptest::{collection::vec, option, prelude::*};
-use strongroom_layout::{AgentId, AttemptRef, Directory, JobId, ObjectId, ObjectKind, ObjectName};
+use strongroom_layout::{
+    AgentId, AttemptRef, Directory, JobId, ObjectId, ObjectKind, ObjectName, SystemId, WalName,
+    WalPart,
+    position::{Lsn, SegmentSize, TimelineId},
+};
 use strongroom_transfer::PublicKey;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::{grant::*, identity::*, job::*, session::*};
+use crate::{grant::*, identity::*, job::*, session::*, wal::*};
 
 pub(super) fn uuid() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
@@ -50,10 +55,49 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn object() -> impl Strategy<Value = ObjectName> {
-    (proptest::sample::select(&ObjectKind::ALL[..]), id()).prop_map(|(kind, id)| match kind {
+    let kind = proptest::sample::select(&ObjectKind::ALL[..]);
+    (kind, id(), place(), any::<bool>()).prop_map(|(kind, id, place, history)| match kind {
         ObjectKind::Config => ObjectName::Config,
+        ObjectKind::Wal => {
+            let (system, timeline, start, end) = place;
+            let part = if history {
+                WalPart::History
+            } else {
+                WalPart::Range { start, end }
+            };
+            ObjectName::Wal(WalName {
+                system,
+                timeline,
+                part,
+                id,
+            })
+        }
         kind => ObjectName::Hashed(kind, id),
     })
+}
+
+fn lsn() -> impl Strategy<Value = Lsn> {
+    any::<u64>().prop_map(Lsn)
+}
+
+fn system() -> impl Strategy<Value = SystemId> {
+    any::<u64>().prop_map(SystemId)
+}
+
+fn timeline() -> impl Strategy<Value = TimelineId> {
+    (1..=u32::MAX).prop_map(TimelineId)
+}
+
+/// At least one byte of a cluster's log.
+fn place() -> impl Strategy<Value = (SystemId, TimelineId, Lsn, Lsn)> {
+    (system(), timeline(), 0..u64::MAX).prop_flat_map(|(system, timeline, start)| {
+        (start + 1..=u64::MAX).prop_map(move |end| (system, timeline, Lsn(start), Lsn(end)))
+    })
+}
+
+fn moment() -> impl Strategy<Value = Timestamp> {
+    (-1_000_000_000_000_000..4_000_000_000_000_000_i64)
+        .prop_map(|us| Timestamp::from_microsecond(us).unwrap())
 }
 
 prop_compose! {
@@ -288,10 +332,56 @@ prop_compose! {
 prop_compose! {
     fn restore_cluster()(
         snapshot in id(), target in word(), moves in vec((word(), word()), 0..3), start: bool,
-        dry_run: bool,
+        recovery in option::of(recovery()), dry_run: bool,
     ) -> RestoreClusterWork {
         let tablespaces = moves.into_iter().map(|(from, to)| Relocation { from, to }).collect();
-        RestoreClusterWork { snapshot, target, tablespaces, start, dry_run }
+        RestoreClusterWork { snapshot, target, tablespaces, start, recovery, dry_run }
+    }
+}
+
+fn legs() -> impl Strategy<Value = Vec<Leg>> {
+    vec((1..1_000u32, 1..=u64::MAX), 0..3).prop_map(|steps| {
+        let mut timeline = 0;
+        let legs = steps.into_iter().map(|(step, until)| {
+            timeline += step;
+            Leg {
+                timeline: TimelineId(timeline),
+                until: Some(Lsn(until)),
+            }
+        });
+        legs.collect()
+    })
+}
+
+prop_compose! {
+    fn recovery()(
+        system in system(), mut legs in legs(), end in lsn(),
+        target in prop_oneof![
+            Just(RecoveryTarget::Latest),
+            moment().prop_map(RecoveryTarget::Time),
+            lsn().prop_map(RecoveryTarget::Lsn),
+            any::<u32>().prop_map(RecoveryTarget::Xid),
+            word().prop_map(RecoveryTarget::RestorePoint),
+        ],
+    ) -> Recovery {
+        let timeline = legs.last().map_or(1, |leg| leg.timeline.0 + 1);
+        legs.push(Leg { timeline: TimelineId(timeline), until: None });
+        Recovery { system, legs, end, target }
+    }
+}
+
+prop_compose! {
+    fn wal()(
+        dataset in word(), connection in word(),
+        method in prop_oneof![
+            (word(), any::<u32>())
+                .prop_map(|(slot, flush_seconds)| WalMethod::Stream { slot, flush_seconds }),
+            Just(WalMethod::Push),
+            word().prop_map(|slot| WalMethod::Forget { slot }),
+        ],
+        limit in option::of(1..=u64::MAX), drop: bool,
+    ) -> WalWork {
+        WalWork { dataset, connection, method, limit, drop }
     }
 }
 
@@ -350,6 +440,7 @@ fn work() -> impl Strategy<Value = Work> {
         list().prop_map(Work::List),
         upload().prop_map(Work::Upload),
         download().prop_map(Work::Download),
+        wal().prop_map(Work::Wal),
     ]
 }
 
@@ -369,11 +460,25 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub(super) fn backup_result()(snapshot in id(), n: [u64; 9]) -> BackupResult {
+    fn cluster()(
+        system in system(), timeline in timeline(), from in lsn(), to in lsn(),
+        power in 20..=30u32, major: u32, ended in moment(),
+    ) -> ClusterPoint {
+        ClusterPoint {
+            system, timeline, start: from.min(to), stop: from.max(to),
+            segment: SegmentSize::new(1 << power).unwrap(), major, ended,
+        }
+    }
+}
+
+prop_compose! {
+    pub(super) fn backup_result()(
+        snapshot in id(), n: [u64; 9], cluster in option::of(cluster()),
+    ) -> BackupResult {
         BackupResult {
             snapshot, files: n[0], directories: n[1], files_unmodified: n[2], bytes_read: n[3],
             bytes_total: n[4], bytes_new: n[5], bytes_stored: n[6], blobs_new: n[7],
-            packs_new: n[8],
+            packs_new: n[8], cluster,
         }
     }
 }
@@ -412,6 +517,9 @@ prop_compose! {
             backup_result().prop_map(|result| Ok(Success::Backup(result))),
             restore_result().prop_map(|result| Ok(Success::Restore(result))),
             download_result().prop_map(|result| Ok(Success::Download(result))),
+            any::<[u64; 3]>().prop_map(|n| {
+                Ok(Success::Wal(WalResult { objects: n[0], bytes: n[1], bytes_stored: n[2] }))
+            }),
             (vec(entry(), 0..3), any::<bool>()).prop_map(|(entries, truncated)| {
                 Ok(Success::List(ListResult { entries, truncated }))
             }),
@@ -510,5 +618,71 @@ prop_compose! {
 prop_compose! {
     pub(super) fn publish_response()(answer in sign_answer()) -> PublishResponse {
         PublishResponse { answer }
+    }
+}
+
+fn restore_points() -> impl Strategy<Value = Vec<RestorePoint>> {
+    let point = (word(), lsn(), moment());
+    vec(
+        point.prop_map(|(name, lsn, at)| RestorePoint { name, lsn, at }),
+        0..3,
+    )
+}
+
+prop_compose! {
+    fn stored()(
+        place in place(), id in id(), length: u64, count: u64, last in moment(),
+        xids: (u32, u32), restore_points in restore_points(),
+    ) -> StoredWal {
+        let (system, timeline, start, end) = place;
+        let commits = (count > 0).then_some(Commits {
+            count, last, first_xid: xids.0, last_xid: xids.1,
+        });
+        StoredWal { system, timeline, start, end, id, length, commits, restore_points }
+    }
+}
+
+prop_compose! {
+    fn history()(
+        system in system(), timeline in timeline(), id in id(), length: u64, legs in legs(),
+    ) -> StoredHistory {
+        StoredHistory { system, timeline, id, length, legs }
+    }
+}
+
+prop_compose! {
+    fn position()(
+        system in system(), timeline in timeline(), lsn in lsn(), as_of in moment(),
+        waiting: u64, problem in option::of(word()),
+    ) -> WalPosition {
+        WalPosition { system, timeline, lsn, as_of, waiting, problem }
+    }
+}
+
+prop_compose! {
+    pub(super) fn record_wal_request()(
+        attempt in attempt(), stored in vec(stored(), 0..3), histories in vec(history(), 0..3),
+        position in option::of(position()),
+    ) -> RecordWalRequest {
+        RecordWalRequest { attempt, stored, histories, position }
+    }
+}
+
+prop_compose! {
+    pub(super) fn archived_wal_request()(
+        attempt in attempt(), system in system(),
+        parts in option::of((timeline(), lsn(), option::of((1..=u64::MAX).prop_map(Lsn)))),
+    ) -> ArchivedWalRequest {
+        let parts = parts.map(|(timeline, from, to)| WalRange { timeline, from, to });
+        ArchivedWalRequest { attempt, system, parts }
+    }
+}
+
+prop_compose! {
+    pub(super) fn archived_wal_response()(
+        stored in vec(stored(), 0..3), more: bool, histories in vec(history(), 0..3),
+        tail in option::of((timeline(), lsn())),
+    ) -> ArchivedWalResponse {
+        ArchivedWalResponse { stored, more, histories, tail }
     }
 }

@@ -1,6 +1,6 @@
-//! Places in the write-ahead log.
+//! Places in PostgreSQL's write-ahead log.
 //!
-//! Source: PostgreSQL's `access/xlog_internal.h` and `access/xlogdefs.h`.
+//! Source: `access/xlog_internal.h` and `access/xlogdefs.h`.
 
 use std::{fmt, str::FromStr};
 

@@ -1,0 +1,236 @@
+//! The write-ahead log at the wire.
+
+use strongroom_layout::{
+    SystemId,
+    position::{Lsn, TimelineId},
+};
+use strongroom_proto::v1;
+
+use super::{
+    ArchivedWalRequest, ArchivedWalResponse, Commits, MAX_RESTORE_POINT, MAX_STORED,
+    RecordWalRequest, RestorePoint, StoredHistory, StoredWal, WalPosition, WalRange,
+};
+use crate::{
+    InvalidMessage,
+    field::{Reader, all, attempt_to_wire, into_all},
+    job::recovery::{time, timeline},
+};
+
+impl TryFrom<v1::RecordWalRequest> for RecordWalRequest {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::RecordWalRequest) -> Result<Self, InvalidMessage> {
+        let read = Reader("RecordWalRequest");
+        read.at_most("stored", MAX_STORED, &value.stored)?;
+        read.at_most("histories", MAX_STORED, &value.histories)?;
+        Ok(Self {
+            attempt: read.attempt("attempt", value.attempt)?,
+            stored: all(value.stored)?,
+            histories: all(value.histories)?,
+            position: value.position.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+impl From<RecordWalRequest> for v1::RecordWalRequest {
+    fn from(value: RecordWalRequest) -> Self {
+        Self {
+            attempt: Some(attempt_to_wire(value.attempt)),
+            stored: into_all(value.stored),
+            histories: into_all(value.histories),
+            position: value.position.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::StoredWal> for StoredWal {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::StoredWal) -> Result<Self, InvalidMessage> {
+        let read = Reader("StoredWal");
+        let place = read.required("place", value.place)?;
+        if place.start >= place.end {
+            return Err(read.invalid("place", "holds no byte"));
+        }
+        let commits = if value.commits == 0 {
+            None
+        } else {
+            Some(Commits {
+                count: value.commits,
+                last: time(read, "last_commit_us", value.last_commit_us)?,
+                first_xid: value.first_xid,
+                last_xid: value.last_xid,
+            })
+        };
+        Ok(Self {
+            system: SystemId(place.system),
+            timeline: timeline(read, "place", place.timeline)?,
+            start: Lsn(place.start),
+            end: Lsn(place.end),
+            id: read.hash("id", &value.id)?,
+            length: value.length,
+            commits,
+            restore_points: all(value.restore_points)?,
+        })
+    }
+}
+
+impl From<StoredWal> for v1::StoredWal {
+    fn from(value: StoredWal) -> Self {
+        let commits = value.commits;
+        Self {
+            place: Some(v1::WalPlace {
+                system: value.system.0,
+                timeline: value.timeline.0,
+                start: value.start.0,
+                end: value.end.0,
+            }),
+            id: value.id.0.to_vec(),
+            length: value.length,
+            commits: commits.map_or(0, |it| it.count),
+            last_commit_us: commits.map_or(0, |it| it.last.as_microsecond()),
+            first_xid: commits.map_or(0, |it| it.first_xid),
+            last_xid: commits.map_or(0, |it| it.last_xid),
+            restore_points: into_all(value.restore_points),
+        }
+    }
+}
+
+impl TryFrom<v1::RestorePoint> for RestorePoint {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::RestorePoint) -> Result<Self, InvalidMessage> {
+        let read = Reader("RestorePoint");
+        if value.name.len() > MAX_RESTORE_POINT {
+            return Err(read.invalid("name", "is longer than PostgreSQL takes"));
+        }
+        Ok(Self {
+            name: read.text("name", value.name)?,
+            lsn: Lsn(value.lsn),
+            at: time(read, "at_us", value.at_us)?,
+        })
+    }
+}
+
+impl From<RestorePoint> for v1::RestorePoint {
+    fn from(value: RestorePoint) -> Self {
+        Self {
+            name: value.name,
+            lsn: value.lsn.0,
+            at_us: value.at.as_microsecond(),
+        }
+    }
+}
+
+impl TryFrom<v1::StoredHistory> for StoredHistory {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::StoredHistory) -> Result<Self, InvalidMessage> {
+        let read = Reader("StoredHistory");
+        read.at_most("legs", MAX_STORED, &value.legs)?;
+        Ok(Self {
+            system: SystemId(value.system),
+            timeline: timeline(read, "timeline", value.timeline)?,
+            id: read.hash("id", &value.id)?,
+            length: value.length,
+            legs: all(value.legs)?,
+        })
+    }
+}
+
+impl From<StoredHistory> for v1::StoredHistory {
+    fn from(value: StoredHistory) -> Self {
+        Self {
+            system: value.system.0,
+            timeline: value.timeline.0,
+            id: value.id.0.to_vec(),
+            length: value.length,
+            legs: into_all(value.legs),
+        }
+    }
+}
+
+impl TryFrom<v1::WalPosition> for WalPosition {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::WalPosition) -> Result<Self, InvalidMessage> {
+        let read = Reader("WalPosition");
+        Ok(Self {
+            system: SystemId(value.system),
+            timeline: timeline(read, "timeline", value.timeline)?,
+            lsn: Lsn(value.lsn),
+            as_of: time(read, "as_of_us", value.as_of_us)?,
+            waiting: value.waiting_bytes,
+            problem: (!value.problem.is_empty()).then_some(value.problem),
+        })
+    }
+}
+
+impl From<WalPosition> for v1::WalPosition {
+    fn from(value: WalPosition) -> Self {
+        Self {
+            system: value.system.0,
+            timeline: value.timeline.0,
+            lsn: value.lsn.0,
+            as_of_us: value.as_of.as_microsecond(),
+            waiting_bytes: value.waiting,
+            problem: value.problem.unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<v1::ArchivedWalRequest> for ArchivedWalRequest {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::ArchivedWalRequest) -> Result<Self, InvalidMessage> {
+        let parts = (value.timeline > 0).then_some(WalRange {
+            timeline: TimelineId(value.timeline),
+            from: Lsn(value.from),
+            to: (value.to > 0).then_some(Lsn(value.to)),
+        });
+        Ok(Self {
+            attempt: Reader("ArchivedWalRequest").attempt("attempt", value.attempt)?,
+            system: SystemId(value.system),
+            parts,
+        })
+    }
+}
+
+impl From<ArchivedWalRequest> for v1::ArchivedWalRequest {
+    fn from(value: ArchivedWalRequest) -> Self {
+        let to = value.parts.and_then(|parts| parts.to);
+        Self {
+            attempt: Some(attempt_to_wire(value.attempt)),
+            system: value.system.0,
+            timeline: value.parts.map_or(0, |parts| parts.timeline.0),
+            from: value.parts.map_or(0, |parts| parts.from.0),
+            to: to.map_or(0, |lsn| lsn.0),
+        }
+    }
+}
+
+impl TryFrom<v1::ArchivedWalResponse> for ArchivedWalResponse {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::ArchivedWalResponse) -> Result<Self, InvalidMessage> {
+        let tail = (TimelineId(value.tail_timeline), Lsn(value.tail_lsn));
+        Ok(Self {
+            stored: all(value.stored)?,
+            more: value.more,
+            histories: all(value.histories)?,
+            tail: (value.tail_timeline > 0).then_some(tail),
+        })
+    }
+}
+
+impl From<ArchivedWalResponse> for v1::ArchivedWalResponse {
+    fn from(value: ArchivedWalResponse) -> Self {
+        Self {
+            stored: into_all(value.stored),
+            more: value.more,
+            histories: into_all(value.histories),
+            tail_timeline: value.tail.map_or(0, |(timeline, _)| timeline.0),
+            tail_lsn: value.tail.map_or(0, |(_, lsn)| lsn.0),
+        }
+    }
+}
