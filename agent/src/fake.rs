@@ -27,6 +27,7 @@ use strongroom_wire::{
     identity::{EnrolRequest, EnrolResponse, RenewRequest, RenewResponse},
     job::{JobOffer, ListWork, RepositoryAccess, ResourceLimits, Work},
     session::{AgentHello, AgentMessage, CoordinatorHello, CoordinatorMessage},
+    wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest},
 };
 use tokio::{
     net::TcpListener,
@@ -53,6 +54,8 @@ pub(crate) enum Call {
     Release(ReleaseLocksRequest, Answer<()>),
     Publish(Box<PublishRequest>, Answer<PublishResponse>),
     Renew(RenewRequest, Answer<RenewResponse>),
+    RecordWal(Box<RecordWalRequest>, Answer<()>),
+    ArchivedWal(ArchivedWalRequest, Answer<ArchivedWalResponse>),
 }
 
 /// The coordinator's end of a stream.
@@ -280,9 +283,9 @@ impl Enrolment for Gateway {
 }
 
 /// `()` has no generated counterpart of its own.
-struct Released;
+struct Nothing;
 
-impl From<()> for Released {
+impl From<()> for Nothing {
     fn from((): ()) -> Self {
         Self
     }
@@ -335,7 +338,7 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<v1::ReleaseLocksRequest>,
     ) -> Result<Response<v1::ReleaseLocksResponse>, Status> {
-        self.ask::<_, _, (), Released>(request, Call::Release)
+        self.ask::<_, _, (), Nothing>(request, Call::Release)
             .await?;
         Ok(Response::new(v1::ReleaseLocksResponse {}))
     }
@@ -348,6 +351,22 @@ impl AgentGateway for Gateway {
             Call::Publish(Box::new(publish), answer)
         })
         .await
+    }
+
+    async fn record_wal(
+        &self,
+        request: Request<v1::RecordWalRequest>,
+    ) -> Result<Response<v1::RecordWalResponse>, Status> {
+        let call = |record, answer| Call::RecordWal(Box::new(record), answer);
+        self.ask::<_, _, (), Nothing>(request, call).await?;
+        Ok(Response::new(v1::RecordWalResponse {}))
+    }
+
+    async fn archived_wal(
+        &self,
+        request: Request<v1::ArchivedWalRequest>,
+    ) -> Result<Response<v1::ArchivedWalResponse>, Status> {
+        self.ask(request, Call::ArchivedWal).await
     }
 
     async fn renew(

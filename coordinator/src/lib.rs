@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod keys;
 pub mod model;
 pub mod policy;
+pub mod recovery;
 pub mod schedule;
 pub mod serve;
 pub mod sessions;

@@ -28,7 +28,7 @@ use strongroom_repository::{
     },
 };
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::{BackupResult, FilesSource};
+use strongroom_wire::job::{BackupResult, ClusterPoint, FilesSource};
 use tokio::runtime::Handle;
 
 pub use error::BackupError;
@@ -120,6 +120,19 @@ pub struct PreparedBackup {
 struct Saved {
     root: BlobId,
     counts: Counts,
+    /// Of a cluster: where in its log the copy stands.
+    cluster: Option<ClusterPoint>,
+}
+
+impl Saved {
+    fn new(root: BlobId, counts: Counts) -> Self {
+        let cluster = None;
+        Self {
+            root,
+            counts,
+            cluster,
+        }
+    }
 }
 
 /// Runs a backup. Blocks: call it from a thread that is none of `runtime`'s
@@ -166,10 +179,7 @@ pub fn run(
             }
             BackupSource::Command(command) => {
                 command::save(&writer, &runtime, command, started, &pace, &monitor)
-                    .map(|(root, size)| Saved {
-                        root,
-                        counts: Counts::of_one_file(size),
-                    })
+                    .map(|(root, size)| Saved::new(root, Counts::of_one_file(size)))
                     .map_err(BackupError::from)
             }
             BackupSource::Logical(source) => {
@@ -180,9 +190,8 @@ pub fn run(
                     clock: &request.clock,
                 };
                 logical::save(&writer, &runtime, &options)
-                    .map(|(root, made)| Saved {
-                        root,
-                        counts: Counts::of_made(made.files, 1, made.bytes),
+                    .map(|(root, made)| {
+                        Saved::new(root, Counts::of_made(made.files, 1, made.bytes))
                     })
                     .map_err(BackupError::from)
             }
@@ -194,17 +203,14 @@ pub fn run(
                     clock: &request.clock,
                 };
                 redis::save(&writer, &runtime, &options)
-                    .map(|(root, bytes)| Saved {
-                        root,
-                        counts: Counts::of_made(2, 0, bytes),
-                    })
+                    .map(|(root, bytes)| Saved::new(root, Counts::of_made(2, 0, bytes)))
                     .map_err(BackupError::from)
             }
             BackupSource::Upload(source) => {
                 upload::save(&writer, &runtime, source, started, &pace, &monitor)
-                    .map(|(root, made)| Saved {
-                        root,
-                        counts: Counts::of_made(made.files, made.directories, made.bytes),
+                    .map(|(root, made)| {
+                        let counts = Counts::of_made(made.files, made.directories, made.bytes);
+                        Saved::new(root, counts)
                     })
                     .map_err(BackupError::from)
             }
@@ -217,7 +223,10 @@ pub fn run(
                     clock: &request.clock,
                 };
                 physical::save(&writer, &runtime, &options)
-                    .map(|(root, counts)| Saved { root, counts })
+                    .map(|(root, counts, point)| Saved {
+                        cluster: Some(point),
+                        ..Saved::new(root, counts)
+                    })
                     .map_err(BackupError::from)
             }
         }
@@ -231,7 +240,10 @@ pub fn run(
         "everything is durable but the snapshot"
     );
     Ok(PreparedBackup {
-        result: figures(body.sha256, &saved.counts, written),
+        result: BackupResult {
+            cluster: saved.cluster,
+            ..figures(body.sha256, &saved.counts, written)
+        },
         object,
         body,
         snapshot,
@@ -324,7 +336,7 @@ fn save_files(
         done.store(true, Relaxed);
         saved
     })?;
-    Ok(Saved { root, counts })
+    Ok(Saved::new(root, counts))
 }
 
 /// Waits until everything is durable, or finds out why it is not.
@@ -361,6 +373,7 @@ fn figures(snapshot: ObjectId, counts: &Counts, written: Written) -> BackupResul
         bytes_stored: written.stored_bytes,
         blobs_new: written.blobs,
         packs_new: written.packs,
+        cluster: None,
     }
 }
 

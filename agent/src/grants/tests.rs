@@ -364,6 +364,7 @@ async fn a_snapshot_is_signed_by_publishing_it() {
         bytes_stored: 7,
         blobs_new: 8,
         packs_new: 9,
+        cluster: None,
     };
     scene.authority.announce(Publication {
         result: result.clone(),

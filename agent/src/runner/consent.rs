@@ -62,6 +62,11 @@ pub fn check(config: &AgentConfig, work: &Work) -> Result<(), NotAllowed> {
             let allowed = config.redis.get(name).map(|it| it.allow_restore);
             check_server("redis", name, allowed)
         }
+        Work::Wal(work) => check_kind(
+            config,
+            SourceKind::Postgres,
+            check_postgres(config, &work.connection),
+        ),
         // Reads nothing of this host and writes nothing to it.
         // What a download shows an operator may show in a restore elsewhere.
         Work::List(_) | Work::Upload(_) | Work::Download(_) => Ok(()),
@@ -93,12 +98,10 @@ fn check_source(config: &AgentConfig, source: &Source) -> Result<(), NotAllowed>
                 })
             },
         ),
-        Source::Postgres(postgres) => {
-            let name = postgres.connection();
-            let defined = config.postgres.contains_key(name);
-            let kind = SourceKind::Postgres;
-            (kind, check_connection(kind.as_str(), name, defined))
-        }
+        Source::Postgres(postgres) => (
+            SourceKind::Postgres,
+            check_postgres(config, postgres.connection()),
+        ),
         Source::Redis(redis) => {
             let name = &redis.connection;
             let defined = config.redis.contains_key(name);
@@ -106,6 +109,20 @@ fn check_source(config: &AgentConfig, source: &Source) -> Result<(), NotAllowed>
             (kind, check_connection(kind.as_str(), name, defined))
         }
     };
+    check_kind(config, kind, checked)
+}
+
+fn check_postgres(config: &AgentConfig, name: &str) -> Result<(), NotAllowed> {
+    let defined = config.postgres.contains_key(name);
+    check_connection(SourceKind::Postgres.as_str(), name, defined)
+}
+
+/// A kind that is not allowed goes before what else is wrong.
+fn check_kind(
+    config: &AgentConfig,
+    kind: SourceKind,
+    checked: Result<(), NotAllowed>,
+) -> Result<(), NotAllowed> {
     if !config.allow.sources.contains(&kind) {
         let word = kind.as_str();
         let what = format!("sources of kind {word:?}");
@@ -365,6 +382,7 @@ mod tests {
         let config = config("[allow]\nrestore_paths=['/srv']");
         let cluster = |target: &str, moved: &str| {
             Work::RestoreCluster(RestoreClusterWork {
+                recovery: None,
                 snapshot: ObjectId([0; 32]),
                 target: target.into(),
                 tablespaces: vec![Relocation {

@@ -254,6 +254,7 @@ fn attempt_span(offer: &JobOffer) -> tracing::Span {
         Work::List(_) => "list",
         Work::Upload(_) => "upload",
         Work::Download(_) => "download",
+        Work::Wal(_) => "wal",
     };
     let span = info_span!(
         "attempt",

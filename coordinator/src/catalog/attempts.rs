@@ -16,7 +16,8 @@ use super::{
 use crate::{
     jobs::transition,
     model::{
-        Actor, Job, JobKind, JobState, NewAudit, Outcome, Repository, RepositoryState, StateWord,
+        Actor, DatasetName, Job, JobKind, JobState, NewAudit, Outcome, Repository, RepositoryState,
+        StateWord,
     },
 };
 
@@ -37,6 +38,8 @@ pub struct AttemptState {
     pub lease_expires: Option<Timestamp>,
     /// An operator wants the job to end.
     pub cancelled: bool,
+    /// The dataset that is backed up or archived.
+    pub dataset: Option<DatasetName>,
     /// The repository's name.
     pub repository_name: String,
     /// The repository, if the catalog knows it.
@@ -195,9 +198,10 @@ impl Catalog {
             state: job.state.word(),
             lease_expires: job.state.lease().map(|it| it.expires_at),
             cancelled: job.cancel.is_some(),
+            dataset: job.dataset,
             repository_name: job.repository,
             repository,
-            creates_repository: job.kind == JobKind::Backup && !ready,
+            creates_repository: job.kind.writes() && !ready,
             parent,
             snapshot: job.work.snapshot(),
             upload,

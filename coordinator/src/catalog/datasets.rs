@@ -9,9 +9,9 @@ use strongroom_layout::AgentId;
 use super::{
     Catalog, CatalogError,
     agents::agents_in,
-    job_rows::unfinished_in,
+    job_rows::{read as read_job, unfinished_in},
     policies::{StoredPolicy, policies_in},
-    row::{Columns, micros},
+    row::{Columns, micros, read_all},
 };
 use crate::model::{Agent, Dataset, DatasetName, Job, JobKind, NewJob};
 
@@ -77,6 +77,38 @@ impl Catalog {
         .execute(&mut *transaction)
         .await?;
         if remembered.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let created = self.create_job_in(&mut transaction, new).await?;
+        self.commit(transaction).await?;
+        Ok(Some(created.job))
+    }
+}
+
+/// Whose jobs archive logs.
+impl Catalog {
+    /// The newest job that archives, or has archived, the log of each dataset.
+    pub async fn latest_wal_jobs(&self) -> Result<Vec<Job>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT * FROM jobs j
+             WHERE kind = 'wal' AND dataset IS NOT NULL
+               AND id = (SELECT MAX(id) FROM jobs x
+                         WHERE x.kind = 'wal' AND x.dataset = j.dataset)",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        read_all(&rows, read_job)
+    }
+
+    /// Makes a job that archives a log, unless one of its dataset has not
+    /// ended.
+    pub async fn create_wal_job(&self, new: &NewJob) -> Result<Option<Job>, CatalogError> {
+        let mut transaction = self.begin().await?;
+        let busy = unfinished_in(&mut transaction)
+            .await?
+            .iter()
+            .any(|job| job.kind == JobKind::Wal && job.dataset == new.dataset);
+        if busy {
             return Ok(None);
         }
         let created = self.create_job_in(&mut transaction, new).await?;

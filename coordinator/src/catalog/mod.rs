@@ -37,6 +37,7 @@ mod row;
 mod snapshots;
 mod tokens;
 mod transfers;
+mod wal;
 
 use std::sync::{Arc, Mutex};
 
@@ -60,6 +61,7 @@ pub use policies::StoredPolicy;
 pub use publications::Publication;
 pub use reports::Finished;
 pub use snapshots::{SnapshotCursor, SnapshotFilter};
+pub use wal::{RecordError, WalPage};
 
 /// A handle to the catalog; cheap to clone.
 #[derive(Debug, Clone)]

@@ -145,9 +145,10 @@ pub(super) fn read(row: &AnyRow) -> Result<ObjectRow, CatalogError> {
         .into_iter()
         .find(|it| it.as_str() == kind)
         .ok_or_else(|| row.corrupt("kind", format!("is {kind:?}")))?;
-    let name = match row.opt_parse("id")? {
-        None => ObjectName::Config,
-        Some(id) => ObjectName::Hashed(kind, id),
+    let name = match (kind, row.opt_parse("id")?) {
+        (ObjectKind::Wal, _) => ObjectName::Wal(row.parse("path")?),
+        (_, None) => ObjectName::Config,
+        (kind, Some(id)) => ObjectName::Hashed(kind, id),
     };
     Ok(ObjectRow {
         repository: row.text("repository")?,

@@ -5,6 +5,7 @@ use std::{fmt::Display, str::FromStr};
 use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, any::AnyRow};
+use strongroom_layout::position::{Lsn, TimelineId};
 
 use super::CatalogError;
 
@@ -62,6 +63,14 @@ impl<'a> Columns<'a> {
                 Timestamp::from_microsecond(value).map_err(|error| self.corrupt(column, error))
             })
             .transpose()
+    }
+
+    pub(super) fn lsn(&self, column: &'static str) -> Result<Lsn, CatalogError> {
+        self.number(column).map(Lsn)
+    }
+
+    pub(super) fn timeline(&self, column: &'static str) -> Result<TimelineId, CatalogError> {
+        self.number(column).map(TimelineId)
     }
 
     pub(super) fn parse<T: FromStr<Err: Display>>(

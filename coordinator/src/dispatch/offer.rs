@@ -14,7 +14,7 @@ use crate::{
     catalog::{CatalogError, Dispatched},
     jobs::LiveAgent,
     keys::{KeyError, SealedRepository, new_password},
-    model::{Job, JobKind, NewRepository, Repository, RepositoryState},
+    model::{Job, NewRepository, Repository, RepositoryState},
     sessions::record_root_span,
     stores::StoreError,
 };
@@ -100,7 +100,7 @@ impl Dispatcher {
         repository: Option<Repository>,
     ) -> Result<JobOffer, OfferError> {
         let repository = self.repository(job, repository).await?;
-        let create = job.kind == JobKind::Backup && repository.state == RepositoryState::New;
+        let create = job.kind.writes() && repository.state == RepositoryState::New;
         if create {
             // Before any data: the key-encryption key and the bucket must be
             // enough to read what this job will write.
@@ -138,8 +138,8 @@ impl Dispatcher {
         if self.stores.get(&job.store).is_none() {
             return Err(OfferError::NoStore(job.store.clone()));
         }
-        match (known, job.kind) {
-            (Some(known), JobKind::Backup) if known.agent != job.agent => {
+        match (known, job.kind.writes()) {
+            (Some(known), true) if known.agent != job.agent => {
                 // A new agent under an old one's name takes over.
                 let wanted = NewRepository {
                     name: known.name,
@@ -151,7 +151,7 @@ impl Dispatcher {
                 Ok(self.catalog.ensure_repository(&wanted).await?)
             }
             (Some(known), _) => Ok(known),
-            (None, JobKind::Backup) => {
+            (None, true) => {
                 let sealed_password = self.key.seal(&job.repository, &new_password()?)?;
                 let wanted = NewRepository {
                     name: job.repository.clone(),
@@ -162,7 +162,7 @@ impl Dispatcher {
                 };
                 Ok(self.catalog.ensure_repository(&wanted).await?)
             }
-            (None, _) => Err(OfferError::NoRepository(job.repository.clone())),
+            (None, false) => Err(OfferError::NoRepository(job.repository.clone())),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Settles in the stores what ended attempts left open: locks that were not
 //! released (foreign `restic` commands would wait for them), snapshots whose
-//! agent died before it could say whether they are written, and pieces of
-//! transfers that nobody will fetch.
+//! agent died before it could say whether they are written, pieces of
+//! transfers that nobody will fetch, and parts of logs that lie in others.
 //!
 //! A task of its own: a store that does not answer must not keep jobs waiting.
 
@@ -27,6 +27,11 @@ const AGAIN: Duration = Duration::from_mins(1);
 /// allow for clocks that differ by a quarter of an hour.
 const MAY_ARRIVE: SignedDuration = SignedDuration::from_secs(VALID_SECONDS as i64 + 15 * 60);
 
+/// Parts of a log that nobody needs stay so long: whoever lists them may be
+/// about to fetch them, and one that was not entered after an hour less than
+/// that never is.
+const LOG_KEPT: SignedDuration = SignedDuration::from_hours(24);
+
 /// Pieces of a transfer wait so long for their reader.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
@@ -41,6 +46,9 @@ pub(super) struct Sweeper {
     /// again: then they are deleted again.
     deleted: HashSet<(String, ObjectName)>,
 }
+
+/// Deleted before they are forgotten together.
+const LOG_AT_ONCE: usize = 100;
 
 /// A part of a sweep failed; the rest goes on.
 #[derive(Debug, thiserror::Error)]
@@ -89,11 +97,13 @@ impl Sweeper {
         let snapshots = self.catalog.unconfirmed_snapshots().await?;
         let now = self.catalog.clock().now();
         let pieces = self.catalog.useless_pieces(now - KEPT).await?;
+        let log = self.catalog.useless_wal(now - LOG_KEPT).await?;
         let wanted: HashSet<&str> = locks
             .iter()
             .map(|lock| lock.repository.as_str())
             .chain(snapshots.iter().map(|it| it.repository.as_str()))
             .chain(pieces.iter().map(|it| it.repository.as_str()))
+            .chain(log.iter().map(|it| it.repository.as_str()))
             .collect();
         if wanted.is_empty() {
             self.missing.clear();
@@ -122,7 +132,13 @@ impl Sweeper {
                 .iter()
                 .filter(|it| in_repository(&it.repository))
                 .collect();
+            let log: Vec<_> = log
+                .iter()
+                .filter(|it| in_repository(&it.repository))
+                .cloned()
+                .collect();
             let swept = async {
+                self.delete_log(store, &repository, &log).await?;
                 self.delete_locks(store, &repository, locks).await?;
                 self.delete_pieces(store, &repository, &pieces).await?;
                 self.settle_snapshots(store, &repository, &snapshots).await
@@ -182,6 +198,25 @@ impl Sweeper {
             } else {
                 self.deleted.insert(key);
             }
+        }
+        Ok(())
+    }
+
+    /// Parts of the log that lie in others, or that nobody entered.
+    async fn delete_log(
+        &self,
+        store: &Store,
+        repository: &Repository,
+        parts: &[ObjectRow],
+    ) -> Result<(), SweepError> {
+        for batch in parts.chunks(LOG_AT_ONCE) {
+            for part in batch {
+                store
+                    .client
+                    .delete_transient(&repository.prefix, part.name)
+                    .await?;
+            }
+            self.catalog.forget_wal(batch).await?;
         }
         Ok(())
     }

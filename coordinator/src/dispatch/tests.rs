@@ -79,6 +79,7 @@ fn result(snapshot: ObjectId) -> BackupResult {
         bytes_stored: 1,
         blobs_new: 1,
         packs_new: 1,
+        cluster: None,
     }
 }
 

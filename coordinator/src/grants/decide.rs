@@ -5,9 +5,10 @@
 //! | job | GET | PUT |
 //! |---|---|---|
 //! | backup | config, keys, index, locks, its parent's snapshot, packs known to hold trees | packs, index, locks; config and keys if it creates the repository |
-//! | restore, list | config, keys, index, locks, packs, its own snapshot | locks |
+//! | restore, list | config, keys, index, locks, packs, its own snapshot, wal | locks |
 //! | download | as a restore | locks, transfers |
 //! | upload | as a backup, and the pieces of this very upload | as a backup |
+//! | wal | config, keys, index, locks | wal, locks; config and keys if it creates the repository |
 //!
 //! Nobody may DELETE. A snapshot is written only through `Publish`, which
 //! [`decide_publish`] judges. Everything is in the repository of the job: an
@@ -16,7 +17,10 @@
 use jiff::Timestamp;
 use strongroom_layout::{AgentId, ObjectId, ObjectKind, ObjectName};
 use strongroom_transfer::MAX_OBJECT;
-use strongroom_wire::grant::{Action, RefusalReason, RequestToSign};
+use strongroom_wire::{
+    grant::{Action, RefusalReason, RequestToSign},
+    wal::UNIT,
+};
 
 /// What the coordinator knows of the attempt that a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +54,11 @@ pub enum Scope {
     Download {
         /// Which.
         snapshot: ObjectId,
+    },
+    /// Archiving of a write-ahead log.
+    Wal {
+        /// It creates the repository.
+        create: bool,
     },
     /// A restore or a listing of one snapshot.
     Read {
@@ -94,7 +103,9 @@ pub fn decide_publish(
             Err(RefusalReason::TooLarge)
         }
         Scope::Backup { .. } | Scope::Upload { .. } => Ok(()),
-        Scope::Read { .. } | Scope::Download { .. } => Err(RefusalReason::WriteForbidden),
+        Scope::Read { .. } | Scope::Download { .. } | Scope::Wal { .. } => {
+            Err(RefusalReason::WriteForbidden)
+        }
     }
 }
 
@@ -127,7 +138,7 @@ fn decide_get(
         (ObjectKind::Snapshot, Scope::Backup { parent, .. }) => {
             parent.is_some() && object.id() == parent
         }
-        (ObjectKind::Snapshot, Scope::Upload { .. }) => false,
+        (ObjectKind::Snapshot, Scope::Upload { .. } | Scope::Wal { .. }) => false,
         (ObjectKind::Snapshot, Scope::Read { snapshot } | Scope::Download { snapshot }) => {
             object.id() == Some(snapshot)
         }
@@ -137,12 +148,17 @@ fn decide_get(
             known == Some(ObjectKind::TreePack)
         }
         (ObjectKind::DataPack, Scope::Backup { .. } | Scope::Upload { .. }) => false,
+        (ObjectKind::DataPack | ObjectKind::TreePack, Scope::Wal { .. }) => false,
         (
             ObjectKind::DataPack | ObjectKind::TreePack,
             Scope::Read { .. } | Scope::Download { .. },
         ) => true,
         (ObjectKind::Transfer, Scope::Upload { .. }) => known == Some(ObjectKind::Transfer),
         (ObjectKind::Transfer, _) => false,
+        // Only a restore needs what was archived: a stolen host cannot read
+        // its history here either.
+        (ObjectKind::Wal, Scope::Read { .. }) => true,
+        (ObjectKind::Wal, _) => false,
     };
     allowed.then_some(()).ok_or(RefusalReason::ReadForbidden)
 }
@@ -160,18 +176,20 @@ fn decide_put(
         (ObjectKind::Lock, _) => true,
         (ObjectKind::Transfer, Scope::Download { .. }) => true,
         (ObjectKind::Transfer, _) => false,
+        (ObjectKind::Wal, Scope::Wal { .. }) => true,
+        (ObjectKind::Wal, _) => false,
         (
             ObjectKind::DataPack | ObjectKind::TreePack | ObjectKind::Index,
             Scope::Backup { .. } | Scope::Upload { .. },
         ) => true,
         (
             ObjectKind::Config | ObjectKind::Key,
-            Scope::Backup { create, .. } | Scope::Upload { create },
+            Scope::Backup { create, .. } | Scope::Upload { create } | Scope::Wal { create },
         ) => create,
         (ObjectKind::Snapshot, Scope::Backup { .. } | Scope::Upload { .. }) => {
             return Err(RefusalReason::NotPublished);
         }
-        (_, Scope::Read { .. } | Scope::Download { .. }) => false,
+        (_, Scope::Read { .. } | Scope::Download { .. } | Scope::Wal { .. }) => false,
     };
     // A data pack must not become readable to backups by being declared a
     // tree pack later.
@@ -198,6 +216,8 @@ pub fn max_length(kind: ObjectKind) -> u64 {
         ObjectKind::Config | ObjectKind::Key | ObjectKind::Lock => 64 * KIB,
         ObjectKind::Snapshot => 4 * MIB,
         ObjectKind::Transfer => MAX_OBJECT as u64,
+        // A unit that does not compress.
+        ObjectKind::Wal => UNIT + MIB,
         ObjectKind::Index => 64 * MIB,
         ObjectKind::DataPack | ObjectKind::TreePack => 512 * MIB,
     }

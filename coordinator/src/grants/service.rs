@@ -16,7 +16,7 @@ use super::{
     sign::SignError,
 };
 use crate::{
-    catalog::{AttemptState, Catalog, CatalogError, Publication},
+    catalog::{AttemptState, Catalog, CatalogError, Publication, RecordError},
     model::{JobKind, ObjectRow, Repository},
     stores::{Store, StoreError, Stores},
 };
@@ -53,6 +53,9 @@ pub enum GrantError {
         /// Whose.
         repository: String,
     },
+    /// What an agent says of its log cannot be entered.
+    #[error("cannot enter a part of the log: {0}")]
+    Record(RecordError),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -64,9 +67,18 @@ pub enum GrantError {
     Sign(#[from] SignError),
 }
 
+impl From<RecordError> for GrantError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Catalog(error) => Self::Catalog(error),
+            other => Self::Record(other),
+        }
+    }
+}
+
 /// What is asked, apart from the object.
-struct Asked {
-    agent: AgentId,
+pub(super) struct Asked {
+    pub(super) agent: AgentId,
     attempt: AttemptRef,
     /// Only of the agent's own attempt.
     trace_id: Option<String>,
@@ -334,7 +346,7 @@ impl Grants {
     }
 
     /// Audits a refusal and puts it into words.
-    async fn refuse(
+    pub(super) async fn refuse(
         &self,
         asked: &Asked,
         reason: RefusalReason,
@@ -357,13 +369,17 @@ impl Grants {
         Ok(Refusal { reason, message })
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
         self.catalog.clock().now()
     }
 }
 
 impl Asked {
-    fn new(agent: AgentId, attempt: AttemptRef, state: Option<&AttemptState>) -> Self {
+    pub(super) fn new(agent: AgentId, attempt: AttemptRef, state: Option<&AttemptState>) -> Self {
         Self {
             agent,
             attempt,
@@ -375,7 +391,7 @@ impl Asked {
 }
 
 /// The repository of an attempt of the asking agent.
-fn own_repository(state: Option<&AttemptState>, asking: AgentId) -> Option<&Repository> {
+pub(super) fn own_repository(state: Option<&AttemptState>, asking: AgentId) -> Option<&Repository> {
     state?
         .repository
         .as_ref()
@@ -383,7 +399,7 @@ fn own_repository(state: Option<&AttemptState>, asking: AgentId) -> Option<&Repo
 }
 
 /// What the decision needs of what the catalog says.
-fn view(state: &AttemptState) -> Option<decide::AttemptState> {
+pub(super) fn view(state: &AttemptState) -> Option<decide::AttemptState> {
     let scope = match (state.kind, state.snapshot) {
         (JobKind::Backup, _) if state.upload.is_some() => Scope::Upload {
             create: state.creates_repository,
@@ -391,6 +407,9 @@ fn view(state: &AttemptState) -> Option<decide::AttemptState> {
         (JobKind::Backup, _) => Scope::Backup {
             create: state.creates_repository,
             parent: state.parent,
+        },
+        (JobKind::Wal, _) => Scope::Wal {
+            create: state.creates_repository,
         },
         (JobKind::Restore | JobKind::List, Some(snapshot)) => Scope::Read { snapshot },
         (JobKind::Download, Some(snapshot)) => Scope::Download { snapshot },

@@ -299,6 +299,7 @@ impl TestApi {
             bytes_stored: 30,
             blobs_new: 7,
             packs_new: 1,
+            cluster: None,
         };
         let publication = Publication {
             attempt,

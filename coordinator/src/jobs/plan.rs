@@ -62,7 +62,7 @@ impl Demand {
             store: job.store.clone(),
             repository: job.repository.clone(),
             dataset: job.dataset.clone(),
-            creates: job.kind == JobKind::Backup && !ready,
+            creates: job.kind.writes() && !ready,
         }
     }
 }
@@ -98,8 +98,8 @@ pub struct Assignment {
 
 /// Chooses the jobs that are dispatched now.
 ///
-/// Listings go first, then restores and downloads, then backups; within a kind the oldest
-/// job. A job is passed over when it is not yet time, its agent is not live, a
+/// Listings go first, then restores and downloads, then what archives a log,
+/// then backups; within a kind the oldest job. A job is passed over when it is not yet time, its agent is not live, a
 /// limit is reached, a backup of its dataset is at work, or somebody else is
 /// creating its repository; younger jobs may then go before it.
 pub fn plan(
@@ -134,7 +134,8 @@ fn urgency(kind: JobKind) -> u8 {
     match kind {
         JobKind::List => 0,
         JobKind::Restore | JobKind::Download => 1,
-        JobKind::Backup => 2,
+        JobKind::Wal => 2,
+        JobKind::Backup => 3,
     }
 }
 
@@ -171,6 +172,8 @@ impl<'a> Occupied<'a> {
             .or_default() += 1;
         if demand.kind == JobKind::Backup {
             self.datasets.extend(&demand.dataset);
+        }
+        if demand.kind.writes() {
             self.writing.insert(&demand.repository);
             if demand.creates {
                 self.creating.insert(&demand.repository);
@@ -184,6 +187,10 @@ impl<'a> Occupied<'a> {
         if kind == JobKind::List {
             return on_agent < LISTS_PER_AGENT;
         }
+        if kind == JobKind::Wal {
+            // Its log cannot wait, and there is one per dataset.
+            return !self.is_creating_in_the_way(demand);
+        }
         let fits = count(&self.global, &kind) < self.limits.global
             && on_agent < self.limits.per_agent
             && count(&self.stores, &(kind, demand.store.as_str())) < self.limits.per_store;
@@ -193,14 +200,16 @@ impl<'a> Occupied<'a> {
     /// Whether a backup would meet another of its dataset, or two would meet
     /// while one of them creates the repository.
     fn is_in_the_way(&self, demand: &Demand) -> bool {
-        let repository = demand.repository.as_str();
         let dataset_busy = demand
             .dataset
             .as_ref()
             .is_some_and(|it| self.datasets.contains(it));
-        dataset_busy
-            || self.creating.contains(repository)
-            || (demand.creates && self.writing.contains(repository))
+        dataset_busy || self.is_creating_in_the_way(demand)
+    }
+
+    fn is_creating_in_the_way(&self, demand: &Demand) -> bool {
+        let repository = demand.repository.as_str();
+        self.creating.contains(repository) || (demand.creates && self.writing.contains(repository))
     }
 }
 

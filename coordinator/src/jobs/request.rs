@@ -1,9 +1,9 @@
 //! Jobs as they are asked for.
 
-use strongroom_wire::job::{BackupWork, ListWork, Source, Work};
+use strongroom_wire::job::{BackupWork, ListWork, Source, WalMethod, WalWork, Work};
 
 use crate::{
-    model::{Actor, Agent, DatasetName, JobLimits, NewJob, Repository, Snapshot},
+    model::{Actor, Agent, DatasetName, Job, JobLimits, NewJob, Repository, Snapshot},
     policy::{Policy, PolicyLimits, Span},
 };
 
@@ -18,6 +18,9 @@ pub const UPLOAD_POLICY: &str = "upload-";
 /// Attempts of a transfer that may fail before it does: somebody waits, and an
 /// agent that restarts should not cost them their time.
 const TRANSFER_ATTEMPTS: u32 = 3;
+
+/// Attempts at dropping a slot: its server may be down for a while.
+const FORGET_ATTEMPTS: u32 = 10;
 
 /// A backup of a policy's source on one of its agents.
 pub fn backup(policy: &Policy, agent: &Agent, requested_by: Actor) -> NewJob {
@@ -38,6 +41,50 @@ pub fn backup(policy: &Policy, agent: &Agent, requested_by: Actor) -> NewJob {
         requested_by,
         idempotency_key: None,
         dataset: Some(dataset),
+    }
+}
+
+/// The archiving of a log. It goes on until it is not wanted any more, whatever
+/// fails meanwhile.
+pub fn wal(policy: &Policy, agent: &Agent, work: WalWork) -> NewJob {
+    NewJob {
+        limits: JobLimits {
+            resources: policy.limits.resources(),
+            ..JobLimits::default()
+        },
+        ..wal_of(agent, &policy.store, work)
+    }
+}
+
+/// The end of archiving: drops what kept the log on the server.
+pub fn forget_wal(agent: &Agent, last: &Job, work: &WalWork, slot: &str) -> NewJob {
+    let work = WalWork {
+        method: WalMethod::Forget {
+            slot: slot.to_owned(),
+        },
+        ..work.clone()
+    };
+    NewJob {
+        limits: JobLimits {
+            max_attempts: FORGET_ATTEMPTS,
+            ..JobLimits::default()
+        },
+        ..wal_of(agent, &last.store, work)
+    }
+}
+
+fn wal_of(agent: &Agent, store: &str, work: WalWork) -> NewJob {
+    NewJob {
+        dataset: work.dataset.parse().ok(),
+        agent: agent.id,
+        store: store.to_owned(),
+        repository: Repository::name_of(store, &agent.name),
+        work: Work::Wal(work),
+        limits: JobLimits::default(),
+        after: None,
+        trace: None,
+        requested_by: Actor::Coordinator,
+        idempotency_key: None,
     }
 }
 

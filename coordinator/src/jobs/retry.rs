@@ -22,6 +22,13 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// For what must go on: whoever archives a log cannot be away for long, and
+    /// what is wrong with the server will be put right some day.
+    pub const URGENT: Self = Self {
+        first: SignedDuration::from_secs(5),
+        max: SignedDuration::from_mins(1),
+    };
+
     /// When to try again after `failed_attempts` failures, of which `failure`
     /// is the last; `None` when there is to be no other attempt.
     ///

@@ -192,8 +192,16 @@ fn fail(mut job: Job, failure: Failure, backoff: &Backoff, now: Timestamp) -> Jo
     job.state = if let Some(cancel) = &job.cancel {
         cancelled(cancel, now)
     } else {
-        let next =
-            backoff.next_attempt(&failure, job.failed_attempts, job.limits.max_attempts, now);
+        let failed = job.failed_attempts;
+        let next = if job.work.is_endless() {
+            let again = Failure {
+                retryable: true,
+                ..failure.clone()
+            };
+            Backoff::URGENT.next_attempt(&again, failed, u32::MAX, now)
+        } else {
+            backoff.next_attempt(&failure, failed, job.limits.max_attempts, now)
+        };
         match next {
             Some(not_before) => JobState::Pending {
                 not_before,
@@ -239,6 +247,7 @@ fn kind_of(success: &Success) -> JobKind {
         Success::Restore(_) => JobKind::Restore,
         Success::List(_) => JobKind::List,
         Success::Download(_) => JobKind::Download,
+        Success::Wal(_) => JobKind::Wal,
     }
 }
 

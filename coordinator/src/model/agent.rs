@@ -77,6 +77,26 @@ pub struct AgentFacts {
     pub transfer_key: Option<PublicKey>,
 }
 
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// An active agent.
+    pub(crate) fn agent(name: &str, id: u128, labels: &[(&str, &str)]) -> Agent {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Agent {
+            id: AgentId(uuid::Uuid::from_u128(id)),
+            name: name.into(),
+            labels: labels.iter().map(owned).collect(),
+            state: AgentState::Active,
+            enrolled_at: Timestamp::UNIX_EPOCH,
+            last_seen: None,
+            facts: AgentFacts::default(),
+            connections: Vec::new(),
+        }
+    }
+}
+
 /// A certificate that the coordinator's CA signed for an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AgentCertificate {

@@ -144,10 +144,18 @@ words! {
         List = "list",
         /// Read a snapshot, seal a part of it to an operator.
         Download = "download",
+        /// Archive a write-ahead log for as long as it is wanted.
+        Wal = "wal",
     }
 }
 
 impl JobKind {
+    /// Whether it writes to the repository, and creates it where there is
+    /// none.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Backup | Self::Wal)
+    }
+
     /// Of a piece of work.
     pub fn of(work: &Work) -> Self {
         match work {
@@ -159,6 +167,7 @@ impl JobKind {
             | Work::RestoreRedis(_) => Self::Restore,
             Work::List(_) => Self::List,
             Work::Download(_) => Self::Download,
+            Work::Wal(_) => Self::Wal,
         }
     }
 }

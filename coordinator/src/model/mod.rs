@@ -6,7 +6,7 @@
 //! planners in [`crate::jobs`]. To add an entity: a file here, a table in
 //! `migrations/`, a file of the same name in [`crate::catalog`].
 
-mod agent;
+pub(crate) mod agent;
 mod audit;
 mod dataset;
 mod job;
@@ -18,6 +18,7 @@ mod secret;
 mod snapshot;
 mod token;
 mod transfer;
+mod wal;
 
 pub use agent::{Agent, AgentCertificate, AgentFacts, AgentState};
 pub use audit::{Actor, AuditRow, NewAudit, Outcome};
@@ -34,6 +35,7 @@ pub use secret::SecretHash;
 pub use snapshot::Snapshot;
 pub use token::{JoinToken, JoinTokenState, NewJoinToken};
 pub use transfer::Transfer;
+pub use wal::{WalArchive, WalHistory, WalProgress, WalRestorePoint, WalStretch};
 
 /// Labels of an agent: `role = "web"`.
 pub type Labels = std::collections::BTreeMap<String, String>;

@@ -16,6 +16,7 @@ mod parse;
 mod schedule;
 mod select;
 mod units;
+mod wal;
 
 use std::num::{NonZeroU32, NonZeroU64};
 
@@ -28,6 +29,7 @@ pub use parse::{InvalidPolicies, Problem, parse};
 pub use schedule::{Cron, Preset, Schedule};
 pub use select::{AgentSelector, warnings};
 pub use units::Span;
+pub use wal::{ArchiveMethod, WalPolicy, WhenFull};
 
 /// What to back up, where, when and how.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,9 @@ pub struct Policy {
     pub source: Source,
     /// The store's name in the coordinator's configuration.
     pub store: String,
+    /// The log of a cluster, archived at all times; `None`: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal: Option<WalPolicy>,
     /// When; `None`: only when asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,

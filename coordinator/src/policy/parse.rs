@@ -168,6 +168,13 @@ impl Document<'_> {
             }
             check_limits(&policy.limits, &mut at);
             check_source(&policy.source, &mut at);
+            if let Some((field, message)) = policy
+                .wal
+                .as_ref()
+                .and_then(|wal| wal.problem(&policy.source))
+            {
+                at(field, message);
+            }
         }
     }
 

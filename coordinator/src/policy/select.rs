@@ -105,26 +105,12 @@ impl From<AgentSelector> for Raw {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use strongroom_layout::AgentId;
-    use uuid::Uuid;
 
     use super::*;
-    use crate::model::{AgentFacts, AgentState};
+    use crate::model::{AgentState, agent::testing};
 
     fn agent(name: &str, labels: &[(&str, &str)]) -> Agent {
-        Agent {
-            id: AgentId(Uuid::nil()),
-            name: name.into(),
-            labels: labels
-                .iter()
-                .map(|(key, value)| ((*key).into(), (*value).into()))
-                .collect(),
-            state: AgentState::Active,
-            enrolled_at: Timestamp::UNIX_EPOCH,
-            last_seen: None,
-            facts: AgentFacts::default(),
-            connections: Vec::new(),
-        }
+        testing::agent(name, 0, labels)
     }
 
     fn selector(json: &str) -> AgentSelector {

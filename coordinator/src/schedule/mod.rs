@@ -1,10 +1,12 @@
-//! When datasets are due: pure ([`next_due`], [`next_run`], [`plan`]), and the
-//! task that asks ([`run`]).
+//! When datasets are due: pure ([`next_due`], [`next_run`], [`plan`]); which
+//! logs are archived ([`plan_wal`]); and the task that asks ([`run`]).
 
 mod due;
 mod plan;
 mod task;
+mod wal;
 
 pub use due::{Due, check_cron, check_time_zone, next_due};
 pub use plan::{Plan, next_run, plan};
 pub use task::run;
+pub use wal::{WalPlan, plan_wal};

@@ -5,8 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::plan;
-use crate::catalog::{Catalog, CatalogError};
+use super::{plan, plan_wal};
+use crate::{
+    catalog::{Catalog, CatalogError},
+    model::{Actor, Dataset},
+};
 
 /// The longest sleep: the host's clock may be set, and another coordinator on
 /// the same Postgres may have changed something.
@@ -37,7 +40,9 @@ pub async fn run(catalog: Catalog, cancel: CancellationToken) {
 
 /// Makes the jobs that are due now; says when the next one is.
 async fn pass(catalog: &Catalog) -> Result<Option<Timestamp>, CatalogError> {
-    let plan = plan(&catalog.datasets().await?, catalog.clock().now());
+    let datasets = catalog.datasets().await?;
+    archive_logs(catalog, &datasets).await?;
+    let plan = plan(&datasets, catalog.clock().now());
     for (run, job) in &plan.due {
         if let Some(job) = catalog.create_scheduled_job(run, job).await? {
             tracing::info!(
@@ -49,6 +54,32 @@ async fn pass(catalog: &Catalog) -> Result<Option<Timestamp>, CatalogError> {
         }
     }
     Ok(plan.next)
+}
+
+/// Begins and ends what archives logs.
+async fn archive_logs(catalog: &Catalog, datasets: &[Dataset]) -> Result<(), CatalogError> {
+    let latest = catalog.latest_wal_jobs().await?;
+    if latest.is_empty() && datasets.iter().all(|it| it.policy.wal.is_none()) {
+        return Ok(());
+    }
+    let plan = plan_wal(datasets, &latest, &catalog.agents().await?);
+    for (job, reason) in plan.cancel {
+        match catalog.cancel_job(job, &Actor::Coordinator, reason).await {
+            // It has ended meanwhile.
+            Ok(_) | Err(CatalogError::Transition(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    for new in &plan.create {
+        if let Some(job) = catalog.create_wal_job(new).await? {
+            tracing::info!(
+                job = %job.id,
+                dataset = job.dataset.as_ref().map(tracing::field::display),
+                "a log is to be archived, or not any more"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {

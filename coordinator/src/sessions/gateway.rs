@@ -12,6 +12,7 @@ use strongroom_wire::grant::{
     SignResponse,
 };
 use strongroom_wire::identity::{RenewRequest, RenewResponse};
+use strongroom_wire::wal::{ArchivedWalRequest, RecordWalRequest};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use tracing::{Instrument as _, Span};
@@ -196,6 +197,38 @@ impl AgentGateway for Gateway {
             .await
             .map_err(|error| status::grant(&error))?;
         Ok(Response::new(PublishResponse { answer }.into()))
+    }
+
+    async fn record_wal(
+        &self,
+        request: Request<v1::RecordWalRequest>,
+    ) -> Result<Response<v1::RecordWalResponse>, Status> {
+        let (caller, _) = self.authenticate(&request).await?;
+        let span = child(tracing::debug_span!("record wal"), request.metadata());
+        let request: RecordWalRequest = request.into_inner().try_into().map_err(status::invalid)?;
+        self.grants
+            .record_wal(caller.agent, &request)
+            .instrument(span)
+            .await
+            .map_err(|error| status::grant(&error))?;
+        Ok(Response::new(v1::RecordWalResponse {}))
+    }
+
+    async fn archived_wal(
+        &self,
+        request: Request<v1::ArchivedWalRequest>,
+    ) -> Result<Response<v1::ArchivedWalResponse>, Status> {
+        let (caller, _) = self.authenticate(&request).await?;
+        let span = child(tracing::debug_span!("archived wal"), request.metadata());
+        let request: ArchivedWalRequest =
+            request.into_inner().try_into().map_err(status::invalid)?;
+        let known = self
+            .grants
+            .archived_wal(caller.agent, &request)
+            .instrument(span)
+            .await
+            .map_err(|error| status::grant(&error))?;
+        Ok(Response::new(known.into()))
     }
 
     async fn renew(

@@ -3,7 +3,10 @@
 use strongroom_wire::InvalidMessage;
 use tonic::Status;
 
-use crate::{catalog::CatalogError, grants::GrantError};
+use crate::{
+    catalog::{CatalogError, RecordError},
+    grants::GrantError,
+};
 
 /// A message that does not say what it must.
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
@@ -23,8 +26,13 @@ pub(super) fn grant(error: &GrantError) -> Status {
         GrantError::Refused(refusal) => {
             Status::permission_denied(format!("{}: {}", refusal.reason.as_str(), refusal.message))
         }
-        GrantError::BatchTooLarge(_) => Status::invalid_argument(error.to_string()),
         GrantError::NoStore { .. } => Status::failed_precondition(error.to_string()),
+        GrantError::Record(RecordError::NotStored(_)) => {
+            Status::failed_precondition(error.to_string())
+        }
+        GrantError::BatchTooLarge(_) | GrantError::Record(_) => {
+            Status::invalid_argument(error.to_string())
+        }
         GrantError::Catalog(error) => catalog(error),
         GrantError::Store(store) => {
             tracing::error!(error = %store, "a store failed");

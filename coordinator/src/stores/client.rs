@@ -176,14 +176,16 @@ impl StoreClient {
             .await
     }
 
-    /// Deletes a lock or a piece of a transfer; it is no error if it is gone.
+    /// Deletes a lock, a piece of a transfer or a part of a log; it is no error if
+    /// it is gone.
     /// Nothing else is ever deleted here.
     pub async fn delete_transient(
         &self,
         repository: &str,
         object: ObjectName,
     ) -> Result<(), StoreError> {
-        if !matches!(object.kind(), ObjectKind::Lock | ObjectKind::Transfer) {
+        let transient = [ObjectKind::Lock, ObjectKind::Transfer, ObjectKind::Wal];
+        if !transient.contains(&object.kind()) {
             let problem = StoreProblem::Setup(format!("{object} is not to be deleted"));
             return Err(StoreError::new(&self.config, problem));
         }

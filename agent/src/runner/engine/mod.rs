@@ -120,6 +120,9 @@ impl Engine {
         match offer.work {
             // Over in a moment, and harmless if a prune comes in between.
             Work::List(work) => self.list(repository, work, monitor).await,
+            Work::Wal(_) => Err(failure::internal(
+                &"this version of the agent archives no log",
+            )),
             Work::Upload(work) => {
                 let lock = self.lock(&repository, &stores, &monitor).await?;
                 let upload = self.upload(&stores, repository, &authority, work, &limits, &monitor);

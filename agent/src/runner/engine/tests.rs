@@ -214,6 +214,14 @@ fn answer(call: Call, url: &str, bucket: &Bucket, published: &Mutex<Vec<PublishR
             published.lock().unwrap().push(*request);
             let _ = answer.send(Ok(PublishResponse { answer: granted }));
         }
+        Call::RecordWal(request, answer) => {
+            drop(answer);
+            panic!("{request:?}");
+        }
+        Call::ArchivedWal(request, answer) => {
+            drop(answer);
+            panic!("{request:?}");
+        }
         Call::Enrol(..) | Call::Session(..) | Call::Renew(..) => panic!("nobody asked for that"),
     }
 }

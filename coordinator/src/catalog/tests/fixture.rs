@@ -228,6 +228,7 @@ pub(super) fn success(number: u8) -> Success {
         bytes_stored: 250,
         blobs_new: 5,
         packs_new: 2,
+        cluster: None,
     })
 }
 

@@ -12,6 +12,7 @@ mod open;
 mod policies;
 mod several;
 mod snapshots;
+mod wal;
 
 use fixture::Fixture;
 

@@ -1,8 +1,9 @@
 //! `strongroom restore`
 
 use clap::{ArgGroup, Args};
+use jiff::{Timestamp, civil, tz::TimeZone};
 
-use crate::http::shape::{Overwrite, Relocation};
+use crate::http::shape::{Overwrite, Relocation, RestorePoint};
 
 /// Examples of every kind.
 pub(crate) const EXAMPLES: &str = "\
@@ -11,15 +12,23 @@ Examples:
   strongroom restore 3f9a --agent db-1 --postgres orders --database shop --as shop_yesterday
   strongroom restore 3f9a --agent db-1 --postgres orders --database shop --replace --confirm shop
   strongroom restore 3f9a --agent db-2 --target /var/lib/postgresql/restored --cluster --start
+  strongroom restore --dataset orders-cluster --at '2026-11-20 12:03:07' --agent db-2 --target /var/lib/postgresql/restored --start
   strongroom restore 3f9a --agent db-1 --redis sessions --confirm sessions
   strongroom restore 3f9a --agent db-1 --redis sessions --key 'user:*' --confirm sessions
 ";
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("destination").required(true).args(["target", "postgres", "redis"]))]
+#[command(group = ArgGroup::new("of_cluster").multiple(true).args(["cluster", "dataset"]))]
 pub(crate) struct RestoreArgs {
     /// Id or unique prefix.
-    pub(crate) snapshot: String,
+    #[arg(required_unless_present = "dataset", conflicts_with = "dataset")]
+    pub(crate) snapshot: Option<String>,
+    /// Instead of a snapshot: a policy, or policy@agent. Of a PostgreSQL cluster
+    /// the base backup that fits, and its log on top of it; of anything else the
+    /// newest snapshot, or the newest at --at.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) dataset: Option<String>,
     /// The agent that writes: name or id.
     #[arg(long)]
     pub(crate) agent: String,
@@ -31,6 +40,8 @@ pub(crate) struct RestoreArgs {
     pub(crate) wait: bool,
     #[command(flatten)]
     pub(crate) directory: DirectoryArgs,
+    #[command(flatten)]
+    pub(crate) recovery: RecoveryArgs,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
@@ -61,6 +72,48 @@ pub(crate) struct DirectoryArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "At a point in time")]
+#[command(group = ArgGroup::new("until").args(["at", "lsn", "xid", "restore_point"]))]
+pub(crate) struct RecoveryArgs {
+    /// A moment: RFC 3339, or a date and time of this host's time zone.
+    #[arg(long, value_name = "TIME", value_parser = moment, requires = "of_cluster")]
+    pub(crate) at: Option<Timestamp>,
+    /// A position in the log, such as 16/B374D848.
+    #[arg(long, value_name = "LSN", requires = "of_cluster")]
+    pub(crate) lsn: Option<String>,
+    /// A transaction: behind its commit.
+    #[arg(long, value_name = "ID", requires = "of_cluster")]
+    pub(crate) xid: Option<u32>,
+    /// What pg_create_restore_point named so.
+    #[arg(long, value_name = "NAME", requires = "of_cluster")]
+    pub(crate) restore_point: Option<String>,
+    /// The timeline to follow; by default the newest that the archived log leads
+    /// onto.
+    #[arg(long, value_name = "N", requires = "of_cluster", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) timeline: Option<u32>,
+}
+
+impl RecoveryArgs {
+    /// Only a cluster has these.
+    pub(crate) fn is_of_cluster(&self) -> bool {
+        self.lsn.is_some()
+            || self.xid.is_some()
+            || self.restore_point.is_some()
+            || self.timeline.is_some()
+    }
+
+    /// Where to end; clap takes one at most.
+    pub(crate) fn until(self) -> Option<RestorePoint> {
+        let time = self.at.map(RestorePoint::Time);
+        let lsn = self.lsn.map(RestorePoint::Lsn);
+        let xid = self.xid.map(RestorePoint::Xid);
+        time.or(lsn)
+            .or(xid)
+            .or(self.restore_point.map(RestorePoint::Name))
+    }
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "As a PostgreSQL cluster (physical snapshots)")]
 pub(crate) struct ClusterArgs {
     /// Make the target a data directory that a server can be started on.
@@ -70,12 +123,12 @@ pub(crate) struct ClusterArgs {
     #[arg(
         long = "tablespace",
         value_name = "OLD=NEW",
-        requires = "cluster",
+        requires = "of_cluster",
         value_parser = relocation
     )]
     pub(crate) tablespaces: Vec<Relocation>,
     /// Bring a server up on it, on a free port.
-    #[arg(long, requires = "cluster")]
+    #[arg(long, requires = "of_cluster")]
     pub(crate) start: bool,
 }
 
@@ -134,6 +187,20 @@ pub(crate) struct SafetyArgs {
     pub(crate) no_safety_backup: bool,
 }
 
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let local: Result<civil::DateTime, _> = text.parse();
+    local
+        .and_then(|local| local.to_zoned(TimeZone::system()))
+        .map(|zoned| zoned.timestamp())
+        .map_err(|_| {
+            "write it like 2026-11-20T12:03:07Z, or '2026-11-20 12:03:07' for this host's time zone"
+                .into()
+        })
+}
+
 fn relocation(text: &str) -> Result<Relocation, String> {
     match text.split_once('=') {
         Some((from, to)) if from.starts_with('/') && to.starts_with('/') => Ok(Relocation {
@@ -141,5 +208,22 @@ fn relocation(text: &str) -> Result<Relocation, String> {
             to: to.into(),
         }),
         _ => Err("write OLD=NEW, two absolute directories".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_with_and_without_a_zone() {
+        let at: Timestamp = "2026-11-20T12:03:07Z".parse().unwrap();
+        assert_eq!(moment("2026-11-20T12:03:07Z"), Ok(at));
+        assert_eq!(moment("2026-11-20T13:03:07+01:00"), Ok(at));
+        let local = TimeZone::system().to_datetime(at);
+        assert_eq!(moment(&local.to_string().replace('T', " ")), Ok(at));
+        for text in ["yesterday", "12:03", "2026-13-01 00:00:00", ""] {
+            assert!(moment(text).unwrap_err().contains("2026-11-20"), "{text}");
+        }
     }
 }

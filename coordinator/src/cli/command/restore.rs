@@ -48,8 +48,14 @@ fn request(args: RestoreArgs) -> RestoreRequest {
         confirm,
         safety_backup,
     });
+    let recovery = args.recovery;
+    let as_cluster = cluster.cluster
+        || cluster.start
+        || !cluster.tablespaces.is_empty()
+        || recovery.is_of_cluster();
+    let timeline = recovery.timeline;
     let (target, cluster) = match args.directory.target {
-        Some(directory) if cluster.cluster => {
+        Some(directory) if as_cluster => {
             let cluster = ClusterTarget {
                 directory,
                 tablespaces: cluster.tablespaces,
@@ -60,7 +66,10 @@ fn request(args: RestoreArgs) -> RestoreRequest {
         target => (target, None),
     };
     RestoreRequest {
-        snapshot: args.snapshot,
+        snapshot: args.snapshot.unwrap_or_default(),
+        dataset: args.dataset,
+        until: recovery.until(),
+        timeline,
         agent: args.agent,
         target,
         paths: args.directory.paths,

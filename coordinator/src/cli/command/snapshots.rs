@@ -7,7 +7,7 @@ use crate::{
     cli::{
         args::{LsArgs, SnapshotsCommand, SnapshotsListArgs},
         error::{CliError, Exit},
-        render::{Table, fields, format},
+        render::{Table, fields, format, recovery},
     },
     http::shape::{Entry, Listing, Snapshot, Snapshots},
 };
@@ -87,7 +87,7 @@ pub(super) fn list(snapshots: &Snapshots, now: Timestamp) -> String {
             notes(snapshot),
         ]);
     }
-    table.render()
+    table.render() + &recovery::lines(&snapshots.recovery, now)
 }
 
 fn notes(snapshot: &Snapshot) -> String {

@@ -8,7 +8,7 @@ use super::Context;
 use crate::{
     cli::{
         error::{CliError, Exit},
-        render::{Table, format},
+        render::{Table, format, recovery},
     },
     http::shape::{DatasetStatus, JobState, Status},
 };
@@ -59,6 +59,7 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
         ]);
     }
     text.push_str(&table.render());
+    text.push_str(&recovery::lines(&status.recovery, now));
     text
 }
 

@@ -75,6 +75,15 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
         Some(JobResult::Backup(figures)) => rows.extend(backup(figures)),
         Some(JobResult::Restore(figures)) => rows.extend(restore(figures)),
         Some(JobResult::Download(figures)) => rows.extend(download(figures)),
+        Some(JobResult::Wal(figures)) => rows.push((
+            "archived",
+            format!(
+                "{} of log, stored as {} in {}",
+                format::bytes(figures.bytes),
+                format::bytes(figures.bytes_stored),
+                format::plural(figures.objects, "object")
+            ),
+        )),
         Some(JobResult::List(_)) | None => {}
     }
     rows.extend(

@@ -3,6 +3,7 @@
 pub(crate) mod format;
 pub(crate) mod job;
 pub(crate) mod progress;
+pub(crate) mod recovery;
 mod table;
 
 use std::io::{self, IsTerminal as _, Write as _};

@@ -1,5 +1,6 @@
 //! The matrix of what is signed, written out so that it can be read.
 
+use strongroom_layout::{SystemId, WalName, WalPart, position::TimelineId};
 use uuid::Uuid;
 
 use super::*;
@@ -31,6 +32,12 @@ fn attempt(scope: Scope) -> AttemptState {
 fn name(kind: ObjectKind) -> ObjectName {
     match kind {
         ObjectKind::Config => ObjectName::Config,
+        ObjectKind::Wal => ObjectName::Wal(WalName {
+            system: SystemId(7),
+            timeline: TimelineId(1),
+            part: WalPart::History,
+            id: ID,
+        }),
         kind => ObjectName::Hashed(kind, ID),
     }
 }
@@ -75,8 +82,11 @@ const FIRST_UPLOAD: Scope = Scope::Upload { create: true };
 const DOWNLOAD: Scope = Scope::Download { snapshot: ID };
 const OTHER_DOWNLOAD: Scope = Scope::Download { snapshot: OTHER_ID };
 
+const WAL: Scope = Scope::Wal { create: false };
+const FIRST_WAL: Scope = Scope::Wal { create: true };
+
 /// Every scope, side by side: the columns of the table.
-const SCOPES: [Scope; 9] = [
+const SCOPES: [Scope; 11] = [
     BACKUP,
     FIRST_BACKUP,
     CHILD_BACKUP,
@@ -86,40 +96,46 @@ const SCOPES: [Scope; 9] = [
     FIRST_UPLOAD,
     DOWNLOAD,
     OTHER_DOWNLOAD,
+    WAL,
+    FIRST_WAL,
 ];
 
 #[test]
 #[rustfmt::skip]
 fn the_table() {
-    use ObjectKind::{Config, DataPack, Index, Key, Lock, Snapshot, Transfer, TreePack};
+    use ObjectKind::{Config, DataPack, Index, Key, Lock, Snapshot, Transfer, TreePack, Wal};
     let rows = [
-        // request          known as         backup   first    child    restore  another  upload   first    download another
-        (get(Config),       None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK   ]),
-        (get(Key),          None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK   ]),
-        (get(Index),        None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK   ]),
-        (get(Lock),         None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK   ]),
-        (get(Snapshot),     None,           [READ   , READ   , OK     , OK     , READ   , READ   , READ   , OK     , READ ]),
-        (get(DataPack),     None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK   ]),
-        (get(DataPack),     Some(DataPack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK   ]),
-        (get(DataPack),     Some(TreePack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK   ]),
-        (get(TreePack),     None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK   ]),
-        (get(TreePack),     Some(DataPack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK   ]),
-        (get(TreePack),     Some(TreePack), [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK   ]),
-        (put(Config),       None,           [WRITE  , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , WRITE  , WRITE]),
-        (put(Key),          None,           [WRITE  , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , WRITE  , WRITE]),
-        (put(Index),        None,           [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE]),
-        (put(Lock),         None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK   ]),
-        (put(Snapshot),     None,           [PUBLISH, PUBLISH, PUBLISH, WRITE  , WRITE  , PUBLISH, PUBLISH, WRITE  , WRITE]),
-        (put(DataPack),     None,           [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE]),
-        (put(DataPack),     Some(DataPack), [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE]),
-        (put(DataPack),     Some(TreePack), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE]),
-        (put(TreePack),     None,           [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE]),
-        (put(TreePack),     Some(TreePack), [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE]),
-        (put(TreePack),     Some(DataPack), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE]),
-        (get(Transfer),      None,          [READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ ]),
-        (get(Transfer),      Some(Transfer),[READ   , READ   , READ   , READ   , READ   , OK     , OK     , READ   , READ ]),
-        (put(Transfer),      None,          [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK   ]),
-        (put(Transfer),      Some(Transfer),[WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK   ]),
+        // request       known as         backup   first    child    restore  another  upload   first    download another  wal      first
+        (get(Config),     None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (get(Key),        None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (get(Index),      None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (get(Lock),       None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (get(Snapshot),   None,           [READ   , READ   , OK     , OK     , READ   , READ   , READ   , OK     , READ   , READ   , READ   ]),
+        (get(DataPack),   None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(DataPack),   Some(DataPack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(DataPack),   Some(TreePack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(TreePack),   None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(TreePack),   Some(DataPack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(TreePack),   Some(TreePack), [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , READ   , READ   ]),
+        (put(Config),     None,           [WRITE  , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , WRITE  , WRITE  , WRITE  , OK     ]),
+        (put(Key),        None,           [WRITE  , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , WRITE  , WRITE  , WRITE  , OK     ]),
+        (put(Index),      None,           [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(Lock),       None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (put(Snapshot),   None,           [PUBLISH, PUBLISH, PUBLISH, WRITE  , WRITE  , PUBLISH, PUBLISH, WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(DataPack),   None,           [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(DataPack),   Some(DataPack), [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(DataPack),   Some(TreePack), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(TreePack),   None,           [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(TreePack),   Some(TreePack), [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(TreePack),   Some(DataPack), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (get(Transfer),   None,           [READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   ]),
+        (get(Transfer),   Some(Transfer), [READ   , READ   , READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   ]),
+        (put(Transfer),   None,           [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  ]),
+        (put(Transfer),   Some(Transfer), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  ]),
+        (get(Wal),        None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , READ   , READ   ]),
+        (get(Wal),        Some(Wal),      [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , READ   , READ   ]),
+        (put(Wal),        None,           [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     ]),
+        (put(Wal),        Some(Wal),      [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     ]),
     ];
     for (request, known, expected) in rows {
         for (scope, expected) in SCOPES.into_iter().zip(expected) {
@@ -221,6 +237,7 @@ fn nothing_is_signed_from_the_moment_the_lease_ends() {
 fn writer_of(kind: ObjectKind) -> Scope {
     match kind {
         ObjectKind::Transfer => DOWNLOAD,
+        ObjectKind::Wal => WAL,
         _ => FIRST_BACKUP,
     }
 }
@@ -287,6 +304,7 @@ fn only_backups_publish_and_only_snapshots_of_reasonable_size() {
         (UPLOAD, max + 1, Err(RefusalReason::TooLarge)),
         (RESTORE, 1, WRITE),
         (DOWNLOAD, 1, WRITE),
+        (WAL, 1, WRITE),
     ] {
         assert_eq!(
             decide_publish(Some(&attempt(scope)), OWNER, length, now()),

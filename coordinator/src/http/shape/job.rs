@@ -106,6 +106,8 @@ pub enum JobKind {
     List,
     /// Seals a part of a snapshot to an operator.
     Download,
+    /// Archives a write-ahead log for as long as it is wanted.
+    Wal,
 }
 
 impl fmt::Display for JobKind {
@@ -115,6 +117,7 @@ impl fmt::Display for JobKind {
             Self::Restore => "restore",
             Self::List => "list",
             Self::Download => "download",
+            Self::Wal => "wal",
         })
     }
 }
@@ -224,6 +227,19 @@ pub enum JobResult {
     List(ListFigures),
     /// Pieces that wait for the operator.
     Download(DownloadFigures),
+    /// A stretch of a log.
+    Wal(WalFigures),
+}
+
+/// What was archived of a log; bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WalFigures {
+    /// Objects written.
+    pub objects: u64,
+    /// Of the log.
+    pub bytes: u64,
+    /// As stored.
+    pub bytes_stored: u64,
 }
 
 /// What a download job left in the store.

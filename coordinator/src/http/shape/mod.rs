@@ -15,6 +15,7 @@ mod limits;
 mod operator;
 mod path;
 mod policy;
+mod recovery;
 mod repository;
 mod restore;
 mod snapshot;
@@ -30,12 +31,13 @@ pub use self::{
     job::{
         AgentRef, Attempt, BackupFigures, DownloadFigures, Job, JobFailure, JobKind, JobResult,
         JobState, Jobs, ListFigures, PlannedAction, Progress, RestoreFigures, RunRequest,
-        StartedJobs, Warning,
+        StartedJobs, WalFigures, Warning,
     },
     limits::Limits,
     operator::{CreateOperator, NewOperator, Operator, Operators},
     path::RawPath,
     policy::{Applied, ApplyRequest, Policies, Policy, PolicyChange, PolicyDifference},
+    recovery::{Archiving, Recovery, RecoveryGap, RecoveryWindow, RestorePoint},
     repository::{Repositories, Repository, RepositoryPassword},
     restore::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest},
     snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},

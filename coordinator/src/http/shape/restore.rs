@@ -3,13 +3,29 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::RestorePoint;
+
 /// Restores a snapshot: into a directory of an agent's host (`target`), or
 /// into what exactly one of `postgres`, `cluster` and `redis` names.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestoreRequest {
-    /// Id or unique prefix.
+    /// Id or unique prefix; empty with `dataset`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub snapshot: String,
+    /// Instead of a snapshot: a policy, or `policy@agent`. Of a PostgreSQL
+    /// cluster the base backup that fits is taken, and its log replayed as far
+    /// as `until` says; of anything else the newest snapshot, or the newest
+    /// at `until`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// Where to end; default: as late as can be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<RestorePoint>,
+    /// Of a cluster: the timeline to follow; default: the newest that the
+    /// archived log leads onto.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<u32>,
     /// Name or id of the agent that writes.
     pub agent: String,
     /// Absolute directory on its host.

@@ -14,6 +14,10 @@ pub struct Snapshots {
     /// `before` of the next page; `null` at the end.
     #[serde(default)]
     pub next_before: Option<String>,
+    /// What can be recovered of those of their datasets that are PostgreSQL
+    /// clusters.
+    #[serde(default)]
+    pub recovery: Vec<super::Recovery>,
 }
 
 /// A finished backup of a dataset; bytes.

@@ -16,6 +16,9 @@ pub struct Status {
     pub counts: Counts,
     /// Every dataset.
     pub datasets: Vec<DatasetStatus>,
+    /// What can be recovered of datasets that are PostgreSQL clusters.
+    #[serde(default)]
+    pub recovery: Vec<super::Recovery>,
 }
 
 /// How many of what.

@@ -9,6 +9,7 @@ pub mod jobs;
 mod limits;
 pub mod operators;
 pub mod policies;
+mod recovery;
 pub mod repositories;
 pub mod restores;
 pub mod snapshots;

@@ -2,7 +2,9 @@
 
 use axum::{Json, Router, extract::State, routing::get};
 
-use super::{jobs, policies};
+use strongroom_wire::job::{PostgresSource, Source};
+
+use super::{jobs, policies, recovery};
 use crate::{
     catalog::JobFilter,
     http::{
@@ -12,6 +14,7 @@ use crate::{
         state::{ApiState, SharedState},
     },
     model::{Dataset, Job, JobKind, Snapshot, StateWord},
+    policy::Policy,
 };
 
 /// Dry runs among the last restores are passed over; more than this many of
@@ -34,7 +37,11 @@ pub async fn handler(
 ) -> Result<Json<Status>, Problem> {
     let mut latest = state.catalog.latest_snapshots().await?;
     let mut datasets = Vec::new();
-    for dataset in state.catalog.datasets().await? {
+    let known = state.catalog.datasets().await?;
+    let clusters = known.iter().filter(|it| is_cluster(&it.policy));
+    let names: Vec<_> = clusters.map(|it| it.name.clone()).collect();
+    let recovery = recovery::of_datasets(&state.catalog, names).await?;
+    for dataset in known {
         let latest = latest.remove(&dataset.name);
         datasets.push(dataset_status(&state, dataset, latest).await?);
     }
@@ -43,7 +50,12 @@ pub async fn handler(
         started_at: state.started_at,
         counts: counts(&state).await?,
         datasets,
+        recovery,
     }))
+}
+
+fn is_cluster(policy: &Policy) -> bool {
+    matches!(policy.source, Source::Postgres(PostgresSource::Physical(_)))
 }
 
 async fn counts(state: &ApiState) -> Result<Counts, Problem> {

@@ -101,6 +101,28 @@ fn only_one_job_may_create_a_repository_and_nobody_else_write_meanwhile() {
 }
 
 #[test]
+fn a_log_waits_for_nobody_and_a_backup_not_for_a_log() {
+    let log = demand(JobKind::Wal, 1, "a");
+    let none = Concurrency {
+        global: 0,
+        per_agent: 0,
+        per_store: 0,
+    };
+    assert_eq!(chosen(&[waiting(1, log.clone())], &[], none), [1]);
+    let backup = waiting(2, demand(JobKind::Backup, 1, "a"));
+    assert_eq!(chosen(&[backup], &[log], WIDE), [2]);
+    let creating = Demand {
+        creates: true,
+        ..demand(JobKind::Backup, 1, "b")
+    };
+    let log = Demand {
+        creates: true,
+        ..demand(JobKind::Wal, 1, "a")
+    };
+    assert_eq!(chosen(&[waiting(1, log)], &[creating], WIDE), [0u128; 0]);
+}
+
+#[test]
 fn what_is_not_due_or_not_live_waits() {
     let mut later = waiting(1, demand(JobKind::Backup, 1, "a"));
     later.not_before = NOW + SignedDuration::from_secs(1);
@@ -115,7 +137,7 @@ fn demands() -> impl Strategy<Value = Demand> {
         Demand {
             repository: format!("{store}/{on}"),
             store,
-            creates: creates && kind == JobKind::Backup,
+            creates: creates && kind.writes(),
             ..demand(kind, on, &dataset.to_string())
         }
     })
@@ -145,15 +167,18 @@ fn breaks(new: &Demand, at_work: &[Demand], limits: Concurrency) -> bool {
     if new.kind == JobKind::List {
         return on_agent >= LISTS_PER_AGENT;
     }
-    let with_store = same_kind().filter(|it| it.store == new.store).count() as u32;
-    let meets = |it: &Demand| {
-        it.dataset == new.dataset
-            || (it.repository == new.repository && (it.creates || new.creates))
+    let creating = |it: &Demand| {
+        it.kind.writes() && it.repository == new.repository && (it.creates || new.creates)
     };
+    if new.kind == JobKind::Wal {
+        return at_work.iter().any(creating);
+    }
+    let with_store = same_kind().filter(|it| it.store == new.store).count() as u32;
+    let meets = |it: &Demand| (it.kind == new.kind && it.dataset == new.dataset) || creating(it);
     same_kind().count() as u32 >= limits.global
         || on_agent >= limits.per_agent
         || with_store >= limits.per_store
-        || (new.kind == JobKind::Backup && same_kind().any(meets))
+        || (new.kind == JobKind::Backup && at_work.iter().any(meets))
 }
 
 proptest! {

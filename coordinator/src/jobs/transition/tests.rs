@@ -88,6 +88,7 @@ fn backed_up() -> Success {
         bytes_stored: 0,
         blobs_new: 0,
         packs_new: 0,
+        cluster: None,
     })
 }
 

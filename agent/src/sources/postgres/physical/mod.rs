@@ -33,6 +33,7 @@ use std::{path::PathBuf, sync::atomic::Ordering::Relaxed};
 
 use jiff::Timestamp;
 use rustix::fs::{Stat, stat};
+use strongroom_layout::SystemId;
 use strongroom_postgres::{
     connection::Session,
     physical::{
@@ -49,6 +50,7 @@ use strongroom_repository::{
     write::{Halted, ParentTrees, Writer},
 };
 use strongroom_runtime::clock::SharedClock;
+use strongroom_wire::job::ClusterPoint;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -114,13 +116,13 @@ struct Cluster {
     owner: String,
 }
 
-/// Saves a cluster; gives the root tree and what was met. Blocks: call it from
-/// a thread that is none of `runtime`'s.
+/// Saves a cluster; gives the root tree, what was met, and where in the log
+/// the copy stands. Blocks: call it from a thread that is none of `runtime`'s.
 pub fn save(
     writer: &Writer,
     runtime: &Handle,
     options: &ClusterOptions<'_>,
-) -> Result<(BlobId, Counts), ClusterError> {
+) -> Result<(BlobId, Counts, ClusterPoint), ClusterError> {
     let source = options.source;
     let connection =
         source
@@ -162,6 +164,7 @@ pub fn save(
     let last = control::read(&survey.dirs[survey.global], &cluster.owner)?;
     let hold = running.hold.clone();
     let ended = until_halted(writer, runtime, running.stop())??;
+    let ended_at = options.clock.now();
     tracing::info!(stop = %ended.stop, "the server has ended the backup");
     let log = Log {
         dir: &survey.dirs[survey.wal],
@@ -188,7 +191,16 @@ pub fn save(
         monitor: options.monitor,
     };
     let root = assembly.put_together(copied, &last, log, &counts)?;
-    Ok((root, counts))
+    let point = ClusterPoint {
+        system: SystemId(cluster.facts.system_identifier),
+        timeline: ended.label.timeline,
+        start: ended.label.start,
+        stop: ended.stop,
+        segment: cluster.control.wal_segment_size,
+        major: cluster.facts.major,
+        ended: ended_at,
+    };
+    Ok((root, counts, point))
 }
 
 /// Finds the server's files on this host, and that they are the server's.

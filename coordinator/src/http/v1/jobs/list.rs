@@ -93,5 +93,6 @@ fn kind(kind: JobKind) -> model::JobKind {
         JobKind::Restore => model::JobKind::Restore,
         JobKind::List => model::JobKind::List,
         JobKind::Download => model::JobKind::Download,
+        JobKind::Wal => model::JobKind::Wal,
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         shape::{
             AgentRef, Attempt, BackupFigures, DownloadFigures, Entry, Job, JobFailure, JobKind,
             JobResult, JobState, ListFigures, Listing, PlannedAction, Progress, RawPath,
-            RestoreFigures, Warning,
+            RestoreFigures, WalFigures, Warning,
         },
         state::ApiState,
         v1::limits,
@@ -106,6 +106,7 @@ fn kind(kind: model::JobKind) -> JobKind {
         model::JobKind::Restore => JobKind::Restore,
         model::JobKind::List => JobKind::List,
         model::JobKind::Download => JobKind::Download,
+        model::JobKind::Wal => JobKind::Wal,
     }
 }
 
@@ -185,6 +186,11 @@ fn result(result: Success) -> JobResult {
             file_name: it.file_name,
             files: it.files,
             archive: it.archive,
+        }),
+        Success::Wal(it) => JobResult::Wal(WalFigures {
+            objects: it.objects,
+            bytes: it.bytes,
+            bytes_stored: it.bytes_stored,
         }),
         Success::List(it) => JobResult::List(ListFigures {
             listing: listing(it),

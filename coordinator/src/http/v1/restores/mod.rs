@@ -1,11 +1,12 @@
 //! `POST /restores`
 
+mod pick;
 mod plan;
 
 use axum::{Json, Router, extract::State, routing::post};
 use strongroom_wire::job::Source;
 
-use self::plan::Planned;
+use self::{pick::Picked, plan::Planned};
 use super::jobs;
 use crate::{
     catalog::CatalogError,
@@ -24,8 +25,8 @@ pub(super) fn routes() -> Router<SharedState> {
     Router::new().route("/restores", post(handler))
 }
 
-/// Restores a snapshot into a directory, a PostgreSQL server or a Redis server
-/// of an agent's host, as a job.
+/// Restores a snapshot, or a dataset at a moment, into a directory, a
+/// PostgreSQL server or a Redis server of an agent's host, as a job.
 ///
 /// What replaces data of a server is preceded by a safety backup: a job of its
 /// own, which the restore waits for and names as `after`.
@@ -38,10 +39,10 @@ pub(super) fn routes() -> Router<SharedState> {
 pub async fn handler(
     caller: Caller,
     State(state): State<SharedState>,
-    Body(request): Body<RestoreRequest>,
+    Body(mut request): Body<RestoreRequest>,
 ) -> Result<Json<Job>, Problem> {
     plan::check(&request)?;
-    let snapshot = state.catalog.find_snapshot(&request.snapshot).await?;
+    let Picked { snapshot, recovery } = pick::pick(&state.catalog, &mut request).await?;
     let agent = state.catalog.find_agent(&request.agent).await?;
     let store = state.catalog.repository(&snapshot.repository).await?.store;
     let limits = match state.catalog.policy(&snapshot.dataset.policy).await {
@@ -50,7 +51,7 @@ pub async fn handler(
         Err(CatalogError::NotFound { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    let Planned { work, safety } = plan::plan(request, snapshot.id);
+    let Planned { work, safety } = plan::plan(request, snapshot.id, recovery);
     let safety = safety.map(|source: Source| {
         let by = caller.actor.clone();
         request::safety_backup(source, &store, &agent, limits.as_ref(), by)

@@ -2,9 +2,9 @@
 
 use strongroom_layout::ObjectId;
 use strongroom_wire::job::{
-    DumpContent, Overwrite as WireOverwrite, PostgresLogical, PostgresSource, RedisSource,
-    Relocation, RestoreClusterWork, RestorePostgresWork, RestoreRedisWork, RestoreWork, Source,
-    Work,
+    DumpContent, Overwrite as WireOverwrite, PostgresLogical, PostgresSource, Recovery,
+    RedisSource, Relocation, RestoreClusterWork, RestorePostgresWork, RestoreRedisWork,
+    RestoreWork, Source, Work,
 };
 
 use crate::http::{
@@ -34,6 +34,26 @@ pub(super) fn check(request: &RestoreRequest) -> Result<(), Problem> {
             "name a directory (`target`, --target), a PostgreSQL server (`postgres`, --postgres), \
              a cluster's directory (`cluster`, --cluster) or a Redis server (`redis`, --redis)",
         ));
+    }
+    if request.snapshot.is_empty() == request.dataset.is_none() {
+        return Err(
+            invalid("a restore takes either a snapshot or a dataset").hint(
+                "name a snapshot by its id, or a policy or policy@agent (`dataset`, --dataset)",
+            ),
+        );
+    }
+    let rolls = request.target.is_some() || request.cluster.is_some();
+    let named = request.dataset.is_some() || request.cluster.is_some();
+    if (request.until.is_some() && !named) || (request.timeline.is_some() && !(rolls && named)) {
+        return Err(
+            invalid("a point in time is one of a dataset or of a cluster").hint(
+                "name the dataset (`dataset`, --dataset), or restore the snapshot as a cluster \
+             (`cluster`, --cluster)",
+            ),
+        );
+    }
+    if request.timeline == Some(0) {
+        return Err(invalid("there is no timeline 0").hint("timelines count from 1"));
     }
     if request.target.is_none() && !(request.paths.is_empty() && request.overwrite.is_default()) {
         return Err(
@@ -113,14 +133,22 @@ fn invalid(message: impl Into<String>) -> Problem {
 }
 
 /// The work of a request that has passed [`check`].
-pub(super) fn plan(request: RestoreRequest, snapshot: ObjectId) -> Planned {
+pub(super) fn plan(
+    request: RestoreRequest,
+    snapshot: ObjectId,
+    recovery: Option<Recovery>,
+) -> Planned {
     let dry_run = request.dry_run;
     if let Some(target) = request.postgres {
         postgres(target, snapshot, dry_run)
     } else if let Some(target) = request.redis {
         redis(target, snapshot, dry_run)
     } else if let Some(target) = request.cluster {
-        alone(Work::RestoreCluster(cluster(target, snapshot, dry_run)))
+        let work = RestoreClusterWork {
+            recovery,
+            ..cluster(target, snapshot, dry_run)
+        };
+        alone(Work::RestoreCluster(work))
     } else {
         alone(Work::Restore(RestoreWork {
             snapshot,
@@ -180,6 +208,7 @@ fn cluster(target: ClusterTarget, snapshot: ObjectId, dry_run: bool) -> RestoreC
         target: target.directory,
         tablespaces: target.tablespaces.into_iter().map(relocation).collect(),
         start: target.start,
+        recovery: None,
         dry_run,
     }
 }
@@ -205,7 +234,11 @@ mod tests {
 
     use super::*;
 
-    fn request(body: serde_json::Value) -> RestoreRequest {
+    fn request(mut body: serde_json::Value) -> RestoreRequest {
+        let names = ["snapshot", "dataset"].map(|key| body.get(key).is_some());
+        if names == [false, false] {
+            body["snapshot"] = json!("3f9a");
+        }
         serde_json::from_value(body).unwrap()
     }
 
@@ -216,7 +249,7 @@ mod tests {
     fn planned(body: serde_json::Value) -> Planned {
         let request = request(body);
         check(&request).unwrap();
-        plan(request, ObjectId([1; 32]))
+        plan(request, ObjectId([1; 32]), None)
     }
 
     #[test]
@@ -229,6 +262,27 @@ mod tests {
         assert!(refusal(paths).contains("directories only"));
         let relative = json!({ "cluster": { "directory": "t" } });
         assert!(refusal(relative).contains("not an absolute path"));
+    }
+
+    #[test]
+    fn a_restore_takes_a_snapshot_or_a_dataset() {
+        let both = json!({ "snapshot": "3f", "dataset": "d", "target": "/t" });
+        assert!(refusal(both).contains("either"));
+        let neither = json!({ "snapshot": "", "target": "/t" });
+        assert!(refusal(neither).contains("either"));
+        let until = json!({ "target": "/t", "until": { "xid": 7 } });
+        assert!(refusal(until).contains("point in time"));
+        let timeline = json!({ "target": "/t", "timeline": 2 });
+        assert!(refusal(timeline).contains("point in time"));
+        let zero = json!({ "dataset": "d", "target": "/t", "timeline": 0 });
+        assert!(refusal(zero).contains("count from 1"));
+        for good in [
+            json!({ "dataset": "d", "target": "/t", "until": { "time": "2026-11-20T12:03:07Z" } }),
+            json!({ "dataset": "d", "cluster": { "directory": "/t" }, "timeline": 2 }),
+            json!({ "cluster": { "directory": "/t" }, "until": { "lsn": "0/3" } }),
+        ] {
+            assert!(check(&request(good)).is_ok());
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `GET /snapshots`
 
+use std::collections::BTreeSet;
+
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -12,7 +14,7 @@ use crate::{
         problem::Problem,
         shape::Snapshots,
         state::SharedState,
-        v1::{MAX_LIMIT, default_limit},
+        v1::{MAX_LIMIT, default_limit, recovery},
     },
 };
 
@@ -61,7 +63,14 @@ pub async fn handler(
         .catalog
         .snapshots(&filter, query.limit.clamp(1, MAX_LIMIT))
         .await?;
+    let clusters: BTreeSet<_> = page
+        .items
+        .iter()
+        .filter(|it| it.result.cluster.is_some())
+        .map(|it| it.dataset.clone())
+        .collect();
     Ok(Json(Snapshots {
+        recovery: recovery::of_datasets(&state.catalog, clusters).await?,
         snapshots: page.items.into_iter().map(super::shape).collect(),
         next_before: page.next.map(|cursor| cursor.to_string()),
     }))

@@ -1,0 +1,319 @@
+//! The write-ahead log.
+
+use jiff::Timestamp;
+use strongroom_layout::{
+    AttemptRef, ObjectId, ObjectName, SystemId,
+    position::{Lsn, TimelineId},
+};
+use strongroom_wire::{
+    job::{Leg, WalMethod, WalWork},
+    wal::{
+        Commits, RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalPosition,
+        WalRange,
+    },
+};
+
+use super::{Fixture, contract, fixture::policy};
+use crate::{
+    catalog::RecordError,
+    jobs::request,
+    model::{Agent, DatasetName, Repository, RepositoryState, WalArchive},
+};
+
+const SYSTEM: SystemId = SystemId(u64::MAX);
+
+struct Log {
+    fixture: Fixture,
+    agent: Agent,
+    repository: Repository,
+    attempt: AttemptRef,
+}
+
+/// A part of timeline 1; every object has an id of its own.
+fn part(start: u64, end: u64) -> StoredWal {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&start.to_be_bytes());
+    id[8..16].copy_from_slice(&end.to_be_bytes());
+    StoredWal {
+        system: SYSTEM,
+        timeline: TimelineId(1),
+        start: Lsn(start),
+        end: Lsn(end),
+        id: ObjectId(id),
+        length: end - start,
+        commits: None,
+        restore_points: vec![],
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn dataset() -> DatasetName {
+    DatasetName::new("orders", "db-1")
+}
+
+impl Log {
+    async fn new(fixture: Fixture) -> Self {
+        let agent = fixture.agent("db-1").await;
+        let repository = fixture.repository(&agent).await;
+        let attempt = fixture.started(&agent, "orders").await;
+        Self {
+            fixture,
+            agent,
+            repository,
+            attempt,
+        }
+    }
+
+    fn archive(&self) -> WalArchive {
+        WalArchive {
+            repository: self.repository.name.clone(),
+            system: SYSTEM,
+        }
+    }
+
+    async fn grant(&self, objects: &[ObjectName]) {
+        let objects: Vec<_> = objects.iter().map(|it| (*it, 100)).collect();
+        let catalog = &self.fixture.catalog;
+        catalog
+            .record_objects(&self.repository.name, self.attempt, &objects)
+            .await
+            .unwrap();
+    }
+
+    async fn record(&self, request: RecordWalRequest) -> Result<(), RecordError> {
+        let catalog = &self.fixture.catalog;
+        catalog
+            .record_wal(&self.repository.name, &dataset(), &request)
+            .await
+    }
+
+    fn request(&self, stored: Vec<StoredWal>) -> RecordWalRequest {
+        RecordWalRequest {
+            attempt: self.attempt,
+            stored,
+            histories: vec![],
+            position: None,
+        }
+    }
+
+    /// Grants and enters.
+    async fn store(&self, parts: &[StoredWal]) {
+        let objects: Vec<_> = parts.iter().map(StoredWal::object).collect();
+        self.grant(&objects).await;
+        self.record(self.request(parts.to_vec())).await.unwrap();
+    }
+
+    async fn stretches(&self) -> Vec<(u64, u64)> {
+        let catalog = &self.fixture.catalog;
+        let stretches = catalog.wal_stretches(&self.archive()).await.unwrap();
+        stretches.iter().map(|it| (it.start.0, it.end.0)).collect()
+    }
+
+    async fn parts(&self, from: u64, to: Option<u64>) -> Vec<(u64, u64)> {
+        let range = WalRange {
+            timeline: TimelineId(1),
+            from: Lsn(from),
+            to: to.map(Lsn),
+        };
+        let catalog = &self.fixture.catalog;
+        let page = catalog.wal_parts(&self.archive(), range).await.unwrap();
+        assert!(!page.more);
+        page.parts.iter().map(|it| (it.start.0, it.end.0)).collect()
+    }
+}
+
+async fn parts_join_and_gaps_stay(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    log.store(&[part(0, 100), part(100, 150)]).await;
+    assert_eq!(log.stretches().await, [(0, 150)]);
+    log.store(&[part(200, 300)]).await;
+    assert_eq!(log.stretches().await, [(0, 150), (200, 300)]);
+    // Out of order, and overlapping.
+    log.store(&[part(140, 210)]).await;
+    assert_eq!(log.stretches().await, [(0, 300)]);
+    // Said again, it is said once.
+    log.record(log.request(vec![part(0, 100)])).await.unwrap();
+    assert_eq!(
+        log.parts(0, None).await,
+        [(0, 100), (100, 150), (140, 210), (200, 300)]
+    );
+    assert_eq!(log.parts(100, Some(200)).await, [(100, 150), (140, 210)]);
+}
+
+async fn what_lies_in_another_part_is_superseded_for_a_while(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    log.store(&[part(0, 100), part(100, 150)]).await;
+    log.fixture.advance(3600);
+    log.store(&[part(0, UNIT)]).await;
+    assert_eq!(log.parts(0, None).await, [(0, UNIT)]);
+    assert_eq!(log.stretches().await, [(0, UNIT)]);
+
+    let catalog = &log.fixture.catalog;
+    let since = |hours| log.fixture.now() - jiff::SignedDuration::from_hours(hours);
+    assert_eq!(catalog.useless_wal(since(1)).await.unwrap(), []);
+    log.fixture.advance(2 * 3600);
+    let useless = catalog.useless_wal(since(1)).await.unwrap();
+    let names: Vec<_> = useless.iter().map(|it| it.name).collect();
+    assert_eq!(names, [part(0, 100).object(), part(100, 150).object()]);
+    catalog.forget_wal(&useless).await.unwrap();
+    assert_eq!(catalog.useless_wal(since(1)).await.unwrap(), []);
+    assert_eq!(log.stretches().await, [(0, UNIT)]);
+}
+
+async fn old_parts_are_never_superseded(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    log.store(&[part(0, 100)]).await;
+    log.fixture.advance(72 * 3600);
+    // As a stolen agent would claim it.
+    log.store(&[part(0, UNIT)]).await;
+    log.fixture.advance(72 * 3600);
+    let catalog = &log.fixture.catalog;
+    assert_eq!(catalog.useless_wal(log.fixture.now()).await.unwrap(), []);
+    // The longest counts.
+    assert_eq!(log.parts(0, None).await, [(0, UNIT)]);
+}
+
+async fn what_was_not_granted_or_not_entered_in_time_is_refused(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let unknown = log.record(log.request(vec![part(0, 100)])).await;
+    assert!(matches!(unknown, Err(RecordError::NotStored(_))));
+    log.grant(&[part(0, 100).object()]).await;
+    log.fixture.advance(24 * 3600);
+    let late = log.record(log.request(vec![part(0, 100)])).await;
+    assert!(matches!(late, Err(RecordError::NotStored(_))));
+    let catalog = &log.fixture.catalog;
+    let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
+    assert_eq!(useless.len(), 1);
+    assert_eq!(log.stretches().await, []);
+}
+
+async fn impossible_parts_are_refused_and_nothing_is_entered(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let good = part(0, 100);
+    for bad in [part(UNIT - 1, UNIT + 1), part(u64::MAX - 10, u64::MAX)] {
+        log.grant(&[good.object(), bad.object()]).await;
+        let error = log
+            .record(log.request(vec![good.clone(), bad]))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, RecordError::Crosses(_) | RecordError::Impossible(_)),
+            "{error}"
+        );
+        assert_eq!(log.stretches().await, []);
+    }
+}
+
+async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let committed = StoredWal {
+        commits: Some(Commits {
+            count: 2,
+            last: at(7),
+            first_xid: 700,
+            last_xid: 800,
+        }),
+        restore_points: vec![RestorePoint {
+            name: "before".into(),
+            lsn: Lsn(50),
+            at: at(5),
+        }],
+        ..part(0, 100)
+    };
+    let history = StoredHistory {
+        system: SYSTEM,
+        timeline: TimelineId(2),
+        id: ObjectId([9; 32]),
+        length: 50,
+        legs: vec![Leg {
+            timeline: TimelineId(1),
+            until: Some(Lsn(90)),
+        }],
+    };
+    log.grant(&[committed.object(), history.object()]).await;
+    let mut request = log.request(vec![committed.clone()]);
+    request.histories = vec![history.clone()];
+    request.position = Some(WalPosition {
+        system: SYSTEM,
+        timeline: TimelineId(1),
+        lsn: Lsn(100),
+        as_of: at(8),
+        waiting: 16,
+        problem: Some("the slot holds much".into()),
+    });
+    log.record(request.clone()).await.unwrap();
+
+    assert_eq!(
+        catalog.wal_histories(&log.archive()).await.unwrap(),
+        [history]
+    );
+    let points = catalog.wal_restore_points(&log.archive(), "before").await;
+    assert_eq!(points.unwrap()[0].point, committed.restore_points[0]);
+    for (xid, count) in [(699, 0), (700, 1), (742, 1), (800, 1), (801, 0)] {
+        let parts = catalog.wal_parts_with_xid(&log.archive(), xid).await;
+        assert_eq!(parts.unwrap().len(), count, "{xid}");
+    }
+    let archive = log.archive();
+    for (end, last) in [(100, Some(at(7))), (99, None)] {
+        let found = catalog.last_commit_before(&archive, TimelineId(1), Lsn(end));
+        assert_eq!(found.await.unwrap(), last);
+    }
+    let progress = catalog.wal_progress().await.unwrap();
+    assert_eq!(progress.len(), 1);
+    assert_eq!(progress[0].dataset, dataset());
+    assert_eq!(Some(progress[0].position.clone()), request.position);
+    // The last word counts; and nothing is entered for saying it.
+    request.stored.clear();
+    request.histories.clear();
+    if let Some(position) = &mut request.position {
+        position.lsn = Lsn(101);
+        position.problem = None;
+    }
+    log.record(request.clone()).await.unwrap();
+    let progress = catalog.wal_progress().await.unwrap();
+    assert_eq!(Some(progress[0].position.clone()), request.position);
+}
+
+async fn whoever_enters_has_opened_the_repository(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    log.record(log.request(vec![])).await.unwrap();
+    let repository = catalog.repository(&log.repository.name).await.unwrap();
+    assert!(matches!(repository.state, RepositoryState::Ready { .. }));
+}
+
+async fn a_dataset_has_one_job_for_its_log(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let work = WalWork {
+        dataset: dataset().to_string(),
+        connection: "orders".into(),
+        method: WalMethod::Push,
+        limit: None,
+        drop: true,
+    };
+    let new = request::wal(&policy("orders"), &log.agent, work);
+    let first = catalog.create_wal_job(&new).await.unwrap().unwrap();
+    assert_eq!(catalog.create_wal_job(&new).await.unwrap(), None);
+    let by = super::fixture::operator();
+    catalog.cancel_job(first.id, &by, "enough").await.unwrap();
+    let second = catalog.create_wal_job(&new).await.unwrap().unwrap();
+    let latest = catalog.latest_wal_jobs().await.unwrap();
+    let latest: Vec<_> = latest.iter().map(|job| job.id).collect();
+    assert_eq!(latest, [second.id]);
+}
+
+contract! {
+    parts_join_and_gaps_stay,
+    what_lies_in_another_part_is_superseded_for_a_while,
+    old_parts_are_never_superseded,
+    what_was_not_granted_or_not_entered_in_time_is_refused,
+    impossible_parts_are_refused_and_nothing_is_entered,
+    histories_positions_names_and_commits_are_kept,
+    whoever_enters_has_opened_the_repository,
+    a_dataset_has_one_job_for_its_log,
+}

@@ -1,0 +1,250 @@
+//! What the catalog knows of the log.
+
+use jiff::Timestamp;
+use sqlx::any::AnyRow;
+use strongroom_layout::position::{Lsn, TimelineId};
+use strongroom_wire::wal::{
+    Commits, MAX_STORED, RestorePoint, StoredHistory, StoredWal, WalPosition, WalRange,
+};
+
+use super::{
+    super::{
+        Catalog, CatalogError,
+        objects::read as read_object,
+        row::{Columns, int, micros, read_all},
+    },
+    stretch,
+};
+use crate::model::{ObjectRow, WalArchive, WalProgress, WalRestorePoint, WalStretch};
+
+/// Parts of a timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalPage {
+    /// By start, ascending; of several with one start only the longest.
+    pub parts: Vec<StoredWal>,
+    /// There may be more behind the start of the last.
+    pub more: bool,
+}
+
+impl Catalog {
+    /// Parts in a range, [`MAX_STORED`] at most, but for those that lie in
+    /// others; without what they are known to hold of restore points.
+    pub async fn wal_parts(
+        &self,
+        archive: &WalArchive,
+        range: WalRange,
+    ) -> Result<WalPage, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT * FROM wal_parts
+             WHERE repository = $1 AND system = $2 AND timeline = $3
+               AND start_lsn >= $4 AND start_lsn < $5 AND superseded_at IS NULL
+             ORDER BY start_lsn, end_lsn DESC LIMIT $6",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .bind(i64::from(range.timeline.0))
+        .bind(int(range.from.0))
+        .bind(range.to.map_or(i64::MAX, |lsn| int(lsn.0)))
+        .bind(int(MAX_STORED as u64))
+        .fetch_all(self.pool())
+        .await?;
+        let more = rows.len() == MAX_STORED;
+        let mut parts = read_all(&rows, read_part)?;
+        parts.dedup_by_key(|part| part.start);
+        Ok(WalPage { parts, more })
+    }
+
+    /// Parts in which a transaction of this id may be committed, the first few.
+    pub async fn wal_parts_with_xid(
+        &self,
+        archive: &WalArchive,
+        xid: u32,
+    ) -> Result<Vec<StoredWal>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT * FROM wal_parts
+             WHERE repository = $1 AND system = $2 AND first_xid <= $3 AND last_xid >= $3
+             ORDER BY timeline, start_lsn, end_lsn DESC LIMIT 100",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .bind(i64::from(xid))
+        .fetch_all(self.pool())
+        .await?;
+        read_all(&rows, read_part)
+    }
+
+    /// The time of the last commit before a position.
+    pub async fn last_commit_before(
+        &self,
+        archive: &WalArchive,
+        timeline: TimelineId,
+        end: Lsn,
+    ) -> Result<Option<Timestamp>, CatalogError> {
+        let row = sqlx::query(
+            "SELECT MAX(last_commit) AS last_commit FROM wal_parts
+             WHERE repository = $1 AND system = $2 AND timeline = $3 AND end_lsn <= $4",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .bind(i64::from(timeline.0))
+        .bind(int(end.0))
+        .fetch_one(self.pool())
+        .await?;
+        Columns::new("wal_parts", &row).opt_time("last_commit")
+    }
+
+    /// What is there without a gap, by timeline and position.
+    pub async fn wal_stretches(
+        &self,
+        archive: &WalArchive,
+    ) -> Result<Vec<WalStretch>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT * FROM wal_stretches WHERE repository = $1 AND system = $2
+             ORDER BY timeline, start_lsn",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .fetch_all(self.pool())
+        .await?;
+        read_all(&rows, stretch::read)
+    }
+
+    /// Every timeline whose history is known.
+    pub async fn wal_histories(
+        &self,
+        archive: &WalArchive,
+    ) -> Result<Vec<StoredHistory>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT * FROM wal_histories WHERE repository = $1 AND system = $2 ORDER BY timeline",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .fetch_all(self.pool())
+        .await?;
+        read_all(&rows, read_history)
+    }
+
+    /// The restore points of this name, by timeline and position.
+    pub async fn wal_restore_points(
+        &self,
+        archive: &WalArchive,
+        name: &str,
+    ) -> Result<Vec<WalRestorePoint>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT * FROM wal_restore_points WHERE repository = $1 AND system = $2 AND name = $3
+             ORDER BY timeline, lsn",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .bind(name)
+        .fetch_all(self.pool())
+        .await?;
+        read_all(&rows, |row| {
+            let row = Columns::new("wal_restore_points", row);
+            Ok(WalRestorePoint {
+                timeline: row.timeline("timeline")?,
+                point: RestorePoint {
+                    name: row.text("name")?,
+                    lsn: row.lsn("lsn")?,
+                    at: row.time("at")?,
+                },
+            })
+        })
+    }
+
+    /// How far the log of each dataset is known.
+    pub async fn wal_progress(&self) -> Result<Vec<WalProgress>, CatalogError> {
+        let rows = sqlx::query("SELECT * FROM wal_positions ORDER BY dataset")
+            .fetch_all(self.pool())
+            .await?;
+        read_all(&rows, |row| {
+            let row = Columns::new("wal_positions", row);
+            Ok(WalProgress {
+                dataset: row.parse("dataset")?,
+                repository: row.text("repository")?,
+                position: WalPosition {
+                    system: row.parse("system")?,
+                    timeline: row.timeline("timeline")?,
+                    lsn: row.lsn("lsn")?,
+                    as_of: row.time("as_of")?,
+                    waiting: row.number("waiting")?,
+                    problem: row.opt_text("problem")?,
+                },
+                reported_at: row.time("reported_at")?,
+            })
+        })
+    }
+
+    /// Objects of the log that nobody needs: superseded since before `oldest`,
+    /// or granted before it and never entered.
+    pub async fn useless_wal(&self, oldest: Timestamp) -> Result<Vec<ObjectRow>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT o.* FROM objects o
+             LEFT JOIN wal_parts p ON p.repository = o.repository AND p.id = o.id
+             LEFT JOIN wal_histories h ON h.repository = o.repository AND h.id = o.id
+             WHERE o.kind = 'wal' AND o.granted_at < $1 AND h.id IS NULL
+               AND (p.id IS NULL OR p.superseded_at < $1)
+             ORDER BY o.granted_at LIMIT 10000",
+        )
+        .bind(micros(oldest))
+        .fetch_all(self.pool())
+        .await?;
+        read_all(&rows, read_object)
+    }
+
+    /// Forgets objects of the log that were deleted in the store.
+    pub async fn forget_wal(&self, objects: &[ObjectRow]) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        for object in objects {
+            for sql in [
+                "DELETE FROM wal_parts
+                 WHERE repository = $1 AND id = $2 AND superseded_at IS NOT NULL",
+                "DELETE FROM objects WHERE repository = $1 AND id = $2 AND kind = 'wal'",
+            ] {
+                sqlx::query(sql)
+                    .bind(object.repository.clone())
+                    .bind(object.name.id().map(|id| id.to_string()))
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+fn read_part(row: &AnyRow) -> Result<StoredWal, CatalogError> {
+    let row = Columns::new("wal_parts", row);
+    let count: u64 = row.number("commits")?;
+    let commits = if count == 0 {
+        None
+    } else {
+        Some(Commits {
+            count,
+            last: row.time("last_commit")?,
+            first_xid: row.number("first_xid")?,
+            last_xid: row.number("last_xid")?,
+        })
+    };
+    Ok(StoredWal {
+        system: row.parse("system")?,
+        timeline: row.timeline("timeline")?,
+        start: row.lsn("start_lsn")?,
+        end: row.lsn("end_lsn")?,
+        id: row.parse("id")?,
+        length: row.number("length")?,
+        commits,
+        restore_points: Vec::new(),
+    })
+}
+
+fn read_history(row: &AnyRow) -> Result<StoredHistory, CatalogError> {
+    let row = Columns::new("wal_histories", row);
+    Ok(StoredHistory {
+        system: row.parse("system")?,
+        timeline: row.timeline("timeline")?,
+        id: row.parse("id")?,
+        length: row.number("length")?,
+        legs: row.json("legs")?,
+    })
+}

@@ -1,0 +1,92 @@
+//! What of clusters can be recovered, for people.
+
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::format;
+use crate::http::shape::{Archiving, JobState, Recovery, RecoveryWindow};
+
+/// A log that was last known to be complete longer ago than this is late: what
+/// is lost is meant to be seconds.
+const LATE: SignedDuration = SignedDuration::from_mins(15);
+
+/// Some lines for each cluster, behind an empty one; nothing without clusters.
+pub(crate) fn lines(clusters: &[Recovery], now: Timestamp) -> String {
+    let mut text = String::new();
+    for cluster in clusters {
+        let _infallible = write!(text, "\n\n{}", of_cluster(cluster, now));
+    }
+    text
+}
+
+fn of_cluster(cluster: &Recovery, now: Timestamp) -> String {
+    let mut lines = vec![cluster.dataset.clone()];
+    if cluster.windows.is_empty() {
+        lines.push("  not recoverable yet: there is no base backup; run its policy".into());
+    }
+    for (index, window) in cluster.windows.iter().enumerate() {
+        lines.push(format!("  {}", recoverable(window, now)));
+        if let (Some(gap), true) = (
+            cluster.gaps.iter().find(|gap| gap.from == window.to),
+            index + 1 < cluster.windows.len(),
+        ) {
+            lines.push(format!(
+                "  GAP from {} to {}",
+                format::moment(gap.from),
+                format::moment(gap.to)
+            ));
+        }
+    }
+    match &cluster.archiving {
+        Some(archiving) => lines.extend(problems(cluster, archiving, now)),
+        None => lines.push("  its log is not archived: only these moments".into()),
+    }
+    lines.join("\n")
+}
+
+fn recoverable(window: &RecoveryWindow, now: Timestamp) -> String {
+    let timeline = window.timeline;
+    if window.from == window.to {
+        return format!(
+            "recoverable at {} (timeline {timeline})",
+            format::moment(window.from)
+        );
+    }
+    let to = format::moment(window.to);
+    let end = if window.open {
+        format!("{to}, {}", format::relative(window.to, now))
+    } else {
+        to
+    };
+    format!(
+        "recoverable from {} to {end} (timeline {timeline})",
+        format::moment(window.from)
+    )
+}
+
+/// What somebody should look at.
+fn problems(cluster: &Recovery, archiving: &Archiving, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(problem) = &archiving.problem {
+        lines.push(format!("  PROBLEM: {}", format::printable(problem)));
+    }
+    let running = archiving.job_state == Some(JobState::Running);
+    if !running {
+        lines.push("  its log is not archived at the moment".into());
+    }
+    let late = archiving.as_of.filter(|at| now.duration_since(*at) > LATE);
+    if let (Some(at), true) = (late, running) {
+        lines.push(format!(
+            "  LATE: nothing is known of its log since {}",
+            format::relative(at, now)
+        ));
+    }
+    let open = cluster.windows.iter().any(|window| window.open);
+    if running && !open && !cluster.windows.is_empty() {
+        lines.push(
+            "  what is archived now lies behind a gap: run its policy for a new base backup".into(),
+        );
+    }
+    lines
+}

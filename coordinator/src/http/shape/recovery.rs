@@ -1,0 +1,88 @@
+//! How far a cluster can be rolled forward.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::JobState;
+
+/// What of a dataset's cluster can be recovered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Recovery {
+    /// `policy@agent`.
+    pub dataset: String,
+    /// The cluster's system identifier.
+    pub system: String,
+    /// The times in which every moment can be recovered, oldest first.
+    pub windows: Vec<RecoveryWindow>,
+    /// What lies between them.
+    pub gaps: Vec<RecoveryGap>,
+    /// How its log is archived; `null` when it never was.
+    pub archiving: Option<Archiving>,
+}
+
+/// A time in which every moment can be recovered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecoveryWindow {
+    /// The end of its first base backup.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// Its last moment.
+    #[schema(value_type = String, format = DateTime)]
+    pub to: Timestamp,
+    /// The log goes on: `to` moves.
+    pub open: bool,
+    /// The timeline that it ends on.
+    pub timeline: u32,
+    /// The position that it ends at.
+    pub end_lsn: String,
+    /// Its base backups, oldest first.
+    pub snapshots: Vec<String>,
+}
+
+/// A time of which nothing can be recovered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecoveryGap {
+    /// The end of the window before.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// The beginning of the one behind.
+    #[schema(value_type = String, format = DateTime)]
+    pub to: Timestamp,
+}
+
+/// How a log is archived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Archiving {
+    /// The job that does it, or did it last.
+    pub job: Option<String>,
+    /// Where that stands.
+    pub job_state: Option<JobState>,
+    /// The log is in the store up to here.
+    pub lsn: Option<String>,
+    /// Which timeline that is.
+    pub timeline: Option<u32>,
+    /// At that time there was no more of it.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub as_of: Option<Timestamp>,
+    /// What the server keeps until it is stored.
+    pub waiting_bytes: Option<u64>,
+    /// What is wrong.
+    pub problem: Option<String>,
+}
+
+/// Where a restore is to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RestorePoint {
+    /// Behind the last commit at or before this moment; of a dataset that is no
+    /// cluster, its last snapshot at or before it.
+    #[schema(value_type = String, format = DateTime)]
+    Time(Timestamp),
+    /// At a position in the log, like `16/B374D848`.
+    Lsn(String),
+    /// Behind a transaction's commit.
+    Xid(u32),
+    /// At what `pg_create_restore_point` named so.
+    Name(String),
+}

@@ -1,0 +1,239 @@
+//! Which base backup and which log a restore to a moment takes.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use strongroom_layout::position::{Lsn, TimelineId};
+use strongroom_wire::job::{Recovery, RecoveryTarget};
+
+use super::{
+    Base, Cluster, Window,
+    route::{Route, preferred, route, timelines},
+    windows::{until, windows},
+};
+
+/// Where a restore is to end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// As far as the log goes.
+    Latest,
+    /// Behind the last commit at or before this moment.
+    Time(Timestamp),
+    /// At a position.
+    Lsn(Lsn),
+    /// Behind a transaction's commit, which ends in one of these parts of the
+    /// log: timeline, first byte, byte behind the last.
+    Xid(u32, Vec<(TimelineId, Lsn, Lsn)>),
+    /// At a named restore point, which stands in one of these places.
+    RestorePoint(String, Vec<(TimelineId, Lsn)>),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("the end of the log"),
+            Self::Time(at) => at.fmt(f),
+            Self::Lsn(lsn) => write!(f, "position {lsn}"),
+            Self::Xid(xid, _) => write!(f, "transaction {xid}"),
+            Self::RestorePoint(name, _) => write!(f, "restore point {name:?}"),
+        }
+    }
+}
+
+/// What to restore, and how far to roll it forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The base backup.
+    pub base: Base,
+    /// What to replay on top of it.
+    pub recovery: Recovery,
+}
+
+/// Why a moment cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// There is nothing to begin with.
+    #[error("there is no base backup of this cluster yet: run its policy once")]
+    NoBase,
+    /// No such timeline.
+    #[error(
+        "no base backup leads to timeline {timeline}: the archived log knows timelines {known}"
+    )]
+    NoTimeline {
+        /// As asked.
+        timeline: TimelineId,
+        /// Those that there are.
+        known: String,
+    },
+    /// Before, behind, or between the windows.
+    #[error("{target} cannot be recovered: {windows}")]
+    Outside {
+        /// As asked.
+        target: String,
+        /// What can.
+        windows: String,
+    },
+    /// No such name or transaction.
+    #[error("the archived log holds no {0}")]
+    NotFound(String),
+    /// One name, several places.
+    #[error("there are several restore points {name:?} ({places}): say which with --lsn")]
+    Ambiguous {
+        /// As asked.
+        name: String,
+        /// Where they stand.
+        places: String,
+    },
+}
+
+/// Chooses the newest base backup from which the target can be reached, on the
+/// timeline that is asked for, or else on the newest that the log leads onto.
+pub fn choose(
+    cluster: &Cluster,
+    target: &Target,
+    timeline: Option<TimelineId>,
+) -> Result<Chosen, Unreachable> {
+    if cluster.bases.is_empty() {
+        return Err(Unreachable::NoBase);
+    }
+    let routes = routes(cluster, timeline)?;
+    let reaching = |(base, route): &&(&Base, Route)| reaches(cluster, base, route, target);
+    let found = match target {
+        Target::RestorePoint(name, places) => {
+            check_name(&routes, name, places)?;
+            routes.iter().rev().find(reaching)
+        }
+        Target::Xid(_, parts) if parts.is_empty() => {
+            return Err(Unreachable::NotFound(format!("commit of {target}")));
+        }
+        // The newest timeline first, then the newest base.
+        Target::Latest => routes
+            .iter()
+            .max_by_key(|(base, route)| (route.timeline, route.end, base.point.stop)),
+        _ => routes.iter().rev().find(reaching),
+    };
+    let (base, route) = found.ok_or_else(|| Unreachable::Outside {
+        target: target.to_string(),
+        windows: describe(&windows(cluster)),
+    })?;
+    let end = route.end;
+    let mut legs = route.legs.clone();
+    // What the log does not lead onto is not followed.
+    if let Some(last) = legs.iter().position(|leg| leg.timeline == route.timeline) {
+        legs.truncate(last + 1);
+        if let Some(leg) = legs.last_mut() {
+            leg.until = None;
+        }
+    }
+    Ok(Chosen {
+        base: (*base).clone(),
+        recovery: Recovery {
+            system: cluster.system,
+            legs,
+            end,
+            target: match target {
+                Target::Latest => RecoveryTarget::Latest,
+                Target::Time(at) => RecoveryTarget::Time(*at),
+                Target::Lsn(lsn) => RecoveryTarget::Lsn(*lsn),
+                Target::Xid(xid, _) => RecoveryTarget::Xid(*xid),
+                Target::RestorePoint(name, _) => RecoveryTarget::RestorePoint(name.clone()),
+            },
+        },
+    })
+}
+
+/// Every base with the way it would take, oldest first.
+fn routes(
+    cluster: &Cluster,
+    timeline: Option<TimelineId>,
+) -> Result<Vec<(&Base, Route)>, Unreachable> {
+    let way = |base| match timeline {
+        Some(timeline) => route(cluster, base, timeline).filter(Route::arrives),
+        None => preferred(cluster, base),
+    };
+    let routes: Vec<_> = cluster
+        .bases
+        .iter()
+        .filter_map(|base| Some((base, way(base)?)))
+        .collect();
+    match timeline {
+        Some(timeline) if routes.is_empty() => Err(Unreachable::NoTimeline {
+            timeline,
+            known: list(timelines(cluster).iter().rev()),
+        }),
+        _ => Ok(routes),
+    }
+}
+
+fn reaches(cluster: &Cluster, base: &Base, route: &Route, target: &Target) -> bool {
+    let on_route = |timeline: TimelineId, lsn: Lsn| {
+        route
+            .legs
+            .iter()
+            .any(|leg| leg.timeline == timeline && leg.until.is_none_or(|until| lsn <= until))
+    };
+    match target {
+        Target::Latest => true,
+        Target::Time(at) => base.point.ended <= *at && *at <= until(cluster, base, route),
+        Target::Lsn(lsn) => base.point.stop <= *lsn && *lsn <= route.end,
+        Target::Xid(_, parts) => parts.iter().any(|(timeline, start, end)| {
+            on_route(*timeline, *start) && base.point.stop <= *start && *end <= route.end
+        }),
+        Target::RestorePoint(_, places) => places.iter().any(|(timeline, lsn)| {
+            on_route(*timeline, *lsn) && base.point.stop <= *lsn && *lsn <= route.end
+        }),
+    }
+}
+
+/// Replay stops at the first restore point of a name: there must be one only.
+fn check_name(
+    routes: &[(&Base, Route)],
+    name: &str,
+    places: &[(TimelineId, Lsn)],
+) -> Result<(), Unreachable> {
+    let on_a_route = |timeline: TimelineId| {
+        routes
+            .iter()
+            .any(|(_, route)| route.legs.iter().any(|leg| leg.timeline == timeline))
+    };
+    let there: Vec<_> = places
+        .iter()
+        .filter(|(timeline, _)| on_a_route(*timeline))
+        .collect();
+    match there.len() {
+        0 => Err(Unreachable::NotFound(format!("restore point {name:?}"))),
+        1 => Ok(()),
+        _ => Err(Unreachable::Ambiguous {
+            name: name.to_owned(),
+            places: list(there.iter().map(|(_, lsn)| lsn)),
+        }),
+    }
+}
+
+fn list<T: fmt::Display>(all: impl Iterator<Item = T>) -> String {
+    let all: Vec<_> = all.map(|it| it.to_string()).collect();
+    all.join(", ")
+}
+
+/// What can be recovered, and what not, for people.
+fn describe(windows: &[Window]) -> String {
+    let spans: Vec<_> = windows
+        .iter()
+        .map(|it| {
+            let (from, to) = (it.from, it.to);
+            if from == to {
+                format!("at {from}")
+            } else {
+                format!("from {from} to {to}")
+            }
+        })
+        .collect();
+    match &spans[..] {
+        [] => "there is no base backup of this cluster yet".into(),
+        [one] => format!("recoverable is {one}"),
+        many => format!(
+            "recoverable is {}; between these there are gaps",
+            many.join(", ")
+        ),
+    }
+}

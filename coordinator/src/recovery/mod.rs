@@ -1,0 +1,59 @@
+//! How far clusters can be rolled forward: recovery windows, and what a restore
+//! to a moment needs. Pure, but for [`load`].
+//!
+//! A base backup stands somewhere on a timeline. What was archived behind it,
+//! without a gap, can be replayed on top of it: on its own timeline, and on
+//! those that came out of it by a promotion ([`route`]). Bases that lead to the
+//! same end make a *window* ([`windows`]); between two windows lies a gap.
+//!
+//! Which timeline is followed: the newest that the archived log leads onto,
+//! unless the operator names one. So after a failover a restore ends where the
+//! promoted server is, and not where the old primary went on by itself.
+
+mod choose;
+mod load;
+mod route;
+mod windows;
+
+use jiff::Timestamp;
+use strongroom_layout::{ObjectId, SystemId};
+use strongroom_wire::{job::ClusterPoint, wal::WalPosition};
+
+use crate::model::{WalHistory, WalStretch};
+
+pub use choose::{Chosen, Target, Unreachable, choose};
+pub use load::{Clusters, load};
+pub use windows::{Window, windows};
+
+/// A base backup: where replay may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Its snapshot.
+    pub snapshot: ObjectId,
+    /// When that was taken.
+    pub taken: Timestamp,
+    /// Where it stands in the log.
+    pub point: ClusterPoint,
+}
+
+/// All that is known of one cluster in one repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// Which.
+    pub system: SystemId,
+    /// The repository's name.
+    pub repository: String,
+    /// Oldest first.
+    pub bases: Vec<Base>,
+    /// What is archived without a gap.
+    pub stretches: Vec<WalStretch>,
+    /// What timelines came from.
+    pub histories: Vec<WalHistory>,
+    /// How far the log is known, by its agent's last word.
+    pub position: Option<WalPosition>,
+    /// The last commits before the ends of stretches.
+    pub last_commits: Vec<(WalStretch, Timestamp)>,
+}
+
+#[cfg(test)]
+mod tests;
