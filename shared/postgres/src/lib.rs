@@ -7,3 +7,4 @@ pub mod physical;
 pub mod programs;
 pub mod sql;
 pub mod version;
+pub mod wal;

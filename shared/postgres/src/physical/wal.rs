@@ -12,7 +12,7 @@ use super::{
 pub const LONG_HEADER: usize = 40;
 
 /// The first page of a segment has a long header.
-const XLP_LONG_HEADER: u16 = 2;
+pub(crate) const XLP_LONG_HEADER: u16 = 2;
 
 /// `XLOG_PAGE_MAGIC` of each major version from 13 on.
 const MAGIC: [u16; 6] = [0xD106, 0xD10D, 0xD110, 0xD113, 0xD116, 0xD118];
@@ -103,7 +103,7 @@ pub fn check_segment(
     Ok(())
 }
 
-fn magic_of(major: u32) -> Option<u16> {
+pub(crate) fn magic_of(major: u32) -> Option<u16> {
     MAGIC
         .get(major.checked_sub(super::OLDEST_MAJOR)? as usize)
         .copied()
