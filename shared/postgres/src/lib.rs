@@ -5,6 +5,7 @@ pub mod inventory;
 pub mod logical;
 pub mod physical;
 pub mod programs;
+pub mod replication;
 pub mod sql;
 pub mod version;
 pub mod wal;

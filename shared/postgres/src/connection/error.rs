@@ -31,8 +31,8 @@ pub enum ServerError {
     },
     /// No slot is free.
     #[error(
-        "PostgreSQL at {place} has no connection left: {cause}; raise max_connections or close \
-         others"
+        "PostgreSQL at {place} has no connection left: {cause}; raise max_connections \
+         (max_wal_senders for replication) or close others"
     )]
     TooMany {
         /// Host, port and user.
@@ -140,6 +140,12 @@ impl ServerError {
                 _ => Self::Unreachable { place, cause },
             };
         };
+        Self::refused(&place, database, state, cause)
+    }
+
+    /// Of a server that answers, and does not let the connection in.
+    pub(crate) fn refused(place: &str, database: &str, state: &SqlState, cause: String) -> Self {
+        let place = place.to_owned();
         match *state {
             SqlState::INVALID_PASSWORD => Self::Password { place, cause },
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION | SqlState::INSUFFICIENT_PRIVILEGE => {
@@ -203,16 +209,21 @@ impl ServerError {
     }
 }
 
+/// A server's message, and what it adds to it.
+pub(crate) fn sentence(message: &str, more: [Option<&str>; 2]) -> String {
+    let mut text = message.to_owned();
+    for more in more.into_iter().flatten() {
+        let _infallible = write!(text, "; {more}");
+    }
+    text
+}
+
 /// The server's message, or the whole chain of causes.
 fn words(error: &Driver) -> String {
-    let mut text = String::new();
     if let Some(said) = error.as_db_error() {
-        text.push_str(said.message());
-        for more in [said.detail(), said.hint()].into_iter().flatten() {
-            let _infallible = write!(text, "; {more}");
-        }
-        return text;
+        return sentence(said.message(), [said.detail(), said.hint()]);
     }
+    let mut text = String::new();
     let mut source = error.source();
     while let Some(cause) = source {
         let shown = cause.to_string();

@@ -14,7 +14,9 @@ use zeroize::Zeroizing;
 
 pub use address::{Address, AddressError, Host};
 pub use error::ServerError;
+pub(crate) use error::sentence;
 pub use service::{Service, ServiceError};
+pub(crate) use session::CONNECT_TIMEOUT;
 pub use session::{APPLICATION_NAME, Session};
 pub use tls::{ParseSslModeError, SslMode, Tls, TlsError};
 

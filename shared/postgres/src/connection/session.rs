@@ -13,7 +13,7 @@ use crate::version::ServerVersion;
 pub const APPLICATION_NAME: &str = "strongroom";
 
 /// To a server that is there, a moment; beyond that it is not.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A connection to one database. Its task ends with it.
 #[derive(Debug)]
