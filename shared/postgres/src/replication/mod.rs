@@ -28,6 +28,9 @@ pub mod stream;
 mod update;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::ReplicationError;
 pub use facts::{ServerFacts, server_facts};
 pub use session::{HistoryFile, Identity, ReplicationSession};

@@ -86,14 +86,17 @@ impl ReplicationSession {
     /// Connects to a server for replication. The role must have the attribute
     /// REPLICATION, and pg_hba.conf a line for the database `replication`.
     pub async fn open(connection: &Connection) -> Result<Self, ServerError> {
-        let LoggedIn { wire, version } = log_in(connection).await?;
-        Ok(Self {
+        Ok(Self::over(log_in(connection).await?))
+    }
+
+    pub(super) fn over(LoggedIn { wire, version }: LoggedIn) -> Self {
+        Self {
             wire,
             version,
             state: State::Ready,
             notice: None,
             clock: None,
-        })
+        }
     }
 
     /// The server's version.
