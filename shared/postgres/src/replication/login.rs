@@ -120,10 +120,14 @@ impl<'c> Login<'c> {
                 self.send_password(hash.as_bytes())?;
             }
             Message::AuthenticationSasl(body) => self.scram(&body).await?,
-            _ => {
+            Message::AuthenticationGss
+            | Message::AuthenticationSspi
+            | Message::AuthenticationKerberosV5
+            | Message::AuthenticationScmCredential => {
                 let cause = "it asks for a way to authenticate that is not supported";
                 return Err(self.refused(cause.into()));
             }
+            _ => return Err(self.strange()),
         }
         match self.receive().await? {
             Message::AuthenticationOk => Ok(()),

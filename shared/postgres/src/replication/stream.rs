@@ -93,7 +93,8 @@ impl Streaming {
 impl ReplicationSession {
     /// Has the server send the log of `timeline` from `from` on, and, if it
     /// has a slot, keep what is not confirmed. At the very end of a timeline
-    /// that others follow the first event is [`Event::Ended`].
+    /// that others follow the first event is [`Event::Ended`]. That the server
+    /// does not have that part of the log, it mostly says with the first event.
     pub async fn stream(
         &mut self,
         slot: Option<&str>,
