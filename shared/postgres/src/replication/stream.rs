@@ -191,6 +191,10 @@ impl ReplicationSession {
     /// set) in any case. A server that is stopped waits until `flushed` is all
     /// it has: do not let it wait for long.
     ///
+    /// The only error is [`ReplicationError::Idle`]. That the connection broke
+    /// is for [`ReplicationSession::next`] to say, behind whatever the server
+    /// said before. Cancel-safe.
+    ///
     /// Nothing is ever reported as applied, as by `pg_receivewal`: we replay
     /// nothing, and nobody should wait for us with `synchronous_commit =
     /// remote_apply`.
@@ -204,8 +208,8 @@ impl ReplicationSession {
             return Ok(());
         }
         self.put_status(false);
-        let flushed = self.wire.flush().await;
-        flushed.map_err(|error| ReplicationError::wire(DOING, &error))
+        self.wire.flush().await;
+        Ok(())
     }
 
     /// Ends the stream; what is still on its way is passed over. The session

@@ -46,6 +46,9 @@ pub(super) struct Wire {
     outgoing: BytesMut,
     /// All that was taken of `outgoing` has left.
     flushed: bool,
+    /// The server hears no more. What it said before it went is still to be
+    /// read, and tells more than this.
+    deaf: Option<io::Error>,
 }
 
 impl Wire {
@@ -55,6 +58,7 @@ impl Wire {
             incoming: BytesMut::new(),
             outgoing: BytesMut::new(),
             flushed: true,
+            deaf: None,
         }
     }
 
@@ -64,9 +68,10 @@ impl Wire {
         &mut self.outgoing
     }
 
-    /// Sends what is to go. Cancel-safe: what has not gone goes later.
-    pub(super) async fn flush(&mut self) -> io::Result<()> {
-        poll_fn(|context| self.poll_flush(context)).await
+    /// Sends what is to go. Cancel-safe: what has not gone goes later. A
+    /// connection that broke is noticed by whoever receives.
+    pub(super) async fn flush(&mut self) {
+        poll_fn(|context| self.poll_flush(context)).await;
     }
 
     /// The next message; sends what is to go meanwhile. Cancel-safe: what has
@@ -78,21 +83,33 @@ impl Wire {
             }
             let read = poll_fn(|context| {
                 // A server that does not read now may do so when we have read.
-                if let Poll::Ready(Err(error)) = self.poll_flush(context) {
-                    return Poll::Ready(Err(error));
-                }
+                let _ = self.poll_flush(context);
                 pin!(self.stream.read_buf(&mut self.incoming)).poll(context)
             });
             if read.await? == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the server closed it",
-                ));
+                let closed =
+                    || io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it");
+                return Err(self.deaf.take().unwrap_or_else(closed));
             }
         }
     }
 
-    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self.poll_write(context) {
+            Poll::Ready(Err(error)) => {
+                self.deaf.get_or_insert(error);
+                Poll::Ready(())
+            }
+            Poll::Ready(Ok(())) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf.is_some() {
+            self.outgoing.clear();
+            return Poll::Ready(Ok(()));
+        }
         let mut stream = Pin::new(&mut self.stream);
         while !self.outgoing.is_empty() {
             self.flushed = false;
@@ -215,6 +232,23 @@ mod tests {
             arrived.extend_from_slice(&piece[..length]);
         }
         assert_eq!(arrived, sent);
+    }
+
+    #[tokio::test]
+    async fn what_a_server_said_before_it_went_is_read() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let mut wire = Wire::new(Box::new(ours));
+        theirs.write_all(&data(b"farewell")).await.unwrap();
+        drop(theirs);
+        wire.outgoing().extend_from_slice(b"for nobody");
+        wire.flush().await;
+        wire.outgoing().extend_from_slice(b"nor this");
+        let Ok(Received::Data(body)) = wire.receive().await else {
+            panic!("no message");
+        };
+        assert_eq!(body, b"farewell"[..]);
+        let error = wire.receive().await.map(|_| panic!("a message"));
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[tokio::test]

@@ -163,7 +163,10 @@ async fn sslmode_means_what_libpq_means_by_it() {
         // As good an address, but not in the certificate.
         connection.address.host = Host::Tcp("127.0.0.2".into());
     }
-    cluster.sql("CREATE ROLE secured REPLICATION LOGIN PASSWORD 'hush'");
+    cluster.sql(
+        "SET password_encryption = 'scram-sha-256'; \
+         CREATE ROLE secured REPLICATION LOGIN PASSWORD 'hush'",
+    );
     cluster.sql("CREATE ROLE plain REPLICATION LOGIN");
     cluster.sql("ALTER SYSTEM SET listen_addresses = '127.0.0.1, 127.0.0.2'");
 
