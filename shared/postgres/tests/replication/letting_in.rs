@@ -104,11 +104,17 @@ async fn a_server_takes_so_many_senders() {
     says(&error, &["max_wal_senders"]);
     assert!(error.is_retryable());
     first.close().await;
-    strongroom_tests::operator::eventually("room for another", || {
-        let senders = "SELECT count(*) FROM pg_stat_replication";
-        (cluster.sql(senders) == "0").then_some(())
-    });
-    let_in(&connection(&cluster)).await;
+    soon(
+        "room for another",
+        async || match ReplicationSession::open(&connection(&cluster)).await {
+            Ok(session) => Some(session),
+            Err(error) => {
+                assert!(matches!(error, ServerError::TooMany { .. }), "{error}");
+                None
+            }
+        },
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -15,7 +15,8 @@ use strongroom_postgres::{
     replication::{Event, ReplicationError, ReplicationSession, ServerFacts, server_facts, slot},
     wal::{Found, Layout, Scanner},
 };
-use strongroom_tests::{cluster::Cluster, scratch::Scratch};
+use strongroom_tests::{cluster::Cluster, program::PATIENCE, scratch::Scratch};
+use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 /// Of every new cluster.
@@ -137,24 +138,36 @@ impl Reader {
     }
 }
 
+/// Asks again and again until there is an answer: for what there is no event
+/// for.
+async fn soon<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "no {what} within {PATIENCE:?}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Streams once what kept us from it has passed, which must be transient.
 async fn stream_again(cluster: &Cluster, slot: Option<&str>, from: Lsn) -> ReplicationSession {
-    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
-    loop {
+    soon("stream", async || {
         let attempt = async {
             let mut session = ReplicationSession::open(&connection(cluster)).await?;
             session.stream(slot, INITIAL, from).await?;
             Ok::<_, ReplicationError>(session)
         };
         match attempt.await {
-            Ok(session) => return session,
+            Ok(session) => Some(session),
             Err(error) => {
                 assert!(error.is_transient(), "{error}");
-                assert!(tokio::time::Instant::now() < deadline, "{error}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                None
             }
         }
-    }
+    })
+    .await
 }
 
 #[track_caller]
