@@ -31,6 +31,9 @@ fn cut<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
 }
 
 proptest! {
+    // A segment has a megabyte at least, and is read twice.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn anything_is_read_alike_however_it_is_cut(
         bytes in vec(any::<u8>(), 0..20_000),
