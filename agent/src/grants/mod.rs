@@ -7,6 +7,7 @@
 
 mod ask;
 mod batch;
+mod wal;
 
 use std::fmt;
 
@@ -32,6 +33,7 @@ use ask::{AskError, Asker};
 use batch::Batcher;
 
 pub use batch::Signing;
+pub use wal::WalRecord;
 
 /// Asks the coordinator on behalf of one attempt.
 pub struct GrantAuthority {
