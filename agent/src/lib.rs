@@ -26,6 +26,7 @@ pub mod session;
 pub mod sources;
 pub mod transfer;
 pub mod transport;
+pub mod wal;
 
 /// The version of this binary, as the coordinator and the snapshots see it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

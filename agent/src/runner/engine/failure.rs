@@ -12,7 +12,7 @@ use strongroom_wire::{
 };
 use tokio::task::JoinError;
 
-use crate::restore::RestoreError;
+use crate::{restore::RestoreError, wal::WalError};
 
 /// Of opening or locking a repository.
 pub(super) fn of_repository(error: &RepositoryError) -> Failure {
@@ -57,6 +57,13 @@ fn is_fence(reason: &str) -> bool {
 }
 
 /// Of a restore or a listing.
+pub(super) fn of_wal(error: &WalError) -> Failure {
+    match error {
+        WalError::Store(error) => of_store(error),
+        error => error.to_failure(),
+    }
+}
+
 pub(super) fn of_restore(error: &RestoreError) -> Failure {
     Failure {
         code: error.code(),

@@ -21,8 +21,12 @@ use tracing::{Instrument, Span, info_span};
 
 use super::{Worker, consent};
 use crate::{
-    config::AgentConfig, grants::GrantAuthority, limits::HostLimits, monitor::Monitor,
+    config::AgentConfig,
+    grants::GrantAuthority,
+    limits::HostLimits,
+    monitor::Monitor,
     session::Link,
+    wal::{self, WalJob},
 };
 use access::Stores;
 
@@ -106,6 +110,11 @@ impl Engine {
         monitor.enter("opening");
         let limits = self.0.limits.for_job(offer.limits);
         limits.show(&Span::current());
+        if let Work::Wal(work) = &offer.work {
+            // A store that is away must not fill the server's disk.
+            let server = self.wal_server(&work.connection)?;
+            wal::relieve(&server, work).await;
+        }
         let stores = Stores::new(
             self.http().await?,
             authority.clone(),
@@ -120,9 +129,22 @@ impl Engine {
         match offer.work {
             // Over in a moment, and harmless if a prune comes in between.
             Work::List(work) => self.list(repository, work, monitor).await,
-            Work::Wal(_) => Err(failure::internal(
-                &"this version of the agent archives no log",
-            )),
+            Work::Wal(work) => {
+                let server = self.wal_server(&work.connection)?;
+                let job = WalJob {
+                    server,
+                    work,
+                    repository,
+                    store: Arc::clone(&stores.working),
+                    authority,
+                    limits,
+                    monitor,
+                };
+                let archived = wal::run(job).await;
+                archived
+                    .map(Success::Wal)
+                    .map_err(|error| failure::of_wal(&error))
+            }
             Work::Upload(work) => {
                 let lock = self.lock(&repository, &stores, &monitor).await?;
                 let upload = self.upload(&stores, repository, &authority, work, &limits, &monitor);

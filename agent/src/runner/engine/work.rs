@@ -13,6 +13,7 @@ use tracing::{Instrument, info_span};
 use super::{Engine, SharedRepository, access::Stores, blocking, failure};
 use crate::{
     backup::{self, BackupRequest, BackupSource, PreparedBackup},
+    config::PostgresConnection,
     grants::{GrantAuthority, Publication},
     limits::JobLimits,
     monitor::Monitor,
@@ -28,6 +29,7 @@ use crate::{
         postgres::{logical::LogicalSource, physical::ClusterSource},
         redis::RedisSource,
     },
+    wal::WalServer,
 };
 
 /// What a snapshot is to be taken of.
@@ -89,6 +91,22 @@ impl Engine {
             .await
     }
 
+    /// A server as `agent.toml` defines it, which consent has made sure of.
+    fn postgres(&self, name: &str) -> Result<PostgresConnection, Failure> {
+        let defined = self.0.config.postgres.get(name);
+        defined
+            .cloned()
+            .ok_or_else(|| failure::internal(&format!("the connection {name:?} vanished")))
+    }
+
+    /// The server whose log is archived.
+    pub(super) fn wal_server(&self, name: &str) -> Result<WalServer, Failure> {
+        Ok(WalServer {
+            name: name.to_owned(),
+            connection: self.postgres(name)?,
+        })
+    }
+
     /// The command's definition comes from `agent.toml`, never from the job.
     fn source(&self, source: Source) -> Result<BackupSource, Failure> {
         match source {
@@ -105,22 +123,15 @@ impl Engine {
             }
             Source::Postgres(PostgresSource::Physical(physical)) => {
                 let name = physical.connection;
-                let defined = self.0.config.postgres.get(&name).ok_or_else(|| {
-                    failure::internal(&format!("the connection {name:?} vanished"))
-                })?;
                 Ok(BackupSource::Cluster(ClusterSource {
-                    connection: defined.clone(),
+                    connection: self.postgres(&name)?,
                     fast_checkpoint: physical.fast_checkpoint,
                     name,
                 }))
             }
             Source::Postgres(PostgresSource::Logical(asked)) => {
-                let name = &asked.connection;
-                let defined = self.0.config.postgres.get(name).ok_or_else(|| {
-                    failure::internal(&format!("the connection {name:?} vanished"))
-                })?;
                 Ok(BackupSource::Logical(LogicalSource {
-                    connection: defined.clone(),
+                    connection: self.postgres(&asked.connection)?,
                     asked,
                 }))
             }

@@ -212,6 +212,18 @@ impl ReplicationSession {
         Ok(())
     }
 
+    /// The same, and asks the server to say where it is: the answer is a
+    /// [`Event::Keepalive`]. What the server has flushed before it sent the
+    /// event before that, the answer comes behind.
+    pub async fn probe(&mut self, written: Lsn, flushed: Lsn) -> Result<(), ReplicationError> {
+        self.confirm(written, flushed).await?;
+        if matches!(&self.state, State::Streaming(streaming) if streaming.is_open()) {
+            self.put_status(true);
+            self.wire.flush().await;
+        }
+        Ok(())
+    }
+
     /// Ends the stream; what is still on its way is passed over. The session
     /// can stream again.
     pub async fn stop(&mut self) -> Result<(), ReplicationError> {

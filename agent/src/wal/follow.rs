@@ -1,0 +1,205 @@
+//! What goes on while the log of one timeline comes.
+
+use std::time::{Duration, Instant};
+
+use strongroom_layout::position::{Lsn, TimelineId};
+use strongroom_postgres::{replication::Event, wal::InvalidWal};
+use strongroom_wire::wal::UNIT;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::warn;
+
+use super::{
+    WalError,
+    cut::{Cut, Cutter},
+    place::Archived,
+    stream::{Begun, Stream},
+    summary::{Reader, time},
+};
+
+/// How often the server is asked where it is, at least: it hangs up on those
+/// from whom it does not hear for `wal_sender_timeout`.
+const ASK: Duration = Duration::from_secs(5);
+/// How often the coordinator is told that there is nothing new.
+const TELL: Duration = Duration::from_secs(10);
+
+/// The log of a timeline, on its way from the server to the archive.
+struct Flow {
+    timeline: TimelineId,
+    cutter: Cutter,
+    reader: Reader,
+    /// The log could not be read; said once.
+    unread: Option<InvalidWal>,
+}
+
+impl Stream<'_> {
+    /// Follows to the timeline's end, and gives the one that comes next;
+    /// `None`: it is time for another job.
+    pub(super) async fn follow(
+        &mut self,
+        begun: &mut Begun,
+        over: Instant,
+    ) -> Result<Option<(TimelineId, Lsn)>, WalError> {
+        self.monitor.enter("streaming");
+        let unit = UNIT.min(begun.layout.segment_size.bytes());
+        let mut flow = Flow {
+            timeline: begun.timeline,
+            cutter: Cutter::new(unit, begun.from),
+            reader: Reader::new(begun.layout, begun.timeline, begun.from),
+            unread: None,
+        };
+        let (mut ask, mut flush) = (ticks(ASK.min(self.flush)), ticks(self.flush));
+        let mut tell = ticks(TELL);
+        let mut over = std::pin::pin!(tokio::time::sleep_until(over.into()));
+        if let Some(first) = begun.first.take()
+            && let Some(next) = self.take(begun, &mut flow, first).await?
+        {
+            return self.finish(&mut flow, next).await;
+        }
+        loop {
+            let room = self.archive.under_way() < self.at_once;
+            tokio::select! {
+                event = begun.session.next(), if room => {
+                    let event = event.map_err(self.server.replication())?;
+                    if let Some(next) = self.take(begun, &mut flow, event).await? {
+                        return self.finish(&mut flow, next).await;
+                    }
+                }
+                entered = self.archive.advance() => {
+                    self.entered(&entered?);
+                    self.confirm(begun, &flow, false).await?;
+                }
+                _ = flush.tick() => self.flush(&mut flow),
+                _ = ask.tick() => self.confirm(begun, &flow, true).await?,
+                _ = tell.tick() => {
+                    self.say(None);
+                    self.archive.say_now();
+                }
+                () = &mut over => {
+                    self.flush(&mut flow);
+                    self.drain().await?;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Takes what the server sent; `Some` at the timeline's end.
+    async fn take(
+        &mut self,
+        begun: &mut Begun,
+        flow: &mut Flow,
+        event: Event,
+    ) -> Result<Option<Option<(TimelineId, Lsn)>>, WalError> {
+        match event {
+            Event::Data {
+                end_of_wal,
+                sent_at,
+                bytes,
+                ..
+            } => {
+                let sent_at = time(sent_at);
+                self.heard.say(end_of_wal, sent_at);
+                let read = flow.reader.read(&bytes, sent_at);
+                if let (Err(error), None) = (read, &flow.unread) {
+                    warn!(%error, "a part of the log cannot be read; it is archived all the same");
+                    flow.unread = Some(error);
+                }
+                for unit in flow.cutter.push(&bytes) {
+                    self.archive_part(flow, unit);
+                    flow.reader.forget_before(flow.cutter.unit_start());
+                }
+                self.monitor
+                    .bytes
+                    .fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+                Ok(None)
+            }
+            Event::Keepalive {
+                end_of_wal,
+                sent_at,
+                reply_wanted,
+            } => {
+                self.heard.say(end_of_wal, time(sent_at));
+                if reply_wanted {
+                    // It may be waiting for us in order to stop.
+                    self.flush(flow);
+                    self.confirm(begun, flow, false).await?;
+                }
+                Ok(None)
+            }
+            Event::Ended { next } => Ok(Some(next)),
+        }
+    }
+
+    /// Everything of a timeline is archived before the next one begins.
+    async fn finish(
+        &mut self,
+        flow: &mut Flow,
+        next: Option<(TimelineId, Lsn)>,
+    ) -> Result<Option<(TimelineId, Lsn)>, WalError> {
+        self.flush(flow);
+        self.drain().await?;
+        match next {
+            Some(next) => Ok(Some(next)),
+            // Which comes next, it will say when it is asked again.
+            None => Err(self.server.replication()(
+                strongroom_postgres::replication::ReplicationError::Terminated {
+                    cause: "the timeline has ended".into(),
+                },
+            )),
+        }
+    }
+
+    async fn drain(&mut self) -> Result<(), WalError> {
+        while !self.archive.is_idle() {
+            let entered = self.archive.advance().await?;
+            self.entered(&entered);
+        }
+        Ok(())
+    }
+
+    /// Stores what is in no part yet.
+    fn flush(&mut self, flow: &mut Flow) {
+        if let Some(piece) = flow.cutter.piece() {
+            self.archive_part(flow, piece);
+        }
+    }
+
+    fn archive_part(&mut self, flow: &Flow, cut: Cut) {
+        let Some(known) = &self.known else {
+            return;
+        };
+        let (start, end) = (cut.start, cut.end());
+        let summary = flow.reader.summary(start, end);
+        let place = Archived {
+            timeline: flow.timeline,
+            end,
+        };
+        self.archive
+            .store(known.system, flow.timeline, cut, summary, Some(place));
+    }
+
+    /// Tells the server what it may forget, and asks it where it is.
+    async fn confirm(&mut self, begun: &mut Begun, flow: &Flow, ask: bool) -> Result<(), WalError> {
+        let tail = self.known.as_ref().and_then(|known| known.tail);
+        // 0: nothing yet.
+        let flushed = tail
+            .filter(|tail| tail.timeline == flow.timeline)
+            .map_or(Lsn(0), |tail| tail.end);
+        let written = flow.cutter.end().max(flushed);
+        let told = if ask {
+            begun.session.probe(written, flushed).await
+        } else {
+            begun.session.confirm(written, flushed).await
+        };
+        // What enters next says how far the log is known, too.
+        self.say(None);
+        told.map_err(self.server.replication())
+    }
+}
+
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.reset();
+    ticks
+}

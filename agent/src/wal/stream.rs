@@ -1,0 +1,370 @@
+//! Follows a server by the replication protocol.
+//!
+//! The log is read from where the archive ends, cut, and stored; the server is
+//! told that it may forget what is entered, and nothing else: what is not
+//! archived waits in its slot, whatever becomes of the agent, the store or the
+//! coordinator. A server that is away is waited for. At the end of a timeline
+//! the next one is followed, from the start of the segment in which it begins.
+//!
+//! Here connections are made and remade; what goes on while one holds is in
+//! [`follow`](super::follow).
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use strongroom_layout::{
+    SystemId,
+    position::{Lsn, TimelineId},
+};
+use strongroom_postgres::{
+    connection::{Connection, Session},
+    replication::{Event, ReplicationError, ReplicationSession, ServerFacts},
+    wal::{History, Layout},
+};
+use strongroom_runtime::{backoff::Backoff, units::ByteSize};
+use strongroom_wire::{
+    job::{Leg, WalResult},
+    wal::WalPosition,
+};
+use tracing::{info, warn};
+
+use super::{
+    WalError,
+    archive::Archive,
+    heard::Heard,
+    place::{Archived, places, segment_start},
+    server::{Held, Room, WalServer, watch},
+};
+use crate::monitor::Monitor;
+
+/// A server that is away is tried again so often.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// A job goes on for so long; the coordinator then makes the next one.
+const LONG_ENOUGH: Duration = Duration::from_hours(24);
+
+/// What is followed, and how.
+pub(super) struct Stream<'a> {
+    pub(super) server: &'a WalServer,
+    pub(super) slot: &'a str,
+    pub(super) flush: Duration,
+    pub(super) room: Room,
+    /// Units that may be under way at once.
+    pub(super) at_once: usize,
+    pub(super) monitor: &'a Monitor,
+    pub(super) archive: Archive<Option<Archived>>,
+    /// What the archive has.
+    pub(super) known: Option<Known>,
+    pub(super) held: Held,
+    pub(super) heard: Heard,
+    /// That nothing bounds the slot was said.
+    pub(super) warned: bool,
+}
+
+/// What the archive has of a cluster.
+pub(super) struct Known {
+    pub(super) system: SystemId,
+    /// It ends here.
+    pub(super) tail: Option<Archived>,
+    /// Timelines whose history is in it, or on its way.
+    pub(super) histories: BTreeSet<TimelineId>,
+}
+
+/// A stream that has begun.
+pub(super) struct Begun {
+    pub(super) session: ReplicationSession,
+    pub(super) layout: Layout,
+    pub(super) timeline: TimelineId,
+    /// Where a segment begins.
+    pub(super) from: Lsn,
+    /// What came first.
+    pub(super) first: Option<Event>,
+}
+
+impl Stream<'_> {
+    /// Follows for a day, or until the job is cancelled.
+    pub(super) async fn run(mut self) -> Result<WalResult, WalError> {
+        let over = Instant::now() + LONG_ENOUGH;
+        let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        loop {
+            let before = self.tail();
+            let error = match self.connected(over).await {
+                Ok(()) => return Ok(self.archive.figures),
+                Err(error) => error,
+            };
+            if self.tail() != before {
+                backoff.reset();
+            }
+            match error {
+                WalError::Full { .. } => self.give_up_log(&error).await?,
+                error if error.is_passing() => {
+                    self.monitor.enter("waiting for the server");
+                    info!(%error, "the log does not come; trying again");
+                    self.say(Some(error.to_string()));
+                    self.archive.say_now();
+                    self.rest(backoff.next_random()).await?;
+                }
+                error => return Err(error),
+            }
+        }
+    }
+
+    fn tail(&self) -> Option<Archived> {
+        self.known.as_ref().and_then(|known| known.tail)
+    }
+
+    /// Waits; what is under way goes on.
+    async fn rest(&mut self, wait: Duration) -> Result<(), WalError> {
+        let mut wait = std::pin::pin!(tokio::time::sleep(wait));
+        loop {
+            tokio::select! {
+                () = &mut wait => return Ok(()),
+                entered = self.archive.advance() => self.entered(&entered?),
+            }
+        }
+    }
+
+    /// Parts were entered.
+    pub(super) fn entered(&mut self, places: &[Option<Archived>]) {
+        if let Some(known) = &mut self.known {
+            let newest = places.iter().flatten().max().copied();
+            known.tail = known.tail.max(newest);
+        }
+    }
+
+    /// Says how far the log is known.
+    pub(super) fn say(&mut self, problem: Option<String>) {
+        let Some(Known {
+            system,
+            tail: Some(tail),
+            ..
+        }) = self.known
+        else {
+            return;
+        };
+        let waiting = self.held.lock().as_ref().and_then(|slot| slot.held_back);
+        let waiting = waiting.unwrap_or(0);
+        let complete = self.heard.complete_until(tail.end);
+        self.archive.say(WalPosition {
+            system,
+            timeline: tail.timeline,
+            lsn: tail.end,
+            as_of: complete.unwrap_or(Timestamp::UNIX_EPOCH),
+            waiting,
+            problem: problem.or_else(|| self.room.problem(waiting)),
+        });
+    }
+
+    /// The server's disk is worth more than its log, says the policy.
+    async fn give_up_log(&mut self, error: &WalError) -> Result<(), WalError> {
+        let cause = format!(
+            "{error}: the slot was dropped and the log given up, as when_full = \"drop-log\" \
+             says; there is a gap, and the next base backup ends it"
+        );
+        warn!("{cause}");
+        self.monitor.warn(self.slot, cause);
+        let connection = self.server.resolve().await?;
+        let session = self.server.session(&connection).await?;
+        self.server.drop_slot(&session, self.slot).await?;
+        *self.held.lock() = None;
+        if let Some(known) = &mut self.known {
+            known.tail = None;
+        }
+        Ok(())
+    }
+
+    /// One connection, for as long as it holds.
+    async fn connected(&mut self, over: Instant) -> Result<(), WalError> {
+        let connection = self.server.resolve().await?;
+        let session = self.server.session(&connection).await?;
+        let facts = self.server.facts(&session).await?;
+        self.know(&facts).await?;
+        self.warn_of_unbounded(&facts, &session);
+        let slot = self.server.slot(&session, self.slot).await?;
+        self.room.check(self.server, slot.held_back.unwrap_or(0))?;
+        let kept = slot.restart_lsn;
+        *self.held.lock() = Some(slot);
+        let layout = Layout {
+            major: session.version().major(),
+            system_identifier: facts.system_identifier,
+            segment_size: facts.wal_segment_size,
+            block_size: facts.wal_block_size,
+        };
+        session.close().await;
+        self.heard.reconnected();
+        let (server, slot, room, held) = (self.server, self.slot, self.room, self.held.clone());
+        tokio::select! {
+            done = self.follow_all(&connection, layout, kept, over) => done,
+            error = watch(server, &connection, slot, room, &held) => Err(error),
+        }
+    }
+
+    async fn follow_all(
+        &mut self,
+        connection: &Connection,
+        layout: Layout,
+        kept: Option<Lsn>,
+        over: Instant,
+    ) -> Result<(), WalError> {
+        let mut begun = self.begin(connection, layout, kept).await?;
+        loop {
+            let Some((timeline, switch)) = self.follow(&mut begun, over).await? else {
+                return Ok(());
+            };
+            info!(%timeline, %switch, "the server is on another timeline now");
+            self.keep_history(&mut begun.session, timeline).await?;
+            let from = segment_start(layout, switch);
+            begun = self.stream(begun.session, layout, timeline, from).await?;
+        }
+    }
+
+    /// Which cluster it is, and what the archive has of it.
+    async fn know(&mut self, facts: &ServerFacts) -> Result<(), WalError> {
+        let system = SystemId(facts.system_identifier);
+        match &self.known {
+            Some(known) if known.system == system && known.tail.is_some() => return Ok(()),
+            Some(known) if known.system != system => {
+                let cause = format!("the connection leads to another cluster now: {system}");
+                warn!("{cause}");
+                self.monitor.warn(self.slot, cause);
+                self.heard = Heard::default();
+            }
+            _ => {}
+        }
+        let archived = self.archive.vault().authority().archived_wal(system, None);
+        let archived = archived.await?;
+        let tail = archived
+            .tail
+            .map(|(timeline, end)| Archived { timeline, end });
+        self.known = Some(Known {
+            system,
+            tail,
+            histories: archived.histories.iter().map(|it| it.timeline).collect(),
+        });
+        Ok(())
+    }
+
+    fn warn_of_unbounded(&mut self, facts: &ServerFacts, session: &Session) {
+        if facts.max_slot_wal_keep_size.is_some() || self.warned || !self.room.drop {
+            return;
+        }
+        self.warned = true;
+        let limit = self.room.limit.map_or_else(String::new, |limit| {
+            format!(", for example to {}", ByteSize(limit))
+        });
+        let cause = format!(
+            "while this agent is away, nothing bounds what the slot holds back: set \
+             max_slot_wal_keep_size on the server{limit} (PostgreSQL {})",
+            session.version()
+        );
+        self.monitor.warn(self.slot, cause);
+    }
+
+    /// Begins at the best place that the server still has.
+    async fn begin(
+        &mut self,
+        connection: &Connection,
+        layout: Layout,
+        kept: Option<Lsn>,
+    ) -> Result<Begun, WalError> {
+        let mut session = self.server.stream_session(connection).await?;
+        let identity = session.identify().await;
+        let identity = identity.map_err(self.server.replication())?;
+        let history = self.keep_history(&mut session, identity.timeline).await?;
+        let kept = kept.unwrap_or(identity.flushed);
+        let mut places = places(layout, &history, self.tail(), kept).into_iter();
+        let mut next = places.next();
+        while let Some((timeline, from)) = next {
+            next = places.next();
+            match self.stream(session, layout, timeline, from).await {
+                Err(WalError::Replication {
+                    source: ReplicationError::Removed { .. } | ReplicationError::Timeline { .. },
+                    ..
+                }) if next.is_some() => {
+                    let cause = format!(
+                        "the server no longer has the log of timeline {timeline} from {from}: \
+                         there is a gap, and the next base backup ends it"
+                    );
+                    warn!("{cause}");
+                    self.monitor.warn(self.slot, cause);
+                    session = self.server.stream_session(connection).await?;
+                }
+                begun => return begun,
+            }
+        }
+        // There always is one place.
+        Err(WalError::Cancelled)
+    }
+
+    /// Streams from here on. That the server does not have it, it says late.
+    async fn stream(
+        &mut self,
+        mut session: ReplicationSession,
+        layout: Layout,
+        timeline: TimelineId,
+        from: Lsn,
+    ) -> Result<Begun, WalError> {
+        let server = self.server;
+        let started = session.stream(Some(self.slot), timeline, from).await;
+        started.map_err(server.replication())?;
+        let first = loop {
+            tokio::select! {
+                first = session.next() => break first.map_err(server.replication())?,
+                entered = self.archive.advance() => self.entered(&entered?),
+            }
+        };
+        info!(%timeline, %from, "the log comes");
+        Ok(Begun {
+            session,
+            layout,
+            timeline,
+            from,
+            first: Some(first),
+        })
+    }
+
+    /// The timeline's history; it, and those of the timelines before, are
+    /// archived when they are not yet.
+    async fn keep_history(
+        &mut self,
+        session: &mut ReplicationSession,
+        timeline: TimelineId,
+    ) -> Result<History, WalError> {
+        let mut newest = History::first();
+        let mut wanted = vec![timeline];
+        while let Some(timeline) = wanted.pop() {
+            if timeline == TimelineId(1) {
+                continue;
+            }
+            let file = session.history(timeline).await;
+            let file = file.map_err(self.server.replication())?;
+            let history = History::parse(timeline, &file.content);
+            let history = history.map_err(|source| WalError::History {
+                name: self.server.name.clone(),
+                timeline: timeline.0,
+                source,
+            })?;
+            let legs = history.entries().iter().map(|entry| Leg {
+                timeline: entry.timeline,
+                until: Some(entry.switch),
+            });
+            if let Some(known) = &mut self.known
+                && known.histories.insert(timeline)
+            {
+                let (system, legs) = (known.system, legs.collect());
+                self.archive
+                    .store_history(system, timeline, file.content, legs, None);
+                // Whoever restores to the timeline before may need its name.
+                let before = history.entries().last().map(|entry| entry.timeline);
+                wanted.extend(before);
+            }
+            if newest.timeline() < timeline {
+                newest = history;
+            }
+        }
+        Ok(newest)
+    }
+}
