@@ -62,7 +62,7 @@ CREATE TABLE wal_positions (
     system      TEXT NOT NULL,
     timeline    BIGINT NOT NULL,
     lsn         BIGINT NOT NULL,
-    as_of       BIGINT NOT NULL,
+    as_of       BIGINT,
     waiting     BIGINT NOT NULL,
     problem     TEXT,
     reported_at BIGINT NOT NULL

@@ -22,6 +22,7 @@ mod policies;
 mod postgres;
 mod postgres_logical;
 mod postgres_physical;
+mod postgres_wal;
 mod redis;
 mod requests;
 mod resources;

@@ -48,12 +48,16 @@ pub(super) struct Archive<T> {
     /// In the store, not yet entered.
     stored: VecDeque<Entry<T>>,
     entering: Option<BoxFuture<'static, Result<Vec<T>, StoreError>>>,
-    /// To be entered with whatever comes next.
-    position: Option<WalPosition>,
-    /// Even if nothing else comes.
-    position_is_due: bool,
     /// What was entered.
     pub(super) figures: WalResult,
+}
+
+/// What happened.
+pub(super) enum Progress<T> {
+    /// Something more is in the store: to be entered as soon as may be.
+    Stored,
+    /// This was entered, in this order.
+    Entered(Vec<T>),
 }
 
 struct Entry<T> {
@@ -111,8 +115,6 @@ impl<T: Send + 'static> Archive<T> {
             uploads: FuturesOrdered::new(),
             stored: VecDeque::new(),
             entering: None,
-            position: None,
-            position_is_due: false,
             figures: WalResult::default(),
         }
     }
@@ -128,10 +130,7 @@ impl<T: Send + 'static> Archive<T> {
 
     /// Everything that was given is entered.
     pub(super) fn is_idle(&self) -> bool {
-        self.uploads.is_empty()
-            && self.stored.is_empty()
-            && self.entering.is_none()
-            && !self.position_is_due
+        self.uploads.is_empty() && self.stored.is_empty() && self.entering.is_none()
     }
 
     /// Gives a part of a cluster's log.
@@ -199,49 +198,44 @@ impl<T: Send + 'static> Archive<T> {
             .push_back(upload.instrument(tracing::debug_span!("history")).boxed());
     }
 
-    /// Says how far the log is known, with whatever is entered next.
-    pub(super) fn say(&mut self, position: WalPosition) {
-        self.position = Some(position);
+    /// Nothing is being entered, so that the next may be.
+    pub(super) fn may_enter(&self) -> bool {
+        self.entering.is_none()
     }
 
-    /// Enters what was said last even if there is nothing else.
-    pub(super) fn say_now(&mut self) {
-        self.position_is_due = self.position.is_some();
+    /// What is stored and waits to be entered.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &T> {
+        self.stored.iter().map(|entry| &entry.tag)
     }
 
-    /// Waits for the next things to be entered, and gives what they are to
-    /// whoever gave them; never while there is nothing to wait for.
-    /// Cancel-safe: what is given up goes on the next time.
-    pub(super) async fn advance(&mut self) -> Result<Vec<T>, WalError> {
-        loop {
-            if self.entering.is_none() && (!self.stored.is_empty() || self.position_is_due) {
-                self.enter();
+    /// Waits for the next thing to happen; never while there is nothing to
+    /// wait for. Cancel-safe: what is given up goes on the next time.
+    pub(super) async fn advance(&mut self) -> Result<Progress<T>, WalError> {
+        let entering = async {
+            match &mut self.entering {
+                Some(entering) => entering.await,
+                None => std::future::pending().await,
             }
-            let entering = async {
-                match &mut self.entering {
-                    Some(entering) => entering.await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                entered = entering => {
-                    self.entering = None;
-                    return Ok(entered?);
-                }
-                Some(upload) = self.uploads.next(), if self.stored.len() < MAX_STORED => {
-                    self.stored.push_back(upload?);
-                }
-                else => std::future::pending().await,
+        };
+        tokio::select! {
+            entered = entering => {
+                self.entering = None;
+                Ok(Progress::Entered(entered?))
             }
+            Some(upload) = self.uploads.next(), if self.stored.len() < MAX_STORED => {
+                self.stored.push_back(upload?);
+                Ok(Progress::Stored)
+            }
+            else => std::future::pending().await,
         }
     }
 
-    fn enter(&mut self) {
+    /// Enters what is stored, and how far the log is then known.
+    pub(super) fn enter(&mut self, position: Option<WalPosition>) {
         let mut record = WalRecord {
-            position: self.position.take(),
+            position,
             ..WalRecord::default()
         };
-        self.position_is_due = false;
         let mut tags = Vec::with_capacity(self.stored.len());
         for Entry { what, tag } in self.stored.drain(..) {
             match what {

@@ -40,6 +40,7 @@ impl Stream<'_> {
         over: Instant,
     ) -> Result<Option<(TimelineId, Lsn)>, WalError> {
         self.monitor.enter("streaming");
+        self.problem = None;
         let unit = UNIT.min(begun.layout.segment_size.bytes());
         let mut flow = Flow {
             timeline: begun.timeline,
@@ -64,16 +65,13 @@ impl Stream<'_> {
                         return self.finish(&mut flow, next).await;
                     }
                 }
-                entered = self.archive.advance() => {
-                    self.entered(&entered?);
+                progress = self.archive.advance() => {
+                    self.proceed(&progress?);
                     self.confirm(begun, &flow, false).await?;
                 }
                 _ = flush.tick() => self.flush(&mut flow),
                 _ = ask.tick() => self.confirm(begun, &flow, true).await?,
-                _ = tell.tick() => {
-                    self.say(None);
-                    self.archive.say_now();
-                }
+                _ = tell.tick() => self.tell(None),
                 () = &mut over => {
                     self.flush(&mut flow);
                     self.drain().await?;
@@ -151,8 +149,8 @@ impl Stream<'_> {
 
     async fn drain(&mut self) -> Result<(), WalError> {
         while !self.archive.is_idle() {
-            let entered = self.archive.advance().await?;
-            self.entered(&entered);
+            let progress = self.archive.advance().await?;
+            self.proceed(&progress);
         }
         Ok(())
     }
@@ -191,8 +189,6 @@ impl Stream<'_> {
         } else {
             begun.session.confirm(written, flushed).await
         };
-        // What enters next says how far the log is known, too.
-        self.say(None);
         told.map_err(self.server.replication())
     }
 }

@@ -112,6 +112,8 @@ async fn archive_log(job: &WalJob) -> Result<WalResult, WalError> {
                 known: None,
                 held: Held::default(),
                 heard: Heard::default(),
+                tell: false,
+                problem: None,
                 warned: false,
             };
             stream.run().await

@@ -14,7 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use strongroom_layout::{
     SystemId,
     position::{Lsn, TimelineId},
@@ -33,7 +32,7 @@ use tracing::{info, warn};
 
 use super::{
     WalError,
-    archive::Archive,
+    archive::{Archive, Progress},
     heard::Heard,
     place::{Archived, places, segment_start},
     server::{Held, Room, WalServer, watch},
@@ -60,6 +59,10 @@ pub(super) struct Stream<'a> {
     pub(super) known: Option<Known>,
     pub(super) held: Held,
     pub(super) heard: Heard,
+    /// How far the log is known is to be said.
+    pub(super) tell: bool,
+    /// And what is wrong.
+    pub(super) problem: Option<String>,
     /// That nothing bounds the slot was said.
     pub(super) warned: bool,
 }
@@ -103,8 +106,7 @@ impl Stream<'_> {
                 error if error.is_passing() => {
                     self.monitor.enter("waiting for the server");
                     info!(%error, "the log does not come; trying again");
-                    self.say(Some(error.to_string()));
-                    self.archive.say_now();
+                    self.tell(Some(error.to_string()));
                     self.rest(backoff.next_random()).await?;
                 }
                 error => return Err(error),
@@ -122,40 +124,48 @@ impl Stream<'_> {
         loop {
             tokio::select! {
                 () = &mut wait => return Ok(()),
-                entered = self.archive.advance() => self.entered(&entered?),
+                progress = self.archive.advance() => self.proceed(&progress?),
             }
         }
     }
 
-    /// Parts were entered.
-    pub(super) fn entered(&mut self, places: &[Option<Archived>]) {
-        if let Some(known) = &mut self.known {
+    /// The archive goes on: what is stored is entered as soon as may be.
+    pub(super) fn proceed(&mut self, progress: &Progress<Option<Archived>>) {
+        if let Progress::Entered(places) = progress
+            && let Some(known) = &mut self.known
+        {
             let newest = places.iter().flatten().max().copied();
             known.tail = known.tail.max(newest);
         }
+        if self.archive.may_enter() && (self.archive.waiting().next().is_some() || self.tell) {
+            self.tell = false;
+            let position = self.position();
+            self.archive.enter(position);
+        }
     }
 
-    /// Says how far the log is known.
-    pub(super) fn say(&mut self, problem: Option<String>) {
-        let Some(Known {
-            system,
-            tail: Some(tail),
-            ..
-        }) = self.known
-        else {
-            return;
-        };
-        let waiting = self.held.lock().as_ref().and_then(|slot| slot.held_back);
-        let waiting = waiting.unwrap_or(0);
-        let complete = self.heard.complete_until(tail.end);
-        self.archive.say(WalPosition {
-            system,
+    /// Says how far the log is known, even if there is nothing else to say.
+    pub(super) fn tell(&mut self, problem: Option<String>) {
+        self.problem = problem;
+        self.tell = true;
+        self.proceed(&Progress::Stored);
+    }
+
+    /// How far the log is known, once what is stored is entered.
+    fn position(&mut self) -> Option<WalPosition> {
+        let known = self.known.as_ref()?;
+        let waiting = self.archive.waiting().flatten().max().copied();
+        let tail = known.tail.max(waiting)?;
+        let held = self.held.lock().as_ref().and_then(|slot| slot.held_back);
+        let held = held.unwrap_or(0);
+        Some(WalPosition {
+            system: known.system,
             timeline: tail.timeline,
             lsn: tail.end,
-            as_of: complete.unwrap_or(Timestamp::UNIX_EPOCH),
-            waiting,
-            problem: problem.or_else(|| self.room.problem(waiting)),
-        });
+            as_of: self.heard.complete_until(tail.end),
+            waiting: held,
+            problem: self.problem.clone().or_else(|| self.room.problem(held)),
+        })
     }
 
     /// The server's disk is worth more than its log, says the policy.
@@ -313,7 +323,7 @@ impl Stream<'_> {
         let first = loop {
             tokio::select! {
                 first = session.next() => break first.map_err(server.replication())?,
-                entered = self.archive.advance() => self.entered(&entered?),
+                progress = self.archive.advance() => self.proceed(&progress?),
             }
         };
         info!(%timeline, %from, "the log comes");

@@ -79,11 +79,12 @@ impl Catalog {
         self.commit(transaction).await
     }
 
+    /// Gives whether that is news.
     pub(super) async fn mark_ready_in(
         &self,
         connection: &mut AnyConnection,
         name: &str,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<bool, CatalogError> {
         let marked = sqlx::query(
             "UPDATE repositories SET ready_at = $2 WHERE name = $1 AND ready_at IS NULL",
         )
@@ -95,7 +96,7 @@ impl Catalog {
             let entry = NewAudit::ok(Actor::Coordinator, "repository.ready", name);
             self.audit_in(connection, entry).await?;
         }
-        Ok(())
+        Ok(marked.rows_affected() > 0)
     }
 }
 

@@ -55,7 +55,7 @@ fn live(mut cluster: Cluster, timeline: u32, second: u64) -> Cluster {
         system: SystemId(7),
         timeline: TimelineId(timeline),
         lsn: Lsn(second),
-        as_of: at(second + 60),
+        as_of: Some(at(second + 60)),
         waiting: 0,
         problem: None,
     });

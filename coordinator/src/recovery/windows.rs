@@ -72,7 +72,7 @@ pub(super) fn until(cluster: &Cluster, base: &Base, route: &Route) -> Timestamp 
         .position
         .as_ref()
         .filter(|it| it.timeline == route.timeline && it.lsn == route.end)
-        .map(|it| it.as_of);
+        .and_then(|it| it.as_of);
     let commit = cluster
         .last_commits
         .iter()

@@ -1082,7 +1082,7 @@ pub struct WalPosition {
     pub timeline: u32,
     #[prost(uint64, tag = "3")]
     pub lsn: u64,
-    /// by the server's clock, Unix microseconds
+    /// by the server's clock, Unix microseconds; 0: not known
     #[prost(int64, tag = "4")]
     pub as_of_us: i64,
     /// what the server keeps because of us

@@ -13,7 +13,7 @@ use strongroom_tests::operator::eventually;
 
 /// Writes rows, each in a transaction of its own, until told to stop; and
 /// whatever else a busy server does.
-pub(super) struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     rows: Arc<AtomicU64>,
     /// The number of each row, and a position behind its commit.
@@ -21,7 +21,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn start(url: String) -> Self {
+    pub(crate) fn start(url: String) -> Self {
         let (stop, rows) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let (stopping, counting) = (Arc::clone(&stop), Arc::clone(&rows));
         let thread = std::thread::spawn(move || {
@@ -34,7 +34,7 @@ impl Load {
         Self { stop, rows, thread }
     }
 
-    pub(super) fn wait_for(&self, rows: u64) {
+    pub(crate) fn wait_for(&self, rows: u64) {
         eventually("rows", || {
             assert!(!self.thread.is_finished(), "the writer failed");
             (self.rows() >= rows).then_some(())
@@ -42,11 +42,11 @@ impl Load {
     }
 
     /// Rows so far.
-    pub(super) fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.rows.load(Relaxed)
     }
 
-    pub(super) fn finish(self) -> Vec<(i64, u64)> {
+    pub(crate) fn finish(self) -> Vec<(i64, u64)> {
         self.stop.store(true, Relaxed);
         self.thread.join().expect("the writer did not fail")
     }
@@ -92,7 +92,7 @@ async fn run(connection: &mut PgConnection, statements: &str) {
 }
 
 /// A position in the log as a number.
-pub(super) fn position(text: &str) -> u64 {
+pub(crate) fn position(text: &str) -> u64 {
     let (high, low) = text.split_once('/').expect("a position");
     let part = |digits| u64::from_str_radix(digits, 16).expect("hexadecimal digits");
     part(high) << 32 | part(low)

@@ -3,9 +3,9 @@
 
 mod failures;
 mod incremental;
-mod load;
+pub(crate) mod load;
 mod refusals;
-mod site;
+pub(crate) mod site;
 
 use std::{fs, path::Path};
 

@@ -17,21 +17,21 @@ use strongroom_tests::{
 use crate::world::{AGENT, POLICY, World, snapshot_of};
 
 /// A cluster and who backs it up. Parts are dropped in this order.
-pub(super) struct Site {
-    pub(super) world: World,
-    pub(super) cluster: Cluster,
+pub(crate) struct Site {
+    pub(crate) world: World,
+    pub(crate) cluster: Cluster,
     _scratch: Scratch,
 }
 
 impl Site {
-    pub(super) fn new(name: &str, settings: &str) -> Self {
+    pub(crate) fn new(name: &str, settings: &str) -> Self {
         let scratch = Scratch::new(name);
         let cluster = Cluster::with(&scratch, "server", settings);
         Self::of(name, scratch, cluster, |agent| agent)
     }
 
     /// With a store behind a proxy.
-    pub(super) fn behind_proxy(name: &str) -> Self {
+    pub(crate) fn behind_proxy(name: &str) -> Self {
         let scratch = Scratch::new(name);
         let cluster = Cluster::start(&scratch, "server");
         let connection = connection(&cluster);
@@ -42,7 +42,7 @@ impl Site {
     }
 
     /// With an agent of that kind.
-    pub(super) fn of(
+    pub(crate) fn of(
         name: &str,
         scratch: Scratch,
         cluster: Cluster,
@@ -65,7 +65,7 @@ impl Site {
         site
     }
 
-    pub(super) fn apply(&self, more: &str) {
+    pub(crate) fn apply(&self, more: &str) {
         self.world.operator().apply(&format!(
             "[[policy]]\nname = \"{POLICY}\"\nagents = {{ names = [\"{AGENT}\"] }}\n\
              store = \"primary\"\n{more}\n[policy.source.postgres]\nconnection = \"main\"\n\
@@ -74,13 +74,13 @@ impl Site {
     }
 
     /// The figures of a backup that must succeed without warnings.
-    pub(super) fn backup(&self) -> (String, Value) {
+    pub(crate) fn backup(&self) -> (String, Value) {
         let job = self.world.operator().backup(POLICY);
         (snapshot_of(&job), job["result"]["backup"].clone())
     }
 
     /// The failure of a backup that must fail.
-    pub(super) fn failure(&self) -> Value {
+    pub(crate) fn failure(&self) -> Value {
         let jobs = self
             .world
             .operator()
@@ -90,13 +90,13 @@ impl Site {
 
     /// Restores to a directory of this name and starts a server; with more
     /// arguments.
-    pub(super) fn start_restored(&self, snapshot: &str, name: &str, more: &[&str]) -> Restored {
+    pub(crate) fn start_restored(&self, snapshot: &str, name: &str, more: &[&str]) -> Restored {
         let data = self.world.restores.join(name);
         let job = self.restore(0, snapshot, &data, &[&["--start"], more].concat());
         Restored::of(&job, data)
     }
 
-    pub(super) fn restore(&self, code: i32, snapshot: &str, data: &Path, more: &[&str]) -> Value {
+    pub(crate) fn restore(&self, code: i32, snapshot: &str, data: &Path, more: &[&str]) -> Value {
         let target = data.to_str().expect("UTF-8");
         let arguments = [
             &[
@@ -116,7 +116,7 @@ impl Site {
     }
 
     /// What the manifest of a snapshot says.
-    pub(super) fn manifest(&self, snapshot: &str) -> Value {
+    pub(crate) fn manifest(&self, snapshot: &str) -> Value {
         let target = self.world.restores.join(format!("manifest-{snapshot}"));
         let arguments = [
             "restore",
@@ -135,7 +135,7 @@ impl Site {
     }
 
     /// Replication slots that there are now.
-    pub(super) fn slots(&self) -> String {
+    pub(crate) fn slots(&self) -> String {
         self.cluster
             .sql("SELECT count(*) FROM pg_replication_slots")
     }
@@ -147,14 +147,14 @@ fn connection(cluster: &Cluster) -> String {
 }
 
 /// A server that the agent has started; stopped at its end.
-pub(super) struct Restored {
-    pub(super) port: u16,
-    pub(super) data: PathBuf,
+pub(crate) struct Restored {
+    pub(crate) port: u16,
+    pub(crate) data: PathBuf,
     running: bool,
 }
 
 impl Restored {
-    pub(super) fn of(job: &Value, data: PathBuf) -> Self {
+    pub(crate) fn of(job: &Value, data: PathBuf) -> Self {
         let notes = job["result"]["restore"]["notes"].to_string();
         let port = notes.split("127.0.0.1:").nth(1).map(|rest| {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
@@ -168,12 +168,12 @@ impl Restored {
         }
     }
 
-    pub(super) fn sql(&self, statements: &str) -> String {
+    pub(crate) fn sql(&self, statements: &str) -> String {
         sql(self.port, "postgres", statements)
     }
 
     /// Every heap and index is sound, and so is every page's checksum.
-    pub(super) fn prove(&mut self) {
+    pub(crate) fn prove(&mut self) {
         let mut amcheck = as_postgres(programs().join("pg_amcheck"));
         amcheck
             .args([
@@ -197,7 +197,7 @@ impl Restored {
         succeed(checksums.arg("--check").arg("-D").arg(&self.data));
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         cluster::stop(&self.data);
         self.running = false;
     }
@@ -214,7 +214,7 @@ impl Drop for Restored {
 }
 
 /// A table whose rows do not compress well, 8 to a page.
-pub(super) fn wide_table(cluster: &Cluster, name: &str, rows: u32) {
+pub(crate) fn wide_table(cluster: &Cluster, name: &str, rows: u32) {
     cluster.sql(&format!(
         "CREATE TABLE {name} AS SELECT id, (SELECT string_agg(md5(random()::text || id || part), '') \
          FROM generate_series(1, 29) part) AS pad FROM generate_series(1, {rows}) id"

@@ -241,7 +241,7 @@ async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
         system: SYSTEM,
         timeline: TimelineId(1),
         lsn: Lsn(100),
-        as_of: at(8),
+        as_of: Some(at(8)),
         waiting: 16,
         problem: Some("the slot holds much".into()),
     });

@@ -166,7 +166,7 @@ impl Catalog {
                     system: row.parse("system")?,
                     timeline: row.timeline("timeline")?,
                     lsn: row.lsn("lsn")?,
-                    as_of: row.time("as_of")?,
+                    as_of: row.opt_time("as_of")?,
                     waiting: row.number("waiting")?,
                     problem: row.opt_text("problem")?,
                 },

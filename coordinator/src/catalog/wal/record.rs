@@ -47,7 +47,8 @@ impl From<sqlx::Error> for RecordError {
 
 impl Catalog {
     /// Enters what `dataset`'s agent has stored in the repository; all or
-    /// nothing. What is there already stays. Wakes nobody.
+    /// nothing. What is there already stays. Wakes nobody but those who wait
+    /// for the repository.
     pub async fn record_wal(
         &self,
         repository: &str,
@@ -70,8 +71,11 @@ impl Catalog {
                 .await?;
         }
         // The agent could open it, so it is there.
-        self.mark_ready_in(&mut transaction, repository).await?;
-        transaction.commit().await?;
+        if self.mark_ready_in(&mut transaction, repository).await? {
+            self.commit(transaction).await?;
+        } else {
+            transaction.commit().await?;
+        }
         Ok(())
     }
 
@@ -158,7 +162,7 @@ impl Catalog {
         .bind(position.system.to_string())
         .bind(i64::from(position.timeline.0))
         .bind(int(position.lsn.0))
-        .bind(micros(position.as_of))
+        .bind(position.as_of.map(micros))
         .bind(int(position.waiting))
         .bind(position.problem.clone())
         .bind(micros(self.now()))

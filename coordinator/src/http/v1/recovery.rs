@@ -75,7 +75,7 @@ fn archiving(cluster: &Cluster, job: Option<&Job>) -> Option<Archiving> {
         job_state: job.map(|job| jobs::word(job.state.word())),
         lsn: position.map(|it| it.lsn.to_string()),
         timeline: position.map(|it| it.timeline.0),
-        as_of: position.map(|it| it.as_of),
+        as_of: position.and_then(|it| it.as_of),
         waiting_bytes: position.map(|it| it.waiting),
         problem: failure.or_else(|| position.and_then(|it| it.problem.clone())),
     })

@@ -652,7 +652,8 @@ prop_compose! {
 
 prop_compose! {
     fn position()(
-        system in system(), timeline in timeline(), lsn in lsn(), as_of in moment(),
+        system in system(), timeline in timeline(), lsn in lsn(),
+        as_of in option::of(moment().prop_filter("0 is none", |at| *at != Timestamp::UNIX_EPOCH)),
         waiting: u64, problem in option::of(word()),
     ) -> WalPosition {
         WalPosition { system, timeline, lsn, as_of, waiting, problem }

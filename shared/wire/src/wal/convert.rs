@@ -1,5 +1,6 @@
 //! The write-ahead log at the wire.
 
+use jiff::Timestamp;
 use strongroom_layout::{
     SystemId,
     position::{Lsn, TimelineId},
@@ -159,7 +160,10 @@ impl TryFrom<v1::WalPosition> for WalPosition {
             system: SystemId(value.system),
             timeline: timeline(read, "timeline", value.timeline)?,
             lsn: Lsn(value.lsn),
-            as_of: time(read, "as_of_us", value.as_of_us)?,
+            as_of: match value.as_of_us {
+                0 => None,
+                us => Some(time(read, "as_of_us", us)?),
+            },
             waiting: value.waiting_bytes,
             problem: (!value.problem.is_empty()).then_some(value.problem),
         })
@@ -172,7 +176,7 @@ impl From<WalPosition> for v1::WalPosition {
             system: value.system.0,
             timeline: value.timeline.0,
             lsn: value.lsn.0,
-            as_of_us: value.as_of.as_microsecond(),
+            as_of_us: value.as_of.map_or(0, Timestamp::as_microsecond),
             waiting_bytes: value.waiting,
             problem: value.problem.unwrap_or_default(),
         }

@@ -130,8 +130,8 @@ pub struct WalPosition {
     pub timeline: TimelineId,
     /// Behind the last byte.
     pub lsn: Lsn,
-    /// By the server's clock.
-    pub as_of: Timestamp,
+    /// By the server's clock; `None`: not known.
+    pub as_of: Option<Timestamp>,
     /// What the server keeps because of us, bytes.
     pub waiting: u64,
     /// What is wrong, for people.

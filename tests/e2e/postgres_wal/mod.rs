@@ -1,0 +1,4 @@
+//! The write-ahead log: archived, and what can be recovered from it.
+
+mod archive;
+mod streaming;
