@@ -2,6 +2,7 @@
 
 mod enroll;
 mod run;
+mod wal;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -43,6 +44,9 @@ enum Command {
     #[command(alias = "enrol")]
     Enroll(EnrollArgs),
     Offline(OfflineArgs),
+    /// What PostgreSQL servers run to archive their logs
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::main(&args),
         Command::Enroll(args) => enroll::main(args),
+        Command::Wal(command) => wal::main(command),
         Command::Offline(args) => {
             runtime().and_then(|runtime| runtime.block_on(offline::run(args)))
         }

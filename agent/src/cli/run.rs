@@ -22,6 +22,7 @@ use crate::{
     runner::{Engine, Runner},
     session::{self, Session, SessionError},
     transfer,
+    wal::{self, push::Desks},
 };
 
 /// How long running attempts may take to end when the agent is told to.
@@ -91,12 +92,18 @@ async fn serve(config: AgentConfig, identity: Identity) -> anyhow::Result<ExitCo
         finder,
         shutdown.soft(),
     ));
+    let desks = Desks::default();
+    if let Some(socket) = config.wal_socket() {
+        let (desks, stop) = (desks.clone(), shutdown.soft());
+        shutdown.spawn(async move { wal::push::listen(&socket, desks, stop).await });
+    }
     let engine = Engine::new(
         config,
         link,
         identity.ca_pem.clone(),
         hostname.clone(),
         SystemClock::shared(),
+        desks,
     );
     let session = Session {
         coordinator,

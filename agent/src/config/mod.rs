@@ -10,6 +10,7 @@ mod limits;
 mod path;
 mod postgres;
 mod redis;
+mod wal;
 
 use std::{collections::BTreeMap, path::Path, path::PathBuf};
 
@@ -24,6 +25,7 @@ pub use path::AbsolutePath;
 pub use postgres::{PostgresConnection, PostgresConnectionError};
 pub use redis::{RedisConnection, RedisConnectionError, RedisTls};
 pub use strongroom_runtime::units::{ByteRate, ByteSize};
+pub use wal::{DEFAULT_WAL_SOCKET, Wal};
 
 /// Where `agent.toml` lies when nobody says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/strongroom/agent.toml";
@@ -52,6 +54,9 @@ pub struct AgentConfig {
     /// Redis servers that may be backed up, by name.
     #[serde(default, deserialize_with = "redis::connections")]
     pub redis: BTreeMap<String, RedisConnection>,
+    /// What concerns write-ahead logs.
+    #[serde(default)]
+    pub wal: Wal,
     /// What is kept of repositories.
     #[serde(default)]
     pub cache: Cache,
@@ -130,6 +135,13 @@ impl AgentConfig {
             || self.state_dir.join("cache"),
             |directory| directory.as_path().to_owned(),
         )
+    }
+
+    /// Where servers push their logs to; `None`: there is none that may.
+    pub fn wal_socket(&self) -> Option<PathBuf> {
+        let may = self.allow.sources.contains(&SourceKind::Postgres) && !self.postgres.is_empty();
+        let socket = self.wal.socket.as_ref();
+        may.then(|| socket.map_or(DEFAULT_WAL_SOCKET.into(), |it| it.as_path().to_owned()))
     }
 
     /// What the operators are shown.

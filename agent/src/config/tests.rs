@@ -24,6 +24,7 @@ fn the_sample_shows_every_key_and_parses() {
     let config = parse(&whole).unwrap();
     assert!(config.coordinator.is_some());
     assert!(config.cache.directory.is_some());
+    assert_eq!(config.wal_socket(), Some(DEFAULT_WAL_SOCKET.into()));
     let resources = config.limits.resources();
     assert!(resources.threads.is_some() && resources.memory.is_some());
     assert!(resources.upload.is_some() && resources.download.is_some());

@@ -5,6 +5,7 @@
 //!   the slot ([`server`]), where to go on ([`place`]); [`follow`] is what goes
 //!   on while the log comes: it is cut into parts ([`cut`]) and read along for
 //!   commits ([`summary`]).
+//! - [`push`] takes what the server's `archive_command` hands over.
 //! - [`archive`] seals parts, stores them and enters them into the catalog.
 //! - [`heard`] says until when the log is known to be complete.
 //!
@@ -19,6 +20,7 @@ mod error;
 mod follow;
 mod heard;
 mod place;
+pub mod push;
 mod server;
 mod stream;
 mod summary;
@@ -35,6 +37,7 @@ pub use server::WalServer;
 use self::{
     archive::{Archive, Vault},
     heard::Heard,
+    push::{Desks, Push},
     server::{Held, Room},
     stream::Stream,
 };
@@ -61,6 +64,8 @@ pub struct WalJob {
     pub store: SharedStore,
     /// Who signs, and enters.
     pub authority: Arc<GrantAuthority>,
+    /// Where it takes what is pushed.
+    pub desks: Desks,
     /// What it may take of the host.
     pub limits: JobLimits,
     /// Told about progress and warnings.
@@ -118,7 +123,17 @@ async fn archive_log(job: &WalJob) -> Result<WalResult, WalError> {
             };
             stream.run().await
         }
-        WalMethod::Push => Err(WalError::Cancelled),
+        WalMethod::Push => {
+            let push = Push {
+                server: &job.server,
+                room: room(&job.work),
+                at_once: at_once(&job.limits),
+                monitor: &job.monitor,
+                desks: &job.desks,
+                archive: Archive::new(vault),
+            };
+            push.run().await
+        }
         WalMethod::Forget { slot } => {
             forget(&job.server, slot).await?;
             Ok(WalResult::default())

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use strongroom_postgres::{
-    connection::{Connection, Session},
+    connection::{Connection, ServerError, Session},
     replication::{
         ReplicationError, ReplicationSession, ServerFacts, SlotState, WalStatus, server_facts, slot,
     },
@@ -22,6 +22,12 @@ const LOOK: Duration = Duration::from_secs(10);
 /// have noticed yet that a connection of ours is gone.
 const BUSY_TRIES: u32 = 40;
 const BUSY_WAIT: Duration = Duration::from_millis(250);
+
+/// See [`WalServer::archiving`].
+pub(super) struct Archiving {
+    pub(super) archive_mode: String,
+    pub(super) data_directory: String,
+}
 
 /// A connection of `agent.toml`.
 #[derive(Clone, Debug)]
@@ -82,6 +88,26 @@ impl WalServer {
             });
         }
         Ok(facts)
+    }
+
+    /// What is set for its `archive_command`.
+    pub(super) async fn archiving(&self, session: &Session) -> Result<Archiving, WalError> {
+        let doing = "tell where its log lies";
+        let sql = "SELECT current_setting('archive_mode'), current_setting('data_directory')";
+        let row = session.query_one(sql, &[]).await;
+        let failed = |source| WalError::Server {
+            name: self.name.clone(),
+            source,
+        };
+        let row = row.map_err(|error| failed(ServerError::query(doing, &error)))?;
+        let text = |at| row.try_get(at);
+        match (text(0), text(1)) {
+            (Ok(archive_mode), Ok(data_directory)) => Ok(Archiving {
+                archive_mode,
+                data_directory,
+            }),
+            (Err(error), _) | (_, Err(error)) => Err(failed(ServerError::query(doing, &error))),
+        }
     }
 
     /// The slot, made if it is not there. One that the server has given up is

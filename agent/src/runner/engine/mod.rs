@@ -26,7 +26,7 @@ use crate::{
     limits::HostLimits,
     monitor::Monitor,
     session::Link,
-    wal::{self, WalJob},
+    wal::{self, WalJob, push::Desks},
 };
 use access::Stores;
 
@@ -45,17 +45,19 @@ struct Inner {
     /// Made for the first job: an idle agent needs no roots in memory.
     http: OnceLock<HttpClient>,
     locks: TaskTracker,
+    desks: Desks,
 }
 
 impl Engine {
-    /// `ca_pem` is trusted for stores too: the certificate of the
-    /// coordinator's embedded one comes from there.
+    /// `ca_pem` is trusted for stores too: the certificate of the coordinator's
+    /// embedded one comes from there. What servers push comes by `desks`.
     pub fn new(
         config: Arc<AgentConfig>,
         link: Link,
         ca_pem: String,
         hostname: String,
         clock: SharedClock,
+        desks: Desks,
     ) -> Self {
         let cache = Cache::new(&config.cache_directory(), config.cache.size.0);
         Self(Arc::new(Inner {
@@ -68,6 +70,7 @@ impl Engine {
             cache,
             http: OnceLock::new(),
             locks: TaskTracker::new(),
+            desks,
         }))
     }
 }
@@ -137,6 +140,7 @@ impl Engine {
                     repository,
                     store: Arc::clone(&stores.working),
                     authority,
+                    desks: self.0.desks.clone(),
                     limits,
                     monitor,
                 };

@@ -172,6 +172,7 @@ async fn scene() -> Scene {
         identity.ca_pem.clone(),
         "web-1".into(),
         SystemClock::shared(),
+        Desks::default(),
     );
     Scene {
         engine,

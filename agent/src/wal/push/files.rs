@@ -1,0 +1,268 @@
+//! Files of a server's log.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use strongroom_layout::position::{Lsn, SegmentName, TimelineId};
+use strongroom_postgres::wal::{History, Layout};
+use strongroom_wire::{job::Leg, wal::UNIT};
+
+use super::super::{
+    WalError,
+    cut::{Cut, Cutter},
+    place::Archived,
+    server::WalServer,
+    summary::{Reader, Summary},
+};
+
+/// Larger history files are none.
+const LONGEST_HISTORY: u64 = 1 << 20;
+
+/// What a file's name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A segment.
+    Segment(SegmentName),
+    /// A timeline's history.
+    History(TimelineId),
+    /// What nobody needs who restores from here: a base backup's own note
+    /// (snapshots have theirs), and the last, partial segment of a timeline
+    /// (the next timeline begins with a copy of it).
+    Needless,
+}
+
+impl Kind {
+    /// `None`: no file of a log that a server would push.
+    pub(super) fn of(name: &str, layout: Layout) -> Option<Self> {
+        if let Some(segment) = SegmentName::parse(name, layout.segment_size) {
+            return Some(Self::Segment(segment));
+        }
+        if let Some(timeline) = TimelineId::of_history_file(name) {
+            return Some(Self::History(timeline));
+        }
+        let (first, rest) = name.split_once('.')?;
+        SegmentName::parse(first, layout.segment_size)?;
+        let is_note = |rest: &str| {
+            rest.strip_suffix(".backup").is_some_and(|offset| {
+                offset.len() == 8 && offset.bytes().all(|byte| byte.is_ascii_hexdigit())
+            })
+        };
+        let needless = rest == "partial" || is_note(rest);
+        needless.then_some(Self::Needless)
+    }
+}
+
+/// A file that was read.
+pub(super) enum Read {
+    /// And what is archived once all of it is.
+    Segment(Archived, Segment),
+    History(TimelineId, HistoryFile),
+}
+
+/// Reads a file of that kind. Blocks.
+pub(super) fn read(
+    server: &WalServer,
+    path: &Path,
+    kind: Kind,
+    layout: Layout,
+) -> Result<Read, WalError> {
+    match kind {
+        Kind::Segment(segment) => {
+            let whole = Archived {
+                timeline: segment.timeline,
+                end: end_of(segment, layout),
+            };
+            Ok(Read::Segment(whole, read_segment(path, segment, layout)?))
+        }
+        Kind::History(timeline) => {
+            let history = read_history(server, path, timeline)?;
+            Ok(Read::History(timeline, history))
+        }
+        Kind::Needless => Err(WalError::Cancelled),
+    }
+}
+
+/// A segment, read and read along.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) timeline: TimelineId,
+    pub(super) parts: Vec<(Cut, Summary)>,
+    /// The time of the last commit in it.
+    pub(super) last_commit: Option<Timestamp>,
+}
+
+/// Reads a segment. Blocks.
+fn read_segment(path: &Path, name: SegmentName, layout: Layout) -> Result<Segment, WalError> {
+    let bytes = fs::read(path).map_err(unreadable(path))?;
+    let size = layout.segment_size.bytes();
+    if bytes.len() as u64 != size {
+        let cause = format!("it has {} bytes instead of {size}", bytes.len());
+        return Err(unreadable(path)(io::Error::other(cause)));
+    }
+    let start = name.start(layout.segment_size);
+    let mut reader = Reader::new(layout, name.timeline, start);
+    let read = reader.read(&bytes, Timestamp::MAX);
+    match read {
+        // Its first page is of something else.
+        Err(error) if error.at == start => {
+            return Err(unreadable(path)(io::Error::other(error.to_string())));
+        }
+        _ => {}
+    }
+    let mut cutter = Cutter::new(UNIT.min(size), start);
+    let mut parts = Vec::new();
+    for cut in cutter.push(&bytes) {
+        let summary = reader.summary(cut.start, cut.end());
+        parts.push((cut, summary));
+    }
+    let commits = parts.iter().filter_map(|(_, summary)| summary.commits);
+    Ok(Segment {
+        timeline: name.timeline,
+        last_commit: commits
+            .map(|it| it.last)
+            .filter(|at| *at < Timestamp::MAX)
+            .max(),
+        parts,
+    })
+}
+
+/// A timeline's history.
+#[derive(Debug)]
+pub(super) struct HistoryFile {
+    pub(super) content: Bytes,
+    pub(super) legs: Vec<Leg>,
+}
+
+/// Reads a history file. Blocks.
+fn read_history(
+    server: &WalServer,
+    path: &Path,
+    timeline: TimelineId,
+) -> Result<HistoryFile, WalError> {
+    let length = fs::metadata(path).map_err(unreadable(path))?.len();
+    if length > LONGEST_HISTORY {
+        let cause = format!("it has {length} bytes, which no history file has");
+        return Err(unreadable(path)(io::Error::other(cause)));
+    }
+    let content = fs::read(path).map_err(unreadable(path))?;
+    let history = History::parse(timeline, &content);
+    let history = history.map_err(|source| WalError::History {
+        name: server.name.clone(),
+        timeline: timeline.0,
+        source,
+    })?;
+    let legs = history.entries().iter().map(|entry| Leg {
+        timeline: entry.timeline,
+        until: Some(entry.switch),
+    });
+    Ok(HistoryFile {
+        legs: legs.collect(),
+        content: content.into(),
+    })
+}
+
+/// What waits in a directory of the log to be pushed, oldest first: by name.
+/// Blocks.
+pub(super) fn ready(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory.join("archive_status"))? {
+        let name = entry?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(".ready"));
+        names.extend(name.map(ToOwned::to_owned));
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> WalError {
+    let path: PathBuf = path.to_owned();
+    move |source| WalError::File {
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// Behind a segment.
+fn end_of(segment: SegmentName, layout: Layout) -> Lsn {
+    let start = segment.start(layout.segment_size);
+    Lsn(start.0.saturating_add(layout.segment_size.bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_layout::position::SegmentSize;
+
+    use super::*;
+
+    fn layout() -> Layout {
+        Layout {
+            major: 15,
+            system_identifier: 7,
+            segment_size: SegmentSize::new(16 << 20).unwrap(),
+            block_size: 8192,
+        }
+    }
+
+    #[test]
+    fn only_files_of_a_log_are_taken() {
+        let kind = |name| Kind::of(name, layout());
+        assert!(matches!(
+            kind("000000020000000000000005"),
+            Some(Kind::Segment(segment)) if segment.number == 5
+        ));
+        assert_eq!(
+            kind("0000001F.history"),
+            Some(Kind::History(TimelineId(31)))
+        );
+        for name in [
+            "000000020000000000000005.partial",
+            "000000020000000000000005.00000028.backup",
+        ] {
+            assert_eq!(kind(name), Some(Kind::Needless), "{name}");
+        }
+        for name in [
+            "",
+            "..",
+            "archive_status",
+            "../../etc/shadow",
+            "000000020000000000000005.",
+            "x.partial",
+            "x.backup",
+            "000000020000000000000005.partial/../../x",
+            "000000020000000000000005./../../x.backup",
+        ] {
+            assert_eq!(kind(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_segment_of_that_name_is_refused() {
+        let scratch = strongroom_tests::scratch::Scratch::new("wal-files");
+        let name = SegmentName {
+            timeline: TimelineId(1),
+            number: 2,
+        };
+        let short = scratch.file("short", vec![0; 100]);
+        let error = read_segment(&short, name, layout()).unwrap_err();
+        assert!(error.to_string().contains("100 bytes"), "{error}");
+        let other = scratch.file("other", vec![7; 16 << 20]);
+        let error = read_segment(&other, name, layout()).unwrap_err();
+        assert!(error.to_string().contains("magic"), "{error}");
+        read_segment(&scratch.join("none"), name, layout()).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_ready_comes_in_order() {
+        let scratch = strongroom_tests::scratch::Scratch::new("wal-ready");
+        let status = scratch.dir("archive_status");
+        for name in ["b.ready", "a.ready", "c.done", "0.ready"] {
+            fs::write(status.join(name), "").unwrap();
+        }
+        assert_eq!(ready(scratch.path()).unwrap(), ["0", "a", "b"]);
+        ready(&scratch.join("nowhere")).unwrap_err();
+    }
+}

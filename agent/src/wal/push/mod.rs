@@ -1,0 +1,333 @@
+//! Takes what a server pushes by its `archive_command`.
+//!
+//! - [`client`] is what the server runs for each file, [`listen`] where the
+//!   agent is asked, in the words of [`message`], and [`desk`] how the question
+//!   gets to the job of that log, which is here.
+//! - [`files`] reads what is asked for, [`pending`] knows how far each is.
+//!
+//! The server asks for one file at a time and waits. So the job looks ahead:
+//! whatever else is ready to be pushed is archived in parallel, and when the
+//! server comes to it, the answer is there. It is never told that something is
+//! archived before it is entered into the catalog.
+
+mod client;
+mod desk;
+mod files;
+mod listen;
+mod message;
+mod pending;
+
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+use futures::{FutureExt, StreamExt};
+use jiff::Timestamp;
+use strongroom_layout::{SystemId, position::TimelineId};
+use strongroom_postgres::wal::Layout;
+use strongroom_runtime::units::ByteSize;
+use strongroom_wire::{job::WalResult, wal::WalPosition};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+pub use client::{PushError, push};
+pub use desk::Desks;
+pub use listen::listen;
+
+use self::{
+    desk::{Pushed, Seat},
+    files::{HistoryFile, Kind, Read, ready, unreadable},
+    pending::Files,
+};
+use super::{
+    WalError,
+    archive::{Archive, Progress},
+    place::Archived,
+    server::{Room, WalServer},
+};
+use crate::monitor::Monitor;
+
+/// How often the coordinator is told how far the log is known.
+const TELL: Duration = Duration::from_secs(10);
+/// A job goes on for so long; the coordinator then makes the next one.
+const LONG_ENOUGH: Duration = Duration::from_hours(24);
+/// Files whose archiving is remembered, until the server asks.
+const REMEMBERED: usize = 10_000;
+/// Files that are looked at ahead of the server.
+const AHEAD: usize = 64;
+
+/// What takes a cluster's log.
+pub(super) struct Push<'a> {
+    pub(super) server: &'a WalServer,
+    pub(super) room: Room,
+    pub(super) at_once: usize,
+    pub(super) monitor: &'a Monitor,
+    pub(super) desks: &'a Desks,
+    pub(super) archive: Archive<Tag>,
+}
+
+/// What a part is of: the file, and the place that is archived once the part
+/// is, and the file with it.
+#[derive(Debug, Clone)]
+pub(super) struct Tag {
+    file: String,
+    /// The file's last part.
+    whole: Option<Archived>,
+    last_commit: Option<Timestamp>,
+}
+
+/// A cluster that pushes.
+struct Cluster {
+    system: SystemId,
+    layout: Layout,
+    /// Where its log lies, with every link resolved.
+    directory: PathBuf,
+    seat: Seat,
+    histories: BTreeSet<TimelineId>,
+}
+
+impl Push<'_> {
+    /// Takes for a day, or until the job is cancelled.
+    pub(super) async fn run(mut self) -> Result<WalResult, WalError> {
+        let mut cluster = self.cluster().await?;
+        let mut files = Files::default();
+        info!(directory = %cluster.directory.display(), "the log may be pushed");
+        self.monitor.enter("taking what is pushed");
+        let mut tell = interval(TELL);
+        tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut over = std::pin::pin!(tokio::time::sleep_until(
+            (Instant::now() + LONG_ENOUGH).into()
+        ));
+        loop {
+            let room = self.archive.under_way() < self.at_once;
+            tokio::select! {
+                Some(pushed) = cluster.seat.pushed.recv() => {
+                    self.asked(&cluster, &mut files, pushed);
+                    self.look_ahead(&cluster, &mut files);
+                }
+                Some((file, read)) = files.reading.next(), if room => {
+                    self.read(&mut cluster, &mut files, file, read);
+                }
+                progress = self.archive.advance() => {
+                    self.proceed(&cluster, &mut files, progress?);
+                    self.look_ahead(&cluster, &mut files);
+                }
+                _ = tell.tick() => {
+                    self.look_ahead(&cluster, &mut files);
+                    if self.archive.may_enter() {
+                        let position = self.position(&cluster, &files);
+                        self.archive.enter(position);
+                    }
+                }
+                () = &mut over => break,
+            }
+        }
+        while !self.archive.is_idle() {
+            let progress = self.archive.advance().await?;
+            self.proceed(&cluster, &mut files, progress);
+        }
+        Ok(self.archive.figures)
+    }
+
+    async fn cluster(&mut self) -> Result<Cluster, WalError> {
+        let connection = self.server.resolve().await?;
+        let session = self.server.session(&connection).await?;
+        let facts = self.server.facts(&session).await?;
+        let settings = self.server.archiving(&session).await?;
+        let layout = Layout {
+            major: session.version().major(),
+            system_identifier: facts.system_identifier,
+            segment_size: facts.wal_segment_size,
+            block_size: facts.wal_block_size,
+        };
+        session.close().await;
+        if settings.archive_mode == "off" {
+            return Err(WalError::ArchiveMode {
+                name: self.server.name.clone(),
+                mode: settings.archive_mode,
+            });
+        }
+        let log = PathBuf::from(settings.data_directory).join("pg_wal");
+        let directory = log.canonicalize().map_err(unreadable(&log))?;
+        let owner = std::fs::metadata(&directory).map_err(unreadable(&directory))?;
+        let system = SystemId(facts.system_identifier);
+        let known = self.archive.vault().authority().archived_wal(system, None);
+        let known = known.await?;
+        Ok(Cluster {
+            system,
+            layout,
+            seat: self.desks.open(directory.clone(), owner.uid()),
+            directory,
+            histories: known.histories.iter().map(|it| it.timeline).collect(),
+        })
+    }
+
+    /// The server wants to be rid of a file.
+    fn asked(&self, cluster: &Cluster, files: &mut Files, pushed: Pushed) {
+        let Pushed { file, answer } = pushed;
+        match Kind::of(&file, cluster.layout) {
+            None => {
+                let cause = format!("{file:?} is no file of a write-ahead log");
+                let _hung_up = answer.send(Err(cause));
+            }
+            Some(Kind::Needless) => {
+                let _hung_up = answer.send(Ok(()));
+            }
+            Some(_) if files.done.remove(&file) || self.gives_way(cluster, files) => {
+                let _hung_up = answer.send(Ok(()));
+            }
+            Some(kind) => {
+                files.waiting.entry(file.clone()).or_default().push(answer);
+                self.begin(cluster, files, file, kind);
+            }
+        }
+    }
+
+    /// Whether so much waits that log is given up, as the policy says.
+    fn gives_way(&self, cluster: &Cluster, files: &mut Files) -> bool {
+        let waiting = files.waiting_bytes(cluster.layout);
+        let full = self.room.check(self.server, waiting);
+        match &full {
+            Err(error) if !files.dropping => {
+                let cause = format!(
+                    "{error}: log is given up unarchived, as when_full = \"drop-log\" says; there \
+                     is a gap, and the next base backup ends it"
+                );
+                warn!("{cause}");
+                self.monitor
+                    .warn(cluster.directory.display().to_string(), cause);
+            }
+            _ => {}
+        }
+        files.dropping = full.is_err();
+        files.dropping
+    }
+
+    /// Begins with what is ready, in the order in which the server will ask.
+    fn look_ahead(&self, cluster: &Cluster, files: &mut Files) {
+        // A directory of some entries, in memory.
+        let Ok(ready) = ready(&cluster.directory) else {
+            return;
+        };
+        files.ready = ready.len();
+        files.done.retain(|file| ready.binary_search(file).is_ok());
+        for file in ready.into_iter().take(AHEAD) {
+            if files.reading.len() >= self.at_once || files.done.len() >= REMEMBERED {
+                break;
+            }
+            if files.done.contains(&file) {
+                continue;
+            }
+            if let Some(kind) = Kind::of(&file, cluster.layout) {
+                self.begin(cluster, files, file, kind);
+            }
+        }
+    }
+
+    fn begin(&self, cluster: &Cluster, files: &mut Files, file: String, kind: Kind) {
+        if kind == Kind::Needless || !files.under_way.insert(file.clone()) {
+            return;
+        }
+        let (path, layout) = (cluster.directory.join(&file), cluster.layout);
+        let server = self.server.clone();
+        let read = move || files::read(&server, &path, kind, layout);
+        let reading = async move {
+            let read = tokio::task::spawn_blocking(read).await;
+            (file, read.unwrap_or(Err(WalError::Cancelled)))
+        };
+        files.reading.push_back(reading.boxed());
+    }
+
+    /// A file was read: archives it.
+    fn read(
+        &mut self,
+        cluster: &mut Cluster,
+        files: &mut Files,
+        file: String,
+        read: Result<Read, WalError>,
+    ) {
+        match read {
+            Ok(Read::Segment(whole, segment)) => {
+                let parts = segment.parts.len();
+                for (number, (cut, summary)) in segment.parts.into_iter().enumerate() {
+                    self.monitor
+                        .bytes
+                        .fetch_add(cut.bytes.len() as u64, Relaxed);
+                    let tag = Tag {
+                        file: file.clone(),
+                        whole: (number + 1 == parts).then_some(whole),
+                        last_commit: segment.last_commit,
+                    };
+                    let (system, timeline) = (cluster.system, segment.timeline);
+                    self.archive.store(system, timeline, cut, summary, tag);
+                }
+                self.monitor.files.fetch_add(1, Relaxed);
+            }
+            Ok(Read::History(timeline, history)) => {
+                if !cluster.histories.insert(timeline) {
+                    return files.finish(&file, &Ok(()));
+                }
+                let tag = Tag {
+                    file,
+                    whole: None,
+                    last_commit: None,
+                };
+                let HistoryFile { content, legs } = history;
+                self.archive
+                    .store_history(cluster.system, timeline, content, legs, tag);
+            }
+            Err(error) => {
+                // Only this file: whoever looks ahead may look at what has gone.
+                files.finish(&file, &Err(error.to_string()));
+            }
+        }
+    }
+
+    fn proceed(&mut self, cluster: &Cluster, files: &mut Files, progress: Progress<Tag>) {
+        if let Progress::Entered(tags) = progress {
+            for tag in tags {
+                files.tail = files.tail.max(tag.whole);
+                files.last_commit = files.last_commit.max(tag.last_commit);
+                let is_history = TimelineId::of_history_file(&tag.file).is_some();
+                if tag.whole.is_some() || is_history {
+                    files.finish(&tag.file, &Ok(()));
+                }
+            }
+        }
+        if self.archive.may_enter() && self.archive.waiting().next().is_some() {
+            let position = self.position(cluster, files);
+            self.archive.enter(position);
+        }
+    }
+
+    /// How far the log is known once what is stored is entered. Behind the last
+    /// segment there may be commits: it is complete up to the last in it.
+    fn position(&self, cluster: &Cluster, files: &Files) -> Option<WalPosition> {
+        let stored = self.archive.waiting();
+        let (mut tail, mut last_commit) = (files.tail, files.last_commit);
+        for tag in stored {
+            tail = tail.max(tag.whole);
+            last_commit = last_commit.max(tag.last_commit);
+        }
+        let tail = tail?;
+        let waiting = files.waiting_bytes(cluster.layout);
+        let given_up = files.dropping.then(|| {
+            format!(
+                "{} of log wait on the server: it is given up, as the policy says",
+                ByteSize(waiting)
+            )
+        });
+        Some(WalPosition {
+            system: cluster.system,
+            timeline: tail.timeline,
+            lsn: tail.end,
+            as_of: last_commit,
+            waiting,
+            problem: given_up.or_else(|| self.room.problem(waiting)),
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! Files on their way from the server to the archive.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{future::BoxFuture, stream::FuturesOrdered};
+use jiff::Timestamp;
+use strongroom_postgres::wal::Layout;
+use tokio::sync::oneshot;
+
+use super::{
+    super::{WalError, place::Archived},
+    files::Read,
+};
+
+/// How far each file is, and the archive with them.
+#[derive(Default)]
+pub(super) struct Files {
+    pub(super) reading: FuturesOrdered<BoxFuture<'static, (String, Result<Read, WalError>)>>,
+    /// Being read or archived.
+    pub(super) under_way: BTreeSet<String>,
+    /// Who waits for them.
+    pub(super) waiting: BTreeMap<String, Vec<oneshot::Sender<Result<(), String>>>>,
+    /// Archived, and not yet asked for.
+    pub(super) done: BTreeSet<String>,
+    pub(super) tail: Option<Archived>,
+    pub(super) last_commit: Option<Timestamp>,
+    /// Ready to be pushed when last looked.
+    pub(super) ready: usize,
+    pub(super) dropping: bool,
+}
+
+impl Files {
+    /// A file is archived, or is not: whoever waits is told.
+    pub(super) fn finish(&mut self, file: &str, outcome: &Result<(), String>) {
+        self.under_way.remove(file);
+        let waiting = self.waiting.remove(file).unwrap_or_default();
+        if waiting.is_empty() && outcome.is_ok() {
+            self.done.insert(file.to_owned());
+        }
+        for answer in waiting {
+            let _hung_up = answer.send(outcome.clone());
+        }
+    }
+
+    /// What waits on the server, in bytes.
+    pub(super) fn waiting_bytes(&self, layout: Layout) -> u64 {
+        let pending = self.ready.saturating_sub(self.done.len()) as u64;
+        pending.saturating_mul(layout.segment_size.bytes())
+    }
+}
