@@ -1,4 +1,5 @@
 //! The write-ahead log: archived, and what can be recovered from it.
 
 mod archive;
+mod push;
 mod streaming;

@@ -1,0 +1,77 @@
+//! Handed over by the server's `archive_command`.
+
+use std::{fs, path::PathBuf};
+
+use strongroom_tests::{
+    cluster::{Cluster, as_postgres, succeed},
+    operator::eventually,
+    program::binary,
+    scratch::Scratch,
+};
+
+use crate::postgres_physical::site::Site;
+
+/// The agent's program where the server's user may run it.
+fn program(scratch: &Scratch) -> PathBuf {
+    let program = scratch.join("strongroom-agent");
+    let built = binary("strongroom-agent");
+    if fs::hard_link(&built, &program).is_err() {
+        fs::copy(&built, &program).expect("a program can be copied");
+    }
+    program
+}
+
+#[test]
+fn a_server_forgets_a_segment_once_it_is_in_the_archive() {
+    let scratch = Scratch::new("wal-push");
+    let (socket, program) = (scratch.join("wal.sock"), program(&scratch));
+    let command = format!(
+        "{} wal push %p --socket {}",
+        program.display(),
+        socket.display()
+    );
+    let settings =
+        format!("archive_mode = on\nwal_keep_size = '512MB'\narchive_command = '{command}'\n");
+    let cluster = Cluster::with(&scratch, "server", &settings);
+    let table = format!("[wal]\nsocket = '{}'", socket.display());
+    let site = Site::of("wal-push-site", scratch, cluster, |agent| {
+        agent.extra(&table)
+    });
+
+    // Nobody has asked for the log: the server is told so, and keeps it.
+    let segment = site.cluster.sql("SELECT pg_walfile_name(pg_switch_wal())");
+    eventually("a refusal", || {
+        let failed = "SELECT last_failed_wal FROM pg_stat_archiver";
+        (site.cluster.sql(failed) == segment).then_some(())
+    });
+
+    site.archive("method = 'push'");
+    site.archiving_job();
+    eventually("an archived segment", || {
+        let archived = "SELECT last_archived_wal FROM pg_stat_archiver";
+        (site.cluster.sql(archived) >= segment).then_some(())
+    });
+    let (snapshot, _) = site.backup();
+    site.cluster.sql("CREATE TABLE t AS SELECT 1 AS n");
+    let end = site.cluster.sql("SELECT pg_switch_wal()");
+    site.wait_for_archive_of(&end);
+    let recovery = site.recovery();
+    assert_eq!(
+        recovery["windows"][0]["snapshots"][0],
+        snapshot.as_str(),
+        "{recovery:#}"
+    );
+    assert_eq!(recovery["gaps"].as_array().map(Vec::len), Some(0));
+    assert_eq!(site.slots(), "0");
+
+    // What is pushed again, as after a crash, is there already.
+    let archived = "SELECT last_archived_wal FROM pg_stat_archiver";
+    let path = site
+        .cluster
+        .data()
+        .join("pg_wal")
+        .join(site.cluster.sql(archived));
+    let mut again = as_postgres(&program);
+    again.args(["wal", "push"]).arg(path);
+    succeed(again.arg("--socket").arg(&socket));
+}
