@@ -44,7 +44,7 @@ enum Command {
     #[command(alias = "enrol")]
     Enroll(EnrollArgs),
     Offline(OfflineArgs),
-    /// What PostgreSQL servers run to archive their logs
+    /// What PostgreSQL servers run to archive their logs, and to have them back
     #[command(subcommand)]
     Wal(wal::WalCommand),
 }

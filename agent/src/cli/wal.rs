@@ -4,7 +4,15 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use crate::{config::DEFAULT_WAL_SOCKET, wal::push};
+use crate::{
+    config::DEFAULT_WAL_SOCKET,
+    restore::cluster::recovery::serve::{Served, serve},
+    wal::push,
+};
+
+/// Of `wal fetch`: above 125 the server stops; above 128 so do its older
+/// versions. 143 would look like its own SIGTERM.
+const STOP: u8 = 200;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum WalCommand {
@@ -16,6 +24,13 @@ pub(super) enum WalCommand {
     ///   archive_command = 'strongroom-agent wal push %p'
     #[command(verbatim_doc_comment)]
     Push(PushArgs),
+    /// Wait for a file of the log that a restore brings, and copy it
+    ///
+    /// Restores of clusters put this into the restore_command of servers that
+    /// they start; nobody else needs it. Exit status: 0 copied; 1 the file is
+    /// not part of the restore; 200 it should come, but the restore was
+    /// interrupted: the server stops, instead of ending recovery too early.
+    Fetch(FetchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -32,12 +47,35 @@ pub(super) struct PushArgs {
     timeout: u64,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct FetchArgs {
+    /// Where the restore puts the log: strongroom_wal in the data directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// The file's name, as the server says it (%f)
+    file: String,
+    /// Where the server wants it (%p)
+    destination: PathBuf,
+}
+
 pub(super) fn main(command: WalCommand) -> anyhow::Result<ExitCode> {
     match command {
         WalCommand::Push(args) => {
             let patience = Duration::from_secs(args.timeout);
             push::push(&args.path, &args.socket, patience)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        WalCommand::Fetch(args) => Ok(fetch(&args)),
+    }
+}
+
+fn fetch(args: &FetchArgs) -> ExitCode {
+    match serve(&args.directory, &args.file, &args.destination) {
+        Ok(Served::Copied) => ExitCode::SUCCESS,
+        Ok(Served::NotPlanned) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("strongroom-agent: {error}");
+            ExitCode::from(STOP)
         }
     }
-    Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use strongroom_compare::EscapedPath;
 use strongroom_postgres::physical::manifest::InvalidManifest;
 use strongroom_wire::job::{Failure, FailureCode};
 
-use super::super::RestoreError;
+use super::{super::RestoreError, recovery::RecoveryError};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,9 @@ pub enum ClusterRestoreError {
     /// Restoring its files.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// Rolling it forward.
+    #[error(transparent)]
+    Recovery(Box<RecoveryError>),
     /// A snapshot of something else.
     #[error(
         "snapshot {snapshot} is not a physical backup of PostgreSQL: {cause}; \
@@ -115,6 +118,12 @@ pub enum ClusterRestoreError {
     },
 }
 
+impl From<RecoveryError> for ClusterRestoreError {
+    fn from(error: RecoveryError) -> Self {
+        Self::Recovery(Box::new(error))
+    }
+}
+
 impl ClusterRestoreError {
     pub(super) fn file(
         operation: &'static str,
@@ -131,6 +140,7 @@ impl ClusterRestoreError {
     pub fn code(&self) -> FailureCode {
         match self {
             Self::Restore(error) => error.code(),
+            Self::Recovery(error) => error.code(),
             Self::NotPhysical { .. } | Self::Manifest { .. } | Self::NoTablespace { .. } => {
                 FailureCode::NotFound
             }
@@ -149,7 +159,11 @@ impl ClusterRestoreError {
         Failure {
             code: self.code(),
             message: self.to_string(),
-            retryable: matches!(self, Self::Restore(error) if error.is_retryable()),
+            retryable: match self {
+                Self::Restore(error) => error.is_retryable(),
+                Self::Recovery(error) => error.is_retryable(),
+                _ => false,
+            },
         }
     }
 }

@@ -32,6 +32,9 @@ const TAIL: u64 = 4096;
 /// Longer paths do not fit the address of a socket in it (107 bytes).
 const LONGEST_SOCKET_DIRECTORY: usize = 80;
 
+/// The server's log, beside its socket.
+const LOG: &str = "log";
+
 /// Ports that others took between our look and the server's start.
 const ATTEMPTS: usize = 5;
 
@@ -50,6 +53,13 @@ pub(super) struct Running {
     pub(super) port: u16,
     pub(super) sockets: PathBuf,
     pub(super) pg_ctl: PathBuf,
+}
+
+impl Running {
+    /// What the server writes.
+    pub(super) fn log(&self) -> PathBuf {
+        self.sockets.join(LOG)
+    }
 }
 
 impl Programs {
@@ -85,20 +95,23 @@ impl Programs {
         })
     }
 
-    /// Starts a server and waits until it accepts connections.
+    /// Starts a server with these settings beside ours, and waits until it
+    /// accepts connections.
     pub(super) fn start(
         &self,
         target: &Path,
         owner: &Owner,
         runtime: &Handle,
         monitor: &Monitor,
+        settings: &[(&str, &str)],
     ) -> Result<Running, ClusterRestoreError> {
         let sockets = socket_directory(owner)?;
-        let log = sockets.join("log");
+        let log = sockets.join(LOG);
         let mut failure = String::new();
         for _ in 0..ATTEMPTS {
             let port = free_port().map_err(|error| failed(target, &error.to_string()))?;
-            let started = self.attempt(target, owner, runtime, monitor, port, &sockets)?;
+            let options = options(target, port, &sockets, settings);
+            let started = self.attempt(target, owner, runtime, monitor, options, &sockets)?;
             if started {
                 return Ok(Running {
                     port,
@@ -122,15 +135,15 @@ impl Programs {
         owner: &Owner,
         runtime: &Handle,
         monitor: &Monitor,
-        port: u16,
+        options: std::ffi::OsString,
         sockets: &Path,
     ) -> Result<bool, ClusterRestoreError> {
         let mut start = self.command(target, owner, "start");
         start
             .args(["-s", "-w", "-t", PATIENCE, "-l"])
-            .arg(sockets.join("log"))
+            .arg(sockets.join(LOG))
             .arg("-o")
-            .arg(options(target, port, sockets))
+            .arg(options)
             .kill_on_drop(true);
         let status = runtime.block_on(async {
             let mut child = start.spawn()?;
@@ -146,10 +159,7 @@ impl Programs {
         match status {
             Ok(Some(status)) => Ok(status.success()),
             Ok(None) => {
-                let mut stop = self.command(target, owner, "stop");
-                stop.args(["-s", "-m", "immediate", "-w", "-t", "60"]);
-                // It may not have come as far as having anything to stop.
-                let _stopped = runtime.block_on(async { stop.status().await });
+                self.stop(target, owner, runtime);
                 Err(super::super::RestoreError::Cancelled.into())
             }
             Err(error) => Err(failed(
@@ -157,6 +167,14 @@ impl Programs {
                 &format!("cannot run {}: {error}", self.pg_ctl.display()),
             )),
         }
+    }
+
+    /// Ends a server without a checkpoint, if there is one: it may not have come
+    /// as far as having anything to stop.
+    pub(super) fn stop(&self, target: &Path, owner: &Owner, runtime: &Handle) {
+        let mut stop = self.command(target, owner, "stop");
+        stop.args(["-s", "-m", "immediate", "-w", "-t", "60"]);
+        let _stopped = runtime.block_on(async { stop.status().await });
     }
 
     /// `pg_ctl`, as the owner, with nothing of our environment. The data
@@ -183,7 +201,12 @@ impl Programs {
 
 /// What the server is told beside its configuration, quoted for the shell
 /// that `pg_ctl` starts it with.
-fn options(target: &Path, port: u16, sockets: &Path) -> std::ffi::OsString {
+fn options(
+    target: &Path,
+    port: u16,
+    sockets: &Path,
+    settings: &[(&str, &str)],
+) -> std::ffi::OsString {
     let mut all = std::ffi::OsString::from(format!("-p {port}"));
     let mut set = |name: &str, value: &OsStr| {
         let mut setting = std::ffi::OsString::from(format!("{name}="));
@@ -195,7 +218,7 @@ fn options(target: &Path, port: u16, sockets: &Path) -> std::ffi::OsString {
     set("data_directory", target.as_os_str());
     set("hba_file", target.join("pg_hba.conf").as_os_str());
     set("ident_file", target.join("pg_ident.conf").as_os_str());
-    for (name, value) in [
+    let ours = [
         ("listen_addresses", "127.0.0.1"),
         ("external_pid_file", ""),
         ("logging_collector", "off"),
@@ -204,7 +227,8 @@ fn options(target: &Path, port: u16, sockets: &Path) -> std::ffi::OsString {
         ("archive_mode", "off"),
         ("synchronous_standby_names", ""),
         ("max_logical_replication_workers", "0"),
-    ] {
+    ];
+    for (name, value) in ours.iter().chain(settings) {
         set(name, OsStr::new(value));
     }
     all
@@ -311,7 +335,7 @@ mod tests {
     #[test]
     fn a_shell_sees_every_path_as_it_is() {
         let target = Path::new("/odd $HOME `x` 'quoted' \"path\"");
-        let options = options(target, 5, Path::new("/tmp/s"));
+        let options = options(target, 5, Path::new("/tmp/s"), &[]);
         let mut echo = Command::new("sh");
         let mut script = std::ffi::OsString::from("printf '%s\\n' ");
         script.push(&options);

@@ -166,7 +166,7 @@ impl Engine {
             }
             Work::RestoreCluster(work) => {
                 let lock = self.lock(&repository, &stores, &monitor).await?;
-                let restore = self.restore_cluster(repository, work, &limits, &monitor);
+                let restore = self.restore_cluster(repository, &authority, work, &limits, &monitor);
                 held(lock, &monitor, restore).await
             }
             Work::RestorePostgres(work) => {

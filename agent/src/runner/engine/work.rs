@@ -18,7 +18,11 @@ use crate::{
     limits::JobLimits,
     monitor::Monitor,
     restore::{
-        self, RestoreOptions, cluster,
+        self, RestoreOptions,
+        cluster::{
+            self,
+            recovery::{LogIndex, LogSource},
+        },
         postgres::{self, PostgresTarget},
         redis::{self, RedisTarget},
     },
@@ -166,18 +170,25 @@ impl Engine {
     pub(super) async fn restore_cluster(
         &self,
         repository: SharedRepository,
+        authority: &Arc<GrantAuthority>,
         work: RestoreClusterWork,
         limits: &JobLimits,
         monitor: &Arc<Monitor>,
     ) -> Result<Success, Failure> {
         let options = restore_options(limits);
+        let log = LogSource {
+            index: Arc::clone(authority) as Arc<dyn LogIndex>,
+            program: std::env::current_exe().map_err(|error| failure::internal(&error))?,
+        };
         let config = Arc::clone(&self.0.config);
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
         blocking(move || {
             let consent = |path: &str| {
                 consent::check_target(&config, path).map_err(|refusal| refusal.to_string())
             };
-            cluster::run(repository, runtime, &work, &options, &consent, watched)
+            cluster::run(
+                repository, runtime, &work, &options, &consent, &log, watched,
+            )
         })
         .await?
         .map(Success::Restore)

@@ -1,0 +1,372 @@
+//! `strongroom_wal` in the data directory: where fetched log lies until the
+//! server has replayed it.
+//!
+//! ```text
+//! .restore      whose work this is, and how far it has come
+//! .plan         the files that will be there, with their bytes of log
+//! .lock         locked (flock) by whoever fetches them, for as long as he does
+//! 0000000100…   segments, each whole: it gets its name last
+//! 00000002.history
+//! ```
+//!
+//! It belongs to the server's user, whom we trust with less than we may: all
+//! is reached by descriptor, and no link in it is followed.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    fs::{
+        AtFlags, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, openat, renameat, statat,
+        unlinkat,
+    },
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+use strongroom_compare::beneath;
+use strongroom_layout::{ObjectId, position::TimelineId};
+use strongroom_wire::job::RecoveryTarget;
+
+use super::RecoveryError;
+use crate::restore::cluster::owner::Owner;
+
+/// Its name in the data directory.
+pub(crate) const NAME: &str = "strongroom_wal";
+const STATE: &str = ".restore";
+pub(super) const PLAN: &str = ".plan";
+pub(super) const LOCK: &str = ".lock";
+const UNFINISHED: &str = ".unfinished";
+
+/// Larger files of ours are none: a plan's line has some 40 bytes, and ten
+/// million segments are 160 TiB.
+pub(super) const LARGEST: u64 = 400 << 20;
+
+/// Those who look whether the lock is free hold it for a moment.
+const LOCK_ATTEMPTS: usize = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// How far a restore has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Stage {
+    /// The cluster's files are being restored.
+    Files,
+    /// They are all there, and the settings are made: log is missing.
+    Log,
+    /// A server has been started on them.
+    Replay,
+}
+
+/// Whose work lies in the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    pub(crate) snapshot: ObjectId,
+    pub(crate) target: RecoveryTarget,
+    /// Where the way leads.
+    pub(crate) timeline: TimelineId,
+    pub(crate) stage: Stage,
+}
+
+/// The directory.
+#[derive(Debug)]
+pub(crate) struct WalDirectory {
+    fd: OwnedFd,
+    path: PathBuf,
+    owner: Option<Owner>,
+}
+
+/// Says to those who wait that more will come; dropped, that nothing will.
+#[derive(Debug)]
+pub(crate) struct Fetching(#[expect(dead_code, reason = "holds the lock")] File);
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    pub(super) file: File,
+    name: String,
+}
+
+impl WalDirectory {
+    /// The one in a data directory, if there is one.
+    pub(crate) fn open(
+        target: &Path,
+        owner: Option<&Owner>,
+    ) -> Result<Option<Self>, RecoveryError> {
+        let path = target.join(NAME);
+        let open = || beneath::open_child(beneath::open_root(target)?, NAME.as_bytes());
+        match open() {
+            Ok(fd) => Ok(Some(Self {
+                fd,
+                path,
+                owner: owner.cloned(),
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(RecoveryError::file("open", path)(error)),
+        }
+    }
+
+    /// Opens it, or makes it in a data directory that is there.
+    pub(crate) fn create(target: &Path, owner: Option<&Owner>) -> Result<Self, RecoveryError> {
+        let path = target.join(NAME);
+        let make = || match mkdirat(beneath::open_root(target)?, NAME, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(io::Error::from(error)),
+        };
+        make().map_err(RecoveryError::file("create", &path))?;
+        let missing = || RecoveryError::file("open", path)(Errno::NOENT.into());
+        let directory = Self::open(target, owner)?.ok_or_else(missing)?;
+        if let Some(owner) = owner {
+            owner
+                .take_one(&directory.fd, b"")
+                .map_err(RecoveryError::file("set the owner of", &directory.path))?;
+        }
+        Ok(directory)
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whose work is in it; `None`: nobody's that can be gone on with.
+    pub(crate) fn state(&self) -> Result<Option<State>, RecoveryError> {
+        let text = self.read(STATE)?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+    }
+
+    pub(crate) fn set_state(&self, state: &State) -> Result<(), RecoveryError> {
+        let json = serde_json::to_vec(state).map_err(io::Error::from);
+        let json = json.map_err(RecoveryError::file("write", self.path.join(STATE)))?;
+        self.write(STATE, &json)
+    }
+
+    /// The files that are whole in it, by an earlier plan: their bytes of log.
+    pub(super) fn whole(&self) -> Result<BTreeMap<String, u64>, RecoveryError> {
+        let Some(plan) = self.read(PLAN)? else {
+            return Ok(BTreeMap::new());
+        };
+        let plan = String::from_utf8_lossy(&plan);
+        let lines = plan.lines().filter_map(|line| line.split_once(' '));
+        Ok(lines
+            .filter(|(name, _)| self.length(name).is_some())
+            .filter_map(|(name, filled)| Some((name.to_owned(), filled.parse().ok()?)))
+            .collect())
+    }
+
+    /// Says which files will be there.
+    pub(super) fn set_plan<'a>(
+        &self,
+        files: impl Iterator<Item = (&'a str, u64)>,
+    ) -> Result<(), RecoveryError> {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        for (name, filled) in files {
+            let _infallible = writeln!(text, "{name} {filled}");
+        }
+        self.write(PLAN, text.as_bytes())
+    }
+
+    /// Takes the lock. Do so before anybody waits.
+    pub(crate) fn fetching(&self) -> Result<Fetching, RecoveryError> {
+        let path = || self.path.join(LOCK);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || -> io::Result<File> {
+            let file = File::from(openat(&self.fd, LOCK, flags, Mode::RUSR | Mode::WUSR)?);
+            self.give_away(&file)?;
+            Ok(file)
+        };
+        let file = open().map_err(RecoveryError::file("open", path()))?;
+        for _ in 0..LOCK_ATTEMPTS {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Fetching(file)),
+                Err(Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
+                Err(error) => return Err(RecoveryError::file("lock", path())(error.into())),
+            }
+        }
+        Err(RecoveryError::Busy(self.path.clone()))
+    }
+
+    /// The length of a regular file that is there.
+    pub(super) fn length(&self, name: &str) -> Option<u64> {
+        let stat = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        regular.then(|| u64::try_from(stat.st_size).ok())?
+    }
+
+    /// Begins a file; it has another name until [`WalDirectory::finish`].
+    pub(super) fn begin(&self, name: &str) -> io::Result<Unfinished> {
+        let unfinished = format!("{name}{UNFINISHED}");
+        self.remove_file(&unfinished)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = File::from(openat(&self.fd, &unfinished, flags, mode)?);
+        self.give_away(&file)?;
+        Ok(Unfinished {
+            file,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Gives a file its name: it is whole.
+    pub(super) fn finish(&self, unfinished: Unfinished) -> io::Result<()> {
+        let Unfinished { file, name } = unfinished;
+        // The name must not outlive the bytes in a crash of the host.
+        file.sync_data()?;
+        let from = format!("{name}{UNFINISHED}");
+        Ok(renameat(&self.fd, from, &self.fd, name)?)
+    }
+
+    /// A whole file at once.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RecoveryError> {
+        let write = || {
+            let mut unfinished = self.begin(name)?;
+            unfinished.file.write_all(bytes)?;
+            self.finish(unfinished)
+        };
+        write().map_err(RecoveryError::file("write", self.path.join(name)))
+    }
+
+    /// The restore is over, and what was fetched stays: nothing of ours is
+    /// needed beside it.
+    pub(crate) fn leave(self) -> Result<(), RecoveryError> {
+        for name in [STATE, PLAN, LOCK] {
+            self.remove_file(name)
+                .map_err(RecoveryError::file("remove", self.path.join(name)))?;
+        }
+        Ok(())
+    }
+
+    /// Removes it with all that is in it.
+    pub(crate) fn remove(self, target: &Path) -> Result<(), RecoveryError> {
+        let remove = || -> io::Result<()> {
+            for name in beneath::names(&self.fd)? {
+                match unlinkat(&self.fd, &*name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(unlinkat(
+                beneath::open_root(target)?,
+                NAME,
+                AtFlags::REMOVEDIR,
+            )?)
+        };
+        remove().map_err(RecoveryError::file("remove", &self.path))
+    }
+
+    fn remove_file(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, RecoveryError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let read = || -> io::Result<Vec<u8>> {
+            let file = File::from(openat(&self.fd, name, flags, Mode::empty())?);
+            let mut bytes = Vec::new();
+            file.take(LARGEST).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(RecoveryError::file("read", self.path.join(name))(error)),
+        }
+    }
+
+    fn give_away(&self, file: &File) -> io::Result<()> {
+        let owner = self.owner.as_ref();
+        owner.map_or(Ok(()), |owner| owner.take_one(file, b""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_tests::scratch::Scratch;
+
+    use super::*;
+
+    fn directory(scratch: &Scratch) -> WalDirectory {
+        WalDirectory::create(scratch.path(), None).unwrap()
+    }
+
+    #[test]
+    fn what_is_unfinished_has_no_name_yet() {
+        let scratch = Scratch::new("wal-directory");
+        let directory = directory(&scratch);
+        let mut unfinished = directory.begin("segment").unwrap();
+        unfinished.file.write_all(b"half").unwrap();
+        assert_eq!(directory.length("segment"), None);
+        // Begun anew by whoever comes after a crash.
+        drop(unfinished);
+        let mut unfinished = directory.begin("segment").unwrap();
+        unfinished.file.write_all(b"whole!").unwrap();
+        directory.finish(unfinished).unwrap();
+        assert_eq!(directory.length("segment"), Some(6));
+        directory
+            .set_plan([("segment", 5), ("next", 7)].into_iter())
+            .unwrap();
+        let whole = BTreeMap::from([("segment".to_owned(), 5)]);
+        assert_eq!(directory.whole().unwrap(), whole);
+    }
+
+    #[test]
+    fn the_state_comes_back_and_goes_with_the_end() {
+        let scratch = Scratch::new("wal-directory-state");
+        assert!(WalDirectory::open(scratch.path(), None).unwrap().is_none());
+        let first = directory(&scratch);
+        assert_eq!(first.state().unwrap(), None);
+        let state = State {
+            snapshot: ObjectId([7; 32]),
+            target: RecoveryTarget::Xid(742),
+            timeline: TimelineId(2),
+            stage: Stage::Log,
+        };
+        first.set_state(&state).unwrap();
+        let again = directory(&scratch);
+        assert_eq!(again.state().unwrap(), Some(state));
+        again.write("segment", b"log").unwrap();
+        again.leave().unwrap();
+        let left = std::fs::read_dir(scratch.join(NAME)).unwrap();
+        let left: Vec<_> = left.map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left, ["segment"]);
+        first.remove(scratch.path()).unwrap();
+        assert!(!scratch.join(NAME).exists());
+    }
+
+    #[test]
+    fn links_in_it_lead_nowhere() {
+        let scratch = Scratch::new("wal-directory-links");
+        let precious = scratch.file("precious", "data");
+        let directory = directory(&scratch);
+        let link = |name: &str| {
+            std::os::unix::fs::symlink(&precious, scratch.join(NAME).join(name)).unwrap();
+        };
+        link("segment.unfinished");
+        link(STATE);
+        link(LOCK);
+        directory.write("segment", b"log").unwrap();
+        assert!(matches!(directory.state(), Err(RecoveryError::File { .. })));
+        directory.fetching().unwrap_err();
+        assert_eq!(std::fs::read(&precious).unwrap(), b"data");
+    }
+
+    #[test]
+    fn one_fetches_at_a_time() {
+        let scratch = Scratch::new("wal-directory-lock");
+        let directory = directory(&scratch);
+        let fetching = directory.fetching().unwrap();
+        assert!(matches!(directory.fetching(), Err(RecoveryError::Busy(_))));
+        drop(fetching);
+        directory.fetching().unwrap();
+    }
+}

@@ -1,0 +1,204 @@
+//! Why a restored cluster could not be rolled forward.
+
+use std::{io, path::PathBuf};
+
+use strongroom_compare::EscapedPath;
+use strongroom_layout::{
+    SystemId,
+    position::{Lsn, TimelineId},
+};
+use strongroom_postgres::wal::InvalidWal;
+use strongroom_repository::{read::ReadError, store::StoreError};
+use strongroom_wire::job::{FailureCode, RecoveryTarget};
+
+use crate::restore::RestoreError;
+
+/// See the module. Unless it says otherwise, nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// Reading the archive.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// Log of another cluster.
+    #[error(
+        "the snapshot is of cluster {snapshot}, but the log to replay is of cluster {log}: choose a snapshot of that cluster"
+    )]
+    OtherCluster {
+        /// By the manifest.
+        snapshot: String,
+        /// By the job.
+        log: SystemId,
+    },
+    /// The snapshot stands on none of the timelines.
+    #[error(
+        "the snapshot is of timeline {timeline}, from which the restore's way ({way}) does not lead: choose a snapshot of one of these, or another timeline"
+    )]
+    Astray {
+        /// The snapshot's.
+        timeline: TimelineId,
+        /// Those of the job.
+        way: String,
+    },
+    /// A part of the log is in no archive.
+    #[error(
+        "the archived log has a gap: timeline {timeline} is missing from {at} on{}; restore to a moment before it, or from a later backup",
+        .next.map(|next| format!(", up to {next}")).unwrap_or_default()
+    )]
+    Gap {
+        /// Whose bytes are missing.
+        timeline: TimelineId,
+        /// The first of them.
+        at: Lsn,
+        /// Where something follows.
+        next: Option<Lsn>,
+    },
+    /// A server follows no timeline of which it does not know where it came from.
+    #[error(
+        "the history file of timeline {0} is not archived: without it no server follows that timeline; choose another with --timeline"
+    )]
+    NoHistory(TimelineId),
+    /// Before the snapshot is consistent, or behind all there is.
+    #[error(
+        "{target} is outside of what this snapshot and the archived log give, {consistent} to {end}: a target before that needs an earlier backup"
+    )]
+    Outside {
+        /// As asked.
+        target: String,
+        /// The end of the base backup.
+        consistent: Lsn,
+        /// The end of the log.
+        end: Lsn,
+    },
+    /// No commit of it.
+    #[error(
+        "the archived log holds no commit of transaction {xid} behind this snapshot: it may have been rolled back, or never have been; restore to a time or a position instead"
+    )]
+    NoTransaction {
+        /// Its number.
+        xid: u32,
+    },
+    /// What is archived is no log.
+    #[error("{0}: the archive holds a damaged log; restore to a moment before that position")]
+    Log(#[from] InvalidWal),
+    /// A part that could not be found again.
+    #[error(
+        "the log from {at} of timeline {timeline} has vanished from the store, and the catalog knows no other part that holds it: check the store's lifecycle rules"
+    )]
+    Vanished {
+        /// Whose.
+        timeline: TimelineId,
+        /// Its first byte.
+        at: Lsn,
+        /// What the store said.
+        #[source]
+        source: ReadError,
+    },
+    /// Others' work is in the way.
+    #[error(
+        "{path} holds an interrupted restore to {target}: run that one again, or empty the directory", path = EscapedPath(path)
+    )]
+    Other {
+        /// The data directory.
+        path: PathBuf,
+        /// Where that was to end.
+        target: String,
+    },
+    /// Two restores meet.
+    #[error("another restore is at work in {path}; wait until it has ended", path = EscapedPath(.0))]
+    Busy(PathBuf),
+    /// The server does not get there.
+    #[error(
+        "the cluster was restored to {target}, but its server gave up before it reached {wanted}: {cause}"
+    )]
+    GaveUp {
+        /// The data directory.
+        target: String,
+        /// As asked.
+        wanted: String,
+        /// The end of its log.
+        cause: String,
+    },
+    /// The server runs, and yet not as the primary that it should be.
+    #[error(
+        "the server on {target} accepts connections, but recovery has not ended ({state}); see its log, {log}"
+    )]
+    NotEnded {
+        /// The data directory.
+        target: String,
+        /// By its control file.
+        state: String,
+        /// Where it writes.
+        log: PathBuf,
+    },
+    /// The target's file system.
+    #[error("cannot {operation} {path}: {source}", path = EscapedPath(path))]
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl RecoveryError {
+    pub(super) fn file(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File {
+            operation,
+            path: path.into(),
+            source,
+        }
+    }
+
+    /// The kind of failure.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::Restore(error) => error.code(),
+            Self::Gap { .. }
+            | Self::NoHistory(_)
+            | Self::Outside { .. }
+            | Self::NoTransaction { .. }
+            | Self::OtherCluster { .. }
+            | Self::Astray { .. } => FailureCode::NotFound,
+            Self::Log(_) | Self::Vanished { .. } => FailureCode::Corrupt,
+            Self::Other { .. }
+            | Self::Busy(_)
+            | Self::GaveUp { .. }
+            | Self::NotEnded { .. }
+            | Self::File { .. } => FailureCode::Target,
+        }
+    }
+
+    /// Whether another attempt may do better.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Restore(error) if error.is_retryable())
+    }
+}
+
+impl From<ReadError> for RecoveryError {
+    fn from(error: ReadError) -> Self {
+        Self::Restore(error.into())
+    }
+}
+
+impl From<StoreError> for RecoveryError {
+    fn from(error: StoreError) -> Self {
+        ReadError::from(error).into()
+    }
+}
+
+/// A target, for people.
+pub(super) fn shown(target: &RecoveryTarget) -> String {
+    match target {
+        RecoveryTarget::Latest => "the end of the archived log".into(),
+        RecoveryTarget::Time(at) => at.to_string(),
+        RecoveryTarget::Lsn(lsn) => format!("position {lsn}"),
+        RecoveryTarget::Xid(xid) => format!("transaction {xid}"),
+        RecoveryTarget::RestorePoint(name) => format!("restore point {name:?}"),
+    }
+}

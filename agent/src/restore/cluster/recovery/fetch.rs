@@ -1,0 +1,290 @@
+//! From parts in the archive to files for the server.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    path::Path,
+};
+
+use rustix::fs::{Mode, OFlags, openat};
+use strongroom_compare::beneath;
+use strongroom_layout::position::{Lsn, SegmentName};
+use strongroom_repository::read::ReadError;
+use strongroom_wire::wal::StoredWal;
+
+use super::{
+    RecoveryError,
+    chain::{Piece, Source, timeline_at},
+    directory::{Unfinished, WalDirectory},
+    parts::{Opened, Parts, Shelf, Wanted},
+    plan::{Asked, Plan},
+    segments::Segment,
+};
+use crate::{monitor::Monitor, restore::RestoreError};
+
+/// Bytes copied at once.
+const BUFFER: usize = 1 << 20;
+
+/// What fetching took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fetched {
+    /// Files written.
+    pub(super) files: u64,
+    /// Bytes of log in them.
+    pub(super) written: u64,
+    /// Bytes that came from the store.
+    pub(super) transferred: u64,
+}
+
+/// Where files come from and go to.
+pub(super) struct Fetch<'a> {
+    pub(super) asked: &'a Asked<'a>,
+    pub(super) shelf: &'a Shelf,
+    pub(super) directory: &'a WalDirectory,
+    /// The data directory: the snapshot's own segments are there.
+    pub(super) target: &'a Path,
+    pub(super) monitor: &'a Monitor,
+    /// Files of an earlier run, and their bytes of log.
+    pub(super) whole: BTreeMap<String, u64>,
+}
+
+impl Fetch<'_> {
+    /// Fetches all that the plan says, in the log's order. Parts that vanished
+    /// since they were listed are looked up again, once.
+    pub(super) fn run(&mut self, plan: &Plan) -> Result<Fetched, RecoveryError> {
+        let mut done = Fetched::default();
+        match self.once(plan, &mut done) {
+            Err(RecoveryError::Vanished {
+                timeline,
+                at,
+                source,
+            }) => {
+                tracing::warn!(%timeline, %at, %source, "a part of the log vanished; looking it up again");
+                let again = self.asked.again(plan).map_err(|error| match error {
+                    RecoveryError::Gap { .. } => RecoveryError::Vanished {
+                        timeline,
+                        at,
+                        source,
+                    },
+                    other => other,
+                })?;
+                self.once(&again, &mut done)?;
+            }
+            other => other?,
+        }
+        Ok(done)
+    }
+
+    fn once(&mut self, plan: &Plan, done: &mut Fetched) -> Result<(), RecoveryError> {
+        self.histories(plan, done)?;
+        let missing: Vec<_> = plan
+            .segments
+            .iter()
+            .filter(|it| !self.has(plan, it))
+            .collect();
+        let pieces = || missing.iter().flat_map(|segment| &segment.pieces);
+        let mut numbers: Vec<usize> = pieces().filter_map(number).collect();
+        // Several segments may lie in one part.
+        numbers.dedup();
+        let stored: Vec<_> = numbers
+            .iter()
+            .filter_map(|it| plan.stored.get(*it))
+            .collect();
+        let mut source = PartSource {
+            plan,
+            shelf: self.shelf,
+            parts: Parts::new(self.shelf, stored.into_iter().map(Wanted::of))?,
+            current: None,
+            fetched: 0,
+            legs: self.asked,
+            target: self.target,
+        };
+        for segment in missing {
+            let written = self.segment(plan, segment, &mut source);
+            done.transferred += std::mem::take(&mut source.fetched);
+            written?;
+            let name = segment.name.file_name(plan.size);
+            self.whole.insert(name, segment.filled);
+            self.monitor.add(segment.filled);
+            done.files += 1;
+            done.written += segment.filled;
+        }
+        Ok(())
+    }
+
+    fn has(&self, plan: &Plan, segment: &Segment) -> bool {
+        let name = segment.name.file_name(plan.size);
+        self.whole.get(&name) == Some(&segment.filled)
+            && self.directory.length(&name) == Some(plan.size.bytes())
+    }
+
+    fn histories(&mut self, plan: &Plan, done: &mut Fetched) -> Result<(), RecoveryError> {
+        let missing = |name: &String| !self.whole.contains_key(name);
+        let wanted: Vec<_> = plan
+            .histories
+            .iter()
+            .map(|it| (it.timeline.history_file(), it))
+            .filter(|(name, _)| missing(name))
+            .collect();
+        let objects = wanted.iter().map(|(_, history)| Wanted {
+            object: history.object(),
+            length: history.length,
+        });
+        let mut parts = Parts::new(self.shelf, objects)?;
+        for (name, history) in wanted {
+            if let Some(Opened { plaintext, stored }) = parts.next()? {
+                done.transferred += stored;
+                self.directory.write(&name, &plaintext)?;
+                self.whole.insert(name, history.length);
+            }
+        }
+        Ok(())
+    }
+
+    fn segment(
+        &self,
+        plan: &Plan,
+        segment: &Segment,
+        source: &mut PartSource<'_>,
+    ) -> Result<(), RecoveryError> {
+        let name = segment.name.file_name(plan.size);
+        let failed = |error| self.failed(&name, plan, error);
+        let mut unfinished = self.directory.begin(&name).map_err(failed)?;
+        for piece in &segment.pieces {
+            source.copy(piece, &mut unfinished, &failed)?;
+        }
+        let finish = || {
+            // Where the archive ends, the segment goes on with zeros.
+            unfinished.file.set_len(plan.size.bytes())?;
+            self.directory.finish(unfinished)
+        };
+        finish().map_err(failed)
+    }
+
+    fn failed(&self, name: &str, plan: &Plan, error: io::Error) -> RecoveryError {
+        let path = self.directory.path().join(name);
+        if error.kind() == io::ErrorKind::StorageFull {
+            let missing = plan
+                .segments
+                .iter()
+                .filter(|it| !self.has(plan, it))
+                .count();
+            let remaining = plan.size.bytes().saturating_mul(missing as u64);
+            return RestoreError::Full { path, remaining }.into();
+        }
+        RecoveryError::file("write", path)(error)
+    }
+}
+
+fn number(piece: &Piece) -> Option<usize> {
+    match piece.source {
+        Source::Part(number) => Some(number),
+        Source::Held(_) => None,
+    }
+}
+
+/// Parts as they come, the last one kept.
+struct PartSource<'a> {
+    plan: &'a Plan,
+    shelf: &'a Shelf,
+    parts: Parts<'a>,
+    current: Option<(usize, Vec<u8>)>,
+    fetched: u64,
+    legs: &'a Asked<'a>,
+    target: &'a Path,
+}
+
+impl PartSource<'_> {
+    /// Copies a piece to the end of a file.
+    fn copy(
+        &mut self,
+        piece: &Piece,
+        to: &mut Unfinished,
+        failed: &impl Fn(io::Error) -> RecoveryError,
+    ) -> Result<(), RecoveryError> {
+        if self.shelf.cancel.is_cancelled() {
+            return Err(RestoreError::Cancelled.into());
+        }
+        match piece.source {
+            Source::Held(number) => self.copy_held(number, piece, to, failed),
+            Source::Part(number) => {
+                let start = self
+                    .plan
+                    .stored
+                    .get(number)
+                    .map_or(Lsn(0), |part| part.start);
+                let part = self.part(number, piece.from)?;
+                let from = piece.from.0.saturating_sub(start.0) as usize;
+                let length = piece.to.0.saturating_sub(piece.from.0) as usize;
+                // A part that was opened is as long as its place.
+                let bytes = part.get(from..from + length).unwrap_or_default();
+                to.file.write_all(bytes).map_err(failed)
+            }
+        }
+    }
+
+    fn part(&mut self, number: usize, at: Lsn) -> Result<&[u8], RecoveryError> {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|(there, _)| *there != number)
+        {
+            // Its memory goes before the next takes some.
+            self.current = None;
+            let next = self.parts.next().map_err(|error| match error {
+                RecoveryError::Restore(RestoreError::Read(source)) if source.is_missing() => {
+                    self.vanished(number, at, source)
+                }
+                other => other,
+            })?;
+            if let Some(Opened { plaintext, stored }) = next {
+                self.fetched += stored;
+                self.current = Some((number, plaintext));
+            }
+        }
+        Ok(self.current.as_ref().map_or(&[], |(_, bytes)| bytes))
+    }
+
+    fn vanished(&self, number: usize, at: Lsn, source: ReadError) -> RecoveryError {
+        let part: Option<&StoredWal> = self.plan.stored.get(number);
+        let timeline = part.map(|part| part.timeline);
+        RecoveryError::Vanished {
+            timeline: timeline.unwrap_or_else(|| timeline_at(&self.legs.recovery.legs, at)),
+            at,
+            source,
+        }
+    }
+
+    /// Copies from a segment of the snapshot, which is restored by now.
+    fn copy_held(
+        &self,
+        number: usize,
+        piece: &Piece,
+        to: &mut Unfinished,
+        failed: &impl Fn(io::Error) -> RecoveryError,
+    ) -> Result<(), RecoveryError> {
+        let size = self.plan.size;
+        let segment: Option<&SegmentName> = self.plan.held.get(number);
+        let name = segment.map(|it| it.file_name(size)).unwrap_or_default();
+        let path = self.target.join("pg_wal").join(&name);
+        let open = || -> io::Result<File> {
+            let wal = beneath::open_dir(beneath::open_root(self.target)?, b"pg_wal")?;
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            Ok(File::from(openat(&wal, &name, flags, Mode::empty())?))
+        };
+        let file = open().map_err(RecoveryError::file("open", &path))?;
+        let mut buffer = vec![0; BUFFER];
+        let mut at = piece.from.0;
+        while at < piece.to.0 {
+            let left = usize::try_from(piece.to.0 - at).unwrap_or(BUFFER);
+            let bytes = &mut buffer[..left.min(BUFFER)];
+            file.read_exact_at(bytes, at % size.bytes())
+                .map_err(RecoveryError::file("read", &path))?;
+            to.file.write_all(bytes).map_err(failed)?;
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! Rolling a restored cluster forward: to a moment, a position, a transaction,
+//! a named point, or the end of the archived log.
+//!
+//! 1. [`plan`] decides, before anything is written, which log is needed
+//!    ([`chain`]: which bytes lie where; [`reach`]: how far; [`seek`]: what
+//!    only the log itself tells) and which files the server gets
+//!    ([`segments`]).
+//! 2. [`settings`] tells the server where to stop and where its log comes
+//!    from.
+//! 3. [`fetch`] brings the files into [`directory`], in the log's order.
+//! 4. A server that we start replays them while they come: its
+//!    `restore_command` runs [`serve`], which waits. Otherwise all of them are
+//!    there before the restore ends, and `cp` serves them: whoever starts the
+//!    server needs nothing of ours.
+//! 5. [`ended`] says where it ended.
+//!
+//! A restore that was interrupted is run again and goes on: as long as files
+//! are restored with those, later with the log that is missing, and with a
+//! server that was started already, where that stopped.
+
+mod chain;
+pub(super) mod directory;
+mod ended;
+mod error;
+mod fetch;
+mod forward;
+mod index;
+mod notes;
+mod parts;
+mod plan;
+mod reach;
+mod said;
+mod seek;
+mod segments;
+pub mod serve;
+mod settings;
+
+pub use error::RecoveryError;
+pub use forward::LogSource;
+pub use index::LogIndex;
+
+pub(super) use forward::{Forwarding, Inputs, RollForward};

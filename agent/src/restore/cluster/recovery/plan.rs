@@ -1,0 +1,194 @@
+//! Which log a restore takes, decided before anything is written.
+
+use strongroom_layout::position::{Lsn, SegmentName, SegmentSize, TimelineId};
+use strongroom_postgres::physical::manifest::Manifest;
+use strongroom_wire::{
+    job::{Leg, Recovery, RecoveryTarget},
+    wal::{StoredHistory, StoredWal, UNIT},
+};
+
+use super::{
+    RecoveryError,
+    chain::{Gap, Piece, Span, chain},
+    index::{Listed, LogIndex, listed},
+    parts::Shelf,
+    reach::{Answer, Known, reach, sought},
+    seek::{self, layout, seek},
+    segments::{Segment, segments},
+};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    /// Files that the server is given, in the log's order.
+    pub(super) segments: Vec<Segment>,
+    /// What its pieces are taken from.
+    pub(super) stored: Vec<StoredWal>,
+    /// The snapshot's own segments.
+    pub(super) held: Vec<SegmentName>,
+    /// All that are known: a promotion must take a number that is free.
+    pub(super) histories: Vec<StoredHistory>,
+    pub(super) size: SegmentSize,
+    /// Behind the last byte that is given.
+    pub(super) upto: Lsn,
+    /// Where the server is told to stop.
+    pub(super) stop: RecoveryTarget,
+    /// The timeline to follow.
+    pub(super) timeline: TimelineId,
+}
+
+/// What it is decided from.
+pub(super) struct Asked<'a> {
+    pub(super) manifest: &'a Manifest,
+    pub(super) recovery: &'a Recovery,
+    pub(super) index: &'a dyn LogIndex,
+    pub(super) shelf: &'a Shelf,
+}
+
+impl Asked<'_> {
+    /// Lists the log, looks into it where it must, and decides.
+    pub(super) fn plan(&self) -> Result<Plan, RecoveryError> {
+        let timeline = self.check()?;
+        let Listed { stored, histories } = self.list()?;
+        if timeline != self.manifest.timeline && !histories.iter().any(|it| it.timeline == timeline)
+        {
+            return Err(RecoveryError::NoHistory(timeline));
+        }
+        let (recovery, legs) = (self.recovery, &self.recovery.legs[..]);
+        let held = self.held();
+        let pieces = self.pieces(&stored, &held)?;
+        let known = Known {
+            legs,
+            stored: &stored,
+            consistent: self.manifest.stop_lsn,
+            end: pieces.last().map_or(recovery.end, |piece| piece.to),
+        };
+        let size = self.manifest.wal_segment_size;
+        let extent = match reach(&recovery.target, &known)? {
+            Answer::Known(extent) => extent,
+            Answer::Seek(question) => {
+                let log = seek::Log {
+                    stored: &stored,
+                    pieces: &pieces,
+                    legs,
+                    layout: layout(self.manifest.major, recovery.system, size),
+                };
+                let found = seek(&question, log, self.shelf)?;
+                sought(&recovery.target, &question, found, &known)?
+            }
+        };
+        Ok(Plan {
+            segments: segments(&pieces, &held, legs, size, extent.upto),
+            stored,
+            held,
+            histories,
+            size,
+            upto: extent.upto,
+            stop: extent.stop,
+            timeline,
+        })
+    }
+
+    /// The same files from what is known now: parts give way to others.
+    pub(super) fn again(&self, plan: &Plan) -> Result<Plan, RecoveryError> {
+        let Listed { stored, histories } = self.list()?;
+        let pieces = self.pieces(&stored, &plan.held)?;
+        let legs = &self.recovery.legs;
+        Ok(Plan {
+            segments: segments(&pieces, &plan.held, legs, plan.size, plan.upto),
+            stored,
+            histories,
+            ..plan.clone()
+        })
+    }
+
+    /// The timeline on which the way ends, if it leads from the snapshot's
+    /// cluster and timeline.
+    fn check(&self) -> Result<TimelineId, RecoveryError> {
+        let (manifest, recovery) = (self.manifest, self.recovery);
+        if manifest.system_identifier != recovery.system.to_string() {
+            return Err(RecoveryError::OtherCluster {
+                snapshot: manifest.system_identifier.clone(),
+                log: recovery.system,
+            });
+        }
+        let on_way = |leg: &Leg| leg.timeline == manifest.timeline;
+        if let Some(last) = recovery.legs.last()
+            && recovery.legs.iter().any(on_way)
+        {
+            return Ok(last.timeline);
+        }
+        let way = recovery.legs.iter().map(|leg| leg.timeline.to_string());
+        Err(RecoveryError::Astray {
+            timeline: manifest.timeline,
+            way: way.collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// From the segment in which replay begins: those of the server and those
+    /// of the archive may be larger or smaller than one another.
+    fn range(&self) -> (Lsn, Lsn) {
+        let (start, size) = (self.manifest.start_lsn, self.manifest.wal_segment_size);
+        let from = Lsn(size.segment_of(start) * size.bytes());
+        (from, self.recovery.end.max(self.manifest.stop_lsn))
+    }
+
+    fn list(&self) -> Result<Listed, RecoveryError> {
+        let (from, to) = self.range();
+        let unit = Lsn(from.0 / UNIT * UNIT);
+        let list = listed(
+            self.index,
+            self.recovery.system,
+            &self.recovery.legs,
+            (unit, to),
+        );
+        Ok(self.shelf.block_on(list)??)
+    }
+
+    fn held(&self) -> Vec<SegmentName> {
+        let size = self.manifest.wal_segment_size;
+        let names = self.manifest.wal_segments.iter();
+        names
+            .filter_map(|name| SegmentName::parse(name, size))
+            .collect()
+    }
+
+    fn pieces(
+        &self,
+        stored: &[StoredWal],
+        held: &[SegmentName],
+    ) -> Result<Vec<Piece>, RecoveryError> {
+        let (size, stop) = (self.manifest.wal_segment_size, self.manifest.stop_lsn);
+        let held: Vec<_> = held
+            .iter()
+            .map(|name| {
+                let start = name.start(size);
+                // Behind the backup's end it may be of any time.
+                let end = Lsn(start.0.saturating_add(size.bytes())).min(stop);
+                Span {
+                    timeline: name.timeline,
+                    start,
+                    end,
+                }
+            })
+            .collect();
+        let parts: Vec<_> = stored.iter().map(Span::of).collect();
+        let pieces = chain(&self.recovery.legs, &parts, &held, self.range());
+        pieces.map_err(|Gap { timeline, at, next }| RecoveryError::Gap { timeline, at, next })
+    }
+}
+
+impl Plan {
+    /// The names and bytes of log of all files.
+    pub(super) fn files(&self) -> Vec<(String, u64)> {
+        let segments = self
+            .segments
+            .iter()
+            .map(|it| (it.name.file_name(self.size), it.filled));
+        let histories = self
+            .histories
+            .iter()
+            .map(|it| (it.timeline.history_file(), it.length));
+        histories.chain(segments).collect()
+    }
+}
