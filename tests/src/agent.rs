@@ -144,12 +144,18 @@ impl Agent {
         self.directory.join("state")
     }
 
+    /// Where servers push their logs to.
+    pub fn wal_socket(&self) -> PathBuf {
+        self.directory.join("wal.sock")
+    }
+
     fn write_config(&self) {
         let config = format!(
-            "state_dir = '{}'\n\n{}{}",
+            "state_dir = '{}'\n\n{}{}\n[wal]\nsocket = '{}'\n",
             self.state().display(),
             self.allow,
-            self.extra
+            self.extra,
+            self.wal_socket().display()
         );
         fs::write(self.config(), config).expect("a file can be written");
     }

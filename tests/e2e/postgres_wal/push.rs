@@ -24,19 +24,17 @@ fn program(scratch: &Scratch) -> PathBuf {
 #[test]
 fn a_server_forgets_a_segment_once_it_is_in_the_archive() {
     let scratch = Scratch::new("wal-push");
-    let (socket, program) = (scratch.join("wal.sock"), program(&scratch));
-    let command = format!(
-        "{} wal push %p --socket {}",
+    let program = program(&scratch);
+    let settings = "archive_mode = on\nwal_keep_size = '512MB'\n";
+    let cluster = Cluster::with(&scratch, "server", settings);
+    let site = Site::of("wal-push-site", scratch, cluster, |agent| agent);
+    let socket = site.world.agent.wal_socket();
+    site.cluster.sql(&format!(
+        "ALTER SYSTEM SET archive_command = '{} wal push %p --socket {}'",
         program.display(),
         socket.display()
-    );
-    let settings =
-        format!("archive_mode = on\nwal_keep_size = '512MB'\narchive_command = '{command}'\n");
-    let cluster = Cluster::with(&scratch, "server", &settings);
-    let table = format!("[wal]\nsocket = '{}'", socket.display());
-    let site = Site::of("wal-push-site", scratch, cluster, |agent| {
-        agent.extra(&table)
-    });
+    ));
+    site.cluster.sql("SELECT pg_reload_conf()");
 
     // Nobody has asked for the log: the server is told so, and keeps it.
     let segment = site.cluster.sql("SELECT pg_walfile_name(pg_switch_wal())");
