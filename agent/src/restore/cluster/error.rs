@@ -16,7 +16,7 @@ pub enum ClusterRestoreError {
     Restore(#[from] RestoreError),
     /// Rolling it forward.
     #[error(transparent)]
-    Recovery(Box<RecoveryError>),
+    Recovery(#[from] RecoveryError),
     /// A snapshot of something else.
     #[error(
         "snapshot {snapshot} is not a physical backup of PostgreSQL: {cause}; \
@@ -116,12 +116,6 @@ pub enum ClusterRestoreError {
         #[source]
         source: io::Error,
     },
-}
-
-impl From<RecoveryError> for ClusterRestoreError {
-    fn from(error: RecoveryError) -> Self {
-        Self::Recovery(Box::new(error))
-    }
 }
 
 impl ClusterRestoreError {

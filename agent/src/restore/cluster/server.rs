@@ -60,6 +60,11 @@ impl Running {
     pub(super) fn log(&self) -> PathBuf {
         self.sockets.join(LOG)
     }
+
+    /// That it has ended, and its last words.
+    pub(super) fn failure(&self, target: &Path) -> ClusterRestoreError {
+        ended(target, &self.log(), &tail(&self.log()))
+    }
 }
 
 impl Programs {
@@ -124,8 +129,7 @@ impl Programs {
                 break;
             }
         }
-        let cause = format!("the end of {}:\n{failure}", log.display());
-        Err(failed(target, &cause))
+        Err(ended(target, &log, &failure))
     }
 
     /// Whether it came up.
@@ -304,6 +308,10 @@ fn tail(log: &Path) -> String {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     read().unwrap_or_else(|error| format!("(it cannot be read: {error})"))
+}
+
+fn ended(target: &Path, log: &Path, tail: &str) -> ClusterRestoreError {
+    failed(target, &format!("the end of {}:\n{tail}", log.display()))
 }
 
 fn failed(target: &Path, cause: &str) -> ClusterRestoreError {

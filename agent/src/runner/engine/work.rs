@@ -1,6 +1,6 @@
 //! The three kinds of work, on an open repository.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use strongroom_layout::{AttemptRef, ObjectId};
 use strongroom_wire::job::{
@@ -178,7 +178,7 @@ impl Engine {
         let options = restore_options(limits);
         let log = LogSource {
             index: Arc::clone(authority) as Arc<dyn LogIndex>,
-            program: std::env::current_exe().map_err(|error| failure::internal(&error))?,
+            program: own_program().map_err(|error| failure::internal(&error))?,
         };
         let config = Arc::clone(&self.0.config);
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
@@ -261,6 +261,16 @@ impl Engine {
             .map(Success::List)
             .map_err(|error| failure::of_restore(&error))
     }
+}
+
+/// Where this program lies; after an update that went on while we ran, where
+/// the new one does.
+fn own_program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let text = path.to_str().unwrap_or_default();
+    Ok(text
+        .strip_suffix(" (deleted)")
+        .map_or(path.clone(), PathBuf::from))
 }
 
 fn restore_options(limits: &JobLimits) -> RestoreOptions {

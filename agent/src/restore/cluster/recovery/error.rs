@@ -91,7 +91,7 @@ pub enum RecoveryError {
         at: Lsn,
         /// What the store said.
         #[source]
-        source: ReadError,
+        source: Box<ReadError>,
     },
     /// Others' work is in the way.
     #[error(

@@ -35,7 +35,7 @@ pub(super) struct Fetched {
     /// Bytes of log in them.
     pub(super) written: u64,
     /// Bytes that came from the store.
-    pub(super) transferred: u64,
+    pub(super) received: u64,
 }
 
 /// Where files come from and go to.
@@ -51,11 +51,11 @@ pub(super) struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// Fetches all that the plan says, in the log's order. Parts that vanished
-    /// since they were listed are looked up again, once.
-    pub(super) fn run(&mut self, plan: &Plan) -> Result<Fetched, RecoveryError> {
-        let mut done = Fetched::default();
-        match self.once(plan, &mut done) {
+    /// Fetches all that the plan says, in the log's order, and counts it in
+    /// `done`. Parts that vanished since they were listed are looked up again,
+    /// once.
+    pub(super) fn run(&mut self, plan: &Plan, done: &mut Fetched) -> Result<(), RecoveryError> {
+        match self.once(plan, done) {
             Err(RecoveryError::Vanished {
                 timeline,
                 at,
@@ -70,11 +70,10 @@ impl Fetch<'_> {
                     },
                     other => other,
                 })?;
-                self.once(&again, &mut done)?;
+                self.once(&again, done)
             }
-            other => other?,
+            other => other,
         }
-        Ok(done)
     }
 
     fn once(&mut self, plan: &Plan, done: &mut Fetched) -> Result<(), RecoveryError> {
@@ -103,7 +102,7 @@ impl Fetch<'_> {
         };
         for segment in missing {
             let written = self.segment(plan, segment, &mut source);
-            done.transferred += std::mem::take(&mut source.fetched);
+            done.received += std::mem::take(&mut source.fetched);
             written?;
             let name = segment.name.file_name(plan.size);
             self.whole.insert(name, segment.filled);
@@ -135,7 +134,7 @@ impl Fetch<'_> {
         let mut parts = Parts::new(self.shelf, objects)?;
         for (name, history) in wanted {
             if let Some(Opened { plaintext, stored }) = parts.next()? {
-                done.transferred += stored;
+                done.received += stored;
                 self.directory.write(&name, &plaintext)?;
                 self.whole.insert(name, history.length);
             }
@@ -253,7 +252,7 @@ impl PartSource<'_> {
         RecoveryError::Vanished {
             timeline: timeline.unwrap_or_else(|| timeline_at(&self.legs.recovery.legs, at)),
             at,
-            source,
+            source: Box::new(source),
         }
     }
 

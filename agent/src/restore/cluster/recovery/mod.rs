@@ -12,7 +12,7 @@
 //!    `restore_command` runs [`serve`], which waits. Otherwise all of them are
 //!    there before the restore ends, and `cp` serves them: whoever starts the
 //!    server needs nothing of ours.
-//! 5. [`ended`] says where it ended.
+//! 5. [`watch`] waits until it has, and [`ended`] says where.
 //!
 //! A restore that was interrupted is run again and goes on: as long as files
 //! are restored with those, later with the log that is missing, and with a
@@ -24,6 +24,7 @@ mod ended;
 mod error;
 mod fetch;
 mod forward;
+mod forwarding;
 mod index;
 mod notes;
 mod parts;
@@ -34,9 +35,11 @@ mod seek;
 mod segments;
 pub mod serve;
 mod settings;
+mod watch;
 
 pub use error::RecoveryError;
 pub use forward::LogSource;
 pub use index::LogIndex;
 
-pub(super) use forward::{Forwarding, Inputs, RollForward};
+pub(super) use forward::{Inputs, RollForward};
+pub(super) use forwarding::Forwarding;

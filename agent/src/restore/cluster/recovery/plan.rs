@@ -112,16 +112,15 @@ impl Asked<'_> {
                 log: recovery.system,
             });
         }
-        let on_way = |leg: &Leg| leg.timeline == manifest.timeline;
-        if let Some(last) = recovery.legs.last()
-            && recovery.legs.iter().any(on_way)
-        {
-            return Ok(last.timeline);
-        }
-        let way = recovery.legs.iter().map(|leg| leg.timeline.to_string());
-        Err(RecoveryError::Astray {
-            timeline: manifest.timeline,
-            way: way.collect::<Vec<_>>().join(", "),
+        let on_way = |leg: &&Leg| leg.timeline == manifest.timeline;
+        let base = recovery.legs.iter().find(on_way);
+        let last = base.and(recovery.legs.last());
+        last.map(|last| last.timeline).ok_or_else(|| {
+            let way = recovery.legs.iter().map(|it| it.timeline.to_string());
+            RecoveryError::Astray {
+                timeline: manifest.timeline,
+                way: way.collect::<Vec<_>>().join(", "),
+            }
         })
     }
 
