@@ -191,6 +191,33 @@ fn another_agents_attempt_is_out_of_reach() {
 }
 
 #[test]
+fn only_a_job_that_archives_enters_parts_of_a_log() {
+    let siege = siege("rogue-wal", 60);
+    let other = Rogue::enrol(
+        siege.coordinator.agents_address(),
+        &siege.coordinator.invite("other"),
+    );
+    let _session = other.open_session();
+    for (rogue, reason) in [
+        (&siege.rogue, "write-forbidden"),
+        (&other, "unknown-attempt"),
+    ] {
+        let recorded = rogue.record_wal(&siege.attempt).map(|_| ());
+        let listed = rogue.archived_wal(&siege.attempt).map(|_| ());
+        for (action, answer) in [("record wal", recorded), ("list wal", listed)] {
+            let refused = answer.expect_err("this must be refused");
+            assert!(refused.message().contains(reason), "{refused:?}");
+            let audited = siege.refusals().into_iter().find(|entry| {
+                let detail = &entry["detail"];
+                detail["request"] == action && detail["reason"] == reason
+            });
+            let audited = audited.expect("the refusal in the audit log");
+            assert_eq!(audited["actor"], format!("agent:{}", rogue.id));
+        }
+    }
+}
+
+#[test]
 fn an_expired_lease_signs_nothing() {
     let mut siege = siege("rogue-lease", 3);
     assert!(siege.rogue.heartbeat(&mut siege.session, &siege.attempt));

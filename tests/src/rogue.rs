@@ -206,6 +206,44 @@ impl Rogue {
             .map(tonic::Response::into_inner)
     }
 
+    /// Enters a part of a log of which there is nothing in the store.
+    pub fn record_wal(&self, attempt: &v1::AttemptRef) -> Result<v1::RecordWalResponse, Status> {
+        let mut gateway = self.gateway.clone();
+        let place = v1::WalPlace {
+            system: 7,
+            timeline: 1,
+            start: 0,
+            end: 100,
+        };
+        let request = v1::RecordWalRequest {
+            attempt: Some(attempt.clone()),
+            stored: vec![v1::StoredWal {
+                place: Some(place),
+                id: vec![1; 32],
+                length: 100,
+                ..v1::StoredWal::default()
+            }],
+            ..v1::RecordWalRequest::default()
+        };
+        self.within(async move { gateway.record_wal(request).await })
+            .map(tonic::Response::into_inner)
+    }
+
+    /// Asks what is known of a log.
+    pub fn archived_wal(
+        &self,
+        attempt: &v1::AttemptRef,
+    ) -> Result<v1::ArchivedWalResponse, Status> {
+        let mut gateway = self.gateway.clone();
+        let request = v1::ArchivedWalRequest {
+            attempt: Some(attempt.clone()),
+            system: 7,
+            ..v1::ArchivedWalRequest::default()
+        };
+        self.within(async move { gateway.archived_wal(request).await })
+            .map(tonic::Response::into_inner)
+    }
+
     /// Asks for a new certificate.
     pub fn renew(&self) -> Result<v1::RenewResponse, Status> {
         let mut gateway = self.gateway.clone();

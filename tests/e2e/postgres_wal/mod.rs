@@ -2,4 +2,6 @@
 
 mod archive;
 mod push;
+mod recovery;
 mod streaming;
+mod survives;
