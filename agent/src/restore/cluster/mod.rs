@@ -100,6 +100,7 @@ pub fn run(
         repository: &repository,
         runtime: &runtime,
         monitor: &monitor,
+        options,
         log,
         work,
         manifest: &manifest,

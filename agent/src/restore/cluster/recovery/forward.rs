@@ -21,7 +21,13 @@ use super::{
     parts::Shelf,
     plan::{Asked, Plan},
 };
-use crate::{monitor::Monitor, restore::cluster::owner::Owner};
+use crate::{
+    monitor::Monitor,
+    restore::{RestoreOptions, cluster::owner::Owner},
+};
+
+/// More memory than this makes nothing faster, bytes.
+const MEMORY: u64 = 64 << 20;
 
 /// From where archived log comes, and what serves it to a server.
 #[derive(Clone)]
@@ -46,6 +52,7 @@ pub(in super::super) struct Inputs<'a> {
     pub(in super::super) repository: &'a Arc<Repository>,
     pub(in super::super) runtime: &'a Handle,
     pub(in super::super) monitor: &'a Monitor,
+    pub(in super::super) options: &'a RestoreOptions,
     pub(in super::super) log: &'a LogSource,
     pub(in super::super) work: &'a RestoreClusterWork,
     pub(in super::super) manifest: &'a Manifest,
@@ -155,6 +162,7 @@ impl<'a> Inputs<'a> {
             repository: Arc::clone(self.repository),
             runtime: self.runtime.clone(),
             cancel,
+            memory: self.options.memory.min(MEMORY),
         }
     }
 

@@ -25,14 +25,8 @@ use crate::restore::{
     },
 };
 
-/// For the run in which the log is replayed. Without a hot standby the server
-/// accepts connections only when recovery has ended, and does without settings
-/// as large as the original's, for which it would wait. And we read its log.
-const WHILE_REPLAYING: [(&str, &str); 3] = [
-    ("hot_standby", "off"),
-    ("lc_messages", "C"),
-    ("log_min_messages", "warning"),
-];
+/// For the run in which the log is replayed: we read what the server says.
+const WHILE_REPLAYING: [(&str, &str); 2] = [("lc_messages", "C"), ("log_min_messages", "warning")];
 
 /// Begun: the directory for the log is there.
 pub(in super::super) struct Forwarding<'a> {

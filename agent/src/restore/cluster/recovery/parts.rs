@@ -10,6 +10,7 @@ use strongroom_repository::{
     read::{Damage, ReadError},
     store::StoreError,
 };
+use strongroom_wire::wal::UNIT;
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -18,9 +19,8 @@ use crate::restore::RestoreError;
 
 /// Requests at once.
 const AHEAD: usize = 8;
-/// Stored bytes of all requests under way at most. The one that is opened
-/// takes as much again as it is long.
-const MEMORY: u64 = 40 << 20;
+/// Bytes of a part that is opened, and of what comes of it, at most.
+const OPENED: u64 = 2 * UNIT;
 
 /// From where objects come, and until when.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub(super) struct Shelf {
     pub(super) repository: Arc<Repository>,
     pub(super) runtime: Handle,
     pub(super) cancel: CancellationToken,
+    /// Bytes of parts in memory at most, if a single one is not larger.
+    pub(super) memory: u64,
 }
 
 /// An object of the log.
@@ -108,9 +110,10 @@ impl<'a> Parts<'a> {
     }
 
     fn ask(&mut self) {
+        let most = self.shelf.memory.saturating_sub(OPENED);
         let mut bytes: u64 = self.ahead.iter().map(|it| it.wanted.length).sum();
         while self.ahead.len() < AHEAD {
-            let fits = |next: &Wanted| bytes + next.length <= MEMORY;
+            let fits = |next: &Wanted| bytes + next.length <= most;
             let next = self
                 .waiting
                 .front()

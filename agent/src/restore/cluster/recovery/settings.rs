@@ -58,6 +58,8 @@ impl Settings {
     fn lines(&self) -> String {
         let mut all = vec![
             ("restore_command", self.restore_command.clone()),
+            // It would stop where a setting is smaller than the original's was.
+            ("hot_standby", "off".into()),
             ("recovery_end_command", String::new()),
             ("archive_cleanup_command", String::new()),
             ("recovery_min_apply_delay", "0".into()),

@@ -1,0 +1,149 @@
+//! Restores that are cut off, and run again.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, ready};
+use strongroom_agent::monitor::Monitor;
+use strongroom_layout::{Directory, ObjectName};
+use strongroom_repository::store::{
+    Body, ByteRange, Listed, SharedStore, Store, StoreError, StoreErrorKind,
+};
+use strongroom_wire::job::{FailureCode, RecoveryTarget};
+use tokio_util::sync::CancellationToken;
+
+use crate::site::{Site, names, port, rows};
+
+/// A store that fails, or cancels, at one of the parts of the log.
+#[derive(Debug)]
+struct Trap {
+    store: SharedStore,
+    /// At this one; `None`: at none.
+    at: Option<ObjectName>,
+    cancel: Option<CancellationToken>,
+    /// Parts that were asked for.
+    seen: Mutex<Vec<ObjectName>>,
+}
+
+impl Trap {
+    /// At the part of this number, in the log's order.
+    fn new(site: &Site, number: Option<usize>, cancel: Option<CancellationToken>) -> Arc<Self> {
+        Arc::new(Self {
+            store: Arc::clone(site.repository.store()),
+            at: number.map(|number| site.archive.parts()[number].object()),
+            cancel,
+            seen: Mutex::default(),
+        })
+    }
+}
+
+impl Store for Trap {
+    fn put(&self, object: ObjectName, body: Body) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.put(object, body)
+    }
+
+    fn get(
+        &self,
+        object: ObjectName,
+        range: Option<ByteRange>,
+    ) -> BoxFuture<'_, Result<Bytes, StoreError>> {
+        if matches!(object, ObjectName::Wal(_)) {
+            self.seen.lock().expect("no panic").push(object);
+            if self.at == Some(object) {
+                if let Some(cancel) = &self.cancel {
+                    cancel.cancel();
+                }
+                let kind = StoreErrorKind::Transient("the line is cut".into());
+                return Box::pin(ready(Err(StoreError::new("get", object, kind))));
+            }
+        }
+        self.store.get(object, range)
+    }
+
+    fn list(&self, directory: Directory) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>> {
+        self.store.list(directory)
+    }
+
+    fn remove(&self, object: ObjectName) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.remove(object)
+    }
+}
+
+/// Several segments of log, in halves.
+fn site(name: &str) -> Site {
+    let site = Site::new(name);
+    for row in 1..=5 {
+        site.insert(row);
+        site.cluster.sql("SELECT pg_switch_wal()");
+    }
+    site.insert(6);
+    site.archive(8 << 20);
+    site
+}
+
+#[test]
+fn a_restore_goes_on_with_the_log_that_is_missing() {
+    let site = site("recovery-interrupted");
+    for start in [true, false] {
+        let name = format!("restored-{start}");
+        let mut work = site.work(&name, site.recovery(RecoveryTarget::Latest));
+        work.start = start;
+        let trap = Trap::new(&site, Some(5), None);
+        let cut = Arc::new(site.repository.with_store(trap.clone()));
+        let monitor = Arc::new(Monitor::new(CancellationToken::new()));
+        let error = site
+            .run_on(&cut, &work, &monitor)
+            .expect_err("the line is cut");
+        assert_eq!(error.code(), FailureCode::Store, "{error}");
+        assert!(error.to_string().contains("the line is cut"), "{error}");
+        let there = names(&site.target(&name).join("strongroom_wal"));
+        let segments = there.iter().filter(|name| name.len() == 24).count();
+        // The segment before the backup is of no use.
+        assert_eq!(segments, 1, "{there:?}");
+
+        // Somebody who wants something else is told what is there.
+        let other = site.work(&name, site.recovery(RecoveryTarget::Xid(1_000)));
+        let refusal = site.run(&other);
+        assert!(refusal.is_err());
+
+        // Not a segment is fetched twice.
+        let whole = Trap::new(&site, None, None);
+        let repository = Arc::new(site.repository.with_store(whole.clone()));
+        let result = site
+            .run_on(&repository, &work, &monitor)
+            .expect("it goes on");
+        assert_eq!(
+            whole.seen.lock().expect("no panic").len(),
+            site.archive.parts().len() - 4
+        );
+        if start {
+            assert_eq!(rows(port(&result)), "1 2 3 4 5 6", "{:?}", result.notes);
+        } else {
+            let error = site.run(&work).expect_err("it is done");
+            assert!(error.to_string().contains("not empty"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_cancel_ends_server_and_restore() {
+    let site = site("recovery-cancelled");
+    let work = site.work("restored", site.recovery(RecoveryTarget::Latest));
+    let cancel = CancellationToken::new();
+    let trap = Trap::new(&site, Some(3), Some(cancel.clone()));
+    let cut = Arc::new(site.repository.with_store(trap));
+    let error = site.run_on(&cut, &work, &Arc::new(Monitor::new(cancel)));
+    let error = error.expect_err("cancelled");
+    assert_eq!(error.code(), FailureCode::Cancelled, "{error}");
+    assert!(!site.target("restored").join("postmaster.pid").exists());
+    let result = site.run(&work).expect("it goes on");
+    assert_eq!(rows(port(&result)), "1 2 3 4 5 6");
+}
+
+#[test]
+fn parts_that_were_merged_since_they_were_listed_are_found_again() {
+    let site = site("recovery-superseded");
+    site.archive.supersede(&site.runtime, &site.cluster.data());
+    let (found, _) = site.rows_at("restored", RecoveryTarget::Latest);
+    assert_eq!(found, "1 2 3 4 5 6");
+}

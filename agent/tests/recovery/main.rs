@@ -1,0 +1,10 @@
+//! Clusters rolled forward, against real servers: PostgreSQL's programs must
+//! be installed, `tests/run` does it.
+
+mod archive;
+mod interrupted;
+mod refusals;
+mod serving;
+mod site;
+mod targets;
+mod timelines;

@@ -1,0 +1,171 @@
+//! To each kind of target.
+
+use std::{fs, path::Path};
+
+use strongroom_tests::cluster::{as_postgres, server_programs, succeed};
+use strongroom_wire::job::RecoveryTarget;
+
+use crate::site::{Site, lsn, names, rows};
+
+fn assert_says(notes: &[String], parts: &[&str]) {
+    let notes = notes.join("\n");
+    for part in parts {
+        assert!(notes.contains(part), "{part:?} is not in: {notes}");
+    }
+}
+
+#[test]
+fn to_a_time_a_position_a_transaction_a_name_and_the_end() {
+    let site = Site::new("recovery-targets");
+    site.insert(1);
+    let time = site.cluster.sql("SELECT to_json(clock_timestamp())#>>'{}'");
+    site.cluster.sql("SELECT pg_switch_wal()");
+    site.insert(2);
+    let position = lsn(&site.cluster.sql("SELECT pg_current_wal_flush_lsn()"));
+    let xid = site.insert(3);
+    // Filled, so that targets lie in different parts.
+    site.cluster.sql(
+        "CREATE TABLE filler AS SELECT repeat(md5(n::text), 40) FROM generate_series(1, 40000) n",
+    );
+    site.insert(4);
+    site.cluster
+        .sql("SELECT pg_create_restore_point('it''s \\ a point')");
+    site.insert(5);
+    site.archive(3_000_017);
+
+    let time = RecoveryTarget::Time(time.parse().expect("a time"));
+    let (found, notes) = site.rows_at("time", time);
+    assert_eq!(found, "1", "{notes:?}");
+    assert_says(
+        &notes,
+        &[
+            "recovery stopping before commit",
+            "timeline 2",
+            "along timeline 1",
+        ],
+    );
+
+    let (found, notes) = site.rows_at("position", RecoveryTarget::Lsn(position));
+    assert_eq!(found, "1 2", "{notes:?}");
+
+    let (found, notes) = site.rows_at("transaction", RecoveryTarget::Xid(xid));
+    assert_eq!(found, "1 2 3", "{notes:?}");
+    assert_says(&notes, &[&format!("after commit of transaction {xid}")]);
+
+    let point = RecoveryTarget::RestorePoint("it's \\ a point".into());
+    let (found, notes) = site.rows_at("point", point);
+    assert_eq!(found, "1 2 3 4", "{notes:?}");
+
+    let (found, notes) = site.rows_at("latest", RecoveryTarget::Latest);
+    assert_eq!(found, "1 2 3 4 5", "{notes:?}");
+    assert_says(
+        &notes,
+        &["the end of the archived log", "last transaction is of"],
+    );
+}
+
+#[test]
+fn targets_at_the_end_of_the_log_are_reached() {
+    let site = Site::new("recovery-ends");
+    site.insert(1);
+    let before = lsn(&site.cluster.sql("SELECT pg_current_wal_flush_lsn()"));
+    site.archive(1 << 20);
+    let end = site.archive.end(1);
+    // Nothing begins behind the middle of the last record.
+    let within = strongroom_layout::position::Lsn(end.0 - 8);
+    for (name, target) in [
+        ("end", RecoveryTarget::Lsn(end)),
+        ("within", RecoveryTarget::Lsn(within)),
+        ("before", RecoveryTarget::Lsn(before)),
+        ("late", RecoveryTarget::Time(strongroom_tests::now())),
+    ] {
+        let (found, notes) = site.rows_at(name, target);
+        assert_eq!(found, "1", "{name}: {notes:?}");
+    }
+    // What the snapshot holds stands in for what was archived too late.
+    let stop = site.base.stop;
+    let late = site.archive.parts();
+    let mut late: Vec<_> = late.into_iter().filter(|part| part.start >= stop).collect();
+    late.extend(
+        site.archive
+            .part_from(&site.runtime, &site.cluster.data(), stop),
+    );
+    site.archive.set_parts(late);
+    let (found, notes) = site.rows_at("held", RecoveryTarget::Latest);
+    assert_eq!(found, "1", "{notes:?}");
+    // And where the base backup is all there is.
+    let mut work = site.work("base", site.recovery(RecoveryTarget::Time(site.base.ended)));
+    site.archive.set_parts(vec![]);
+    work.recovery.as_mut().expect("a recovery").end = site.base.stop;
+    let result = site.run(&work).expect("restored");
+    assert_eq!(rows(crate::site::port(&result)), "");
+}
+
+#[test]
+fn without_a_start_all_is_there_for_whoever_starts_it() {
+    let site = Site::new("recovery-prepared");
+    let xid = site.insert(1);
+    site.insert(2);
+    site.archive(5 << 20);
+    let name = "odd 'name' 100%f";
+    let mut work = site.work(name, site.recovery(RecoveryTarget::Xid(xid)));
+    work.start = false;
+
+    work.dry_run = true;
+    let planned = site.run(&work).expect("planned");
+    assert_says(
+        &planned.notes,
+        &["to be rolled forward to transaction", "2 segments"],
+    );
+    assert!(!site.target(name).exists());
+
+    work.dry_run = false;
+    let result = site.run(&work).expect("restored");
+    assert_says(
+        &result.notes,
+        &["not started yet", "strongroom_wal", "postgresql.auto.conf"],
+    );
+    let data = site.target(name);
+    let log = data.join("strongroom_wal");
+    assert!(
+        names(&log).iter().all(|name| name.len() == 24),
+        "{:?}",
+        names(&log)
+    );
+    for place in [&data, &log, &log.join(&names(&log)[0])] {
+        let mut stat = std::process::Command::new("stat");
+        let owner = succeed(stat.args(["-c", "%U"]).arg(place)).stdout;
+        let owner = String::from_utf8(owner).expect("UTF-8");
+        let original = owner_of(&site.cluster.data());
+        assert_eq!(owner.trim_end(), original);
+    }
+
+    let port = strongroom_tests::port::Port::lease();
+    let mut start = as_postgres(server_programs().join("pg_ctl"));
+    start
+        .args(["start", "-s", "-w", "-t", "600", "-D"])
+        .arg(&data);
+    start.arg("-l").arg(site.cluster.beside("logs").join("log"));
+    start.args(["-o", &format!("-p {}", port.number())]);
+    start.stdin(std::process::Stdio::null());
+    succeed(&mut start);
+    strongroom_tests::operator::eventually("a primary", || {
+        let mut ready = as_postgres(server_programs().join("pg_isready"));
+        let ready = ready
+            .args(["-h", "127.0.0.1", "-p", &port.number().to_string()])
+            .output();
+        ready.expect("it runs").status.success().then_some(())
+    });
+    assert_eq!(rows(port.number()), "1");
+}
+
+fn owner_of(path: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let uid = fs::metadata(path).expect("a directory").uid();
+    let mut id = std::process::Command::new("id");
+    let name = succeed(id.args(["-nu", &uid.to_string()])).stdout;
+    String::from_utf8(name)
+        .expect("UTF-8")
+        .trim_end()
+        .to_owned()
+}
