@@ -139,6 +139,14 @@ impl WalServer {
 
     /// Drops the slot; it may be gone.
     pub(super) async fn drop_slot(&self, session: &Session, name: &str) -> Result<(), WalError> {
+        // Whoever may not drop one, or a server that can have none, may be asked
+        // whether there is one.
+        let there = slot::look(session, name)
+            .await
+            .map_err(self.replication())?;
+        if there.is_none() {
+            return Ok(());
+        }
         for _ in 0..BUSY_TRIES {
             match slot::drop(session, name).await {
                 Ok(()) => {

@@ -103,7 +103,8 @@ impl Stream<'_> {
             }
             match error {
                 WalError::Full { .. } => self.give_up_log(&error).await?,
-                error if error.is_passing() => {
+                // Who has never seen the server has nothing to report but this.
+                error if error.is_passing() && self.known.is_some() => {
                     self.monitor.enter("waiting for the server");
                     info!(%error, "the log does not come; trying again");
                     self.tell(Some(error.to_string()));

@@ -3,5 +3,6 @@
 mod archive;
 mod push;
 mod recovery;
+mod refusals;
 mod streaming;
 mod survives;
