@@ -1,13 +1,23 @@
 //! Restores that are cut off, and run again.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fs::{self, File},
+    process::Stdio,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, ready};
+use rustix::fs::{FlockOperation, flock};
 use strongroom_agent::monitor::Monitor;
 use strongroom_layout::{Directory, ObjectName};
 use strongroom_repository::store::{
     Body, ByteRange, Listed, SharedStore, Store, StoreError, StoreErrorKind,
+};
+use strongroom_tests::{
+    cluster::{as_postgres, server_programs, succeed},
+    operator::eventually,
+    port::Port,
 };
 use strongroom_wire::job::{FailureCode, RecoveryTarget};
 use tokio_util::sync::CancellationToken;
@@ -138,6 +148,34 @@ fn a_cancel_ends_server_and_restore() {
     assert!(!site.target("restored").join("postmaster.pid").exists());
     let result = site.run(&work).expect("it goes on");
     assert_eq!(rows(port(&result)), "1 2 3 4 5 6");
+}
+
+#[test]
+fn a_server_that_outlived_its_agent_gives_way_to_the_next() {
+    let site = site("recovery-outlived");
+    let work = site.work("restored", site.recovery(RecoveryTarget::Latest));
+    let trap = Trap::new(&site, Some(7), None);
+    let cut = Arc::new(site.repository.with_store(trap));
+    let monitor = Arc::new(Monitor::new(CancellationToken::new()));
+    site.run_on(&cut, &work, &monitor)
+        .expect_err("the line is cut");
+    // As it is in the moment in which an agent dies: its server waits.
+    let data = site.target("restored");
+    let lock = File::open(data.join("strongroom_wal/.lock")).expect("a lock");
+    flock(&lock, FlockOperation::LockExclusive).expect("nobody has it");
+    let own = Port::lease();
+    let mut start = as_postgres(server_programs().join("pg_ctl"));
+    start.args(["start", "-s", "-W", "-D"]).arg(&data).arg("-l");
+    start.arg(site.cluster.beside("logs").join("log"));
+    start.args(["-o", &format!("-p {}", own.number())]);
+    succeed(start.stdin(Stdio::null()));
+    eventually("a server that waits for its log", || {
+        let status = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+        status.contains("standby").then_some(())
+    });
+    drop(lock);
+    let result = site.run(&work).expect("it goes on");
+    assert_eq!(rows(port(&result)), "1 2 3 4 5 6", "{:?}", result.notes);
 }
 
 #[test]

@@ -154,6 +154,13 @@ pub fn run(
     }
     forwarding.as_ref().map_or(Ok(()), Forwarding::tell)?;
     base::hand_over(&places, owner.as_ref())?;
+    let forwarding = match forwarding {
+        Some(mut forwarding) => {
+            forwarding.files_are_there(places.iter().map(|place| &*place.target))?;
+            Some(forwarding)
+        }
+        None => None,
+    };
     finish(
         forwarding,
         programs.zip(owner.as_ref()),
@@ -210,13 +217,6 @@ fn finish(
         ..
     } = inputs;
     let target = Path::new(&work.target);
-    let forwarding = match forwarding {
-        Some(mut forwarding) => {
-            forwarding.files_are_there()?;
-            Some(forwarding)
-        }
-        None => None,
-    };
     let running = match (starting, forwarding) {
         (Some((programs, owner)), Some(forwarding)) => {
             let (running, forwarded) = forwarding.replay(&programs, owner)?;

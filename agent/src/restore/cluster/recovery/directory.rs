@@ -13,7 +13,7 @@
 //! is reached by descriptor, and no link in it is followed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read, Write},
     os::fd::OwnedFd,
@@ -25,7 +25,7 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, FileType, FlockOperation, Mode, OFlags, flock, mkdirat, openat, renameat, statat,
-        unlinkat,
+        syncfs, unlinkat,
     },
     io::Errno,
 };
@@ -72,6 +72,15 @@ pub(crate) struct State {
     /// Where the way leads.
     pub(crate) timeline: TimelineId,
     pub(crate) stage: Stage,
+    /// Of the host, when files were written last: what a crash left of them
+    /// is not known.
+    pub(crate) boot: String,
+}
+
+/// Tells a start of this host from every other.
+pub(crate) fn boot() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    id.unwrap_or_default().trim().to_owned()
 }
 
 /// The directory.
@@ -160,6 +169,20 @@ impl WalDirectory {
             .collect())
     }
 
+    /// Removes all files but these and our own.
+    pub(super) fn keep(&self, kept: &BTreeSet<String>) -> Result<(), RecoveryError> {
+        let remove = || -> io::Result<()> {
+            for name in beneath::names(&self.fd)? {
+                let name = String::from_utf8_lossy(&name);
+                if !name.starts_with('.') && !kept.contains(&*name) {
+                    self.remove_file(&name)?;
+                }
+            }
+            Ok(())
+        };
+        remove().map_err(RecoveryError::file("clear", &self.path))
+    }
+
     /// Says which files will be there.
     pub(super) fn set_plan<'a>(
         &self,
@@ -216,18 +239,17 @@ impl WalDirectory {
 
     /// Gives a file its name: it is whole.
     pub(super) fn finish(&self, unfinished: Unfinished) -> io::Result<()> {
-        let Unfinished { file, name } = unfinished;
-        // The name must not outlive the bytes in a crash of the host.
-        file.sync_data()?;
+        let Unfinished { name, .. } = unfinished;
         let from = format!("{name}{UNFINISHED}");
         Ok(renameat(&self.fd, from, &self.fd, name)?)
     }
 
-    /// A whole file at once.
+    /// A whole file at once, which survives a crash of the host.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RecoveryError> {
         let write = || {
             let mut unfinished = self.begin(name)?;
             unfinished.file.write_all(bytes)?;
+            unfinished.file.sync_all()?;
             self.finish(unfinished)
         };
         write().map_err(RecoveryError::file("write", self.path.join(name)))
@@ -236,6 +258,7 @@ impl WalDirectory {
     /// The restore is over, and what was fetched stays: nothing of ours is
     /// needed beside it.
     pub(crate) fn leave(self) -> Result<(), RecoveryError> {
+        sync(&self.path)?;
         for name in [STATE, PLAN, LOCK] {
             self.remove_file(name)
                 .map_err(RecoveryError::file("remove", self.path.join(name)))?;
@@ -287,6 +310,12 @@ impl WalDirectory {
         let owner = self.owner.as_ref();
         owner.map_or(Ok(()), |owner| owner.take_one(file, b""))
     }
+}
+
+/// Has the file system of a directory written to disk.
+pub(crate) fn sync(directory: &Path) -> Result<(), RecoveryError> {
+    let sync = || -> io::Result<()> { Ok(syncfs(File::open(directory)?)?) };
+    sync().map_err(RecoveryError::file("write to disk", directory))
 }
 
 #[cfg(test)]

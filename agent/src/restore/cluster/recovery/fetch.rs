@@ -1,7 +1,7 @@
 //! From parts in the archive to files for the server.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     fs::File,
     io::{self, Write},
     os::unix::fs::FileExt,
@@ -46,8 +46,8 @@ pub(super) struct Fetch<'a> {
     /// The data directory: the snapshot's own segments are there.
     pub(super) target: &'a Path,
     pub(super) monitor: &'a Monitor,
-    /// Files of an earlier run, and their bytes of log.
-    pub(super) whole: BTreeMap<String, u64>,
+    /// Files that are there already.
+    pub(super) whole: BTreeSet<String>,
 }
 
 impl Fetch<'_> {
@@ -105,7 +105,7 @@ impl Fetch<'_> {
             done.received += std::mem::take(&mut source.fetched);
             written?;
             let name = segment.name.file_name(plan.size);
-            self.whole.insert(name, segment.filled);
+            self.whole.insert(name);
             self.monitor.add(segment.filled);
             done.files += 1;
             done.written += segment.filled;
@@ -115,12 +115,11 @@ impl Fetch<'_> {
 
     fn has(&self, plan: &Plan, segment: &Segment) -> bool {
         let name = segment.name.file_name(plan.size);
-        self.whole.get(&name) == Some(&segment.filled)
-            && self.directory.length(&name) == Some(plan.size.bytes())
+        self.whole.contains(&name) && self.directory.length(&name) == Some(plan.size.bytes())
     }
 
     fn histories(&mut self, plan: &Plan, done: &mut Fetched) -> Result<(), RecoveryError> {
-        let missing = |name: &String| !self.whole.contains_key(name);
+        let missing = |name: &String| !self.whole.contains(name);
         let wanted: Vec<_> = plan
             .histories
             .iter()
@@ -132,11 +131,11 @@ impl Fetch<'_> {
             length: history.length,
         });
         let mut parts = Parts::new(self.shelf, objects)?;
-        for (name, history) in wanted {
+        for (name, _) in wanted {
             if let Some(Opened { plaintext, stored }) = parts.next()? {
                 done.received += stored;
                 self.directory.write(&name, &plaintext)?;
-                self.whole.insert(name, history.length);
+                self.whole.insert(name);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! From what is asked for to what will be done: nothing is written yet.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Forwarding, RecoveryError,
-    directory::{Stage, State, WalDirectory},
+    directory::{Stage, State, WalDirectory, boot},
     error::shown,
     index::LogIndex,
     notes,
@@ -66,8 +66,8 @@ pub(in super::super) struct RollForward<'a> {
     pub(super) plan: Plan,
     /// What an earlier run of the same restore has left.
     pub(super) left: Option<Stage>,
-    /// Files of the log that it has left whole.
-    pub(super) whole: BTreeMap<String, u64>,
+    /// Files of the plan that it has left whole.
+    pub(super) whole: BTreeSet<String>,
 }
 
 impl<'a> RollForward<'a> {
@@ -78,15 +78,18 @@ impl<'a> RollForward<'a> {
     ) -> Result<Self, RecoveryError> {
         inputs.monitor.enter("planning");
         let target = Path::new(&inputs.work.target);
-        let (mut left, mut whole) = (None, BTreeMap::new());
-        if let Some(directory) = WalDirectory::open(target, inputs.owner)? {
-            left = stage_of(directory.state()?.as_ref(), target, inputs.work, recovery)?;
-            if left.is_some() {
-                whole = directory.whole()?;
-            }
-        }
+        let directory = WalDirectory::open(target, inputs.owner)?;
+        let state = match &directory {
+            Some(directory) => directory.state()?,
+            None => None,
+        };
+        let left = stage_of(state.as_ref(), target, inputs.work, recovery)?;
         let shelf = inputs.shelf(inputs.monitor.cancel.clone());
         let plan = inputs.asked(recovery, &shelf).plan()?;
+        let whole = match (directory, state) {
+            (Some(directory), Some(state)) if state.boot == boot() => whole(&directory, &plan)?,
+            _ => BTreeSet::new(),
+        };
         Ok(Self {
             inputs,
             recovery,
@@ -110,9 +113,7 @@ impl<'a> RollForward<'a> {
     /// Files of the log that are missing, and the bytes that they will take.
     pub(in super::super) fn missing(&self) -> (u64, u64) {
         let files = self.plan.files();
-        let missing = files
-            .iter()
-            .filter(|(name, filled)| self.whole.get(name) != Some(filled));
+        let missing = files.iter().filter(|(name, _)| !self.whole.contains(name));
         let count = missing.count() as u64;
         (count, count.saturating_mul(self.plan.size.bytes()))
     }
@@ -126,6 +127,15 @@ impl<'a> RollForward<'a> {
     pub(in super::super) fn begin(self) -> Result<Forwarding<'a>, RecoveryError> {
         Forwarding::begin(self)
     }
+}
+
+/// The files of a plan that lie there with as much log as they should hold.
+/// Where the archive ended then, it may go on now.
+fn whole(directory: &WalDirectory, plan: &Plan) -> Result<BTreeSet<String>, RecoveryError> {
+    let before = directory.whole()?;
+    let files = plan.files().into_iter();
+    let same = files.filter(|(name, filled)| before.get(name) == Some(filled));
+    Ok(same.map(|(name, _)| name).collect())
 }
 
 /// How far an earlier run has come; an error when it was of another restore.
@@ -180,5 +190,53 @@ impl<'a> Inputs<'a> {
 
     pub(super) fn target(&self) -> &'a Path {
         Path::new(&self.work.target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_layout::position::{Lsn, SegmentName, SegmentSize, TimelineId};
+    use strongroom_tests::scratch::Scratch;
+    use strongroom_wire::job::RecoveryTarget;
+
+    use super::*;
+    use crate::restore::cluster::recovery::segments::Segment;
+
+    #[test]
+    fn a_segment_in_which_the_archive_ended_is_fetched_again_when_it_goes_on() {
+        let scratch = Scratch::new("whole-segments");
+        let directory = WalDirectory::create(scratch.path(), None).unwrap();
+        let size = SegmentSize::new(1 << 20).unwrap();
+        let plan = |filled: &[u64]| Plan {
+            segments: (0..)
+                .zip(filled)
+                .map(|(number, filled)| Segment {
+                    name: SegmentName {
+                        timeline: TimelineId(1),
+                        number,
+                    },
+                    pieces: vec![],
+                    filled: *filled,
+                })
+                .collect(),
+            stored: vec![],
+            held: vec![],
+            histories: vec![],
+            size,
+            upto: Lsn(0),
+            stop: RecoveryTarget::Latest,
+            timeline: TimelineId(1),
+        };
+        let before = plan(&[1 << 20, 1 << 20, 5]);
+        let files = before.files();
+        let lines = files.iter().map(|(name, filled)| (name.as_str(), *filled));
+        directory.set_plan(lines).unwrap();
+        for (name, _) in files.iter().skip(1) {
+            directory.write(name, b"segment").unwrap();
+        }
+        let names =
+            |plan: &Plan| -> Vec<_> { whole(&directory, plan).unwrap().into_iter().collect() };
+        assert_eq!(names(&before), [files[1].0.clone(), files[2].0.clone()]);
+        assert_eq!(names(&plan(&[1 << 20, 1 << 20, 7])), [files[1].0.clone()]);
     }
 }

@@ -1,7 +1,7 @@
 //! Carrying out what was decided: the server is told, the log is fetched, and
 //! replayed, or left for whoever starts the server.
 
-use std::{io, thread, time::Instant};
+use std::{io, path::Path, thread, time::Instant};
 
 use strongroom_wire::job::RestoreResult;
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::{
     RecoveryError, RollForward,
-    directory::{Fetching, Stage, State, WalDirectory},
+    directory::{Fetching, Stage, State, WalDirectory, boot, sync},
     ended::{ended, failure},
     fetch::{Fetch, Fetched},
     notes,
@@ -66,7 +66,10 @@ impl<'a> Forwarding<'a> {
             target: roll.recovery.target.clone(),
             timeline: roll.plan.timeline,
             stage: roll.left.unwrap_or(Stage::Files),
+            boot: boot(),
         };
+        // A server that waits takes what it finds.
+        directory.keep(&roll.whole)?;
         directory.set_state(&state)?;
         Ok(Self {
             roll,
@@ -101,8 +104,15 @@ impl<'a> Forwarding<'a> {
         settings.write(inputs.target(), inputs.owner)
     }
 
-    /// Notes that the cluster's files are complete.
-    pub(in super::super) fn files_are_there(&mut self) -> Result<(), RecoveryError> {
+    /// Notes that the cluster's files are complete: they are not looked at
+    /// again. Those of tablespaces may lie on other file systems.
+    pub(in super::super) fn files_are_there<'p>(
+        &mut self,
+        directories: impl Iterator<Item = &'p Path>,
+    ) -> Result<(), RecoveryError> {
+        for directory in directories {
+            sync(directory)?;
+        }
         let stage = self.state.stage.max(Stage::Log);
         self.enter(stage)
     }

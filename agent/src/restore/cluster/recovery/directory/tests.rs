@@ -39,11 +39,14 @@ fn the_state_comes_back_and_goes_with_the_end() {
         target: RecoveryTarget::Xid(742),
         timeline: TimelineId(2),
         stage: Stage::Log,
+        boot: boot(),
     };
     first.set_state(&state).unwrap();
     let again = directory(&scratch);
     assert_eq!(again.state().unwrap(), Some(state));
     again.write("segment", b"log").unwrap();
+    again.write("stale.unfinished", b"half").unwrap();
+    again.keep(&BTreeSet::from(["segment".to_owned()])).unwrap();
     again.leave().unwrap();
     let left = std::fs::read_dir(scratch.join(NAME)).unwrap();
     let left: Vec<_> = left.map(|it| it.unwrap().file_name()).collect();
