@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use strongroom_layout::position::Lsn;
 use strongroom_tests::cluster::{as_postgres, server_programs, succeed};
 use strongroom_wire::job::RecoveryTarget;
 
@@ -69,18 +70,22 @@ fn targets_at_the_end_of_the_log_are_reached() {
     let site = Site::new("recovery-ends");
     site.insert(1);
     let before = lsn(&site.cluster.sql("SELECT pg_current_wal_flush_lsn()"));
+    // In the rest of a segment, where nothing ever was written.
+    let switched = lsn(&site.cluster.sql("SELECT pg_switch_wal()")).0 + 1_000_000;
+    site.insert(2);
     site.archive(1 << 20);
     let end = site.archive.end(1);
     // Nothing begins behind the middle of the last record.
-    let within = strongroom_layout::position::Lsn(end.0 - 8);
-    for (name, target) in [
-        ("end", RecoveryTarget::Lsn(end)),
-        ("within", RecoveryTarget::Lsn(within)),
-        ("before", RecoveryTarget::Lsn(before)),
-        ("late", RecoveryTarget::Time(strongroom_tests::now())),
+    let within = Lsn(end.0 - 8);
+    for (name, target, wanted) in [
+        ("end", RecoveryTarget::Lsn(end), "1 2"),
+        ("within", RecoveryTarget::Lsn(within), "1 2"),
+        ("before", RecoveryTarget::Lsn(before), "1"),
+        ("switched", RecoveryTarget::Lsn(Lsn(switched)), "1"),
+        ("late", RecoveryTarget::Time(strongroom_tests::now()), "1 2"),
     ] {
         let (found, notes) = site.rows_at(name, target);
-        assert_eq!(found, "1", "{name}: {notes:?}");
+        assert_eq!(found, wanted, "{name}: {notes:?}");
     }
     // What the snapshot holds stands in for what was archived too late.
     let stop = site.base.stop;
@@ -92,7 +97,7 @@ fn targets_at_the_end_of_the_log_are_reached() {
     );
     site.archive.set_parts(late);
     let (found, notes) = site.rows_at("held", RecoveryTarget::Latest);
-    assert_eq!(found, "1", "{notes:?}");
+    assert_eq!(found, "1 2", "{notes:?}");
     // And where the base backup is all there is.
     let mut work = site.work("base", site.recovery(RecoveryTarget::Time(site.base.ended)));
     site.archive.set_parts(vec![]);

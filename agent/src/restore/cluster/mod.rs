@@ -132,13 +132,13 @@ pub fn run(
     let plans = base::plan_all(&contexts, &places, &selection, resumes)?;
     let mut result = figures(&plans, &places);
     result.notes = describe(&manifest, work, &moves, owner.as_ref());
-    let (log_files, log_bytes) = forward.as_ref().map_or((0, 0), RollForward::missing);
+    let (log_segments, log_bytes) = forward.as_ref().map_or((0, 0), RollForward::missing);
     result
         .notes
         .extend(forward.iter().flat_map(RollForward::describe));
     monitor
         .total_files
-        .store(result.files + result.directories + log_files, Relaxed);
+        .store(result.files + result.directories + log_segments, Relaxed);
     if work.dry_run {
         return Ok(result);
     }

@@ -2,8 +2,8 @@
 //!
 //! Source: the manual's "Making a Base Backup Using the Low Level API" and
 //! the lists in `backup/basebackup.c`. Beyond these we leave out the signal
-//! files of standbys and recoveries: a snapshot restores to a server of its
-//! own, whatever restores it.
+//! files of standbys and recoveries, and the log that a restore of ours
+//! brought: a snapshot restores to a server of its own, whatever restores it.
 
 use std::collections::HashSet;
 
@@ -40,6 +40,10 @@ pub enum Verdict {
     Tablespaces,
 }
 
+/// The directory of the root into which restores put archived log. Whoever
+/// starts the server by himself may leave it there.
+pub const FETCHED_LOG: &str = "strongroom_wal";
+
 /// Directories of the root whose contents a server makes anew when it starts.
 const EMPTIED: [&[u8]; 7] = [
     b"pg_dynshmem",
@@ -52,7 +56,7 @@ const EMPTIED: [&[u8]; 7] = [
 ];
 
 /// Files of the root that concern the running server, or another backup.
-const LEFT: [&[u8]; 11] = [
+const LEFT: [&[u8]; 12] = [
     b"backup_label",
     b"backup_manifest",
     b"current_logfiles",
@@ -63,6 +67,7 @@ const LEFT: [&[u8]; 11] = [
     b"postmaster.pid",
     b"recovery.signal",
     b"standby.signal",
+    FETCHED_LOG.as_bytes(),
     b"tablespace_map",
 ];
 
@@ -157,6 +162,7 @@ mod tests {
             (Root, "backup_manifest", Leave),
             (Root, "standby.signal", Leave),
             (Root, "recovery.signal", Leave),
+            (Root, "strongroom_wal", Leave),
             (Root, "postgresql.auto.conf.tmp", Leave),
             (Root, "pgsql_tmp", Leave),
             (Other, "pgsql_tmp", Leave),

@@ -32,13 +32,14 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 use strongroom_compare::beneath;
 use strongroom_layout::{ObjectId, position::TimelineId};
+use strongroom_postgres::physical::exclude::FETCHED_LOG;
 use strongroom_wire::job::RecoveryTarget;
 
 use super::RecoveryError;
 use crate::restore::cluster::owner::Owner;
 
-/// Its name in the data directory.
-pub(crate) const NAME: &str = "strongroom_wal";
+/// Its name in the data directory; backups leave it out.
+const NAME: &str = FETCHED_LOG;
 const STATE: &str = ".restore";
 pub(super) const PLAN: &str = ".plan";
 pub(super) const LOCK: &str = ".lock";

@@ -110,12 +110,13 @@ impl<'a> RollForward<'a> {
         self.left.is_some()
     }
 
-    /// Files of the log that are missing, and the bytes that they will take.
+    /// Segments of the log that are missing, and the bytes that they will take.
     pub(in super::super) fn missing(&self) -> (u64, u64) {
-        let files = self.plan.files();
-        let missing = files.iter().filter(|(name, _)| !self.whole.contains(name));
+        let size = self.plan.size;
+        let names = self.plan.segments.iter().map(|it| it.name.file_name(size));
+        let missing = names.filter(|name| !self.whole.contains(name));
         let count = missing.count() as u64;
-        (count, count.saturating_mul(self.plan.size.bytes()))
+        (count, count.saturating_mul(size.bytes()))
     }
 
     /// What will be done, for people.

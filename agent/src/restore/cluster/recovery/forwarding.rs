@@ -186,7 +186,12 @@ impl<'a> Forwarding<'a> {
             return Err(RestoreError::Cancelled.into());
         }
         let running = match (started, came) {
-            (Ok(running), _) => running,
+            (Ok(running), came) => {
+                if let Some(error) = came.err().filter(|error| !is_cancelled(error)) {
+                    tracing::warn!(%error, "not all of the log came, but the target was reached");
+                }
+                running
+            }
             // The server ended because its log did not come.
             (Err(ClusterRestoreError::Start { .. }), Err(error)) if !is_cancelled(&error) => {
                 return Err(error.into());

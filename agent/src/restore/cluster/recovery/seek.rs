@@ -94,10 +94,10 @@ fn record_from(lsn: Lsn, log: Log<'_>, shelf: &Shelf) -> Result<Option<Lsn>, Rec
                 ended += 1;
             }
             if ended == 2 || scanner.end_reached() {
-                return Ok(false);
+                break;
             }
         }
-        Ok(true)
+        Ok(ended < 2)
     })?;
     Ok((ended == 2).then_some(lsn))
 }
@@ -142,14 +142,32 @@ impl Log<'_> {
             let Some(opened) = parts.next()? else {
                 break;
             };
-            let from = piece.from.max(scanner.position());
-            let range = offset(part, from)..offset(part, piece.to.min(to));
-            let bytes = opened.plaintext.get(range).unwrap_or_default();
-            if !see(&mut scanner, bytes)? || scanner.end_reached() {
-                break;
+            let (mut at, end) = (piece.from.max(Lsn(start)), piece.to.min(to));
+            while at < end {
+                let (first, next) = self.segment(at);
+                if scanner.end_reached() && at == first {
+                    // We began where a segment had ended early.
+                    scanner = Scanner::new(self.layout, timeline, at)?;
+                }
+                let until = end.min(next);
+                let range = offset(part, at)..offset(part, until);
+                if !see(
+                    &mut scanner,
+                    opened.plaintext.get(range).unwrap_or_default(),
+                )? {
+                    return Ok(());
+                }
+                at = until;
             }
         }
         Ok(())
+    }
+
+    /// The first byte of the segment that holds `lsn`, and that of the next.
+    fn segment(&self, lsn: Lsn) -> (Lsn, Lsn) {
+        let size = self.layout.segment_size;
+        let first = size.segment_of(lsn) * size.bytes();
+        (Lsn(first), Lsn(first.saturating_add(size.bytes())))
     }
 }
 
