@@ -3,7 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Barrier},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ use super::super::{BackupError, BackupRequest, BackupSource, PreparedBackup, run
 use crate::{monitor::Monitor, sources::pace::Pace};
 
 const PASSWORD: &str = "correct horse";
+/// Threads that write, at most.
+const BLOCKING: usize = 4;
 
 pub(super) struct Bench {
     pub(super) scratch: Scratch,
@@ -45,6 +48,8 @@ impl Bench {
         let scratch = Scratch::new("backup");
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
+            .max_blocking_threads(BLOCKING)
+            .thread_keep_alive(Duration::MAX)
             .enable_all()
             .build()
             .unwrap();
@@ -70,6 +75,20 @@ impl Bench {
             store,
             runtime,
             scratch,
+        }
+    }
+
+    /// Starts all threads that will ever write.
+    pub(super) fn start_writers(&self) {
+        let all = Arc::new(Barrier::new(BLOCKING));
+        let writers: Vec<_> = (0..BLOCKING)
+            .map(|_| {
+                let all = Arc::clone(&all);
+                self.runtime.spawn_blocking(move || all.wait())
+            })
+            .collect();
+        for writer in writers {
+            self.runtime.block_on(writer).unwrap();
         }
     }
 

@@ -136,7 +136,8 @@ fn what_we_may_not_read() {
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(bench.scratch.path(), open.clone()).unwrap();
     fs::set_permissions(bench.source.join("open"), open).unwrap();
-    // Threads inherit the user; the runtime's, which write, are there already.
+    // Threads inherit the user: those that write must be there already.
+    bench.start_writers();
     let backup = std::thread::scope(|scope| {
         let nobody = || {
             if geteuid().is_root() {
