@@ -63,7 +63,8 @@ pub enum RecoveryTarget {
     Latest,
     /// Behind the last commit at or before this moment.
     Time(Timestamp),
-    /// Behind the record that reaches this position.
+    /// Behind the record that begins at this position or is the first behind it,
+    /// as the server has it unless told otherwise.
     Lsn(Lsn),
     /// Behind this transaction's commit.
     Xid(u32),
