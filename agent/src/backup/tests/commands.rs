@@ -1,6 +1,6 @@
 //! The command source.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use strongroom_wire::job::FailureCode;
 
@@ -99,8 +99,16 @@ fn a_cancelled_command_is_killed_with_its_children() {
     });
     assert!(started.elapsed().as_secs() < 500);
     for pid in std::fs::read_to_string(&pids).unwrap().split_whitespace() {
-        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let dead = state.is_empty() || state.contains(") Z ");
-        assert!(dead, "{pid} lives: {state}");
+        // A killed process closes its pipes before it is a zombie, so the
+        // backup may have ended a moment earlier.
+        let limit = Instant::now() + Duration::from_secs(60);
+        loop {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if state.is_empty() || [") Z ", ") X "].iter().any(|dead| state.contains(dead)) {
+                break;
+            }
+            assert!(Instant::now() < limit, "{pid} lives: {state}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
