@@ -44,9 +44,14 @@ impl Monitor {
         }
     }
 
-    /// Says what the attempt is at: `opening`, `backing up`, ….
+    /// Says what the attempt is at: `opening`, `backing up`, …. An event of the
+    /// attempt's trace, so that it shows where the time went.
     pub fn enter(&self, stage: &'static str) {
-        *self.stage.lock() = stage.into();
+        let mut current = self.stage.lock();
+        if *current != stage {
+            tracing::debug!(stage, "entered a stage");
+            *current = stage.into();
+        }
     }
 
     /// What the attempt is at.

@@ -3,12 +3,13 @@
 use strongroom_tests::{
     agent::Agent,
     cluster::Cluster,
+    coordinator::Setup,
     operator::{eventually, text},
     scratch::Scratch,
 };
 
 use super::site::{Site, wide_table};
-use crate::world::{POLICY, assert_says};
+use crate::world::{POLICY, assert_says, snapshot_of};
 
 #[test]
 fn a_server_that_logs_too_little_is_refused() {
@@ -92,4 +93,34 @@ fn whatever_ends_a_backup_leaves_no_slot() {
     let mut restored = site.start_restored(&snapshot, "data", &[]);
     assert_eq!(restored.sql("SELECT count(*) FROM wide"), "8000");
     restored.prove();
+}
+
+#[test]
+fn a_coordinator_that_is_killed_leaves_the_running_backup_alone() {
+    let setup = Setup {
+        lease_seconds: 60,
+        ..Setup::default()
+    };
+    let mut site = Site::behind_proxy("physical-coordinator-killed", setup);
+    wide_table(&site.cluster, "wide", 8_000);
+    let gate = site.world.proxy().hold(0, |seen| seen.puts("data"));
+    let job = site.world.operator().start(POLICY);
+    gate.wait_until_reached();
+    site.world.coordinator.kill();
+    // The server goes on meanwhile.
+    site.cluster.sql("CREATE TABLE meanwhile AS SELECT 7 AS n");
+    gate.open();
+    site.world.coordinator.start_again();
+    let ended = site.world.operator().wait_for_end(&job);
+    assert_eq!(
+        ended["attempts"].as_array().map(Vec::len),
+        Some(1),
+        "{ended:#}"
+    );
+    let snapshot = snapshot_of(&ended);
+    let mut restored = site.start_restored(&snapshot, "data", &[]);
+    assert_eq!(restored.sql("SELECT count(*) FROM wide"), "8000");
+    assert_eq!(restored.sql("SELECT n FROM meanwhile"), "7");
+    restored.prove();
+    eventually("the slot's end", || (site.slots() == "0").then_some(()));
 }

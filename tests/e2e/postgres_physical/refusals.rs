@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use serde_json::Value;
-use strongroom_tests::{cluster::succeed, operator::text};
+use strongroom_tests::{cluster::succeed, coordinator::Setup, operator::text};
 
 use super::site::{Restored, Site, wide_table};
 use crate::{
@@ -98,7 +98,7 @@ fn what_cannot_be_restored_is_refused_before_anything_is_written() {
 
 #[test]
 fn an_interrupted_restore_is_finished_by_the_next() {
-    let mut site = Site::behind_proxy("physical-interrupted");
+    let mut site = Site::behind_proxy("physical-interrupted", Setup::default());
     // Several packs, so that the second is fetched whatever blob lies where.
     wide_table(&site.cluster, "wide", 60_000);
     let (snapshot, _) = site.backup();

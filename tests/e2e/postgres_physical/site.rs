@@ -31,13 +31,11 @@ impl Site {
     }
 
     /// With a store behind a proxy.
-    pub(crate) fn behind_proxy(name: &str) -> Self {
+    pub(crate) fn behind_proxy(name: &str, setup: Setup) -> Self {
         let scratch = Scratch::new(name);
         let cluster = Cluster::start(&scratch, "server");
         let connection = connection(&cluster);
-        let world = World::behind_proxy_with_agent(name, Setup::default(), |agent| {
-            agent.extra(&connection)
-        });
+        let world = World::behind_proxy_with_agent(name, setup, |agent| agent.extra(&connection));
         Self::with(world, scratch, cluster)
     }
 

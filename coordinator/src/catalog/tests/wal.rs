@@ -253,6 +253,15 @@ async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
     );
     let points = catalog.wal_restore_points(&log.archive(), "before").await;
     assert_eq!(points.unwrap()[0].point, committed.restore_points[0]);
+    // A listing has them where they are.
+    log.store(&[part(100, 150)]).await;
+    let all = WalRange {
+        timeline: TimelineId(1),
+        from: Lsn(0),
+        to: None,
+    };
+    let listed = catalog.wal_parts(&log.archive(), all).await.unwrap().parts;
+    assert_eq!(listed, [committed, part(100, 150)]);
     for (xid, count) in [(699, 0), (700, 1), (742, 1), (800, 1), (801, 0)] {
         let parts = catalog.wal_parts_with_xid(&log.archive(), xid).await;
         assert_eq!(parts.unwrap().len(), count, "{xid}");

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::model::{ObjectRow, WalArchive, WalProgress, WalRestorePoint, WalStretch};
 
+/// Restore points in a listing. Whoever does not find his in it reads the log.
+const MAX_POINTS: i64 = 10_000;
+
 /// Parts of a timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalPage {
@@ -28,7 +31,7 @@ pub struct WalPage {
 
 impl Catalog {
     /// Parts in a range, [`MAX_STORED`] at most, but for those that lie in
-    /// others; without what they are known to hold of restore points.
+    /// others; with the first [`MAX_POINTS`] of the restore points in them.
     pub async fn wal_parts(
         &self,
         archive: &WalArchive,
@@ -51,7 +54,44 @@ impl Catalog {
         let more = rows.len() == MAX_STORED;
         let mut parts = read_all(&rows, read_part)?;
         parts.dedup_by_key(|part| part.start);
+        self.add_restore_points(archive, range.timeline, &mut parts)
+            .await?;
         Ok(WalPage { parts, more })
+    }
+
+    /// Adds the restore points that lie in parts of one timeline, which are in
+    /// order.
+    async fn add_restore_points(
+        &self,
+        archive: &WalArchive,
+        timeline: TimelineId,
+        parts: &mut [StoredWal],
+    ) -> Result<(), CatalogError> {
+        let Some(first) = parts.first().map(|part| part.start) else {
+            return Ok(());
+        };
+        let rows = sqlx::query(
+            "SELECT * FROM wal_restore_points
+             WHERE repository = $1 AND system = $2 AND timeline = $3 AND lsn > $4
+             ORDER BY lsn LIMIT $5",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .bind(i64::from(timeline.0))
+        .bind(int(first.0))
+        .bind(MAX_POINTS)
+        .fetch_all(self.pool())
+        .await?;
+        for found in read_all(&rows, read_restore_point)? {
+            // A point's position is the end of its record.
+            let at = parts.partition_point(|part| part.start < found.point.lsn);
+            if let Some(part) = at.checked_sub(1).and_then(|at| parts.get_mut(at))
+                && found.point.lsn <= part.end
+            {
+                part.restore_points.push(found.point);
+            }
+        }
+        Ok(())
     }
 
     /// Parts in which a transaction of this id may be committed, the first few.
@@ -139,17 +179,7 @@ impl Catalog {
         .bind(name)
         .fetch_all(self.pool())
         .await?;
-        read_all(&rows, |row| {
-            let row = Columns::new("wal_restore_points", row);
-            Ok(WalRestorePoint {
-                timeline: row.timeline("timeline")?,
-                point: RestorePoint {
-                    name: row.text("name")?,
-                    lsn: row.lsn("lsn")?,
-                    at: row.time("at")?,
-                },
-            })
-        })
+        read_all(&rows, read_restore_point)
     }
 
     /// How far the log of each dataset is known.
@@ -235,6 +265,18 @@ fn read_part(row: &AnyRow) -> Result<StoredWal, CatalogError> {
         length: row.number("length")?,
         commits,
         restore_points: Vec::new(),
+    })
+}
+
+fn read_restore_point(row: &AnyRow) -> Result<WalRestorePoint, CatalogError> {
+    let row = Columns::new("wal_restore_points", row);
+    Ok(WalRestorePoint {
+        timeline: row.timeline("timeline")?,
+        point: RestorePoint {
+            name: row.text("name")?,
+            lsn: row.lsn("lsn")?,
+            at: row.time("at")?,
+        },
     })
 }
 

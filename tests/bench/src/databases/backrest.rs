@@ -33,8 +33,16 @@ impl BackRest {
     /// Lines of `postgresql.conf`.
     pub(crate) fn settings(&self) -> String {
         format!(
-            "unix_socket_directories = '{0}/socket'\narchive_mode = on\n\
-             archive_command = 'pgbackrest --config={0}/backrest.conf --stanza={STANZA} archive-push %p'",
+            "unix_socket_directories = '{}/socket'\narchive_mode = on\narchive_command = '{}'",
+            self.directory.display(),
+            self.archive_command()
+        )
+    }
+
+    /// What archives a segment.
+    pub(crate) fn archive_command(&self) -> String {
+        format!(
+            "pgbackrest --config={}/backrest.conf --stanza={STANZA} archive-push %p",
             self.directory.display()
         )
     }
@@ -45,7 +53,7 @@ impl BackRest {
         let text = format!(
             "[global]\nrepo1-path={here}/repository\nrepo1-cipher-type=aes-256-cbc\n\
              repo1-cipher-pass=correct-horse-battery-staple\nrepo1-retention-full=2\n\
-             compress-type=zst\ncompress-level=3\nprocess-max=2\nstart-fast=y\n\
+             compress-type=zst\ncompress-level=3\nprocess-max=2\nstart-fast=y\narchive-async=y\n\
              log-path={here}/log\nlock-path={here}/lock\nspool-path={here}/spool\n\
              log-level-console=warn\nlog-level-file=off\n\n\
              [{STANZA}]\npg1-path={}\npg1-port={}\npg1-socket-path={here}/socket\npg1-user=postgres\n",

@@ -1,6 +1,8 @@
 //! Measures Strongroom on databases: a physical backup, the same after one
 //! page in a hundred has changed, and its restore, against pgBackRest and
-//! `pg_basebackup`; a Redis backup against `redis-cli --rdb`.
+//! `pg_basebackup`; segments of log that are pushed, against pgBackRest; what is
+//! lost with a server's disk, and what a recovery takes; a Redis backup against
+//! `redis-cli --rdb`.
 //!
 //! Everything runs as it would in production: a coordinator with its embedded
 //! store, an agent over mTLS, policies, `strongroom run --wait`. Wall time is
@@ -8,6 +10,7 @@
 //! turns; its files are in the page cache after the first.
 
 mod backrest;
+mod log;
 #[path = "../measure.rs"]
 mod measure;
 mod physical;
@@ -49,6 +52,9 @@ struct Options {
     /// Scale of pgbench: about 15 MB each; 0 leaves PostgreSQL out.
     #[arg(long, default_value_t = 135, value_name = "N")]
     scale: u32,
+    /// Segments of log to push, 16 MiB each; 0 leaves the log out.
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    segments: u64,
     /// Keys of a hundred random bytes in Redis; 0 leaves it out.
     #[arg(long, default_value_t = 5_000_000, value_name = "N")]
     keys: u64,
@@ -66,6 +72,9 @@ fn main() -> Result<()> {
     let mut report = Report::new(options.runs);
     if options.scale > 0 {
         physical::compare(&options, &mut report)?;
+    }
+    if options.segments > 0 {
+        log::compare(&options, &mut report)?;
     }
     if options.keys > 0 {
         redis::compare(&options, &mut report)?;

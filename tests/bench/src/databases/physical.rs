@@ -21,8 +21,8 @@ use crate::{
     strongroom::{Strongroom, snapshot},
 };
 
-const OURS: &str = "strongroom";
-const THEIRS: &str = "pgBackRest";
+pub(crate) const OURS: &str = "strongroom";
+pub(crate) const THEIRS: &str = "pgBackRest";
 
 /// All cases on one cluster.
 pub(crate) fn compare(options: &Options, report: &mut Report) -> Result<()> {
@@ -43,7 +43,7 @@ pub(crate) fn compare(options: &Options, report: &mut Report) -> Result<()> {
         report.add("full backup", THEIRS, full);
         // A deployment of its own each time: nothing is known yet.
         let place = Scratch::new("ours");
-        let ours = start(&place, &cluster);
+        let ours = start(&place, &cluster, "");
         report.add("full backup", OURS, ours.backup()?.0);
         touch(&cluster, run);
         let incremental = backrest.run(&["backup", "--type=incr"])?;
@@ -52,18 +52,22 @@ pub(crate) fn compare(options: &Options, report: &mut Report) -> Result<()> {
         report.add("1 % of pages changed", OURS, usage);
         restore_theirs(&scratch, &backrest, report)?;
         restore_ours(&ours, &snapshot(&job), report)?;
+        drop(ours);
+        recover(&cluster, report)?;
     }
     Ok(())
 }
 
-fn start(scratch: &Scratch, cluster: &Cluster) -> Strongroom {
+/// A deployment that backs the cluster up; with more lines in its policy.
+pub(crate) fn start(scratch: &Scratch, cluster: &Cluster, more: &str) -> Strongroom {
     let connection = format!("[postgres.bench]\nurl = \"{}\"", cluster.url());
     let source =
         r#"{ postgres = { connection = "bench", method = "physical", fast_checkpoint = true } }"#;
-    Strongroom::start(scratch, &connection, source)
+    Strongroom::start(scratch, &connection, &format!("source = {source}\n{more}"))
 }
 
-fn fill(cluster: &Cluster, scale: u32) -> Result<()> {
+/// Tables of pgbench.
+pub(crate) fn fill(cluster: &Cluster, scale: u32) -> Result<()> {
     eprintln!("filling a cluster: pgbench, scale {scale}");
     let mut command = as_postgres(programs().join("pgbench"));
     command
@@ -94,6 +98,25 @@ fn nowhere(cluster: &Cluster) -> Result<Usage> {
         cluster.port()
     ));
     measure::run(&command)
+}
+
+/// A base backup, a row in a hundred pages changed behind it, and all of it
+/// back on a server that takes writes.
+fn recover(cluster: &Cluster, report: &mut Report) -> Result<()> {
+    let place = Scratch::new("recovery");
+    let ours = start(&place, cluster, "wal = { flush = \"1s\" }");
+    ours.wait_for_archiving();
+    ours.backup()?;
+    touch(cluster, 50);
+    ours.wait_for_log(&cluster.sql("SELECT pg_current_wal_flush_lsn()"));
+    let (usage, stages, target) = ours.recover("latest")?;
+    report.add("command to connections, with its log", OURS, usage);
+    for stage in stages {
+        report.figure(&format!("of it: {}", stage.name), OURS, "s", stage.seconds);
+    }
+    cluster::stop(&target);
+    fs::remove_dir_all(&target)?;
+    Ok(())
 }
 
 fn restore_theirs(scratch: &Scratch, backrest: &BackRest, report: &mut Report) -> Result<()> {

@@ -55,7 +55,7 @@ pub(crate) fn compare(options: &Options, report: &mut Report) -> Result<()> {
                 "[redis.bench]\nurl = \"{}\"\nallow_restore = true",
                 server.url()
             ),
-            r#"{ redis = { connection = "bench" } }"#,
+            r#"source = { redis = { connection = "bench" } }"#,
         );
         let (usage, job) = ours.backup()?;
         report.add("Redis backup", "strongroom", usage);

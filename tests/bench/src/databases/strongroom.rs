@@ -3,11 +3,14 @@
 use std::{fs, path::PathBuf, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use jiff::Timestamp;
 use serde_json::Value;
+use strongroom_layout::position::Lsn;
 use strongroom_tests::{
     agent::Agent,
     coordinator::Coordinator,
-    operator::{only, text},
+    now,
+    operator::{eventually, only, text},
     scratch::Scratch,
 };
 
@@ -17,8 +20,16 @@ use crate::measure::Usage;
 const AGENT: &str = "db-1";
 /// `USER_HZ`, the same on every Linux: see time(7).
 const TICKS_PER_SECOND: f64 = 100.0;
+/// What the agent's log says when a job enters a stage.
+const STAGE: &str = "entered a stage";
 /// The only policy.
 const POLICY: &str = "bench";
+
+/// A part of a job.
+pub(crate) struct Stage {
+    pub(crate) name: String,
+    pub(crate) seconds: f64,
+}
 
 /// A running deployment with one policy.
 pub(crate) struct Strongroom {
@@ -28,20 +39,21 @@ pub(crate) struct Strongroom {
 }
 
 impl Strongroom {
-    /// `connections` stands in `agent.toml`, `source` in the policy.
-    pub(crate) fn start(scratch: &Scratch, connections: &str, source: &str) -> Self {
+    /// `connections` stands in `agent.toml`, `policy` in the policy.
+    pub(crate) fn start(scratch: &Scratch, connections: &str, policy: &str) -> Self {
         let restores = scratch.dir("restores");
         // Clusters are restored for the user that runs them.
         strongroom_tests::cluster::directory_for_postgres(&restores);
         let coordinator = Coordinator::start(scratch);
         let mut agent = Agent::prepare(scratch, AGENT)
             .allow(scratch.path(), &restores)
-            .extra(connections);
+            .extra(connections)
+            .extra("[telemetry]\nlog_level = \"info,strongroom_agent::monitor=debug\"");
         agent.enroll(coordinator.agents_address(), &coordinator.invite(AGENT));
         agent.start();
         coordinator.operator().apply(&format!(
             "[[policy]]\nname = \"{POLICY}\"\nagents = {{ names = [\"{AGENT}\"] }}\n\
-             store = \"primary\"\nsource = {source}\n"
+             store = \"primary\"\n{policy}\n"
         ));
         Self {
             coordinator,
@@ -69,6 +81,77 @@ impl Strongroom {
         arguments.push("--wait");
         let (usage, job) = self.measured(&arguments)?;
         Ok((usage, job, target))
+    }
+
+    /// Brings the cluster up as it was last, in a directory of its own; gives
+    /// what it used, and the seconds that each stage took.
+    pub(crate) fn recover(&self, name: &str) -> Result<(Usage, Vec<Stage>, PathBuf)> {
+        let target = self.restores.join(name);
+        let into = target.to_str().context("a UTF-8 path")?;
+        let before = self.stages()?.len();
+        let begin = now();
+        let (usage, _) = self.measured(&[
+            "restore",
+            "--dataset",
+            POLICY,
+            "--agent",
+            AGENT,
+            "--target",
+            into,
+            "--start",
+            "--wait",
+        ])?;
+        let end = now();
+        let entered = self.stages()?.split_off(before);
+        let starts = entered.iter().map(|(at, _)| *at);
+        let ends = starts.clone().chain([end]);
+        let names = entered.iter().map(|(_, name)| name.clone());
+        let names = ["from the command to the agent".to_owned()]
+            .into_iter()
+            .chain(names);
+        let stages = [begin].into_iter().chain(starts).zip(ends).zip(names);
+        let stages = stages.map(|((from, to), name)| Stage {
+            name,
+            seconds: to.duration_since(from).as_secs_f64(),
+        });
+        Ok((usage, stages.collect(), target))
+    }
+
+    /// When the agent entered which stage of its jobs, as its log says.
+    fn stages(&self) -> Result<Vec<(Timestamp, String)>> {
+        let log = self.agent.program().log();
+        let lines = log.lines().filter(|line| line.contains(STAGE));
+        let read = |line: &str| {
+            let (at, _) = line.split_once(' ').context("no time")?;
+            let (_, name) = line.split_once("stage=\"").context("no stage")?;
+            let name = name.trim_end_matches('"').to_owned();
+            Ok((at.parse()?, name))
+        };
+        lines.map(read).collect()
+    }
+
+    /// Waits until the log of the only policy is archived up to a position.
+    pub(crate) fn wait_for_log(&self, lsn: &str) {
+        let wanted: Lsn = lsn.parse().expect("a position");
+        eventually(&format!("the log up to {lsn}"), || {
+            let status = self.coordinator.operator().json(&["status"]);
+            let archived = status["recovery"][0]["archiving"]["lsn"].as_str()?;
+            (archived.parse::<Lsn>().ok()? >= wanted).then_some(())
+        });
+    }
+
+    /// Waits until a job archives.
+    pub(crate) fn wait_for_archiving(&self) {
+        eventually("a job that archives", || {
+            let operator = self.coordinator.operator();
+            let jobs = operator.json(&["jobs", "list", "--kind", "wal"]);
+            (jobs["jobs"][0]["state"] == "running").then_some(())
+        });
+    }
+
+    /// The agent; for whoever kills it.
+    pub(crate) fn agent(&mut self) -> &mut Agent {
+        &mut self.agent
     }
 
     fn measured(&self, arguments: &[&str]) -> Result<(Usage, Value)> {
