@@ -7,6 +7,7 @@ use strongroom_repository::{format::FormatError, store::StoreError};
 use strongroom_runtime::units::ByteSize;
 use strongroom_wire::job::{Failure, FailureCode};
 
+use super::server::whole_mebibytes;
 use crate::config::PostgresConnectionError;
 
 /// See the module. Variants that concern a server name its connection.
@@ -66,7 +67,7 @@ pub enum WalError {
     #[error(
         "postgres connection {name:?}: {} of log waited on the server, more than the policy's \
          wal.limit of {}",
-        ByteSize(*waiting), ByteSize(*limit)
+        whole_mebibytes(*waiting), ByteSize(*limit)
     )]
     Full {
         /// In `agent.toml`.

@@ -119,6 +119,7 @@ async fn archive_log(job: &WalJob) -> Result<WalResult, WalError> {
                 heard: Heard::default(),
                 tell: false,
                 problem: None,
+                given_up: false,
                 warned: false,
             };
             stream.run().await

@@ -10,7 +10,7 @@ use strongroom_postgres::{
         ReplicationError, ReplicationSession, ServerFacts, SlotState, WalStatus, server_facts, slot,
     },
 };
-use strongroom_runtime::backoff::Backoff;
+use strongroom_runtime::{backoff::Backoff, units::ByteSize};
 use tracing::{info, warn};
 
 use super::WalError;
@@ -137,6 +137,19 @@ impl WalServer {
         })
     }
 
+    /// Makes the slot, which must not be there, with nothing to hold back: what
+    /// lies before the last checkpoint may be more than may wait.
+    pub(super) async fn slot_from_now(
+        &self,
+        session: &Session,
+        name: &str,
+    ) -> Result<(), WalError> {
+        let made = slot::create(session, name).await;
+        made.map_err(self.replication())?;
+        let advanced = slot::advance(session, name).await;
+        advanced.map_err(self.replication())
+    }
+
     /// Drops the slot; it may be gone.
     pub(super) async fn drop_slot(&self, session: &Session, name: &str) -> Result<(), WalError> {
         // Whoever may not drop one, or a server that can have none, may be asked
@@ -188,10 +201,15 @@ impl Room {
         Some(format!(
             "{} of log wait on the server, more than wal.limit of {}: its disk fills up, because \
              the policy says when_full = \"keep-log\"",
-            strongroom_runtime::units::ByteSize(waiting),
-            strongroom_runtime::units::ByteSize(limit)
+            whole_mebibytes(waiting),
+            ByteSize(limit)
         ))
     }
+}
+
+/// For people.
+pub(super) fn whole_mebibytes(bytes: u64) -> ByteSize {
+    ByteSize(bytes >> 20 << 20)
 }
 
 /// Bytes of log that a slot holds back; 0 when there is none.

@@ -63,6 +63,9 @@ pub(super) struct Stream<'a> {
     pub(super) tell: bool,
     /// And what is wrong.
     pub(super) problem: Option<String>,
+    /// Log was given up: where the archive ended, it does not go on, because
+    /// the slot would hold back again what was given up.
+    pub(super) given_up: bool,
     /// That nothing bounds the slot was said.
     pub(super) warned: bool,
 }
@@ -137,6 +140,7 @@ impl Stream<'_> {
         {
             let newest = places.iter().flatten().max().copied();
             known.tail = known.tail.max(newest);
+            self.given_up &= known.tail.is_none();
         }
         if self.archive.may_enter() && (self.archive.waiting().next().is_some() || self.tell) {
             self.tell = false;
@@ -172,7 +176,7 @@ impl Stream<'_> {
     /// The server's disk is worth more than its log, says the policy.
     async fn give_up_log(&mut self, error: &WalError) -> Result<(), WalError> {
         let cause = format!(
-            "{error}: the slot was dropped and the log given up, as when_full = \"drop-log\" \
+            "{error}: the slot was made anew and the log given up, as when_full = \"drop-log\" \
              says; there is a gap, and the next base backup ends it"
         );
         warn!("{cause}");
@@ -180,7 +184,9 @@ impl Stream<'_> {
         let connection = self.server.resolve().await?;
         let session = self.server.session(&connection).await?;
         self.server.drop_slot(&session, self.slot).await?;
+        self.server.slot_from_now(&session, self.slot).await?;
         *self.held.lock() = None;
+        self.given_up = true;
         if let Some(known) = &mut self.known {
             known.tail = None;
         }
@@ -249,6 +255,7 @@ impl Stream<'_> {
         let archived = archived.await?;
         let tail = archived
             .tail
+            .filter(|_| !self.given_up)
             .map(|(timeline, end)| Archived { timeline, end });
         self.known = Some(Known {
             system,

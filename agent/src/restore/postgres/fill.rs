@@ -1,6 +1,6 @@
 //! A database is made, filled and compared.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, sync::atomic::Ordering::Relaxed};
 
 use strongroom_postgres::{
     connection::ServerError,
@@ -33,8 +33,40 @@ impl Restore<'_> {
         Ok(())
     }
 
+    /// Restores into what was created; once more with one job, if several were
+    /// in each other's way: those of `pg_restore` may be, for example when they
+    /// add foreign keys of partitioned tables.
+    pub(super) fn fill(
+        &self,
+        plan: &Plan,
+        objects: &Objects,
+        result: &mut RestoreResult,
+    ) -> Result<(), PostgresRestoreError> {
+        match self.load(plan, objects, plan.jobs) {
+            Err(PostgresRestoreError::Failed { stderr, .. })
+                if plan.jobs > 1 && stderr.contains("deadlock detected") =>
+            {
+                result.notes.push(format!(
+                    "the {} jobs of pg_restore were in each other's way (deadlock): one has \
+                     restored all of it anew",
+                    plan.jobs
+                ));
+                self.wait(async {
+                    let apart = [plan.fill.as_str(), self.work.to.as_str()];
+                    let session = create::elsewhere(self.connection, &apart).await?;
+                    create::discard(&session, &plan.fill).await?;
+                    session.close().await;
+                    self.create(plan).await
+                })?;
+                self.monitor.bytes.store(0, Relaxed);
+                self.load(plan, objects, 1)
+            }
+            loaded => loaded,
+        }
+    }
+
     /// Runs `pg_restore`.
-    pub(super) fn load(&self, plan: &Plan, objects: &Objects) -> Result<(), PostgresRestoreError> {
+    fn load(&self, plan: &Plan, objects: &Objects, jobs: u32) -> Result<(), PostgresRestoreError> {
         let mut all: Vec<OsString> = vec![
             format!("--dbname={}", arguments::database(&plan.fill)).into(),
             "--exit-on-error".into(),
@@ -51,7 +83,7 @@ impl Restore<'_> {
         option(&mut all, plan.without_tablespaces, "--no-tablespaces");
         option(&mut all, plan.way == Way::Into, "--single-transaction");
         let scratch = match objects {
-            Objects::All if plan.jobs == 1 => None,
+            Objects::All if jobs == 1 => None,
             _ => Some(Scratch::create(self.target.state_dir, &self.job)?),
         };
         if let (Objects::Some(chosen), Some(scratch)) = (objects, &scratch) {
@@ -62,11 +94,11 @@ impl Restore<'_> {
         }
         let mut dump = self.files.file(&self.database.path)?;
         match &scratch {
-            Some(scratch) if plan.jobs > 1 => {
+            Some(scratch) if jobs > 1 => {
                 self.monitor.enter("fetching");
                 let path = scratch.fill("dump", &mut dump, self.monitor)?;
                 self.monitor.enter("restoring");
-                all.push(format!("--jobs={}", plan.jobs).into());
+                all.push(format!("--jobs={jobs}").into());
                 all.push(path.into());
                 self.program.run(&all, &plan.fill, None, 0)?;
             }

@@ -228,7 +228,7 @@ impl Restore<'_> {
             self.wait(self.create(plan))?;
         }
         self.monitor.enter("restoring");
-        self.load(plan, objects)?;
+        self.fill(plan, objects, result)?;
         self.monitor.enter("verifying");
         self.verify(plan, objects, result)?;
         self.monitor.enter("analyzing");

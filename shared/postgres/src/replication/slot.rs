@@ -49,6 +49,15 @@ pub async fn create(session: &Session, name: &str) -> Result<(), ReplicationErro
     run(session, doing, sql, name).await
 }
 
+/// Lets a slot, which nobody must be using, keep the log from where the server
+/// is now. A new one keeps it from the last checkpoint.
+pub async fn advance(session: &Session, name: &str) -> Result<(), ReplicationError> {
+    let sql = "SELECT pg_replication_slot_advance($1, CASE WHEN pg_is_in_recovery() \
+               THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
+               ELSE pg_current_wal_flush_lsn() END)";
+    run(session, "advance a replication slot", sql, name).await
+}
+
 /// Drops a slot, which nobody must be using.
 pub async fn drop(session: &Session, name: &str) -> Result<(), ReplicationError> {
     let sql = "SELECT pg_drop_replication_slot($1)";
