@@ -41,6 +41,32 @@ impl Site {
         });
     }
 
+    /// Ends a segment of the log, with something in it.
+    pub(crate) fn fill_segment(&self) {
+        self.cluster
+            .sql("CREATE TABLE filler AS SELECT 1; SELECT pg_switch_wal()");
+        self.cluster.sql("DROP TABLE filler");
+    }
+
+    /// What can be recovered, once there is a window behind a gap that holds
+    /// this moment.
+    pub(crate) fn recovery_behind_a_gap(&self, at: &str) -> Value {
+        let recovery = eventually("a window behind the gap", || {
+            let recovery = self.recovery();
+            let windows = recovery["windows"].as_array()?;
+            let newest = windows.iter().find(|window| window["open"] == true)?;
+            (windows.len() == 2 && text(&newest["to"]).as_str() > at).then_some(recovery)
+        });
+        assert_eq!(
+            recovery["gaps"].as_array().map(Vec::len),
+            Some(1),
+            "{recovery:#}"
+        );
+        let shown = self.world.operator().run(["status"]).stdout;
+        assert!(shown.contains("GAP from"), "{shown}");
+        recovery
+    }
+
     /// The job that archives, once it is at work.
     pub(crate) fn archiving_job(&self) -> String {
         eventually("a job that archives", || {

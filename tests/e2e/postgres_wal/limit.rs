@@ -1,11 +1,7 @@
 //! What waits on the server while the store is away is bounded, and the policy
 //! says what gives way.
 
-use strongroom_tests::{
-    coordinator::Setup,
-    operator::{eventually, text},
-    proxy::Gate,
-};
+use strongroom_tests::{coordinator::Setup, operator::eventually, proxy::Gate};
 
 use super::recovery::rows;
 use crate::{postgres_physical::site::Site, world::POLICY};
@@ -28,9 +24,7 @@ fn without_store(name: &str, when_full: &str) -> (Site, Gate) {
     let gate = site.world.proxy().hold_all(|seen| seen.puts("wal"));
     site.commit(4..=4);
     for _ in 0..SEGMENTS {
-        site.cluster
-            .sql("CREATE TABLE filler AS SELECT 1; SELECT pg_switch_wal()");
-        site.cluster.sql("DROP TABLE filler");
+        site.fill_segment();
     }
     (site, gate)
 }
@@ -84,19 +78,7 @@ fn log_that_gives_way_is_said_to_and_the_next_base_backup_ends_the_gap() {
 
     site.backup();
     let last = site.commit(5..=5);
-    let recovery = eventually("a window behind the gap", || {
-        let recovery = site.recovery();
-        let windows = recovery["windows"].as_array()?;
-        let newest = windows.iter().find(|window| window["open"] == true)?;
-        (windows.len() == 2 && text(&newest["to"]) > last[0].at).then_some(recovery)
-    });
-    assert_eq!(
-        recovery["gaps"].as_array().map(Vec::len),
-        Some(1),
-        "{recovery:#}"
-    );
-    let status = site.world.operator().run(["status"]).stdout;
-    assert!(status.contains("GAP from"), "{status}");
+    site.recovery_behind_a_gap(&last[0].at);
     let snapshots = site
         .world
         .operator()

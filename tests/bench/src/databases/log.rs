@@ -52,18 +52,18 @@ fn push(options: &Options, report: &mut Report) -> Result<()> {
     fill(&cluster, SCALE)?;
     let program = scratch.join("strongroom-agent");
     fs::copy(binary("strongroom-agent"), &program)?;
-    let nobody = Pushing::to(&cluster, "")?;
+    let log = Waiting::of(&cluster)?;
     for _ in 0..options.runs {
-        nobody.fill(options.segments);
-        let theirs = nobody.hand_over(&backrest.archive_command())?;
+        log.fill(options.segments)?;
+        let theirs = log.hand_over(&backrest.archive_command())?;
         report.figure("segments pushed", THEIRS, "/s", theirs);
 
-        nobody.fill(options.segments);
+        log.fill(options.segments)?;
         let place = Scratch::new("ours");
         let mut ours = start(&place, &cluster, "wal = { method = \"push\" }");
         ours.wait_for_archiving();
         let socket = ours.agent().wal_socket();
-        let ours = nobody.hand_over(&format!(
+        let ours = log.hand_over(&format!(
             "{} wal push %p --socket {}",
             program.display(),
             socket.display()
@@ -73,23 +73,24 @@ fn push(options: &Options, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// A cluster whose log waits until somebody takes it.
-struct Pushing<'a> {
+/// The log of a cluster, which waits until somebody takes it.
+struct Waiting<'a> {
     cluster: &'a Cluster,
     status: PathBuf,
 }
 
-impl<'a> Pushing<'a> {
-    fn to(cluster: &'a Cluster, command: &str) -> Result<Self> {
+impl<'a> Waiting<'a> {
+    fn of(cluster: &'a Cluster) -> Result<Self> {
         let this = Self {
             cluster,
             status: cluster.data().join("pg_wal/archive_status"),
         };
         this.wait()?;
-        this.set(command);
+        this.set("");
         Ok(this)
     }
 
+    /// Has the server hand over by this command; an empty one takes nothing.
     fn set(&self, command: &str) {
         self.cluster
             .sql(&format!("ALTER SYSTEM SET archive_command = '{command}'"));
@@ -97,20 +98,27 @@ impl<'a> Pushing<'a> {
     }
 
     /// Logs changes until so many segments wait.
-    fn fill(&self, segments: u64) {
-        while self.waiting() < segments {
+    fn fill(&self, segments: u64) -> Result<()> {
+        while self.count()? < segments {
             self.cluster
                 .sql("UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid % 8 = 0");
         }
         self.cluster.sql("SELECT pg_switch_wal()");
+        Ok(())
     }
 
-    fn waiting(&self) -> u64 {
-        ready(&self.status).unwrap_or(0)
+    /// Files that are not archived yet.
+    fn count(&self) -> Result<u64> {
+        let entries = fs::read_dir(&self.status).context("the server's archive_status")?;
+        let ready = entries.flatten().filter(|entry| {
+            let name = entry.file_name();
+            Path::new(&name).extension().is_some_and(|it| it == "ready")
+        });
+        Ok(ready.count() as u64)
     }
 
     fn wait(&self) -> Result<()> {
-        while ready(&self.status)? > 0 {
+        while self.count()? > 0 {
             thread::sleep(Duration::from_millis(5));
         }
         Ok(())
@@ -118,7 +126,7 @@ impl<'a> Pushing<'a> {
 
     /// Segments that this command took a second.
     fn hand_over(&self, command: &str) -> Result<f64> {
-        let segments = self.waiting();
+        let segments = self.count()?;
         let begin = Instant::now();
         self.set(command);
         self.wait()?;
@@ -126,16 +134,6 @@ impl<'a> Pushing<'a> {
         self.set("");
         Ok(segments as f64 / seconds)
     }
-}
-
-/// Files of the log that are not archived yet.
-fn ready(status: &Path) -> Result<u64> {
-    let entries = fs::read_dir(status).context("the server's archive_status")?;
-    let ready = entries.flatten().filter(|entry| {
-        let name = entry.file_name();
-        Path::new(&name).extension().is_some_and(|it| it == "ready")
-    });
-    Ok(ready.count() as u64)
 }
 
 /// Commits row after row until the server, its disk and the agent beside it are
@@ -170,7 +168,8 @@ fn lose(after: Duration, report: &mut Report) -> Result<()> {
     let found = cluster::sql(port, "postgres", "SELECT count(*), max(n) FROM ledger");
     let (count, last) = found.split_once('|').context("two columns")?;
     ensure!(count == last, "{found}: rows are missing in the middle");
-    let lost = committed.len() - last.parse::<usize>()?;
+    // A commit whose answer never came may be there.
+    let lost = committed.len().saturating_sub(last.parse()?);
     let newest = committed.last().context("commits")?;
     let seconds = match lost {
         0 => 0.0,
@@ -190,7 +189,7 @@ fn lose(after: Duration, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// When each of the rows was committed.
+/// When each of the rows was committed; as fast as one client can.
 fn commit(url: &str, stop: &AtomicBool) -> Result<Vec<Instant>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -204,7 +203,6 @@ fn commit(url: &str, stop: &AtomicBool) -> Result<Vec<Instant>> {
                 .execute(sqlx::raw_sql(AssertSqlSafe(row)))
                 .await?;
             committed.push(Instant::now());
-            // As busy a server as one client makes it.
         }
         Ok(committed)
     })
