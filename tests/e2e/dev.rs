@@ -1,6 +1,11 @@
 //! `strongroom dev`: the whole product in one command.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use rustix::process::Signal;
 use strongroom_tests::{
@@ -30,6 +35,37 @@ fn once(source: &Path, data: &Path) -> Answer {
     }
 }
 
+/// What the report says behind a word.
+fn row<'a>(answer: &'a Answer, word: &str) -> &'a str {
+    let mut lines = answer.stdout.lines();
+    let row = lines.find_map(|line| line.strip_prefix(word));
+    let row = row.unwrap_or_else(|| panic!("no {word}: {answer:#?}"));
+    row.trim()
+}
+
+#[test]
+fn once_names_what_differs_and_does_not_end_with_0() {
+    let scratch = Scratch::new("dev-differs");
+    let (source, data) = (scratch.join("source"), scratch.join("data"));
+    Tree::small(3).write(&source);
+    let (busy, stop) = (source.join("busy"), AtomicBool::new(false));
+    fs::write(&busy, "0").expect("a file");
+    let answer = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0_u64;
+            while !stop.load(Relaxed) {
+                number += 1;
+                fs::write(&busy, number.to_string()).expect("a file");
+            }
+        });
+        let answer = once(&source, &data);
+        stop.store(true, Relaxed);
+        answer
+    });
+    assert_eq!(answer.code, 3, "{answer:#?}");
+    assert_says(&answer.stdout, &["identical but for", "busy"]);
+}
+
 #[test]
 fn once_backs_up_restores_compares_and_ends_with_0() {
     let scratch = Scratch::new("dev-once");
@@ -37,25 +73,26 @@ fn once_backs_up_restores_compares_and_ends_with_0() {
     Tree::full(1).write(&source);
     let first = once(&source, &data);
     assert_eq!(first.code, 0, "{first:#?}");
-    assert_says(
-        &first.stdout,
-        &[
-            "identical",
-            "snapshot",
-            "stored",
-            "ratio",
-            "MiB/s",
-            "memory",
-            "trace",
-            "restic",
-        ],
-    );
+    assert_says(&first.stdout, &["identical", "restic check"]);
+    let is_hex = |text: &str, digits| {
+        text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    assert!(is_hex(row(&first, "snapshot"), 64), "{first:#?}");
+    assert!(is_hex(row(&first, "trace"), 32), "{first:#?}");
+    let files = row(&first, "files");
+    assert!(files.contains("(0 unchanged)"), "{files}");
+    assert!(row(&first, "stored").contains("(ratio "), "{first:#?}");
+    assert!(row(&first, "speed").contains(" MiB/s, "), "{first:#?}");
+    assert!(row(&first, "agent's memory").contains("MiB"), "{first:#?}");
 
     // The second run on the same directory is incremental.
     fs::write(source.join("new"), "a new file").expect("a file");
     let second = once(&source, &data);
     assert_eq!(second.code, 0, "{second:#?}");
     assert_says(&second.stdout, &["identical"]);
+    let files = row(&second, "files");
+    assert!(!files.contains("(0 unchanged)"), "{files}");
+    assert_eq!(row(&second, "read"), "10 B", "{second:#?}");
 
     // Plain restic opens the repository as the output says.
     let script = format!(

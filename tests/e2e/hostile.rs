@@ -231,6 +231,12 @@ fn an_expired_lease_signs_nothing() {
         ["lease-expired", "attempt-ended"].contains(&reason.as_str()),
         "{reason}"
     );
+    let refusals = siege.refusals();
+    let audited = refusals
+        .iter()
+        .find(|entry| entry["detail"]["reason"] == reason.as_str());
+    let audited = audited.unwrap_or_else(|| panic!("no {reason}: {refusals:#?}"));
+    assert_eq!(audited["actor"], format!("agent:{}", siege.rogue.id));
     assert!(
         !siege.rogue.heartbeat(&mut siege.session, &siege.attempt),
         "a lost lease is not renewed"

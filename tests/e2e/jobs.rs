@@ -65,7 +65,7 @@ fn a_backup_beyond_its_timeout_is_stopped() {
 }
 
 #[test]
-fn a_failed_attempt_is_tried_again_and_the_last_one_counts() {
+fn with_one_attempt_a_failure_is_final_and_the_next_run_is_a_job_of_its_own() {
     let world = World::behind_proxy("attempts", Setup::default());
     Tree::small(1).write(&world.source);
     world

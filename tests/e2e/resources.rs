@@ -34,7 +34,7 @@ fn idle_programs_are_small_and_start_quickly() {
     });
     let idle = |program: &strongroom_tests::program::Program| program.memory("VmRSS") / MIB;
     println!(
-        "idle (debug build): coordinator {} MiB, up in {coordinator_start:?}; agent {} MiB, connected in {agent_start:?}",
+        "idle: coordinator {} MiB, up in {coordinator_start:?}; agent {} MiB, connected in {agent_start:?}",
         idle(coordinator.program()),
         idle(agent.program()),
     );

@@ -10,7 +10,7 @@ use crate::world::{POLICY, World, snapshot_of};
 #[test]
 fn a_scheduled_run_comes_by_itself_and_restores() {
     let world = World::new("scheduled");
-    Tree::small(1).write(&world.source);
+    Tree::full(1).write(&world.source);
     world
         .operator()
         .apply(&world.policy("schedule = { cron = \"* * * * *\", timezone = \"Europe/Berlin\" }"));

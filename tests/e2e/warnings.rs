@@ -81,6 +81,9 @@ fn a_file_that_vanishes_or_shrinks_while_it_is_read_is_named() {
     let vanished = causes(&job, &world.source.join("z-vanishes"));
     assert_eq!(vanished.len(), 1, "{job:#}");
     let restored = world.restore(&snapshot, "all");
+    // What was there when it was read, and no mixture.
+    let shrunk = fs::read(restored.join("z-shrinks")).expect("the file");
+    assert_eq!(shrunk, b"short", "{} bytes", shrunk.len());
     assert_identical(&world.source.join("a"), &restored.join("a"));
     world.restic().check();
 }

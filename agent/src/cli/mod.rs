@@ -6,7 +6,7 @@ mod wal;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     config::Address,
@@ -85,9 +85,21 @@ struct EnrollArgs {
     force: bool,
 }
 
+/// What a command says of its exit status holds for those below it.
+fn with_exit_status(command: clap::Command) -> clap::Command {
+    let help = command.get_after_help().cloned();
+    command.mut_subcommands(|below| {
+        with_exit_status(match (&help, below.get_after_help()) {
+            (Some(help), None) => below.after_help(help.clone()),
+            _ => below,
+        })
+    })
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = with_exit_status(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // Whatever makes its own TLS configuration uses the same cryptography; it
     // can only be installed twice by a defect, and then the first one counts.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -141,8 +153,6 @@ pub(crate) fn hostname() -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -162,5 +172,18 @@ mod tests {
     fn this_host_has_a_name() {
         assert!(!hostname().is_empty());
         assert!(!hostname().contains('\n'));
+    }
+
+    fn check(mut command: clap::Command) {
+        let help = command.render_long_help().to_string();
+        assert_eq!(help.matches("Exit status:").count(), 1, "{help}");
+        let below = command.get_subcommands().cloned();
+        // clap's own lists the others.
+        below.filter(|it| it.get_name() != "help").for_each(check);
+    }
+
+    #[test]
+    fn every_help_has_the_exit_codes() {
+        check(with_exit_status(Cli::command()));
     }
 }

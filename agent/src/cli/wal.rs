@@ -22,14 +22,20 @@ pub(super) enum WalCommand {
     /// With anything else the server keeps the file and asks again.
     ///
     ///   archive_command = 'strongroom-agent wal push %p'
-    #[command(verbatim_doc_comment)]
+    #[command(
+        verbatim_doc_comment,
+        after_help = "Exit status: 0 archived; 1 not yet, or it cannot be; 2 wrong usage."
+    )]
     Push(PushArgs),
     /// Wait for a file of the log that a restore brings, and copy it
     ///
     /// Restores of clusters put this into the restore_command of servers that
-    /// they start; nobody else needs it. Exit status: 0 copied; 1 the file is
-    /// not part of the restore; 200 it should come, but the restore was
-    /// interrupted: the server stops, instead of ending recovery too early.
+    /// they start; nobody else needs it.
+    #[command(
+        after_help = "Exit status: 0 copied; 1 the file is not part of the restore; 200 it should \
+                      come, but the restore was interrupted: the server stops, instead of ending \
+                      recovery too early."
+    )]
     Fetch(FetchArgs),
 }
 

@@ -16,7 +16,6 @@ pub(crate) mod watch;
 
 use std::{future::Future, io, process::ExitCode};
 
-use clap::Parser as _;
 use strongroom_runtime::clock::{Clock as _, SystemClock};
 use tokio::runtime::Builder;
 
@@ -30,7 +29,7 @@ use crate::serve;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = Cli::read();
     let exit = match command {
         Command::Serve(args) => on(&mut Builder::new_multi_thread(), async {
             let well = serve::run(&args.config).await;

@@ -47,11 +47,13 @@ pub enum ProfileError {
     #[error("the profile cannot be used: {0}")]
     File(#[from] FileError),
     /// Its text.
-    #[error("the profile {path} is damaged: {message}")]
+    #[error("the profile {path} is damaged{}: {message}", at(*line))]
     Parse {
         /// Which.
         path: PathBuf,
-        /// What is wrong, without the line: it may hold the token.
+        /// From 1, when it is known.
+        line: Option<usize>,
+        /// What is wrong, without the line's text: it may hold the token.
         message: String,
     },
     /// It does not become TOML.
@@ -77,6 +79,7 @@ impl Profile {
         let text = files::read_secret_text(path)?;
         toml::from_str(&text).map_err(|error| ProfileError::Parse {
             path: path.to_owned(),
+            line: error.span().map(|span| line_of(&text, span.start)),
             // Not the whole error: it would quote the line, and so the token.
             message: error.message().to_owned(),
         })
@@ -88,6 +91,15 @@ impl Profile {
         files::write_atomic(path, text.as_bytes(), files::SECRET)?;
         Ok(())
     }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.bytes().take(offset);
+    1 + before.filter(|byte| *byte == b'\n').count()
+}
+
+fn at(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(", line {line}"))
 }
 
 /// `operator.toml` in the user's configuration directory.
@@ -167,6 +179,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let error = Profile::load(&path).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("secret-token"));
+        assert!(error.to_string().contains("line 2"), "{error}");
         assert!(!format!("{:?}", profile()).contains("secret-token"));
     }
 

@@ -9,7 +9,7 @@ mod transfers;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
     agents::{AgentsCommand, InviteArgs},
@@ -33,12 +33,29 @@ Exit codes:
 /// Backs up a fleet: one coordinator, an agent on every host, and policy in
 /// one place.
 #[derive(Debug, Parser)]
-#[command(name = "strongroom", version, after_help = EXIT_CODES, propagate_version = true)]
+#[command(name = "strongroom", version, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// As [`Parser::parse`], with the exit codes below the help of every
+    /// command.
+    pub(crate) fn read() -> Self {
+        let matches = with_exit_codes(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    let help = match command.get_after_help() {
+        Some(examples) => format!("{}\n\n{EXIT_CODES}", examples.to_string().trim_end()),
+        None => EXIT_CODES.into(),
+    };
+    command.after_help(help).mut_subcommands(with_exit_codes)
 }
 
 /// What every client command takes.
@@ -76,11 +93,9 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a coordinator.
-    #[command(after_help = EXIT_CODES)]
     Serve(ServeArgs),
     /// Bring up coordinator and agent here, back up a directory, restore it,
     /// and compare.
-    #[command(after_help = EXIT_CODES)]
     Dev(DevArgs),
     #[command(flatten)]
     Client(ClientCommand),
@@ -90,37 +105,33 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
     /// The coordinator at a glance: every dataset and its last backup.
-    #[command(after_help = EXIT_CODES)]
     Status,
     /// Invite, list, show and revoke agents.
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Agents(AgentsCommand),
     /// Apply a policy file: all of it or, with one bad line, nothing.
-    #[command(after_help = EXIT_CODES)]
     Apply(ApplyArgs),
     /// List, show and delete policies.
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Policies(PoliciesCommand),
     /// Run a policy now.
-    #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
     /// List, show and cancel jobs.
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Jobs(JobsCommand),
     /// List, show, browse, pin, download and upload snapshots.
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Snapshots(SnapshotsCommand),
     /// Restore a snapshot: into a directory, a PostgreSQL or a Redis server.
-    #[command(after_help = format!("{RESTORE_EXAMPLES}\n{EXIT_CODES}"))]
+    #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Box<RestoreArgs>),
     /// List repositories; show a repository's password.
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Repositories(RepositoriesCommand),
     /// Create, list and revoke operators' tokens.
-    #[command(subcommand, after_help = EXIT_CODES)]
+    #[command(subcommand)]
     Operators(OperatorsCommand),
     /// Who did what, newest first.
-    #[command(after_help = EXIT_CODES)]
     Audit(AuditArgs),
 }
 
@@ -184,8 +195,6 @@ pub(crate) enum RepositoriesCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -197,5 +206,18 @@ mod tests {
     fn global_options_stand_anywhere() {
         let cli = Cli::parse_from(["strongroom", "agents", "list", "--output", "json"]);
         assert_eq!(cli.global.output, Output::Json);
+    }
+
+    fn check(mut command: clap::Command) {
+        let help = command.render_long_help().to_string();
+        assert_eq!(help.matches("Exit codes:").count(), 1, "{help}");
+        let below = command.get_subcommands().cloned();
+        // clap's own lists the others.
+        below.filter(|it| it.get_name() != "help").for_each(check);
+    }
+
+    #[test]
+    fn every_help_has_the_exit_codes() {
+        check(with_exit_codes(Cli::command()));
     }
 }
