@@ -7,7 +7,7 @@
 //! hours.
 
 use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
 use crate::policy::Schedule;
@@ -84,10 +84,13 @@ fn jitter(spread_seconds: u32, dataset: &str) -> SignedDuration {
 }
 
 struct Calendar {
-    /// In the schedule's zone when it follows elapsed time, else in UTC.
+    /// Knows no zone: it is asked with the wall clock as if that were UTC.
+    /// Its own arithmetic with zones does not end where the clock is put back
+    /// by half an hour, as on Lord Howe Island.
     crontab: Crontab,
-    /// Of the wall clock that it follows.
-    wall_clock: Option<TimeZone>,
+    zone: TimeZone,
+    /// Keeps to elapsed time instead of the wall clock.
+    elapsed: bool,
     spread_seconds: u32,
 }
 
@@ -110,43 +113,70 @@ impl Calendar {
             .is_some_and(|hours| hours.starts_with('*'));
         // Both were checked when the policy was read; a time zone may since
         // have left the host's database.
-        let (crontab, wall_clock) = if elapsed {
-            (parse_cron(&format!("{expression} {zone}")).ok()?, None)
-        } else {
-            (
-                parse_cron(expression).ok()?,
-                Some(TimeZone::get(zone).ok()?),
-            )
-        };
         Some(Self {
-            crontab,
-            wall_clock,
+            crontab: parse_cron(expression).ok()?,
+            zone: TimeZone::get(zone).ok()?,
+            elapsed,
             spread_seconds,
         })
     }
 
     /// The first moment later than `after`.
     fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let Some(zone) = &self.wall_clock else {
-            let next = self.crontab.find_next(MakeTimestamp(after)).ok()?;
-            return Some(next.timestamp());
-        };
-        // The crontab is given the wall clock as if it were UTC and answers
-        // in wall-clock time. Two such times can be one moment (at a gap), or
-        // one can lie before `after` (in a doubled hour): go on behind it.
-        let mut wall = zone.to_datetime(after);
+        if self.elapsed {
+            self.next_elapsed(after)
+        } else {
+            self.next_on_the_wall(after)
+        }
+    }
+
+    /// Of a schedule that keeps to the wall clock.
+    fn next_on_the_wall(&self, after: Timestamp) -> Option<Timestamp> {
+        // Two times of the wall clock can be one moment (at a gap), or one
+        // can lie before `after` (in a doubled hour): go on behind it.
+        let mut wall = self.zone.to_datetime(after);
         loop {
-            let as_utc = TimeZone::UTC.to_timestamp(wall).ok()?;
-            wall = self
-                .crontab
-                .find_next(MakeTimestamp(as_utc))
-                .ok()?
-                .datetime();
-            let moment = zone.to_timestamp(wall).ok()?;
+            wall = self.next_time(wall)?;
+            let moment = self.zone.to_timestamp(wall).ok()?;
             if moment > after {
                 return Some(moment);
             }
         }
+    }
+
+    /// Of a schedule that keeps to elapsed time: the clock is one that is
+    /// never put forward or back, until the zone's next transition.
+    fn next_elapsed(&self, after: Timestamp) -> Option<Timestamp> {
+        let (mut after, mut offset) = (after, self.zone.to_offset(after));
+        loop {
+            let moment = offset
+                .to_timestamp(self.next_time(offset.to_datetime(after))?)
+                .ok()?;
+            match self.zone.following(after).next() {
+                Some(transition) if transition.timestamp() <= moment => {
+                    // The moment of the transition itself is of the new clock.
+                    after = transition.timestamp();
+                    offset = transition.offset();
+                    if self.is_time(offset.to_datetime(after)) {
+                        return Some(after);
+                    }
+                }
+                _ => return Some(moment),
+            }
+        }
+    }
+
+    /// The first time of the schedule that is later on the clock than `time`.
+    fn next_time(&self, time: DateTime) -> Option<DateTime> {
+        let as_utc = TimeZone::UTC.to_timestamp(time).ok()?;
+        let next = self.crontab.find_next(MakeTimestamp(as_utc)).ok()?;
+        Some(next.datetime())
+    }
+
+    /// Whether `time` is one of the schedule.
+    fn is_time(&self, time: DateTime) -> bool {
+        time.checked_sub(SignedDuration::from_nanos(1))
+            .is_ok_and(|before| self.next_time(before) == Some(time))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tests of the calendar.
 
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, civil::date, tz::TimeZone};
 use proptest::prelude::*;
 
 use super::{check_cron, check_time_zone, next_due};
@@ -83,6 +83,26 @@ fn every_hour_is_every_hour_when_the_clock_changes() {
 }
 
 #[test]
+fn a_clock_that_is_put_back_by_half_an_hour_does_not_stop_the_schedule() {
+    // On Lord Howe Island 02:00 becomes 01:30 at 15:00 UTC.
+    let start = "2027-04-03T12:30:00Z";
+    assert_eq!(
+        moments(&cron("0 */6 * * *", "Australia/Lord_Howe", None), start, 2),
+        ["2027-04-03T13:00:00Z", "2027-04-03T19:30:00Z"]
+    );
+    assert_eq!(
+        moments(&cron("30 * * * *", "Australia/Lord_Howe", None), start, 4),
+        [
+            "2027-04-03T13:30:00Z",
+            "2027-04-03T14:30:00Z",
+            // The moment in which the clock is put back, and shows 01:30.
+            "2027-04-03T15:00:00Z",
+            "2027-04-03T16:00:00Z",
+        ]
+    );
+}
+
+#[test]
 fn presets_mean_what_they_say() {
     let start = "2026-02-25T12:34:56Z";
     for (preset, next) in [
@@ -149,15 +169,18 @@ fn schedules() -> impl Strategy<Value = Schedule> {
         "59 23 31 12 *",
         "0 */6 * * *",
     ]);
-    let zones = prop::sample::select(vec![
+    let jitters = prop::sample::select(vec![None, Some("1s"), Some("10m"), Some("2h")]);
+    (crons, zones(), jitters).prop_map(|(expression, zone, jitter)| cron(expression, zone, jitter))
+}
+
+fn zones() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
         "UTC",
         "Europe/Berlin",
         "America/New_York",
         "Australia/Lord_Howe",
         "Asia/Kathmandu",
-    ]);
-    let jitters = prop::sample::select(vec![None, Some("1s"), Some("10m"), Some("2h")]);
-    (crons, zones, jitters).prop_map(|(expression, zone, jitter)| cron(expression, zone, jitter))
+    ])
 }
 
 /// Seconds in the years 2000 to 2040.
@@ -179,6 +202,34 @@ proptest! {
         let jitter = due.at.duration_since(due.nominal);
         prop_assert!(!jitter.is_negative());
         prop_assert!(jitter < SignedDuration::from_secs(i64::from(bound.max(1))));
+    }
+
+    #[test]
+    fn elapsed_time_is_searched_as_by_looking_at_every_minute(
+        (expression, minutes, hours) in prop::sample::select(vec![
+            ("*/7 * * * *", 7, 1),
+            ("0 * * * *", 60, 1),
+            ("*/30 */2 * * *", 30, 2),
+            ("0 */6 * * *", 60, 6),
+        ]),
+        zone in zones(),
+        // Around a transition, which is where it is difficult.
+        before in 0i64..100_000, year in 2000i16..2040, autumn: bool,
+    ) {
+        let time_zone = TimeZone::get(zone).unwrap();
+        let month = if autumn { 8 } else { 2 };
+        let middle = time_zone.to_timestamp(date(year, month, 15).at(0, 0, 0, 0)).unwrap();
+        let transition = time_zone.following(middle).next().map_or(middle, |it| it.timestamp());
+        let last = transition - SignedDuration::from_secs(before);
+        let first_minute = last.as_second().div_euclid(60) + 1;
+        let expected = (first_minute..first_minute + 24 * 60)
+            .map(|minute| Timestamp::from_second(minute * 60).unwrap())
+            .find(|moment| {
+                let wall = time_zone.to_datetime(*moment);
+                i64::from(wall.minute()) % minutes == 0 && i64::from(wall.hour()) % hours == 0
+            });
+        let due = next_due(&cron(expression, zone, None), last, last, "d");
+        prop_assert_eq!(due.map(|due| due.nominal), expected);
     }
 
     #[test]
