@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rustix::{
     fs::{
         self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat,
-        openat, utimensat,
+        futimens, openat, utimensat,
     },
     io::Errno,
 };
@@ -28,7 +28,17 @@ pub(crate) struct Metadata<'a> {
     atime: Timestamp,
     mtime: Timestamp,
     xattrs: &'a [(Vec<u8>, Vec<u8>)],
-    is_symlink: bool,
+    on: Kind,
+}
+
+/// Of an inode, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// File or directory: can be opened, which leads to it the shortest way.
+    Openable,
+    Symlink,
+    /// Devices and pipes: opening them does something.
+    Special,
 }
 
 impl<'a> From<&'a Node> for Metadata<'a> {
@@ -40,7 +50,13 @@ impl<'a> From<&'a Node> for Metadata<'a> {
             atime: node.atime,
             mtime: node.mtime,
             xattrs: &node.xattrs,
-            is_symlink: matches!(node.kind, NodeKind::Symlink { .. }),
+            on: match node.kind {
+                NodeKind::File { .. } | NodeKind::Dir { .. } => Kind::Openable,
+                NodeKind::Symlink { .. } => Kind::Symlink,
+                NodeKind::Fifo | NodeKind::BlockDevice { .. } | NodeKind::CharDevice { .. } => {
+                    Kind::Special
+                }
+            },
         }
     }
 }
@@ -54,7 +70,7 @@ impl<'a> From<&'a DirMetadata> for Metadata<'a> {
             atime: dir.atime,
             mtime: dir.mtime,
             xattrs: &dir.xattrs,
-            is_symlink: false,
+            on: Kind::Openable,
         }
     }
 }
@@ -68,53 +84,119 @@ pub(crate) fn apply(
     mut warn: impl FnMut(String),
 ) -> io::Result<()> {
     // Also makes sure that what we are about to change is what we restored.
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let inode = openat(directory, name, flags, Mode::empty())?;
-    let stat = fs::fstat(&inode)?;
+    let inode = Inode::open(directory, name, metadata.on)?;
+    let stat = fs::fstat(&inode.descriptor)?;
     let is_symlink = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-    if is_symlink != metadata.is_symlink {
+    if is_symlink != (metadata.on == Kind::Symlink) {
         return Err(io::Error::other(
             "it was exchanged for something else while being restored",
         ));
     }
     let Metadata { uid, gid, .. } = metadata;
     let owned = (stat.st_uid, stat.st_gid) == (uid, gid);
-    if !owned && let Err(error) = set_owner(&inode, uid, gid) {
+    if !owned && let Err(error) = inode.set_owner(uid, gid) {
         warn(format!("owner {uid} and group {gid} not set: {error}"));
     }
     // After the owner: changing it drops capabilities and setuid. Before the
     // mode: an ACL changes it.
-    set_xattrs(directory, name, metadata.xattrs, &mut warn);
+    set_xattrs(&inode, metadata.xattrs, &mut warn);
     let mode = metadata.mode & 0o7777;
-    if !is_symlink && let Err(error) = set_mode(&inode, mode) {
+    if !is_symlink && let Err(error) = inode.set_mode(mode) {
         warn(format!("mode {mode:04o} not set: {error}"));
     }
     let times = Timestamps {
         last_access: timespec(metadata.atime),
         last_modification: timespec(metadata.mtime),
     };
-    if let Err(error) = utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW) {
+    if let Err(error) = inode.set_times(&times) {
         warn(format!("modification time not set: {error}"));
     }
     Ok(())
 }
 
-fn set_owner(inode: &OwnedFd, uid: u32, gid: u32) -> rustix::io::Result<()> {
-    let owner = Some(Uid::from_raw(uid));
-    let group = Some(Gid::from_raw(gid));
-    chownat(inode, c"", owner, group, AtFlags::EMPTY_PATH)
+/// An inode to change.
+struct Inode<'a> {
+    descriptor: OwnedFd,
+    /// Where it lies, when the descriptor only stands for a path, and much
+    /// cannot be done with it.
+    by_path: Option<(&'a OwnedFd, &'a [u8])>,
 }
 
-fn set_mode(inode: &OwnedFd, mode: u32) -> rustix::io::Result<()> {
-    let stat = fs::fstat(inode)?;
-    if stat.st_mode & 0o7777 == mode {
-        return Ok(());
+impl<'a> Inode<'a> {
+    fn open(directory: &'a OwnedFd, name: &'a [u8], kind: Kind) -> rustix::io::Result<Self> {
+        let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if kind == Kind::Openable {
+            // Neither waits for a pipe that was put there, nor takes a terminal.
+            let flags = common | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+            if let Ok(descriptor) = openat(directory, name, flags, Mode::empty()) {
+                return Ok(Self {
+                    descriptor,
+                    by_path: None,
+                });
+            }
+            // Ours, but not for us to read: its mode forbids it.
+        }
+        Ok(Self {
+            descriptor: openat(directory, name, common | OFlags::PATH, Mode::empty())?,
+            by_path: Some((directory, name)),
+        })
     }
-    // A descriptor that is only a path takes no fchmod; its name in /proc
-    // leads to the very inode.
-    let mut path = proc_path(inode.as_fd(), b"");
-    path.pop();
-    fs::chmod(path, Mode::from_raw_mode(mode))
+
+    /// A path for calls that take no descriptor of a path.
+    fn path(&self) -> Option<Vec<u8>> {
+        self.by_path
+            .map(|(directory, name)| proc_path(directory, name))
+    }
+
+    fn set_owner(&self, uid: u32, gid: u32) -> rustix::io::Result<()> {
+        let owner = Some(Uid::from_raw(uid));
+        let group = Some(Gid::from_raw(gid));
+        chownat(&self.descriptor, c"", owner, group, AtFlags::EMPTY_PATH)
+    }
+
+    fn set_mode(&self, mode: u32) -> rustix::io::Result<()> {
+        let stat = fs::fstat(&self.descriptor)?;
+        if stat.st_mode & 0o7777 == mode {
+            return Ok(());
+        }
+        let mode = Mode::from_raw_mode(mode);
+        if self.by_path.is_none() {
+            return fs::fchmod(&self.descriptor, mode);
+        }
+        // The descriptor's name in /proc leads to the very inode.
+        let mut path = proc_path(self.descriptor.as_fd(), b"");
+        path.pop();
+        fs::chmod(path, mode)
+    }
+
+    fn set_times(&self, times: &Timestamps) -> rustix::io::Result<()> {
+        match self.by_path {
+            None => futimens(&self.descriptor, times),
+            Some((directory, name)) => utimensat(directory, name, times, AtFlags::SYMLINK_NOFOLLOW),
+        }
+    }
+
+    fn list_xattrs(&self, list: &mut [u8]) -> rustix::io::Result<usize> {
+        match self.path() {
+            None => fs::flistxattr(&self.descriptor, list),
+            Some(path) => fs::llistxattr(path, list),
+        }
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
+        let flags = XattrFlags::empty();
+        match self.path() {
+            None => fs::fsetxattr(&self.descriptor, name, value, flags),
+            Some(path) => fs::lsetxattr(path, name, value, flags),
+        }
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> rustix::io::Result<()> {
+        match self.path() {
+            None => fs::fremovexattr(&self.descriptor, name),
+            Some(path) => fs::lremovexattr(path, name),
+        }
+    }
 }
 
 fn timespec(time: Timestamp) -> Timespec {
@@ -135,38 +217,32 @@ fn timespec(time: Timestamp) -> Timespec {
 
 /// Makes the attributes those of the snapshot: sets them, and removes others
 /// that a restore may touch (not those that a security module has set).
-fn set_xattrs(
-    directory: &OwnedFd,
-    name: &[u8],
-    wanted: &[(Vec<u8>, Vec<u8>)],
-    warn: &mut impl FnMut(String),
-) {
-    let path = proc_path(directory, name);
-    for extra in listed(&path).unwrap_or_default() {
+fn set_xattrs(inode: &Inode<'_>, wanted: &[(Vec<u8>, Vec<u8>)], warn: &mut impl FnMut(String)) {
+    for extra in listed(inode).unwrap_or_default() {
         let ours = extra.starts_with(b"user.") || extra.starts_with(b"system.posix_acl_");
         if !ours || wanted.iter().any(|(name, _)| *name == extra) {
             continue;
         }
-        if let Err(error) = fs::lremovexattr(&*path, &*extra) {
+        if let Err(error) = inode.remove_xattr(&extra) {
             let shown = extra.escape_ascii();
             warn(format!("attribute {shown} not removed: {error}"));
         }
     }
     for (name, value) in wanted {
-        if let Err(error) = fs::lsetxattr(&*path, &**name, value, XattrFlags::empty()) {
+        if let Err(error) = inode.set_xattr(name, value) {
             let shown = name.escape_ascii();
             warn(format!("attribute {shown} not set: {error}"));
         }
     }
 }
 
-fn listed(path: &[u8]) -> rustix::io::Result<Vec<Vec<u8>>> {
+fn listed(inode: &Inode<'_>) -> rustix::io::Result<Vec<Vec<u8>>> {
     let mut list = vec![0; 1024];
-    let length = match fs::llistxattr(path, &mut list[..]) {
+    let length = match inode.list_xattrs(&mut list) {
         Err(Errno::RANGE) => {
             // The kernel's limit.
             list.resize(64 * 1024, 0);
-            fs::llistxattr(path, &mut list[..])?
+            inode.list_xattrs(&mut list)?
         }
         result => result?,
     };

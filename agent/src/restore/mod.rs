@@ -104,7 +104,7 @@ impl RestoreOptions {
 
     /// Bytes of one request at most: several must fit into memory.
     fn max_range(&self) -> u32 {
-        (self.memory_units() / 8).min(fetches::MAX_RANGE / 1024) * 1024
+        (self.memory_units() / 16).min(fetches::MAX_RANGE / 1024) * 1024
     }
 }
 

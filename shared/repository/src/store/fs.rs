@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use strongroom_layout::{Directory, ObjectName};
 
-use super::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind};
+use super::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind, answers::Answers};
 
 /// Small parts are gathered to writes of this many bytes.
 const WRITE_BUFFER: usize = 256 << 10;
@@ -23,13 +23,17 @@ const WRITE_BUFFER: usize = 256 << 10;
 #[derive(Debug, Clone)]
 pub struct FsStore {
     root: PathBuf,
+    answers: Answers,
 }
 
 impl FsStore {
     /// The store below `root`, which need not exist yet: directories are made
     /// when something is written.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            answers: Answers::default(),
+        }
     }
 
     fn path(&self, object: ObjectName) -> PathBuf {
@@ -62,8 +66,9 @@ impl Store for FsStore {
         object: ObjectName,
         range: Option<ByteRange>,
     ) -> BoxFuture<'_, Result<Bytes, StoreError>> {
+        let answers = self.answers.clone();
         Box::pin(Self::blocking("get", self.path(object), move |path| {
-            get(path, range)
+            get(path, range, &answers)
         }))
     }
 
@@ -168,7 +173,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn get(path: &Path, range: Option<ByteRange>) -> Result<Bytes, StoreErrorKind> {
+fn get(path: &Path, range: Option<ByteRange>, answers: &Answers) -> Result<Bytes, StoreErrorKind> {
     let mut file = File::open(path).map_err(classify)?;
     let size = file.metadata().map_err(classify)?.len();
     let (first, length) = match range {
@@ -184,13 +189,13 @@ fn get(path: &Path, range: Option<ByteRange>) -> Result<Bytes, StoreErrorKind> {
     if first > 0 {
         file.seek(SeekFrom::Start(first)).map_err(classify)?;
     }
-    let mut bytes = Vec::with_capacity(length as usize);
+    let mut bytes = answers.buffer(length as usize);
     let got = file
         .take(length)
         .read_to_end(&mut bytes)
         .map_err(classify)?;
     if got as u64 == length {
-        Ok(bytes.into())
+        Ok(answers.answer(bytes))
     } else {
         Err(StoreErrorKind::Truncated {
             got: got as u64,

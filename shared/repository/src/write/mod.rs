@@ -21,6 +21,7 @@
 mod buffers;
 pub mod chunker;
 mod crew;
+mod effort;
 mod error;
 mod halt;
 mod journal;

@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 use super::{
     WriteError,
     crew::{Crew, Next},
+    effort::{Effort, Efforts, QUICK},
     halt::Halted,
     membership::Claim,
     writer::Shared,
@@ -12,7 +13,7 @@ use super::{
 use crate::format::{
     FormatError,
     blob::{BlobId, BlobKind},
-    blob_codec::{BlobCodec, blob_id},
+    blob_codec::{BlobCodec, SealedBlob, blob_id},
 };
 
 /// What a handler of items works with; see [`super::Writer::run`].
@@ -20,6 +21,7 @@ pub struct Worker<'a, T> {
     pub(super) shared: Arc<Shared>,
     pub(super) crew: &'a Crew<T>,
     codec: BlobCodec,
+    efforts: Efforts,
     sealed: Vec<u8>,
 }
 
@@ -38,6 +40,7 @@ impl<'a, T> Worker<'a, T> {
             codec: BlobCodec::new(shared.level(BlobKind::Data))?,
             shared: Arc::clone(shared),
             crew,
+            efforts: Efforts::default(),
             sealed: Vec::new(),
         })
     }
@@ -71,24 +74,51 @@ impl<'a, T> Worker<'a, T> {
         if shared.membership.claim(kind, id) == Claim::Known {
             return Ok(id);
         }
-        self.sealed.clear();
-        self.sealed.shrink_to(KEEP_SEALED);
-        let codec = &mut self.codec;
-        let form = codec
-            .set_level(shared.level(kind))
-            .and_then(|()| codec.seal(&shared.key, kind, plaintext, &mut self.sealed))
-            .map_err(|source| {
-                shared.halt.fail(WriteError::Format {
-                    what: "a blob",
-                    source,
-                })
-            })?;
+        let form = self.seal(kind, plaintext).map_err(|source| {
+            shared.halt.fail(WriteError::Format {
+                what: "a blob",
+                source,
+            })
+        })?;
         shared.add(kind, id, &self.sealed, form)?;
         shared.blobs.fetch_add(1, Relaxed);
         shared
             .plain_bytes
             .fetch_add(plaintext.len() as u64, Relaxed);
         Ok(id)
+    }
+
+    /// Makes `self.sealed` the stored form of a blob.
+    fn seal(&mut self, kind: BlobKind, plaintext: &[u8]) -> Result<SealedBlob, FormatError> {
+        let level = self.shared.level(kind);
+        let effort = match kind {
+            BlobKind::Data if level > QUICK => self.efforts.next(),
+            // Few bytes, read often.
+            BlobKind::Data | BlobKind::Tree => Effort::Full,
+        };
+        match effort {
+            Effort::Quick => self.seal_at(QUICK, kind, plaintext),
+            Effort::Full => self.seal_at(level, kind, plaintext),
+            Effort::Trial => {
+                let quick = self.seal_at(QUICK, kind, plaintext)?;
+                let full = self.seal_at(level, kind, plaintext)?;
+                self.efforts.learn(quick.length, full.length);
+                Ok(full)
+            }
+        }
+    }
+
+    fn seal_at(
+        &mut self,
+        level: i32,
+        kind: BlobKind,
+        plaintext: &[u8],
+    ) -> Result<SealedBlob, FormatError> {
+        self.sealed.clear();
+        self.sealed.shrink_to(KEEP_SEALED);
+        self.codec.set_level(level)?;
+        self.codec
+            .seal(&self.shared.key, kind, plaintext, &mut self.sealed)
     }
 
     /// Works until there is nothing left.

@@ -40,9 +40,10 @@ pub struct WriteOptions {
     pub workers: usize,
     /// Bytes, see [`MemoryPlan`].
     pub memory_budget: usize,
-    /// zstd's level, 1 to 22, as long as the processor is the limit.
+    /// zstd's level, 1 to 22, as long as the processor is the limit; data of
+    /// which level 1 leaves hardly more is compressed at that.
     pub level: i32,
-    /// zstd's level while the store is: fewer bytes to wait for.
+    /// The same while the store is: fewer bytes to wait for.
     pub patient_level: i32,
     /// Told about bytes as they become durable.
     pub on_stored: OnStored,

@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use tokio::time::timeout;
 
@@ -10,7 +10,7 @@ use super::{
     body::{PiecewiseBody, Progress},
     error,
 };
-use crate::store::{Body, SignedRequest, StoreErrorKind, throttle::RateLimiter};
+use crate::store::{Body, SignedRequest, StoreErrorKind, answers::Answers, throttle::RateLimiter};
 
 /// The most bytes that a response may have: packs and listings are smaller.
 const MOST: u64 = 1 << 30;
@@ -45,6 +45,7 @@ impl HttpOptions {
 pub struct HttpClient {
     client: reqwest::Client,
     stall_timeout: Duration,
+    answers: Answers,
 }
 
 impl fmt::Debug for HttpClient {
@@ -107,6 +108,7 @@ impl HttpClient {
         Ok(Self {
             client,
             stall_timeout: options.stall_timeout,
+            answers: Answers::default(),
         })
     }
 
@@ -170,14 +172,14 @@ impl HttpClient {
             let problem = format!("the store sends {} bytes", stated.unwrap_or_default());
             return Err(StoreErrorKind::Denied(problem));
         }
-        let mut bytes = BytesMut::with_capacity(stated.unwrap_or_default() as usize);
+        let mut bytes = self.answers.buffer(stated.unwrap_or_default() as usize);
         loop {
             let chunk = timeout(self.stall_timeout, response.chunk())
                 .await
                 .map_err(|_| self.stalled("receiving"))?
                 .map_err(network)?;
             let Some(chunk) = chunk else {
-                return Ok(bytes.freeze());
+                return Ok(self.answers.answer(bytes));
             };
             if let Some(limiter) = limiter {
                 limiter.take(chunk.len() as u64).await;
