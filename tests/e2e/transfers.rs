@@ -135,16 +135,7 @@ fn an_uploaded_file_is_a_snapshot_like_any_other() {
 
 #[test]
 fn a_foreign_dump_is_restored_into_a_database() {
-    let server = Server::shared();
-    let passwords = Scratch::new("upload-password");
-    let password = passwords.file("password", server.password());
-    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("a mode");
-    let toml = format!(
-        "[postgres.db]\nurl = \"{}\"\npassword_file = \"{}\"\nallow_restore = true\n",
-        server.url(),
-        password.display()
-    );
-    let world = World::with_agent("upload-dump", Setup::default(), |agent| agent.extra(&toml));
+    let (world, server, passwords) = databases("upload-dump");
     let (from, to) = (Server::unique("foreign"), Server::unique("restored"));
     server.sql("postgres", &format!("CREATE DATABASE \"{from}\""));
     server.sql(
@@ -174,9 +165,31 @@ fn a_foreign_dump_is_restored_into_a_database() {
     assert_eq!(job["state"], "succeeded", "{job:#}");
     assert_eq!(server.sql(&to, question), expected);
 
-    // SQL is kept as it is; compressed, it shares its chunks with that.
+    drop_databases(&server, &[&from, &to]);
+}
+
+#[test]
+fn foreign_sql_is_restored_without_psql() {
+    let (world, server, passwords) = databases("upload-sql");
+    let (from, to) = (Server::unique("foreign"), Server::unique("restored"));
+    server.sql("postgres", &format!("CREATE DATABASE \"{from}\""));
+    server.sql(&from, SHOP);
+    let expected = server.sql(&from, SHOWN);
     let sql = dump(&server, &from, &passwords, "--format=plain");
+    // As from another server: its roles are not there.
+    let text = fs::read_to_string(&sql).expect("SQL");
+    let stranger = Server::unique("stranger");
+    let foreign = format!(
+        "\nALTER TABLE public.orders OWNER TO {stranger};\n\
+         GRANT ALL ON public.orders TO {stranger};\nCREATE VIEW"
+    );
+    let text = text.replacen("\nCREATE VIEW", &foreign, 1);
+    assert!(text.contains(&stranger));
+    fs::write(&sql, &text).expect("SQL");
+    let name = ["--name", "shop", "--database", "shop"];
     let plain = upload(&world, &sql, &name);
+
+    // Compressed, it is stored as it is, and shares its chunks.
     let gzip = Command::new("gzip").arg("-k").arg(&sql).status();
     assert!(gzip.expect("gzip runs").success());
     let packed = PathBuf::from(format!("{}.gz", sql.display()));
@@ -186,15 +199,127 @@ fn a_foreign_dump_is_restored_into_a_database() {
             .as_u64()
             .expect("a number")
     };
-    assert!(new(&plain) > 1_000_000 && new(&packed) < 100_000);
-    let restored = world.restores.join("sql");
-    world
+    assert!(new(&plain) > 500_000 && new(&packed) < 100_000);
+    let snapshot = snapshot_of(&packed);
+    let files = world.restores.join("sql");
+    world.operator().restore(&snapshot, AGENT, &files);
+    let kept = fs::read(files.join("databases/shop.sql")).expect("the SQL");
+    assert!(kept == text.as_bytes());
+
+    let part = ["--table", "public.orders"];
+    let answer = world
         .operator()
-        .restore(&snapshot_of(&packed), AGENT, &restored);
-    let kept = fs::read(restored.join("databases/shop.sql")).expect("the SQL");
-    assert!(kept == fs::read(&sql).expect("the dump"));
-    for database in [&from, &to] {
-        server.sql("postgres", &format!("DROP DATABASE \"{database}\""));
+        .json_with(1, &into_database(&snapshot, &to, &part));
+    assert_says(
+        &failure(&answer),
+        &["script of SQL", "restore all of it into a new database"],
+    );
+    let all = into_database(&snapshot, &to, &[]);
+    let job = &world.operator().json(&all)["jobs"][0];
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert_eq!(server.sql(&to, SHOWN), expected);
+
+    // Once more, in its place: what was there gives way.
+    server.sql(&to, "DELETE FROM orders");
+    let replace = ["--replace", "--confirm", &to];
+    let replace = into_database(&snapshot, &to, &replace);
+    let job = &world.operator().json(&replace)["jobs"][0];
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert_eq!(server.sql(&to, SHOWN), expected);
+    let aside = format!("SELECT datname FROM pg_database WHERE datname LIKE '{to}_before%'");
+    let aside = server.sql("postgres", &aside);
+    drop_databases(&server, &[&from, &to, aside.trim()]);
+}
+
+#[test]
+fn sql_that_cannot_be_restored_is_refused_when_it_is_uploaded() {
+    let (world, server, passwords) = databases("upload-bad-sql");
+    let place = passwords.dir("scripts");
+    let marker = world.scratch.dir("marker").join("made by psql");
+    let shell = format!("SELECT 1;\n\\! touch '{}'\n", marker.display());
+    for (name, script, says) in [
+        ("shell", shell.as_str(), "line 2"),
+        ("create", "CREATE DATABASE x;\n\\connect x\n", "--create"),
+        ("cut", "COPY t FROM stdin;\n1\n", "cut off"),
+    ] {
+        let file = place.join(format!("{name}.sql"));
+        fs::write(&file, script).expect("a script");
+        let mut arguments = vec!["snapshots", "upload", file.to_str().expect("UTF-8")];
+        arguments.extend(["--agent", AGENT, "--store", "primary", "--name", name]);
+        arguments.extend(["--database", "shop"]);
+        let answer = world.operator().json_with(1, &arguments);
+        assert_says(&failure(&answer), &[says, "--format file"]);
+    }
+    assert!(!marker.exists());
+
+    // A statement that the server refuses leaves nothing behind.
+    let file = place.join("wrong.sql");
+    let script = "CREATE TABLE t (n int);\nINSERT INTO t VALUES ('nine');\n";
+    fs::write(&file, script).expect("a script");
+    let name = ["--name", "wrong", "--database", "shop"];
+    let snapshot = snapshot_of(&upload(&world, &file, &name));
+    let to = Server::unique("never");
+    let answer = world
+        .operator()
+        .json_with(1, &into_database(&snapshot, &to, &[]));
+    assert_says(&failure(&answer), &["line 2 of the script", "integer"]);
+    let left = format!("SELECT count(*) FROM pg_database WHERE datname LIKE '{to}%'");
+    assert_eq!(server.sql("postgres", &left).trim(), "0");
+}
+
+/// Tables, and whatever is difficult to cut.
+const SHOP: &str = r#"
+    CREATE TABLE orders (n int PRIMARY KEY, "a;b" text, made timestamptz DEFAULT now());
+    INSERT INTO orders SELECT n, md5(n::text) || E'\\.\n\t;''' FROM generate_series(1, 20000) n;
+    INSERT INTO orders VALUES (0, NULL), (-1, '\.'), (-2, ''), (-3, 'ä€');
+    CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql IMMUTABLE
+        BEGIN ATOMIC SELECT 1; SELECT CASE WHEN n > 0 THEN n * 2 END; END;
+    CREATE FUNCTION quoted() RETURNS text LANGUAGE plpgsql
+        AS $f$ BEGIN RETURN ';''$$'; END $f$;
+    CREATE RULE quiet AS ON DELETE TO orders WHERE old.n < -100
+        DO INSTEAD (SELECT 1; SELECT 2);
+    CREATE VIEW few AS SELECT * FROM orders WHERE n < 10;
+    CREATE SEQUENCE numbers; SELECT setval('numbers', 4711);
+    COMMENT ON TABLE orders IS 'semi;colon -- and /* more';
+    SELECT lo_from_bytea(4711, 'blob');
+"#;
+
+/// All of it.
+const SHOWN: &str = "\
+    SELECT count(*), md5(string_agg(n || coalesce(\"a;b\", '-') || made, ',' ORDER BY n)), \
+        twice(21), quoted(), (SELECT count(*) FROM few), (SELECT last_value FROM numbers), \
+        obj_description('orders'::regclass), lo_get(4711) FROM orders";
+
+fn failure(answer: &Value) -> String {
+    text(&answer["jobs"][0]["failure"]["message"])
+}
+
+/// The command that restores the database `shop`.
+fn into_database<'a>(snapshot: &'a str, to: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec!["restore", snapshot, "--agent", AGENT, "--postgres", "db"];
+    all.extend(["--database", "shop", "--as", to, "--wait"]);
+    all.extend(more);
+    all
+}
+
+/// An agent that may restore into a server.
+fn databases(name: &str) -> (World, Server, Scratch) {
+    let server = Server::shared();
+    let passwords = Scratch::new(&format!("{name}-password"));
+    let password = passwords.file("password", server.password());
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let toml = format!(
+        "[postgres.db]\nurl = \"{}\"\npassword_file = \"{}\"\nallow_restore = true\n",
+        server.url(),
+        password.display()
+    );
+    let world = World::with_agent(name, Setup::default(), |agent| agent.extra(&toml));
+    (world, server, passwords)
+}
+
+fn drop_databases(server: &Server, names: &[&str]) {
+    for name in names {
+        server.sql("postgres", &format!("DROP DATABASE IF EXISTS \"{name}\""));
     }
 }
 

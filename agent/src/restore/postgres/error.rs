@@ -3,7 +3,9 @@
 use std::{io, path::PathBuf, process::ExitStatus};
 
 use strongroom_postgres::{
-    connection::ServerError, logical::manifest::ManifestError, programs::ProgramError,
+    connection::ServerError,
+    logical::{manifest::ManifestError, script::ScriptError},
+    programs::ProgramError,
 };
 use strongroom_wire::job::{Failure, FailureCode};
 
@@ -56,6 +58,9 @@ pub enum PostgresRestoreError {
     /// Not done, for a reason; nothing was written.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The uploaded SQL is not what its upload let through.
+    #[error("the script in the snapshot cannot be run: {0}")]
+    Script(#[from] ScriptError),
     /// There is no `pg_restore` that fits.
     #[error(transparent)]
     Program(#[from] ProgramError),

@@ -12,6 +12,7 @@ use super::{
     NAMED, PostgresRestoreError, Restore,
     objects::Objects,
     plan::{Plan, Way},
+    program::PgRestore,
     scratch::Scratch,
 };
 
@@ -65,8 +66,20 @@ impl Restore<'_> {
         }
     }
 
-    /// Runs `pg_restore`.
     fn load(&self, plan: &Plan, objects: &Objects, jobs: u32) -> Result<(), PostgresRestoreError> {
+        match &self.program {
+            Some(program) => self.run_program(program, plan, objects, jobs),
+            None => self.play(plan),
+        }
+    }
+
+    fn run_program(
+        &self,
+        program: &PgRestore<'_>,
+        plan: &Plan,
+        objects: &Objects,
+        jobs: u32,
+    ) -> Result<(), PostgresRestoreError> {
         let mut all: Vec<OsString> = vec![
             format!("--dbname={}", arguments::database(&plan.fill)).into(),
             "--exit-on-error".into(),
@@ -100,11 +113,11 @@ impl Restore<'_> {
                 self.monitor.enter("restoring");
                 all.push(format!("--jobs={jobs}").into());
                 all.push(path.into());
-                self.program.run(&all, &plan.fill, None, 0)?;
+                program.run(&all, &plan.fill, None, 0)?;
             }
             _ => {
                 let input = Some((&mut dump, true));
-                self.program.run(&all, &plan.fill, input, 0)?;
+                program.run(&all, &plan.fill, input, 0)?;
             }
         }
         Ok(())

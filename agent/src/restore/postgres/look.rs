@@ -67,8 +67,12 @@ impl Restore<'_> {
         } else {
             Vec::new()
         };
+        // The plan has refused parts of it.
+        let Some(program) = &self.program else {
+            return Ok(Objects::All);
+        };
         let dump = || Ok(self.files.file(&database.path)?);
-        let objects = Objects::choose(work, database, &schemas, &plan.way, &self.program, dump)?;
+        let objects = Objects::choose(work, database, &schemas, &plan.way, program, dump)?;
         if plan.way == Way::Into && self.manifest.selection.content != Content::Data {
             let wanted = objects.relations(database);
             let mut present = self.wait(verify::present(self.connection, &work.to, wanted))?;

@@ -5,7 +5,8 @@
 //! 2. Roles that are missing are made, if that was asked for.
 //! 3. A database is made under a temporary name that says whose it is, and
 //!    `pg_restore` fills it: streamed from the repository, or, with several
-//!    jobs, from a private copy in `scratch`.
+//!    jobs, from a private copy in `scratch`. SQL that was uploaded is sent to
+//!    the server statement by statement (`script`).
 //! 4. Tables and rows are compared with the manifest, statistics collected,
 //!    and owner, settings, privileges and comment given to it.
 //! 5. Only then it takes its name. Where that is another's, both change in one
@@ -28,6 +29,7 @@ mod objects;
 mod plan;
 mod program;
 mod scratch;
+mod script;
 
 use std::{
     path::Path,
@@ -110,7 +112,12 @@ pub fn run(
         .bin_dir
         .as_ref()
         .map(AbsolutePath::as_path);
-    let found = Programs::new(bin_dir).find(Program::Restore, manifest.pg_dump_major, "a dump")?;
+    let found = if manifest.is_script() {
+        None
+    } else {
+        let programs = Programs::new(bin_dir);
+        Some(programs.find(Program::Restore, manifest.pg_dump_major, "a dump")?)
+    };
     let restore = Restore {
         files: &files,
         work,
@@ -118,12 +125,12 @@ pub fn run(
         manifest: &manifest,
         database,
         connection: &connection,
-        program: PgRestore {
-            program: &found,
+        program: found.as_ref().map(|program| PgRestore {
+            program,
             connection: &connection,
             runtime: &runtime,
             monitor: &monitor,
-        },
+        }),
         runtime: &runtime,
         monitor: &monitor,
         job: short(target.attempt),
@@ -170,7 +177,8 @@ struct Restore<'a> {
     manifest: &'a Manifest,
     database: &'a DumpedDatabase,
     connection: &'a Connection,
-    program: PgRestore<'a>,
+    /// `None`: the dump is SQL.
+    program: Option<PgRestore<'a>>,
     runtime: &'a Handle,
     monitor: &'a Monitor,
     /// Short, for names.

@@ -86,6 +86,12 @@ pub enum Refusal {
          with --as, or without --replace beside what is there"
     )]
     PartialReplace,
+    /// A script is run from its beginning to its end.
+    #[error(
+        "the snapshot holds a script of SQL, of which no single schemas or tables can be restored: \
+         restore all of it into a new database with --as"
+    )]
+    Script,
     /// The dump has no definitions.
     #[error(
         "the snapshot holds rows without definitions (content = \"data\"): restore it into a \
@@ -160,6 +166,9 @@ pub(super) fn plan(
     let mut notes = Vec::new();
     let narrow = !work.schemas.is_empty() || !work.tables.is_empty();
     let exists = facts.inventory.database(to).is_some();
+    if narrow && manifest.is_script() {
+        return Err(Refusal::Script);
+    }
     let data_only = manifest.selection.content == Content::Data;
     let way = match (exists, work.replace) {
         (_, true) if narrow => return Err(Refusal::PartialReplace),
@@ -229,7 +238,11 @@ pub(super) fn plan(
         Way::New | Way::Replace { .. } => derived_name(to, &format!("_strongroom_{job}")),
     };
     Ok(Plan {
-        jobs: jobs(work.jobs, &way, database.bytes, facts.scratch, threads),
+        jobs: if manifest.is_script() {
+            1
+        } else {
+            jobs(work.jobs, &way, database.bytes, facts.scratch, threads)
+        },
         fill,
         stale: stale.into_iter().map(|(name, _)| name.clone()).collect(),
         owner: known_owner(&database.properties, &roles).map(str::to_owned),

@@ -11,15 +11,15 @@
 use jiff::Timestamp;
 use strongroom_postgres::{
     inventory::Locale,
-    logical::manifest::{DumpedDatabase, FORMAT, KIND, Manifest, Properties, Selection},
+    logical::manifest::{
+        DumpedDatabase, FORMAT, KIND, Manifest, Properties, SCRIPT_KIND, Selection,
+    },
 };
 use strongroom_wire::job::UploadFormat;
 
 use super::{DATABASES, UploadError, UploadSource};
 
 const MAGIC: &[u8] = b"PGDMP";
-/// What the manifest of SQL says it is.
-const SQL_KIND: &str = "postgres-sql";
 const GZIP: &[u8] = b"\x1f\x8b";
 /// The custom format, in the byte of the format.
 const CUSTOM: u8 = 1;
@@ -127,8 +127,7 @@ pub(super) fn manifest(
         format: FORMAT,
         kind: match source.format {
             UploadFormat::Custom => KIND.into(),
-            // No restore into a server takes it: its scripts may run programs.
-            _ => SQL_KIND.into(),
+            _ => SCRIPT_KIND.into(),
         },
         connection: String::new(),
         server_version: known.server.clone(),

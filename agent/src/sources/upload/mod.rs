@@ -2,12 +2,14 @@
 //!
 //! The pieces are read from the store, opened and saved like any stream;
 //! nothing touches the local disk. A dump of a PostgreSQL database gets the
-//! place and the manifest that our own dumps have; one in the custom format is
-//! restored like those, only that nobody has counted its rows. SQL that was
-//! compressed is stored uncompressed, because the next dump of the same database
-//! then shares most of its chunks.
+//! place and the manifest that our own dumps have and is restored like those,
+//! only that nobody has counted its rows. SQL is read on its way: what a restore
+//! could not run is refused while the operator still has the file at hand. SQL
+//! that was compressed is stored uncompressed, because the next dump of the same
+//! database then shares most of its chunks.
 
 mod dump;
+mod script;
 
 use std::{
     io::{self, Read},
@@ -17,7 +19,10 @@ use std::{
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 use strongroom_layout::ObjectId;
-use strongroom_postgres::logical::manifest::{self, ManifestError};
+use strongroom_postgres::logical::{
+    manifest::{self, ManifestError},
+    script::ScriptError,
+};
 use strongroom_repository::{
     format::{FormatError, blob::BlobId, node::Node},
     store::SharedStore,
@@ -27,6 +32,7 @@ use strongroom_transfer::SecretKey;
 use strongroom_wire::job::UploadFormat;
 use tokio::runtime::Handle;
 
+use self::script::Checked;
 use super::{
     made::{self, directory, file, save_stream, save_tree},
     pace::{Pace, Paced},
@@ -93,6 +99,12 @@ pub enum UploadError {
         /// Why it is not.
         problem: String,
     },
+    /// SQL that no restore could run.
+    #[error(
+        "the upload could not be restored into a server: {0}; to keep it all the same, upload it \
+         with --format file"
+    )]
+    Script(#[from] ScriptError),
     /// No names for what would be saved.
     #[error("the upload cannot be saved as {name:?}: {source}; choose another name")]
     Name {
@@ -149,8 +161,9 @@ pub fn save(
     let known = dump::check(source.format, &head)?;
     let whole = io::Cursor::new(head).chain(pieces);
     let mut input: Box<dyn Read + Send> = match source.format {
-        UploadFormat::SqlGzip => Box::new(MultiGzDecoder::new(whole)),
-        _ => Box::new(whole),
+        UploadFormat::Sql => Box::new(Checked::new(whole)),
+        UploadFormat::SqlGzip => Box::new(Checked::new(MultiGzDecoder::new(whole))),
+        UploadFormat::File | UploadFormat::Custom => Box::new(whole),
     };
     let mut paced = Paced {
         pace,
@@ -189,9 +202,14 @@ pub fn save(
     Ok((root, figures))
 }
 
-/// What a failed read means: the transfer's own trouble, or a bad archive.
+/// What a failed read means: the transfer's own trouble, a script that does not
+/// do, or a bad archive.
 fn failed(format: UploadFormat, error: io::Error) -> UploadError {
-    match error.downcast::<TransferError>() {
+    let error = match error.downcast::<TransferError>() {
+        Ok(error) => return error.into(),
+        Err(error) => error,
+    };
+    match error.downcast::<ScriptError>() {
         Ok(error) => error.into(),
         Err(error) => UploadError::Format {
             expected: dump::describe(format),

@@ -58,6 +58,19 @@ impl Desks {
         }
     }
 
+    /// Whether a process of this user may push anything at all; why not, in
+    /// words.
+    pub(super) fn admit(&self, uid: u32) -> Result<(), String> {
+        let own = rustix::process::geteuid().as_raw();
+        if uid == 0 || uid == own || self.0.lock().values().any(|desk| desk.owner == uid) {
+            return Ok(());
+        }
+        Err(format!(
+            "nothing takes a log of user {uid} at the moment: the agent may be starting, or no \
+             policy says wal = {{ method = \"push\" }} for one"
+        ))
+    }
+
     /// Hands a file over and waits until it is archived. `uid` is whose process
     /// it is that pushes.
     pub(super) async fn push(
@@ -133,6 +146,18 @@ mod tests {
         let _seat = desks.open(place.clone(), OWNER);
         let refused = desks.push(&place, "a".into(), OWNER + 1).await.unwrap_err();
         assert!(refused.contains("may not push"), "{refused}");
+    }
+
+    #[test]
+    fn strangers_are_not_heard() {
+        let desks = Desks::default();
+        assert!(desks.admit(0).is_ok());
+        assert!(desks.admit(OWNER).unwrap_err().contains("user 12345"));
+        let seat = desks.open(PathBuf::from("/pg_wal"), OWNER);
+        assert!(desks.admit(OWNER).is_ok());
+        assert!(desks.admit(OWNER + 1).is_err());
+        drop(seat);
+        assert!(desks.admit(OWNER).is_err());
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::OwnedReadHalf},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
@@ -94,14 +94,11 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
 async fn serve(stream: UnixStream, desks: &Desks) -> io::Result<()> {
     let uid = stream.peer_cred()?.uid();
     let (input, mut output) = stream.into_split();
-    let mut said = String::new();
-    let mut input = BufReader::new(input.take(LONGEST));
-    tokio::time::timeout(PATIENCE, input.read_line(&mut said))
-        .await
-        .map_err(|_| io::ErrorKind::TimedOut)??;
-    let archived = match serde_json::from_str::<Request>(&said) {
-        Ok(request) => desks.push(&request.directory, request.file, uid).await,
-        Err(error) => Err(format!("this is no request: {error}")),
+    // Strangers are sent away before they are listened to: nobody else can keep
+    // connections open.
+    let archived = match desks.admit(uid) {
+        Ok(()) => hear(input, desks, uid).await?,
+        refused => refused,
     };
     let answer = match archived {
         Ok(()) => Answer::Archived,
@@ -109,4 +106,16 @@ async fn serve(stream: UnixStream, desks: &Desks) -> io::Result<()> {
     };
     output.write_all(&line(&answer)).await?;
     output.shutdown().await
+}
+
+async fn hear(input: OwnedReadHalf, desks: &Desks, uid: u32) -> io::Result<Result<(), String>> {
+    let mut said = String::new();
+    let mut input = BufReader::new(input.take(LONGEST));
+    tokio::time::timeout(PATIENCE, input.read_line(&mut said))
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
+    Ok(match serde_json::from_str::<Request>(&said) {
+        Ok(request) => desks.push(&request.directory, request.file, uid).await,
+        Err(error) => Err(format!("this is no request: {error}")),
+    })
 }

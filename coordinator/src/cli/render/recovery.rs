@@ -73,7 +73,11 @@ fn problems(cluster: &Recovery, archiving: &Archiving, now: Timestamp) -> Vec<St
     }
     let running = archiving.job_state == Some(JobState::Running);
     if !running {
-        lines.push("  its log is not archived at the moment".into());
+        let job = match (&archiving.job, archiving.job_state) {
+            (Some(job), Some(state)) => format!(": job {job} is {state}"),
+            _ => ": there is no job for it yet".into(),
+        };
+        lines.push(format!("  its log is not archived at the moment{job}"));
     }
     let late = archiving.as_of.filter(|at| now.duration_since(*at) > LATE);
     if let (Some(at), true) = (late, running) {

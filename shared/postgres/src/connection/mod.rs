@@ -4,6 +4,7 @@
 pub mod address;
 mod environment;
 mod error;
+mod rows;
 mod service;
 mod session;
 mod tls;
@@ -15,6 +16,7 @@ use zeroize::Zeroizing;
 pub use address::{Address, AddressError, Host};
 pub use error::ServerError;
 pub(crate) use error::sentence;
+pub use rows::RowsIn;
 pub use service::{Service, ServiceError};
 pub(crate) use session::CONNECT_TIMEOUT;
 pub use session::{APPLICATION_NAME, Session};

@@ -12,6 +12,8 @@ use crate::inventory::Locale;
 pub const FORMAT: u32 = 1;
 /// Says what kind of snapshot it is.
 pub const KIND: &str = "postgres-logical";
+/// The same of an uploaded script of SQL.
+pub const SCRIPT_KIND: &str = "postgres-sql";
 /// Its path in the snapshot.
 pub const PATH: &str = "/manifest.json";
 /// Bytes of a manifest that are read at most: some million tables.
@@ -22,7 +24,7 @@ pub const MAX_SIZE: u64 = 256 << 20;
 pub struct Manifest {
     /// [`FORMAT`].
     pub format: u32,
-    /// [`KIND`].
+    /// [`KIND`] or [`SCRIPT_KIND`].
     pub kind: String,
     /// What `agent.toml` called the server.
     pub connection: String,
@@ -283,7 +285,7 @@ impl Manifest {
     /// Reads one.
     pub fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         let head: Head = serde_json::from_slice(bytes)?;
-        if head.kind != KIND {
+        if ![KIND, SCRIPT_KIND].contains(&head.kind.as_str()) {
             let found = head.kind.chars().take(40).collect();
             return Err(ManifestError::Kind { found });
         }
@@ -296,6 +298,11 @@ impl Manifest {
     /// For people too.
     pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
         Ok(serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Whether its dump is SQL, not for `pg_restore`.
+    pub fn is_script(&self) -> bool {
+        self.kind == SCRIPT_KIND
     }
 
     /// The database of that name.

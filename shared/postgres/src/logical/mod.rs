@@ -8,7 +8,7 @@
 //! - [`manifest`]: what a snapshot says of its dumps,
 //! - [`arguments`]: command lines,
 //! - [`toc`] and [`roles`]: which parts of a dump, and of the globals, a
-//!   restore takes,
+//!   restore takes; [`script`]: plain SQL, statement by statement,
 //! - [`create`], [`properties`], [`verify`]: databases made, dressed, compared
 //!   and exchanged.
 
@@ -21,5 +21,6 @@ pub mod manifest;
 pub mod pattern;
 pub mod properties;
 pub mod roles;
+pub mod script;
 pub mod toc;
 pub mod verify;

@@ -1,7 +1,7 @@
 use strongroom_layout::ObjectId;
 use strongroom_postgres::{
     inventory::{Database, Locale},
-    logical::manifest::{Extension, FORMAT, KIND, Properties, Selection},
+    logical::manifest::{Extension, FORMAT, KIND, Properties, SCRIPT_KIND, Selection},
     version::ServerVersion,
 };
 
@@ -151,6 +151,10 @@ fn refusals_say_what_to_do() {
         },
         ..manifest()
     };
+    let script = Manifest {
+        kind: SCRIPT_KIND.into(),
+        ..manifest()
+    };
     let standby = {
         let mut facts = facts();
         facts.inventory.standby = true;
@@ -184,6 +188,7 @@ fn refusals_say_what_to_do() {
         ),
         (narrow(true), manifest(), facts(), "cannot replace a whole"),
         (work("copy", false), data, facts(), "without --replace"),
+        (narrow(false), script, facts(), "new database with --as"),
         (work("copy", false), manifest(), standby, "standby"),
         (work("copy", false), manifest(), bare, "citext"),
         (work("orders", true), manifest(), prepared, "PREPARED"),
