@@ -1,12 +1,16 @@
 //! Clusters as they were at any moment.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
 use strongroom_tests::operator::{eventually, only, text};
 
 use crate::{
+    disk_full::SmallDisk,
     postgres_physical::site::{Restored, Site},
     world::{AGENT, POLICY},
 };
@@ -149,4 +153,22 @@ fn what_cannot_be_recovered_is_refused_with_what_can() {
     assert!(name.contains("half way"), "{name}");
     let timeline = refused("timeline", &["--timeline", "7"]);
     assert!(timeline.contains("timeline 7"), "{timeline}");
+
+    // What could be recovered, where there is no place for it.
+    let message = |name: &str| {
+        let (said, _) = site.recover(1, name, &[]);
+        text(&only(&said["jobs"])["failure"]["message"])
+    };
+    let taken = site.world.restores.join("taken");
+    fs::create_dir(&taken).expect("a directory");
+    fs::write(taken.join("precious"), "").expect("a file");
+    let said = message("taken");
+    assert!(said.contains("not empty"), "{said}");
+    let small = site.world.restores.join("small");
+    let disk = SmallDisk::mount(&small, "4m");
+    let said = message("small");
+    assert!(said.contains("bytes free"), "{said}");
+    let written = |place: &Path| fs::read_dir(place).expect("a directory").count();
+    assert_eq!((written(&taken), written(&small)), (1, 0));
+    drop(disk);
 }
