@@ -4,17 +4,36 @@ mod client;
 mod contents;
 
 use std::{
+    env,
+    ffi::OsString,
     fmt::Write as _,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    sync::LazyLock,
 };
 
 pub use client::{Client, Reply};
 pub use contents::{Contents, assert_same, contents, fill};
 
 use crate::{operator::eventually, port::Port, program::Program, scratch::Scratch};
+
+/// The server under test: that of the host, or another one that
+/// `STRONGROOM_TEST_REDIS` names.
+fn server_program() -> OsString {
+    env::var_os("STRONGROOM_TEST_REDIS").unwrap_or_else(|| "redis-server".into())
+}
+
+/// Whether the server under test is older than Redis 7.
+fn is_before_7() -> bool {
+    static BEFORE_7: LazyLock<bool> = LazyLock::new(|| {
+        let output = Command::new(server_program()).arg("--version").output();
+        let said = output.expect("a Redis server is installed; `tests/run` does it");
+        String::from_utf8_lossy(&said.stdout).contains(" v=6.")
+    });
+    *BEFORE_7
+}
 
 /// A server; killed when dropped. It listens on a port and on a socket.
 #[derive(Debug)]
@@ -61,10 +80,14 @@ impl Server {
         };
         let (port, directory) = (server.port.number(), server.directory.display());
         let mut text = format!(
-            "dir {directory}\nunixsocket {}\nsave \"\"\nenable-debug-command yes\n\
-             repl-diskless-sync-delay 0\nbind 127.0.0.1\n",
+            "dir {directory}\nunixsocket {}\nsave \"\"\nrepl-diskless-sync-delay 0\n\
+             bind 127.0.0.1\n",
             server.socket().display()
         );
+        if !is_before_7() {
+            // It was always allowed before.
+            text.push_str("enable-debug-command yes\n");
+        }
         if !configuration.contains("tls-port") {
             let _infallible = writeln!(text, "port {port}");
         }
@@ -90,7 +113,7 @@ impl Server {
     pub fn spawn(&mut self) -> &Program {
         // Left by one that was killed.
         let _absent = fs::remove_file(self.socket());
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(server_program());
         command.arg(self.configuration());
         let log = self.directory.join("log");
         self.program
@@ -119,6 +142,25 @@ impl Server {
     /// Its directory: `dump.rdb` lies there.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// `redis` or `valkey`.
+    pub fn product(&self) -> &'static str {
+        if self.run(&["INFO"]).text().contains("valkey_version:") {
+            "valkey"
+        } else {
+            "redis"
+        }
+    }
+
+    /// Of what it is, such as `7.0.15`.
+    pub fn version(&self) -> String {
+        self.info(&format!("{}_version", self.product()))
+    }
+
+    /// How many functions [`fill`] makes: there were none before Redis 7.
+    pub fn functions(&self) -> u64 {
+        u64::from(!is_before_7())
     }
 
     /// Its socket.

@@ -22,18 +22,15 @@ fn a_snapshot_is_an_rdb_that_a_server_starts_with_and_a_manifest() {
         assert!(hint.contains(dump.to_str().expect("UTF-8")), "{hint}");
         let manifest = fs::read(target.join("manifest.json")).expect("a manifest");
         let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
-        assert_eq!(manifest["product"], "redis");
-        assert_eq!(
-            manifest["server_version"],
-            pair.source.info("redis_version")
-        );
+        assert_eq!(manifest["product"], pair.source.product());
+        assert_eq!(manifest["server_version"], pair.source.version());
         assert_eq!(manifest["role"], "primary");
         assert_eq!(
             manifest["replication_id"],
             pair.source.info("master_replid")
         );
         assert_eq!(manifest["rdb"]["checksum"], "verified");
-        assert_eq!(manifest["functions"], 1);
+        assert_eq!(manifest["functions"], pair.source.functions());
         let rdb = fs::metadata(target.join("dump.rdb")).expect("an RDB");
         assert_eq!(manifest["rdb"]["bytes"], rdb.len());
         for database in ["0", "3", "15"] {
@@ -79,7 +76,11 @@ fn operators_see_what_answers() {
         let shown = pair.world.operator().run(["agents", "show", AGENT]);
         (shown.stdout.contains(SOURCE) && shown.stdout.contains(TARGET)).then_some(shown.stdout)
     });
-    for wanted in ["Redis", &pair.source.info("redis_version"), "primary"] {
+    let product = match pair.source.product() {
+        "valkey" => "Valkey",
+        _ => "Redis",
+    };
+    for wanted in [product, &pair.source.version(), "primary"] {
         assert!(shown.contains(wanted), "{wanted:?} is missing:\n{shown}");
     }
     assert!(!shown.contains("secret"), "{shown}");

@@ -17,8 +17,11 @@ async fn every_kind_of_primary_sends_all_that_it_holds() {
     for (name, configuration) in [
         ("diskless", "repl-diskless-sync yes"),
         ("disk", "repl-diskless-sync no"),
-        ("lfu", "maxmemory 1gb\nmaxmemory-policy allkeys-lfu"),
-        ("plain", "rdbcompression no"),
+        (
+            "lfu",
+            "repl-diskless-sync yes\nmaxmemory 1gb\nmaxmemory-policy allkeys-lfu",
+        ),
+        ("plain", "repl-diskless-sync yes\nrdbcompression no"),
     ] {
         let scratch = Scratch::new(name);
         let server = Server::with(&scratch, "redis", configuration);
@@ -27,8 +30,9 @@ async fn every_kind_of_primary_sends_all_that_it_holds() {
         let summary = verified(&rdb).summary;
         assert_eq!(summary.databases, info(&server).await.databases, "{name}");
         assert_eq!(summary.databases.len(), 3);
-        assert_eq!(summary.functions, 1);
-        assert_eq!(summary.aux["redis-ver"], server.info("redis_version"));
+        assert_eq!(summary.functions, server.functions());
+        let version = format!("{}-ver", server.product());
+        assert_eq!(summary.aux[&version], server.version());
         server.wait_for_no_replicas();
         // Nothing was written to its disk by hand.
         assert!(!server.directory().join("dump.rdb").exists() || name == "disk");
@@ -83,7 +87,11 @@ async fn a_replica_can_be_backed_up_in_its_primary_s_stead() {
     let rdb = back_up(&connection(&replica)).await.unwrap();
     let info = info(&replica).await;
     assert!(matches!(info.role, Role::Replica { linked: true, .. }));
-    assert_eq!(info.product, Product::Redis);
+    let expected = match replica.product() {
+        "valkey" => Product::Valkey,
+        _ => Product::Redis,
+    };
+    assert_eq!(info.product, expected);
     assert_eq!(verified(&rdb).summary.databases, info.databases);
     assert_same(&contents(&primary), &contents(&replica));
 
