@@ -45,7 +45,7 @@ pub struct UploadRequest {
 pub enum UploadFormat {
     /// Any file.
     File,
-    /// SQL for psql.
+    /// SQL as pg_dump --format=plain writes it, without commands of psql.
     Sql,
     /// SQL compressed by gzip; stored uncompressed.
     SqlGzip,
