@@ -15,7 +15,7 @@ const TRIAL_EVERY: u32 = 16;
 /// The share that the higher level must save, in percent.
 const WORTH_PERCENT: u64 = 2;
 
-/// Of the sums, what a further trial leaves: old data says little.
+/// With each trial this part of the sums is forgotten: old data says little.
 const FORGET: u64 = 8;
 
 /// How to compress a blob.
