@@ -85,12 +85,13 @@ impl Asker {
         T: TryFrom<A, Error = InvalidMessage>,
     {
         tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(AskError::Cancelled),
             answer = self.persist(request, call) => {
                 T::try_from(answer?).map_err(|error| AskError::Failed {
                     message: format!("the coordinator's answer cannot be used: {error}"),
                 })
             }
-            () = self.cancel.cancelled() => Err(AskError::Cancelled),
         }
     }
 

@@ -127,6 +127,7 @@ impl Stage<'_> {
         let mut answers = requests.buffer_unordered(self.context.options.requests);
         loop {
             let answer = tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return,
                 answer = answers.next() => answer,
             };

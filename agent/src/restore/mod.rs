@@ -143,7 +143,7 @@ impl Context<'_> {
     }
 }
 
-/// Waits for `future`, but not beyond a cancel.
+/// Waits for `future`, but not beyond a cancel, which comes before any answer.
 fn block_on<F: Future>(
     runtime: &Handle,
     monitor: &Monitor,
@@ -151,6 +151,7 @@ fn block_on<F: Future>(
 ) -> Result<F::Output, RestoreError> {
     runtime.block_on(async {
         tokio::select! {
+            biased;
             () = monitor.cancel.cancelled() => Err(RestoreError::Cancelled),
             output = future => Ok(output),
         }

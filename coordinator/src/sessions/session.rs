@@ -153,6 +153,8 @@ impl Session {
         let silence = self.shared.config.heartbeat * MISSED_HEARTBEATS;
         loop {
             let message = tokio::select! {
+                // Nothing more is taken from whoever is to go.
+                biased;
                 goodbye = self.end.asked() => return Ending::Goodbye(goodbye),
                 () = self.shared.shutdown.cancelled() => {
                     return goodbye("the coordinator shuts down", true);

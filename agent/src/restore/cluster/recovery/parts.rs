@@ -68,10 +68,11 @@ pub(super) struct Opened {
 }
 
 impl Shelf {
-    /// Waits for `future`, but not beyond a cancel.
+    /// Waits for `future`, but not beyond a cancel, which comes before any answer.
     pub(super) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, RestoreError> {
         self.runtime.block_on(async {
             tokio::select! {
+                biased;
                 () = self.cancel.cancelled() => Err(RestoreError::Cancelled),
                 output = future => Ok(output),
             }
