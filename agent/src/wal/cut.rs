@@ -1,5 +1,6 @@
 //! Cuts a stream of log into what is stored: pure.
 
+use bytes::Bytes;
 use strongroom_layout::position::Lsn;
 
 /// A part to be stored.
@@ -8,7 +9,7 @@ pub(super) struct Cut {
     /// Its first byte.
     pub(super) start: Lsn,
     /// Its bytes, at least one.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Bytes,
 }
 
 impl Cut {
@@ -65,7 +66,7 @@ impl Cutter {
             if self.bytes.len() as u64 == self.unit {
                 whole.push(Cut {
                     start: self.start,
-                    bytes: std::mem::take(&mut self.bytes),
+                    bytes: std::mem::take(&mut self.bytes).into(),
                 });
                 self.start.0 += self.unit;
                 self.given = 0;
@@ -76,7 +77,7 @@ impl Cutter {
 
     /// What is in no part yet, as a piece.
     pub(super) fn piece(&mut self) -> Option<Cut> {
-        let bytes = self.bytes.get(self.given..)?.to_vec();
+        let bytes = Bytes::copy_from_slice(self.bytes.get(self.given..)?);
         if bytes.is_empty() {
             return None;
         }
@@ -143,6 +144,6 @@ mod tests {
             (1, Lsn(128), Lsn(192))
         );
         assert_eq!(cutter.unit_start(), Lsn(192));
-        assert_eq!(cutter.piece().unwrap().bytes, [2; 6]);
+        assert_eq!(cutter.piece().unwrap().bytes[..], [2; 6]);
     }
 }

@@ -97,6 +97,8 @@ impl Stream<'_> {
             } => {
                 let sent_at = time(sent_at);
                 self.heard.say(end_of_wal, sent_at);
+                let come = flow.cutter.end().0 + bytes.len() as u64;
+                self.archive.hurry = end_of_wal.0.saturating_sub(come) > UNIT;
                 let read = flow.reader.read(&bytes, sent_at);
                 if let (Err(error), None) = (read, &flow.unread) {
                     warn!(%error, "a part of the log cannot be read; it is archived all the same");

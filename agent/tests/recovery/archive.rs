@@ -160,8 +160,8 @@ impl Archive {
         place: WalPlace,
         bytes: &[u8],
     ) -> (strongroom_layout::ObjectId, u64) {
-        let mut codec = WalCodec::new(1).expect("zstd");
-        let sealed = codec.seal(self.repository.key(), place, bytes);
+        let mut codec = WalCodec::new().expect("zstd");
+        let sealed = codec.seal(self.repository.key(), place, 1, bytes);
         let (name, sealed) = sealed.expect("a part");
         let length = sealed.len() as u64;
         let object = strongroom_layout::ObjectName::Wal(name);

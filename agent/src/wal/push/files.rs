@@ -1,7 +1,8 @@
 //! Files of a server's log.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use strongroom_layout::position::{Lsn, SegmentName, TimelineId};
 use strongroom_postgres::wal::{History, Layout};
+use strongroom_repository::buffers::Buffers;
 use strongroom_wire::{job::Leg, wal::UNIT};
 
 use super::super::{
     WalError,
-    cut::{Cut, Cutter},
+    cut::Cut,
     place::Archived,
     server::WalServer,
     summary::{Reader, Summary},
@@ -63,12 +65,13 @@ pub(super) enum Read {
     History(TimelineId, HistoryFile),
 }
 
-/// Reads a file of that kind. Blocks.
+/// Reads a file of that kind, a segment into memory of `buffers`. Blocks.
 pub(super) fn read(
     server: &WalServer,
     path: &Path,
     kind: Kind,
     layout: Layout,
+    buffers: &Buffers,
 ) -> Result<Read, WalError> {
     match kind {
         Kind::Segment(segment) => {
@@ -76,7 +79,8 @@ pub(super) fn read(
                 timeline: segment.timeline,
                 end: end_of(segment, layout),
             };
-            Ok(Read::Segment(whole, read_segment(path, segment, layout)?))
+            let segment = read_segment(path, segment, layout, buffers)?;
+            Ok(Read::Segment(whole, segment))
         }
         Kind::History(timeline) => {
             let history = read_history(server, path, timeline)?;
@@ -96,27 +100,38 @@ pub(super) struct Segment {
 }
 
 /// Reads a segment. Blocks.
-fn read_segment(path: &Path, name: SegmentName, layout: Layout) -> Result<Segment, WalError> {
-    let bytes = fs::read(path).map_err(unreadable(path))?;
+fn read_segment(
+    path: &Path,
+    name: SegmentName,
+    layout: Layout,
+    buffers: &Buffers,
+) -> Result<Segment, WalError> {
+    let wrong = |cause: String| unreadable(path)(io::Error::other(cause));
+    let mut file = File::open(path).map_err(unreadable(path))?;
+    let length = file.metadata().map_err(unreadable(path))?.len();
     let size = layout.segment_size.bytes();
-    if bytes.len() as u64 != size {
-        let cause = format!("it has {} bytes instead of {size}", bytes.len());
-        return Err(unreadable(path)(io::Error::other(cause)));
+    if length != size {
+        return Err(wrong(format!("it has {length} bytes instead of {size}")));
     }
-    let start = name.start(layout.segment_size);
-    let mut reader = Reader::new(layout, name.timeline, start);
-    let read = reader.read(&bytes, Timestamp::MAX);
-    match read {
-        // Its first page is of something else.
-        Err(error) if error.at == start => {
-            return Err(unreadable(path)(io::Error::other(error.to_string())));
-        }
-        _ => {}
-    }
-    let mut cutter = Cutter::new(UNIT.min(size), start);
+    let first = name.start(layout.segment_size);
+    let mut reader = Reader::new(layout, name.timeline, first);
     let mut parts = Vec::new();
-    for cut in cutter.push(&bytes) {
-        let summary = reader.summary(cut.start, cut.end());
+    // Both are powers of two.
+    let unit = UNIT.min(size);
+    for start in (first.0..first.0 + size).step_by(unit as usize).map(Lsn) {
+        let mut bytes = buffers.buffer(unit as usize);
+        let read = file.by_ref().take(unit).read_to_end(&mut bytes);
+        if read.map_err(unreadable(path))? as u64 != unit {
+            return Err(wrong(format!("it was cut off at {start} as it was read")));
+        }
+        match reader.read(&bytes, Timestamp::MAX) {
+            // Its first page is of something else.
+            Err(error) if error.at == first => return Err(wrong(error.to_string())),
+            _ => {}
+        }
+        let bytes = buffers.share(bytes);
+        let cut = Cut { start, bytes };
+        let summary = reader.summary(start, cut.end());
         parts.push((cut, summary));
     }
     let commits = parts.iter().filter_map(|(_, summary)| summary.commits);
@@ -246,13 +261,14 @@ mod tests {
             timeline: TimelineId(1),
             number: 2,
         };
+        let read = |path: &Path| read_segment(path, name, layout(), &Buffers::default());
         let short = scratch.file("short", vec![0; 100]);
-        let error = read_segment(&short, name, layout()).unwrap_err();
+        let error = read(&short).unwrap_err();
         assert!(error.to_string().contains("100 bytes"), "{error}");
         let other = scratch.file("other", vec![7; 16 << 20]);
-        let error = read_segment(&other, name, layout()).unwrap_err();
+        let error = read(&other).unwrap_err();
         assert!(error.to_string().contains("magic"), "{error}");
-        read_segment(&scratch.join("none"), name, layout()).unwrap_err();
+        read(&scratch.join("none")).unwrap_err();
     }
 
     #[test]

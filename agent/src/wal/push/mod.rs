@@ -29,6 +29,7 @@ use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use strongroom_layout::{SystemId, position::TimelineId};
 use strongroom_postgres::wal::Layout;
+use strongroom_repository::buffers::Buffers;
 use strongroom_runtime::units::ByteSize;
 use strongroom_wire::{job::WalResult, wal::WalPosition};
 use tokio::time::{MissedTickBehavior, interval};
@@ -118,6 +119,9 @@ impl Push<'_> {
                 }
                 _ = tell.tick() => {
                     self.look_ahead(&cluster, &mut files);
+                    if files.reading.is_empty() && self.archive.is_idle() {
+                        files.buffers = Buffers::default();
+                    }
                     if self.archive.may_enter() {
                         let position = self.position(&cluster, &files);
                         self.archive.enter(position);
@@ -208,7 +212,7 @@ impl Push<'_> {
     }
 
     /// Begins with what is ready, in the order in which the server will ask.
-    fn look_ahead(&self, cluster: &Cluster, files: &mut Files) {
+    fn look_ahead(&mut self, cluster: &Cluster, files: &mut Files) {
         // A directory of some entries, in memory.
         let Ok(ready) = ready(&cluster.directory) else {
             return;
@@ -226,6 +230,7 @@ impl Push<'_> {
                 self.begin(cluster, files, file, kind);
             }
         }
+        self.archive.hurry = files.ready > files.done.len() + files.under_way.len();
     }
 
     fn begin(&self, cluster: &Cluster, files: &mut Files, file: String, kind: Kind) {
@@ -234,7 +239,8 @@ impl Push<'_> {
         }
         let (path, layout) = (cluster.directory.join(&file), cluster.layout);
         let server = self.server.clone();
-        let read = move || files::read(&server, &path, kind, layout);
+        let buffers = files.buffers.clone();
+        let read = move || files::read(&server, &path, kind, layout, &buffers);
         let reading = async move {
             let read = tokio::task::spawn_blocking(read).await;
             (file, read.unwrap_or(Err(WalError::Cancelled)))

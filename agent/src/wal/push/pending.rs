@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{future::BoxFuture, stream::FuturesOrdered};
 use jiff::Timestamp;
 use strongroom_postgres::wal::Layout;
+use strongroom_repository::buffers::Buffers;
 use tokio::sync::oneshot;
 
 use super::{
@@ -24,6 +25,8 @@ pub(super) struct Files {
     pub(super) done: BTreeSet<String>,
     pub(super) tail: Option<Archived>,
     pub(super) last_commit: Option<Timestamp>,
+    /// Memory for what is read; given back while nothing is.
+    pub(super) buffers: Buffers,
     /// Ready to be pushed when last looked.
     pub(super) ready: usize,
     pub(super) dropping: bool,

@@ -86,20 +86,21 @@ impl WalPlace {
 }
 
 impl WalCodec {
-    /// Compresses at zstd's `level`, 1 to 22.
-    pub fn new(level: i32) -> Result<Self, FormatError> {
+    /// Takes the memory of both directions.
+    pub fn new() -> Result<Self, FormatError> {
         Ok(Self {
-            compressor: Compressor::new(level).map_err(zstd_error("compress"))?,
+            compressor: Compressor::new(1).map_err(zstd_error("compress"))?,
             decompressor: Decompressor::new().map_err(zstd_error("decompress"))?,
         })
     }
 
     /// The stored form of a part, and its name. `plaintext` is as long as the
-    /// part.
+    /// part; zstd's `level` is 1 to 22, or negative to be faster still.
     pub fn seal(
         &mut self,
         key: &MasterKey,
         place: WalPlace,
+        level: i32,
         plaintext: &[u8],
     ) -> Result<(WalName, Vec<u8>), FormatError> {
         check_length(place.part, plaintext.len() as u64)?;
@@ -111,7 +112,8 @@ impl WalCodec {
         let mut behind = Cursor::new(&mut out);
         behind.set_position(start as u64);
         self.compressor
-            .compress_to_buffer(plaintext, &mut behind)
+            .set_compression_level(level)
+            .and_then(|()| self.compressor.compress_to_buffer(plaintext, &mut behind))
             .map_err(zstd_error("compress"))?;
         key.seal_tail(&mut out, 0)?;
         // What is compressed to a tenth need not hold the memory of the whole.
@@ -208,7 +210,7 @@ mod tests {
     }
 
     fn codec() -> WalCodec {
-        WalCodec::new(1).unwrap()
+        WalCodec::new().unwrap()
     }
 
     fn place(start: u64, length: u64) -> WalPlace {
@@ -233,9 +235,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_come_back(start in 0..u64::MAX / 2, bytes in prop::collection::vec(any::<u8>(), 1..5000)) {
+        fn parts_come_back(
+            start in 0..u64::MAX / 2,
+            level in -7..4,
+            bytes in prop::collection::vec(any::<u8>(), 1..5000),
+        ) {
             let mut codec = codec();
-            let (name, sealed) = codec.seal(&key(), place(start, bytes.len() as u64), &bytes).unwrap();
+            let (name, sealed) = codec.seal(&key(), place(start, bytes.len() as u64), level, &bytes).unwrap();
             prop_assert_eq!(name.id, sha256(&sealed));
             prop_assert_eq!(codec.open(&key(), &name, sealed).unwrap(), bytes);
         }
@@ -254,13 +260,13 @@ mod tests {
             ..place(0, 1)
         };
         let text = b"1\t0/3000000\tno recovery target specified\n";
-        let (name, sealed) = codec().seal(&key(), history, text).unwrap();
+        let (name, sealed) = codec().seal(&key(), history, 1, text).unwrap();
         assert_eq!(codec().open(&key(), &name, sealed).unwrap(), text);
     }
 
     #[test]
     fn a_part_cannot_take_another_s_place() {
-        let (name, sealed) = codec().seal(&key(), place(100, 3), b"log").unwrap();
+        let (name, sealed) = codec().seal(&key(), place(100, 3), 1, b"log").unwrap();
         for other in [
             place(101, 3),
             place(100, 4),
@@ -311,7 +317,7 @@ mod tests {
                 &vec![0; LONGEST_HISTORY as usize + 1],
             ),
         ] {
-            codec().seal(&key(), place, bytes).unwrap_err();
+            codec().seal(&key(), place, 1, bytes).unwrap_err();
         }
     }
 

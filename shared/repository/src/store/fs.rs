@@ -14,7 +14,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use strongroom_layout::{Directory, ObjectName};
 
-use super::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind, answers::Answers};
+use super::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind};
+use crate::buffers::Buffers;
 
 /// Small parts are gathered to writes of this many bytes.
 const WRITE_BUFFER: usize = 256 << 10;
@@ -23,7 +24,7 @@ const WRITE_BUFFER: usize = 256 << 10;
 #[derive(Debug, Clone)]
 pub struct FsStore {
     root: PathBuf,
-    answers: Answers,
+    buffers: Buffers,
 }
 
 impl FsStore {
@@ -32,7 +33,7 @@ impl FsStore {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
-            answers: Answers::default(),
+            buffers: Buffers::default(),
         }
     }
 
@@ -66,9 +67,9 @@ impl Store for FsStore {
         object: ObjectName,
         range: Option<ByteRange>,
     ) -> BoxFuture<'_, Result<Bytes, StoreError>> {
-        let answers = self.answers.clone();
+        let buffers = self.buffers.clone();
         Box::pin(Self::blocking("get", self.path(object), move |path| {
-            get(path, range, &answers)
+            get(path, range, &buffers)
         }))
     }
 
@@ -173,7 +174,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn get(path: &Path, range: Option<ByteRange>, answers: &Answers) -> Result<Bytes, StoreErrorKind> {
+fn get(path: &Path, range: Option<ByteRange>, buffers: &Buffers) -> Result<Bytes, StoreErrorKind> {
     let mut file = File::open(path).map_err(classify)?;
     let size = file.metadata().map_err(classify)?.len();
     let (first, length) = match range {
@@ -189,13 +190,13 @@ fn get(path: &Path, range: Option<ByteRange>, answers: &Answers) -> Result<Bytes
     if first > 0 {
         file.seek(SeekFrom::Start(first)).map_err(classify)?;
     }
-    let mut bytes = answers.buffer(length as usize);
+    let mut bytes = buffers.buffer(length as usize);
     let got = file
         .take(length)
         .read_to_end(&mut bytes)
         .map_err(classify)?;
     if got as u64 == length {
-        Ok(answers.answer(bytes))
+        Ok(buffers.share(bytes))
     } else {
         Err(StoreErrorKind::Truncated {
             got: got as u64,

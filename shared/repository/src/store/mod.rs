@@ -6,7 +6,6 @@
 //! calls), [`cache`] (on the local disk). One conformance suite (`conformance.rs`) runs on every backend and
 //! every decorator.
 
-mod answers;
 pub mod cache;
 #[cfg(test)]
 mod conformance;

@@ -88,7 +88,7 @@ impl<'a> Parts<'a> {
     ) -> Result<Self, RecoveryError> {
         Ok(Self {
             shelf,
-            codec: WalCodec::new(1).map_err(ReadError::Codec)?,
+            codec: WalCodec::new().map_err(ReadError::Codec)?,
             waiting: wanted.into_iter().collect(),
             ahead: VecDeque::new(),
         })

@@ -10,7 +10,10 @@ use super::{
     body::{PiecewiseBody, Progress},
     error,
 };
-use crate::store::{Body, SignedRequest, StoreErrorKind, answers::Answers, throttle::RateLimiter};
+use crate::{
+    buffers::Buffers,
+    store::{Body, SignedRequest, StoreErrorKind, throttle::RateLimiter},
+};
 
 /// The most bytes that a response may have: packs and listings are smaller.
 const MOST: u64 = 1 << 30;
@@ -45,7 +48,7 @@ impl HttpOptions {
 pub struct HttpClient {
     client: reqwest::Client,
     stall_timeout: Duration,
-    answers: Answers,
+    buffers: Buffers,
 }
 
 impl fmt::Debug for HttpClient {
@@ -108,7 +111,7 @@ impl HttpClient {
         Ok(Self {
             client,
             stall_timeout: options.stall_timeout,
-            answers: Answers::default(),
+            buffers: Buffers::default(),
         })
     }
 
@@ -172,14 +175,14 @@ impl HttpClient {
             let problem = format!("the store sends {} bytes", stated.unwrap_or_default());
             return Err(StoreErrorKind::Denied(problem));
         }
-        let mut bytes = self.answers.buffer(stated.unwrap_or_default() as usize);
+        let mut bytes = self.buffers.buffer(stated.unwrap_or_default() as usize);
         loop {
             let chunk = timeout(self.stall_timeout, response.chunk())
                 .await
                 .map_err(|_| self.stalled("receiving"))?
                 .map_err(network)?;
             let Some(chunk) = chunk else {
-                return Ok(self.answers.answer(bytes));
+                return Ok(self.buffers.share(bytes));
             };
             if let Some(limiter) = limiter {
                 limiter.take(chunk.len() as u64).await;

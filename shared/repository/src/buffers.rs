@@ -1,4 +1,4 @@
-//! Memory for large answers, used again and again.
+//! Large buffers, used again and again.
 //!
 //! Fresh memory is zeroed by the kernel, page by page, when it is first
 //! touched: for the ranges of a restore that took longer than reading them.
@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// Smaller answers come from the heap, which uses its memory again by itself.
+/// Smaller buffers come from the heap, which uses its memory again by itself.
 const LARGE: usize = 512 << 10;
 
 /// Buffers kept at most.
@@ -20,17 +20,18 @@ const KEPT: usize = 4;
 /// A buffer larger than this is given back to the system.
 const LARGEST: usize = 16 << 20;
 
-/// Buffers of one store. Cheap to clone; what is free goes with the last clone.
+/// Buffers of one kind of work. Cheap to clone; what is free goes with the last
+/// clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answers {
+pub struct Buffers {
     free: Arc<Free>,
 }
 
 type Free = Mutex<Vec<Vec<u8>>>;
 
-impl Answers {
+impl Buffers {
     /// An empty buffer with room for `length` bytes.
-    pub(super) fn buffer(&self, length: usize) -> Vec<u8> {
+    pub fn buffer(&self, length: usize) -> Vec<u8> {
         if length < LARGE {
             return Vec::with_capacity(length);
         }
@@ -43,9 +44,9 @@ impl Answers {
         buffer
     }
 
-    /// The answer that lies in `buffer`, whose memory comes back here when
-    /// nobody needs it any more.
-    pub(super) fn answer(&self, buffer: Vec<u8>) -> Bytes {
+    /// Shares what lies in `buffer`, whose memory comes back here when nobody
+    /// needs it any more.
+    pub fn share(&self, buffer: Vec<u8>) -> Bytes {
         if (LARGE..=LARGEST).contains(&buffer.capacity()) {
             Bytes::from_owner(Lent {
                 buffer,
@@ -92,44 +93,44 @@ mod tests {
 
     #[test]
     fn large_memory_is_used_again_once_nobody_reads_it() {
-        let answers = Answers::default();
-        let mut buffer = answers.buffer(2 * LARGE);
+        let buffers = Buffers::default();
+        let mut buffer = buffers.buffer(2 * LARGE);
         buffer.extend_from_slice(b"first");
-        let first = answers.answer(buffer);
+        let first = buffers.share(buffer);
         let part = first.slice(1..3);
         let place = address(&first);
         drop(first);
-        let meanwhile = answers.buffer(LARGE);
+        let meanwhile = buffers.buffer(LARGE);
         assert_ne!(address(&meanwhile), place, "a part of it is still read");
         assert_eq!(&part[..], b"ir");
         drop(part);
-        let again = answers.buffer(LARGE);
+        let again = buffers.buffer(LARGE);
         assert_eq!(address(&again), place);
         assert!(again.is_empty());
-        assert!(answers.buffer(4 * LARGE).capacity() >= 4 * LARGE);
+        assert!(buffers.buffer(4 * LARGE).capacity() >= 4 * LARGE);
     }
 
     #[test]
     fn few_are_kept_and_none_that_is_huge() {
-        let answers = Answers::default();
+        let buffers = Buffers::default();
         let lent: Vec<_> = (0..2 * KEPT)
-            .map(|_| answers.answer(answers.buffer(LARGE)))
+            .map(|_| buffers.share(buffers.buffer(LARGE)))
             .collect();
         drop(lent);
-        assert_eq!(answers.free.lock().len(), KEPT);
-        answers.free.lock().clear();
-        drop(answers.answer(answers.buffer(LARGEST + 1)));
-        drop(answers.answer(answers.buffer(LARGE - 1)));
-        assert!(answers.free.lock().is_empty());
+        assert_eq!(buffers.free.lock().len(), KEPT);
+        buffers.free.lock().clear();
+        drop(buffers.share(buffers.buffer(LARGEST + 1)));
+        drop(buffers.share(buffers.buffer(LARGE - 1)));
+        assert!(buffers.free.lock().is_empty());
     }
 
     #[test]
-    fn an_answer_outlives_its_store() {
-        let answers = Answers::default();
-        let mut buffer = answers.buffer(LARGE);
+    fn what_is_shared_outlives_them() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.buffer(LARGE);
         buffer.push(7);
-        let answer = answers.answer(buffer);
-        drop(answers);
-        assert_eq!(&answer[..], [7]);
+        let shared = buffers.share(buffer);
+        drop(buffers);
+        assert_eq!(&shared[..], [7]);
     }
 }
