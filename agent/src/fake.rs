@@ -1,7 +1,7 @@
 //! A coordinator for tests: real TLS, real gRPC, and no opinion of its own.
 //! Whatever an agent asks arrives as a [`Call`] that the test answers.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use futures::stream::BoxStream;
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +18,7 @@ use strongroom_runtime::{
         tls::{ServerIdentity, agent_server_config},
     },
 };
+use strongroom_tests::port::Port;
 use strongroom_wire::{
     MAX_MESSAGE_BYTES,
     grant::{
@@ -89,13 +90,23 @@ impl FakeSession {
 
     /// Hears the Hello and answers it.
     pub(crate) async fn greet(&mut self, fenced: &[AttemptRef]) -> AgentHello {
+        // So rarely that no busy machine makes us fall silent.
+        self.greet_for_heartbeats(fenced, 30).await
+    }
+
+    /// As [`Self::greet`], for a heartbeat every so many seconds.
+    pub(crate) async fn greet_for_heartbeats(
+        &mut self,
+        fenced: &[AttemptRef],
+        heartbeat_seconds: u32,
+    ) -> AgentHello {
         let Some(AgentMessage::Hello(hello)) = self.hear().await else {
             panic!("no Hello");
         };
         self.say(CoordinatorMessage::Hello(CoordinatorHello {
             session_id: Uuid::new_v4(),
             coordinator_version: "test".into(),
-            heartbeat_seconds: 1,
+            heartbeat_seconds,
             lease_seconds: 3,
             fenced: fenced.to_vec(),
         }))
@@ -113,6 +124,7 @@ impl FakeSession {
 pub(crate) struct Fake {
     pub(crate) ca: Arc<CertificateAuthority>,
     pub(crate) address: Address,
+    port: Port,
     calls: mpsc::Receiver<Call>,
     sender: mpsc::Sender<Call>,
     /// Its own, so that stopping it cuts every connection at once.
@@ -123,15 +135,16 @@ impl Fake {
     pub(crate) async fn start() -> Self {
         let (ca, _) = CertificateAuthority::create(SystemClock.now()).unwrap();
         let (sender, calls) = mpsc::channel(16);
+        let port = Port::lease();
         let mut fake = Self {
             ca: Arc::new(ca),
-            address: "localhost:1".parse().unwrap(),
+            address: format!("localhost:{}", port.number()).parse().unwrap(),
+            port,
             calls,
             sender,
             runtime: None,
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        fake.address.port = listener.local_addr().unwrap().port();
+        let listener = TcpListener::bind(fake.port.address()).await.unwrap();
         fake.serve(listener);
         fake
     }
@@ -189,10 +202,9 @@ impl Fake {
     /// Serves again at the same address.
     pub(crate) async fn restart(&mut self) {
         self.stop();
-        let address = SocketAddr::from(([127, 0, 0, 1], self.address.port));
         let listener = loop {
             // The old socket is closed by its runtime's threads.
-            match TcpListener::bind(address).await {
+            match TcpListener::bind(self.port.address()).await {
                 Ok(listener) => break listener,
                 Err(_) => tokio::task::yield_now().await,
             }

@@ -41,7 +41,11 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// The peer is not whom we trust, or does not trust us.
-    #[error("no trust between this agent and {address}: {source}")]
+    #[error(
+        "no trust between this agent and {address}: {source}; either that is not the coordinator \
+         with which this host enrolled, or one side's certificate no longer holds: check the \
+         address and both clocks, or enrol again with a new token (`strongroom agents invite`)"
+    )]
     Untrusted {
         /// As configured.
         address: Address,

@@ -239,3 +239,27 @@ fn an_agent_that_is_not_enrolled_says_how_to_enrol() {
     assert!(!program.wait(PATIENCE).success());
     assert_says(&program.log(), &["enrol", "agents invite"]);
 }
+
+#[test]
+fn an_agent_says_when_another_coordinator_answers() {
+    let scratch = Scratch::new("other-coordinator");
+    let ours = Setup::default().start(&scratch, "ours");
+    let theirs = Setup::default().start(&scratch, "theirs");
+    let agent = Agent::prepare(&scratch, "moved");
+    agent.enroll(ours.agents_address(), &ours.invite("moved"));
+    let (ours, theirs) = (ours.agents_address(), theirs.agents_address());
+    let identity = agent.state().join("identity.json");
+    let text = fs::read_to_string(&identity).expect("an identity");
+    let changed = text.replace(&ours.to_string(), &theirs.to_string());
+    assert_ne!(changed, text);
+    fs::write(&identity, changed).expect("a file can be written");
+    let program = agent.spawn();
+    let line = program.wait_for_line("why there is no session", |line| {
+        line.contains("no session")
+    });
+    let address = theirs.to_string();
+    assert_says(
+        &line,
+        &[&address, "no trust", "certificate", "agents invite"],
+    );
+}

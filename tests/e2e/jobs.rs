@@ -4,6 +4,7 @@ use strongroom_tests::{
     coordinator::Setup,
     operator::{eventually, text},
     proxy::Action,
+    scratch::Scratch,
     tree::Tree,
 };
 
@@ -84,6 +85,41 @@ fn with_one_attempt_a_failure_is_final_and_the_next_run_is_a_job_of_its_own() {
 }
 
 #[test]
+fn a_failure_of_the_job_itself_is_tried_again_and_both_attempts_are_kept() {
+    let scratch = Scratch::new("tried-again-mark");
+    let script = format!(
+        "mkdir {mark} || exec echo second; exit 3",
+        mark = scratch.join("mark").display()
+    );
+    let world = World::with_agent("tried-again", Setup::default(), |agent| {
+        agent.extra(&format!(
+            "[commands.flaky]\nargv = ['sh', '-c', '{script}']\n"
+        ))
+    });
+    let (operator, source) = (
+        world.operator(),
+        "source = { command = { name = \"flaky\" } }",
+    );
+    operator.apply(&format!(
+        "[[policy]]\nname = \"{POLICY}\"\nagents = {{ names = [\"{AGENT}\"] }}\n{source}\n\
+         store = \"primary\"\nlimits = {{ attempts = 2 }}\n"
+    ));
+    let job = operator.start(POLICY);
+    let waiting = eventually("the first failure", || {
+        let job = operator.job(&job);
+        (!job["attempts"][0]["failure"].is_null()).then_some(job)
+    });
+    assert_eq!(waiting["state"], "pending", "{waiting:#}");
+    let ended = operator.wait_for_end(&job);
+    snapshot_of(&ended);
+    let attempts = ended["attempts"].as_array().expect("attempts");
+    assert_eq!(attempts.len(), 2, "{ended:#}");
+    let message = text(&attempts[0]["failure"]["message"]);
+    assert_says(&message, &["flaky", "3"]);
+    assert!(attempts[1]["failure"].is_null(), "{ended:#}");
+}
+
+#[test]
 fn one_dataset_never_runs_twice_at_a_time() {
     let world = World::behind_proxy("overlap", Setup::default());
     world.fill(&Tree::small(1));
@@ -139,6 +175,45 @@ fn no_more_jobs_run_at_once_than_the_limits_say() {
 }
 
 #[test]
+fn agents_wait_for_each_other_as_the_limits_of_all_and_of_a_store_say() {
+    for limit in ["global", "per_store"] {
+        let setup = Setup {
+            extra: format!("[limits]\n{limit} = 1\n"),
+            ..Setup::default()
+        };
+        let world = World::behind_proxy(&format!("limit-{limit}"), setup);
+        world.fill(&Tree::small(1));
+        let (coordinator, operator) = (&world.coordinator, world.operator());
+        let _other = coordinator.agent(&world.scratch, "web-2", &world.source, &world.restores);
+        let others = world
+            .policy("")
+            .replace(&format!("\"{POLICY}\""), "\"others\"")
+            .replace(&format!("\"{AGENT}\""), "\"web-2\"");
+        operator.apply(&others);
+        let gate = world.proxy().hold(1, |seen| seen.puts("data"));
+        let first = operator.start(POLICY);
+        gate.wait_until_reached();
+        let second = operator.start("others");
+        // Long enough for many looks at what may run.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let waiting = operator.job(&second);
+        assert_eq!(waiting["state"], "pending", "{limit}: {waiting:#}");
+        gate.open();
+        let first = operator.wait_for_end(&first);
+        let second = operator.wait_for_end(&second);
+        snapshot_of(&first);
+        snapshot_of(&second);
+        let time = |job: &serde_json::Value, key: &str| -> jiff::Timestamp {
+            text(&job[key]).parse().expect("a time")
+        };
+        assert!(
+            time(&second, "started_at") >= time(&first, "finished_at"),
+            "{limit}: {first:#} {second:#}"
+        );
+    }
+}
+
+#[test]
 fn progress_is_seen_while_a_backup_runs() {
     let world = World::behind_proxy("progress", Setup::default());
     world.fill(&Tree::small(1));
@@ -147,9 +222,10 @@ fn progress_is_seen_while_a_backup_runs() {
     gate.wait_until_reached();
     let progress = eventually("progress", || {
         let job = world.operator().job(&job);
-        (job["progress"]["files"].as_u64()? > 0).then(|| job["progress"].clone())
+        let figure = |name: &str| job["progress"][name].as_u64();
+        (figure("files")? > 0 && figure("bytes")? > 0).then(|| job["progress"].clone())
     });
-    assert!(progress["bytes"].as_u64() > Some(0), "{progress:#}");
+    assert!(!text(&progress["stage"]).is_empty(), "{progress:#}");
     gate.open();
     snapshot_of(&world.operator().wait_for_end(&job));
     let listed = world

@@ -106,6 +106,10 @@ fn priority(id: &str) -> Option<(i64, String)> {
         .args(["-p", id])
         .output()
         .expect("`ionice` must be installed: apt-get install util-linux");
+    if !output.status.success() {
+        // It has just ended.
+        return None;
+    }
     let ionice = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Some((nice, ionice))
 }

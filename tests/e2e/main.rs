@@ -33,6 +33,7 @@ mod snapshots;
 mod store_errors;
 mod store_faults;
 mod telemetry;
+mod terminal;
 mod transfers;
 mod warnings;
 mod world;

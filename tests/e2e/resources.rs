@@ -52,7 +52,8 @@ fn a_large_input_does_not_grow_the_agent() {
     let mut agent = Agent::prepare(&scratch, "big")
         .allow(&scratch, &scratch)
         .extra(&format!(
-            "[commands.stream]\nargv = [\"sh\", \"-c\", \"{script}\"]\n"
+            // It competes with the other tests, not with a database.
+            "[limits]\nnice = 0\n\n[commands.stream]\nargv = [\"sh\", \"-c\", \"{script}\"]\n"
         ));
     agent.enroll(coordinator.agents_address(), &coordinator.invite("big"));
     agent.start();

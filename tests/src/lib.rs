@@ -38,3 +38,17 @@ pub fn now() -> jiff::Timestamp {
     use strongroom_runtime::clock::Clock as _;
     strongroom_runtime::clock::SystemClock.now()
 }
+
+/// Bytes that neither compress nor repeat; the same for the same seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

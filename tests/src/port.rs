@@ -3,7 +3,7 @@
 use std::{
     env,
     fs::{self, File, TryLockError},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     sync::atomic::{AtomicU16, Ordering},
 };
 
@@ -27,7 +27,8 @@ impl Port {
     /// When there is none.
     pub fn lease() -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
-        let directory = env::temp_dir().join("strongroom-test-ports");
+        let user = rustix::process::geteuid().as_raw();
+        let directory = env::temp_dir().join(format!("strongroom-test-ports-{user}"));
         fs::create_dir_all(&directory).expect("the port locks' directory can be made");
 
         // Runs of the suite side by side begin at different ports.
@@ -42,7 +43,9 @@ impl Port {
                 Err(TryLockError::WouldBlock) => continue,
                 Err(TryLockError::Error(error)) => panic!("a port cannot be locked: {error}"),
             }
-            if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
+            // A socket that listened on it for a moment could be inherited by a
+            // program that another thread starts, and be in the way for longer.
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, number)).is_err() {
                 return Self {
                     number,
                     _lock: lock,

@@ -114,7 +114,7 @@ impl Rogue {
     pub fn accept_job(&self, session: &mut Session) -> v1::JobOffer {
         self.within(async {
             loop {
-                match next(session).await.expect("the session stands") {
+                match next_alive(session).await.expect("the session stands") {
                     coordinator_message::Message::JobOffer(offer) => {
                         let accepted = v1::JobAccepted {
                             attempt: offer.attempt.clone(),
@@ -158,7 +158,7 @@ impl Rogue {
     pub fn wait_for_end(&self, session: &mut Session) -> Option<v1::Goodbye> {
         self.within(async {
             let mut goodbye = None;
-            while let Some(message) = next(session).await {
+            while let Some(message) = next_alive(session).await {
                 if let coordinator_message::Message::Goodbye(said) = message {
                     goodbye = Some(said);
                 }
@@ -396,6 +396,23 @@ async fn open_session(gateway: &mut AgentGatewayClient<Channel>) -> Result<Sessi
 async fn next(session: &mut Session) -> Option<coordinator_message::Message> {
     // An error ends the session as well as its orderly end does.
     session.stream.message().await.ok().flatten()?.message
+}
+
+/// The next message, with signs of life while there is none: whoever gives none
+/// is sent away. No lease is renewed by them.
+async fn next_alive(session: &mut Session) -> Option<coordinator_message::Message> {
+    let mut alive = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            message = session.stream.message() => return message.ok().flatten()?.message,
+            _ = alive.tick() => {
+                let heartbeat = agent_message::Message::Heartbeat(v1::Heartbeat::default());
+                let message = Some(heartbeat);
+                // If it has ended, that is heard above.
+                let _ended = session.sender.try_send(v1::AgentMessage { message });
+            }
+        }
+    }
 }
 
 /// Whether the session still stood.

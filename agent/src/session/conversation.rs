@@ -38,7 +38,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// A report that is not acknowledged in this time is sent again.
 const RESEND: Duration = Duration::from_secs(30);
-/// After a renewal failed, the next try.
+/// After a renewal failed, the next try, at the latest.
 const RENEW_AGAIN: Duration = Duration::from_mins(5);
 /// How long to wait for acknowledgements, or for the coordinator's last words,
 /// when the agent ends the stream.
@@ -202,6 +202,7 @@ impl<'a> Conversation<'a> {
         let period = Duration::from_secs(self.hello.heartbeat_seconds.into());
         let mut heartbeat = interval(period);
         let mut resend = interval(RESEND);
+        resend.reset();
         let mut changes = self.session.outbox.changes();
         let mut found = self.session.found.clone();
         found.mark_changed();
@@ -210,6 +211,7 @@ impl<'a> Conversation<'a> {
         let idle = runner.idle();
         let mut idle = std::pin::pin!(idle.fuse());
         let mut farewell = std::pin::pin!(futures::future::Fuse::terminated());
+        self.send_reports().await?;
         loop {
             tokio::select! {
                 message = self.incoming.message() => {
@@ -260,7 +262,8 @@ impl<'a> Conversation<'a> {
                 }
                 () = &mut farewell, if leaving => return Ok(Outcome::Stopped),
             }
-            if leaving && self.session.outbox.is_empty() && runner.running().is_empty() {
+            // In this order: an attempt leaves its report before it is gone.
+            if leaving && runner.running().is_empty() && self.session.outbox.is_empty() {
                 return Ok(Outcome::Stopped);
             }
         }
@@ -340,9 +343,19 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// How long to wait after a renewal failed: several tries are made while the
+    /// certificate still holds.
+    fn renew_again(&self) -> Duration {
+        let Ok((_, not_after)) = self.session.identity.validity() else {
+            return RENEW_AGAIN;
+        };
+        let left = self.session.clock.now().duration_until(not_after);
+        RENEW_AGAIN.min(Duration::try_from(left).unwrap_or_default() / 4)
+    }
+
     /// Whether there is a new identity, on disk and in use from now on.
     async fn take_renewal(&mut self, renewed: Result<Identity, RenewError>) -> bool {
-        self.renew_not_before = Instant::now() + RENEW_AGAIN;
+        self.renew_not_before = Instant::now() + self.renew_again();
         let identity = match renewed {
             Ok(identity) => identity,
             Err(error) => {

@@ -5,6 +5,7 @@ use strongroom_layout::{
     ObjectId,
     position::{Lsn, TimelineId},
 };
+use strongroom_wire::wal::WalPosition;
 
 use super::{
     Base, Cluster,
@@ -59,20 +60,20 @@ pub fn windows(cluster: &Cluster) -> Vec<Window> {
 
 /// Whether the log goes on at the end of the route.
 fn is_open(cluster: &Cluster, route: &Route) -> bool {
-    cluster
-        .position
-        .as_ref()
-        .is_some_and(|it| it.timeline == route.timeline && it.lsn == route.end)
+    position(cluster, route).is_some()
+}
+
+/// What the agent that follows the log on this route said last: that may have
+/// been a moment before it entered what is now the end.
+fn position<'a>(cluster: &'a Cluster, route: &Route) -> Option<&'a WalPosition> {
+    let position = cluster.position.as_ref();
+    position.filter(|it| it.timeline == route.timeline && it.lsn <= route.end)
 }
 
 /// Until which moment everything is there: of a log that goes on, until its
 /// agent last said that there was no more; else until the last commit in it.
 pub(super) fn until(cluster: &Cluster, base: &Base, route: &Route) -> Timestamp {
-    let said = cluster
-        .position
-        .as_ref()
-        .filter(|it| it.timeline == route.timeline && it.lsn == route.end)
-        .and_then(|it| it.as_of);
+    let said = position(cluster, route).and_then(|it| it.as_of);
     let commit = cluster
         .last_commits
         .iter()

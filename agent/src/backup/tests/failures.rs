@@ -3,30 +3,16 @@
 use std::sync::Arc;
 
 use strongroom_layout::ObjectKind;
+use strongroom_tests::noise;
 use strongroom_wire::job::FailureCode;
 
 use super::bench::{Bench, Gate};
 use crate::{backup::BackupRequest, sources::files::Moment};
 
-/// Bytes that do not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(next)
-        .flatten()
-        .take(length)
-        .collect()
-}
-
 #[test]
 fn a_store_that_refuses_ends_the_backup_and_what_was_stored_is_found_again() {
     let bench = Bench::new();
-    bench.write("large", noise(60 << 20));
+    bench.write("large", noise(1, 60 << 20));
     bench.store.set(Gate::DenyPut(ObjectKind::DataPack, 4));
     let error = bench.try_backup(&bench.request()).unwrap_err();
     assert_eq!(error.code(), FailureCode::Refused, "{error}");

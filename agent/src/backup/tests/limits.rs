@@ -7,6 +7,7 @@ use std::{
 };
 
 use strongroom_repository::{store::throttle::RateLimiter, write::plan::MemoryPlan};
+use strongroom_tests::noise;
 use strongroom_wire::job::FailureCode;
 use tokio::{runtime::Handle, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -24,21 +25,6 @@ const MIB: u64 = 1 << 20;
 
 fn limiter(bytes_per_second: u64) -> Arc<RateLimiter> {
     RateLimiter::new(NonZeroU64::new(bytes_per_second).unwrap())
-}
-
-/// Bytes that do not compress, so that nothing is a duplicate.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    std::iter::repeat_with(&mut next)
-        .flatten()
-        .take(length)
-        .collect()
 }
 
 #[test]

@@ -20,8 +20,9 @@ use crate::restore::{self, RestoreOptions};
 
 /// Bytes in all; a data pack of the tests' budget holds 4 MiB.
 const BYTES: usize = 24 << 20;
-/// Full packs, and one that each of three threads has begun.
-const DATA_PACKS: u64 = 6 + 3;
+/// Full packs, which end where a file does, and one that each of three threads
+/// has begun.
+const DATA_PACKS: u64 = 7 + 3;
 
 struct Counted {
     bench: Bench,

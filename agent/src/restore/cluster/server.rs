@@ -14,6 +14,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use rustix::{
@@ -40,6 +41,10 @@ const ATTEMPTS: usize = 5;
 
 /// `pg_ctl` waits as long as replay takes; a cancel ends it earlier.
 const PATIENCE: &str = "31536000";
+
+/// How often a server that is just being started is told to stop, at most.
+const STOPS: usize = 100;
+const BETWEEN_STOPS: Duration = Duration::from_millis(100);
 
 /// The programs of one major version.
 #[derive(Clone, Debug)]
@@ -154,6 +159,15 @@ impl Programs {
             tokio::select! {
                 biased;
                 () = monitor.cancel.cancelled() => {
+                    // Killed, it could leave a server behind that is only about
+                    // to be there. It ends by itself with the server.
+                    for _ in 0..STOPS {
+                        if !matches!(child.try_wait(), Ok(None)) {
+                            break;
+                        }
+                        self.stop(target, owner).await;
+                        tokio::time::sleep(BETWEEN_STOPS).await;
+                    }
                     let _ended = child.kill().await;
                     Ok(None)
                 }
@@ -163,7 +177,7 @@ impl Programs {
         match status {
             Ok(Some(status)) => Ok(status.success()),
             Ok(None) => {
-                self.stop(target, owner, runtime);
+                runtime.block_on(self.stop(target, owner));
                 Err(super::super::RestoreError::Cancelled.into())
             }
             Err(error) => Err(failed(
@@ -175,10 +189,10 @@ impl Programs {
 
     /// Ends a server without a checkpoint, if there is one: it may not have come
     /// as far as having anything to stop.
-    pub(super) fn stop(&self, target: &Path, owner: &Owner, runtime: &Handle) {
+    pub(super) async fn stop(&self, target: &Path, owner: &Owner) {
         let mut stop = self.command(target, owner, "stop");
         stop.args(["-s", "-m", "immediate", "-w", "-t", "60"]);
-        let _stopped = runtime.block_on(async { stop.status().await });
+        let _stopped = stop.status().await;
     }
 
     /// `pg_ctl`, as the owner, with nothing of our environment. The data

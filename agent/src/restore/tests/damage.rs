@@ -5,7 +5,9 @@ use std::{fs, path::PathBuf};
 use strongroom_layout::Directory;
 use strongroom_wire::job::{FailureCode, Overwrite};
 
-use super::support::{Place, change, noise, write};
+use strongroom_tests::noise;
+
+use super::support::{Place, change, write};
 
 /// Two backups, so two data packs: `one` in the first, `two` in the second.
 fn two_packs() -> (Place, PathBuf) {

@@ -7,7 +7,9 @@ use std::{
 
 use strongroom_wire::job::{FailureCode, Overwrite, RestoreWork};
 
-use super::support::{Place, noise, touch, write};
+use strongroom_tests::noise;
+
+use super::support::{Place, touch, write};
 
 const LARGE: usize = 12_000_000;
 

@@ -5,7 +5,9 @@ use std::{fs, process::Command, sync::atomic::Ordering::Relaxed};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use strongroom_wire::job::{FailureCode, Overwrite, RestoreWork};
 
-use super::support::{Place, noise, write};
+use strongroom_tests::noise;
+
+use super::support::{Place, write};
 use crate::restore::RestoreError;
 
 fn place() -> Place {

@@ -2,6 +2,8 @@
 
 use std::{fs, io::Read, sync::Arc};
 
+use strongroom_tests::noise;
+
 use super::support::{Place, change};
 use crate::restore::{
     RestoreError,
@@ -18,18 +20,6 @@ fn files(place: &Place) -> SnapshotFiles {
     .unwrap()
 }
 
-/// Megabytes that no other place of the file repeats.
-fn noise(bytes: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let words = std::iter::repeat_with(|| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(99);
-        (state >> 24).to_le_bytes()
-    });
-    words.flatten().take(bytes).collect()
-}
-
 fn open(place: &Place, name: &str) -> Result<FileStream, RestoreError> {
     files(place).file(&format!("{}/{name}", place.source().display()))
 }
@@ -37,7 +27,7 @@ fn open(place: &Place, name: &str) -> Result<FileStream, RestoreError> {
 #[test]
 fn files_are_read_in_order_whatever_their_size() {
     let place = Place::new();
-    let large = noise(20 << 20);
+    let large = noise(1, 20 << 20);
     fs::write(place.source().join("large"), &large).unwrap();
     fs::write(place.source().join("small"), b"few").unwrap();
     fs::write(place.source().join("empty"), b"").unwrap();
@@ -83,7 +73,7 @@ fn what_is_no_file_of_the_snapshot_is_named() {
 #[test]
 fn damage_ends_the_stream_and_a_cancel_too() {
     let place = Place::new();
-    fs::write(place.source().join("large"), noise(20 << 20)).unwrap();
+    fs::write(place.source().join("large"), noise(1, 20 << 20)).unwrap();
     place.backed_up();
     let mut cancelled = open(&place, "large").unwrap();
     let mut damaged = open(&place, "large").unwrap();

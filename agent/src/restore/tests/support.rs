@@ -19,6 +19,7 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, makedev, mknodat};
 use strongroom_compare::{CompareOptions, beneath, compare};
 use strongroom_layout::{Directory, ObjectId};
 use strongroom_repository::{Repository, store::fs::FsStore};
+use strongroom_tests::noise;
 use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -205,20 +206,6 @@ fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
             found.push(path);
         }
     }
-}
-
-/// Bytes that neither compress nor repeat; the same for the same seed.
-pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 pub(super) fn write(path: &Path, bytes: impl AsRef<[u8]>) {

@@ -4,7 +4,9 @@ use std::{ffi::OsStr, fs, os::unix::fs::MetadataExt};
 
 use strongroom_wire::job::Overwrite;
 
-use super::support::{Place, every_kind, noise, write};
+use strongroom_tests::noise;
+
+use super::support::{Place, every_kind, write};
 
 fn round_trip(init: &[&str], backup: &[&str]) -> Place {
     let place = Place::new();

@@ -17,6 +17,7 @@ use axum::{
 };
 use strongroom_layout::{Directory, ObjectId, ObjectName};
 use strongroom_runtime::clock::SystemClock;
+use strongroom_tests::noise;
 use strongroom_wire::{
     grant::{
         Action, Grant, ListObjectsResponse, ListedObject, PublishRequest, PublishResponse,
@@ -390,11 +391,11 @@ async fn a_repository_that_is_not_there_is_only_made_when_asked() {
 async fn a_cancelled_backup_publishes_nothing_and_leaves_no_lock() {
     let scene = scene().await;
     fs::create_dir(scene.path("source")).unwrap();
-    fs::write(scene.path("source/a"), vec![1; 3_000_000]).unwrap();
+    // What does not compress takes minutes at this rate.
+    fs::write(scene.path("source/a"), noise(1, 3_000_000)).unwrap();
     let cancel = CancellationToken::new();
     let monitor = Arc::new(Monitor::new(cancel.clone()));
     let mut offer = job(scene.files());
-    // Slow enough to be still at it when the token comes.
     offer.limits.upload = NonZeroU64::new(10_000);
     let uploading = async {
         while monitor.files.load(Relaxed) == 0 {

@@ -174,7 +174,7 @@ pub async fn ties(session: &Session, database: &str) -> Result<Ties, ServerError
               ON p.oid = s.subid JOIN pg_database d ON d.oid = p.subdbid \
               WHERE d.datname = $1::text), \
              (SELECT count(*) FROM pg_stat_activity WHERE datname = $1::text \
-              AND pid <> pg_backend_pid())",
+              AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'walsender'))",
             &[&database],
         )
         .await

@@ -152,7 +152,7 @@ impl<'a> Forwarding<'a> {
         inputs.monitor.enter("replaying the log");
         if self.state.stage == Stage::Replay {
             // Of an agent that was killed: nobody brings it any log.
-            programs.stop(target, owner, inputs.runtime);
+            inputs.runtime.block_on(programs.stop(target, owner));
         }
         self.announce()?;
         self.enter(Stage::Replay)?;

@@ -61,7 +61,7 @@ pub(super) fn until_ready(
         }
         let pause = async { tokio::time::timeout(PAUSE, monitor.cancel.cancelled()).await };
         if runtime.block_on(pause).is_ok() {
-            programs.stop(target, owner, runtime);
+            runtime.block_on(programs.stop(target, owner));
             return Err(RestoreError::Cancelled.into());
         }
     }

@@ -14,7 +14,7 @@ use crate::store::{
 
 /// Short, since these tests wait for it; long enough for a busy machine to
 /// move a byte.
-const STALL: Duration = Duration::from_millis(700);
+const STALL: Duration = Duration::from_secs(2);
 
 fn impatient(location: &str) -> S3Store {
     let client = client(STALL);
