@@ -31,9 +31,9 @@ fn siege(name: &str, lease_seconds: u32) -> Siege {
     };
     let coordinator = setup.start(&scratch, "coordinator");
     let rogue = Rogue::enrol(coordinator.agents_address(), &coordinator.invite("rogue"));
-    let mut session = rogue.open_session();
     coordinator.operator().apply(&policy("rogue"));
     let job = coordinator.operator().start("of-rogue");
+    let mut session = rogue.open_session();
     let offer = rogue.accept_job(&mut session);
     Siege {
         attempt: offer.attempt.expect("an offer names its attempt"),

@@ -55,6 +55,8 @@ pub struct Rogue {
 pub struct Session {
     sender: mpsc::Sender<v1::AgentMessage>,
     stream: Streaming<v1::CoordinatorMessage>,
+    /// Signs of life whose answers have not been read.
+    unanswered: usize,
 }
 
 impl Rogue {
@@ -144,9 +146,13 @@ impl Rogue {
             if !send(session, agent_message::Message::Heartbeat(heartbeat)).await {
                 return false;
             }
+            let mut before = std::mem::take(&mut session.unanswered);
             while let Some(message) = next(session).await {
                 if let coordinator_message::Message::HeartbeatAck(ack) = message {
-                    return ack.renewed.contains(attempt);
+                    if before == 0 {
+                        return ack.renewed.contains(attempt);
+                    }
+                    before -= 1;
                 }
             }
             false
@@ -383,6 +389,7 @@ async fn open_session(gateway: &mut AgentGatewayClient<Channel>) -> Result<Sessi
     let mut session = Session {
         sender,
         stream: stream.into_inner(),
+        unanswered: 0,
     };
     match session.stream.message().await?.and_then(|m| m.message) {
         Some(coordinator_message::Message::Hello(_)) => Ok(session),
@@ -402,14 +409,21 @@ async fn next(session: &mut Session) -> Option<coordinator_message::Message> {
 /// is sent away. No lease is renewed by them.
 async fn next_alive(session: &mut Session) -> Option<coordinator_message::Message> {
     let mut alive = tokio::time::interval(Duration::from_secs(1));
+    alive.reset();
     loop {
         tokio::select! {
-            message = session.stream.message() => return message.ok().flatten()?.message,
+            message = next(session) => {
+                if let Some(coordinator_message::Message::HeartbeatAck(_)) = message {
+                    session.unanswered = session.unanswered.saturating_sub(1);
+                }
+                return message;
+            }
             _ = alive.tick() => {
                 let heartbeat = agent_message::Message::Heartbeat(v1::Heartbeat::default());
-                let message = Some(heartbeat);
-                // If it has ended, that is heard above.
-                let _ended = session.sender.try_send(v1::AgentMessage { message });
+                // If the session has ended, that is heard above.
+                if send(session, heartbeat).await {
+                    session.unanswered += 1;
+                }
             }
         }
     }
