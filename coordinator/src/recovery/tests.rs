@@ -111,6 +111,17 @@ fn a_log_that_goes_on_is_one_open_window() {
 }
 
 #[test]
+fn a_log_that_grew_since_its_agent_spoke_is_still_open() {
+    let grown = |second| {
+        let cluster = cluster(vec![base(1, 50)], &[stretch(1, 0, 120)]);
+        spans(&live(cluster, 1, second))
+    };
+    assert_eq!(grown(110), [(50, 170, true)]);
+    // It speaks of what lies behind a gap.
+    assert_eq!(grown(130), [(50, 119, false)]);
+}
+
+#[test]
 fn a_gap_ends_a_window_and_the_next_base_begins_another() {
     let stretches = [stretch(1, 0, 70), stretch(1, 80, 150)];
     let cluster = live(
