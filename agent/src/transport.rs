@@ -42,9 +42,9 @@ pub enum ConnectError {
     },
     /// The peer is not whom we trust, or does not trust us.
     #[error(
-        "no trust between this agent and {address}: {source}; either that is not the coordinator \
-         with which this host enrolled, or one side's certificate no longer holds: check the \
-         address and both clocks, or enrol again with a new token (`strongroom agents invite`)"
+        "no trust between this agent and {address}: {source}; either another coordinator answers \
+         there than that of this host's token or enrolment, or a certificate no longer holds: \
+         check the address and both clocks, or enrol with a new token (`strongroom agents invite`)"
     )]
     Untrusted {
         /// As configured.

@@ -272,6 +272,30 @@ mod tests {
     }
 
     #[test]
+    fn a_large_segment_is_read_unit_by_unit_and_none_of_it_is_lost() {
+        let scratch = strongroom_tests::scratch::Scratch::new("wal-large");
+        let layout = Layout {
+            segment_size: SegmentSize::new(32 << 20).unwrap(),
+            ..layout()
+        };
+        let name = SegmentName {
+            timeline: TimelineId(1),
+            number: 3,
+        };
+        // A first page on which nothing was written, and whatever behind it.
+        let mut log = vec![0; 8192];
+        log.extend(strongroom_tests::noise(1, (32 << 20) - log.len()));
+        let path = scratch.file("large", &log);
+        let segment = read_segment(&path, name, layout, &Buffers::default()).unwrap();
+        let parts: Vec<_> = segment.parts.iter().map(|(cut, _)| cut).collect();
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[0].start, name.start(layout.segment_size));
+        assert_eq!(parts[1].start, parts[0].end());
+        let whole = [&parts[0].bytes[..], &parts[1].bytes[..]].concat();
+        assert!(whole == log);
+    }
+
+    #[test]
     fn what_is_ready_comes_in_order() {
         let scratch = strongroom_tests::scratch::Scratch::new("wal-ready");
         let status = scratch.dir("archive_status");

@@ -230,7 +230,7 @@ impl Push<'_> {
                 self.begin(cluster, files, file, kind);
             }
         }
-        self.archive.hurry = files.ready > files.done.len() + files.under_way.len();
+        self.archive.hurry = files.more_wait();
     }
 
     fn begin(&self, cluster: &Cluster, files: &mut Files, file: String, kind: Kind) {

@@ -45,9 +45,37 @@ impl Files {
         }
     }
 
+    /// Whether more is ready to be pushed than is under way or done.
+    pub(super) fn more_wait(&self) -> bool {
+        self.ready > self.done.len() + self.under_way.len()
+    }
+
     /// What waits on the server, in bytes.
     pub(super) fn waiting_bytes(&self, layout: Layout) -> u64 {
         let pending = self.ready.saturating_sub(self.done.len()) as u64;
         pending.saturating_mul(layout.segment_size.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_wait_only_while_some_are_left_to_begin_with() {
+        let mut files = Files {
+            ready: 3,
+            ..Files::default()
+        };
+        assert!(files.more_wait());
+        files.under_way.extend(["a".into(), "b".into()]);
+        assert!(files.more_wait());
+        files.under_way.insert("c".into());
+        assert!(!files.more_wait());
+        // Archived, and still in the server's list.
+        files.finish("a", &Ok(()));
+        assert!(!files.more_wait());
+        files.ready = 4;
+        assert!(files.more_wait());
     }
 }

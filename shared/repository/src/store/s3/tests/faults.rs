@@ -66,12 +66,12 @@ async fn stalls_are_noticed_in_both_directions() {
 #[tokio::test]
 async fn holding_back_for_the_limiter_is_no_stall() {
     let server = Scripted::start([answer("200 OK", "", "")]).await;
-    // 10 pieces of 4 KiB at 20 KiB/s: two seconds, of which each piece waits
-    // while the other streams on the line take their share.
+    // Pieces of 4 KiB at 20 KiB/s, all but the first behind another stream that
+    // takes the line for three seconds: nothing moves for longer than `STALL`.
     let limiter = RateLimiter::new(std::num::NonZeroU64::new(20 << 10).unwrap());
     let store = impatient(&server.location).throttled(Some(limiter.clone()), None);
     let body = Body::new(vec![1; 20 << 10]);
-    let hog = limiter.take(20 << 10);
+    let hog = limiter.take(60 << 10);
     let (put, ()) = tokio::join!(store.put(ObjectName::Config, body), hog);
     put.unwrap();
 }
