@@ -1,5 +1,7 @@
 //! Policies.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use sqlx::{AnyConnection, any::AnyRow};
 
@@ -40,11 +42,12 @@ impl Catalog {
         let stored = policies_in(&mut transaction).await?;
         let current: Vec<_> = stored.iter().map(|it| it.policy.clone()).collect();
         let changes = diff(&current, wanted);
+        let by_name: BTreeMap<_, _> = stored.iter().map(|it| (&it.policy.name, it)).collect();
         for (policy, change) in wanted.iter().zip(&changes) {
             if change.change == Change::Unchanged {
                 continue;
             }
-            let before = stored.iter().find(|it| it.policy.name == policy.name);
+            let before = by_name.get(&policy.name).copied();
             write(&mut transaction, policy, before, self.now()).await?;
             let action = if before.is_some() {
                 "policy.change"

@@ -7,7 +7,10 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 
-use super::problem::{Code, Problem};
+use super::{
+    MAX_BODY_BYTES,
+    problem::{Code, Problem},
+};
 
 /// A JSON body.
 #[derive(Debug)]
@@ -21,11 +24,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             Json::from_request(request, state)
                 .await
                 .map_err(|rejection: JsonRejection| {
-                    let code = match rejection.status() {
-                        StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
-                        _ => Code::Invalid,
-                    };
-                    Problem::new(code, rejection.body_text())
+                    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                        return Problem::new(
+                            Code::TooLarge,
+                            format!("the request is larger than {} KiB", MAX_BODY_BYTES / 1024),
+                        )
+                        .hint("apply a long policy file in parts: each stands by itself");
+                    }
+                    Problem::new(Code::Invalid, rejection.body_text())
                         .hint("/api/v1/openapi.json describes every request")
                 })?;
         Ok(Self(body))

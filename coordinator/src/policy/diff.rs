@@ -43,13 +43,14 @@ pub struct FieldChange {
 /// What becomes of each of the `wanted` policies, in their order. Policies
 /// that are not named stay as they are.
 pub fn diff(current: &[Policy], wanted: &[Policy]) -> Vec<PolicyChange> {
+    let current: BTreeMap<_, _> = current.iter().map(|it| (&it.name, it)).collect();
     wanted
         .iter()
         .map(|policy| PolicyChange {
             name: policy.name.clone(),
-            change: match current.iter().find(|it| it.name == policy.name) {
+            change: match current.get(&policy.name) {
                 None => Change::Created,
-                Some(same) if same == policy => Change::Unchanged,
+                Some(same) if *same == policy => Change::Unchanged,
                 Some(other) => Change::Changed(field_changes(other, policy)),
             },
         })

@@ -22,6 +22,8 @@ use crate::{
 pub struct InvalidPolicies {
     /// In the order in which they stand in the file; at least one.
     pub problems: Vec<Problem>,
+    /// How many more there are.
+    pub more: usize,
 }
 
 impl fmt::Display for InvalidPolicies {
@@ -29,6 +31,9 @@ impl fmt::Display for InvalidPolicies {
         for (index, problem) in self.problems.iter().enumerate() {
             let newline = if index == 0 { "" } else { "\n" };
             write!(f, "{newline}{problem}")?;
+        }
+        if self.more > 0 {
+            write!(f, "\n… and {} more", self.more)?;
         }
         Ok(())
     }
@@ -67,6 +72,7 @@ pub fn parse(file: &str, text: &str, stores: &[String]) -> Result<Vec<Policy>, I
         file,
         text,
         problems: Vec::new(),
+        more: 0,
     };
     let policies = document.read(stores);
     if document.problems.is_empty() {
@@ -75,6 +81,7 @@ pub fn parse(file: &str, text: &str, stores: &[String]) -> Result<Vec<Policy>, I
         document.problems.sort_by_key(|problem| problem.line);
         Err(InvalidPolicies {
             problems: document.problems,
+            more: document.more,
         })
     }
 }
@@ -83,6 +90,8 @@ struct Document<'a> {
     file: &'a str,
     text: &'a str,
     problems: Vec<Problem>,
+    /// Problems that are not among them.
+    more: usize,
 }
 
 impl Document<'_> {
@@ -97,7 +106,7 @@ impl Document<'_> {
         };
         let keys = Keys::of(&root);
         let mut policies = Vec::new();
-        for (key, value) in root {
+        for (key, value) in &root {
             let Some(elements) = value
                 .get_ref()
                 .as_array()
@@ -106,6 +115,14 @@ impl Document<'_> {
                 self.problem(&key.span(), key.get_ref().to_string(), NOT_A_POLICY.into());
                 continue;
             };
+            if elements.len() > MAX_POLICIES {
+                let message = format!(
+                    "holds {} policies: put at most {MAX_POLICIES} into one file",
+                    elements.len()
+                );
+                self.problem(&key.span(), key.get_ref().to_string(), message);
+                continue;
+            }
             for (index, element) in elements.iter().enumerate() {
                 let key = format!("policy[{index}]");
                 match Policy::deserialize(ValueDeserializer::from(element.clone())) {
@@ -126,14 +143,14 @@ impl Document<'_> {
     }
 
     /// What serde refused, at its place.
-    fn refused(&mut self, keys: &Keys, whole: Range<usize>, error: &toml::de::Error) {
+    fn refused(&mut self, keys: &Keys<'_>, whole: Range<usize>, error: &toml::de::Error) {
         let span = error.span().unwrap_or(whole);
-        let key = keys.at(&span).to_owned();
+        let key = keys.at(&span);
         self.problem(&span, key, config::explain(error.message().trim()));
     }
 
     /// What single values do not show.
-    fn check_all(&mut self, keys: &Keys, policies: &[(String, Policy)], stores: &[String]) {
+    fn check_all(&mut self, keys: &Keys<'_>, policies: &[(String, Policy)], stores: &[String]) {
         let mut names: BTreeMap<&str, &str> = BTreeMap::new();
         for (key, policy) in policies {
             let mut at = |field: &str, message: String| {
@@ -178,14 +195,36 @@ impl Document<'_> {
         }
     }
 
+    /// Finding its line takes a look at the whole file, and an answer is for
+    /// people: beyond [`MAX_PROBLEMS`] they are only counted.
     fn problem(&mut self, span: &Range<usize>, key: String, message: String) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            self.more += 1;
+            return;
+        }
         let before = self.text.get(..span.start).unwrap_or(self.text);
         self.problems.push(Problem {
             file: self.file.into(),
             line: before.matches('\n').count() + 1,
-            key,
-            message,
+            key: cut(key),
+            message: cut(message),
         });
+    }
+}
+
+/// Policies in one file: each is an entry of the audit log, and all are applied
+/// at once.
+const MAX_POLICIES: usize = 1000;
+/// Problems of one file that are told.
+const MAX_PROBLEMS: usize = 50;
+/// Characters of a key or of what is wrong with it: a file may hold long ones.
+const MAX_TEXT: usize = 1000;
+
+/// The beginning of a text that nobody reads to its end.
+fn cut(text: String) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

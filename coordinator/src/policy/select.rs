@@ -30,9 +30,14 @@ impl AgentSelector {
     }
 }
 
+/// Warnings that are told; of the others only their number.
+const MAX_WARNINGS: usize = 100;
+
 /// What is allowed but probably not meant: policies that no agent is chosen
 /// by, and names that no active agent has.
 pub fn warnings(policies: &[Policy], agents: &[Agent]) -> Vec<String> {
+    let active = agents.iter().filter(|it| it.is_active());
+    let known: BTreeSet<_> = active.map(|it| &it.name).collect();
     let mut warnings = Vec::new();
     for policy in policies {
         let name = &policy.name;
@@ -46,9 +51,7 @@ pub fn warnings(policies: &[Policy], agents: &[Agent]) -> Vec<String> {
                 }
             }
             AgentSelector::Names(names) => {
-                let known =
-                    |wanted: &String| agents.iter().any(|it| it.is_active() && it.name == *wanted);
-                warnings.extend(names.iter().filter(|it| !known(it)).map(|wanted| {
+                warnings.extend(names.iter().filter(|it| !known.contains(it)).map(|wanted| {
                     format!(
                         "policy {name} names the agent {wanted}, which is not enrolled: nothing \
                          is backed up there until it is"
@@ -56,6 +59,11 @@ pub fn warnings(policies: &[Policy], agents: &[Agent]) -> Vec<String> {
                 }));
             }
         }
+    }
+    let more = warnings.len().saturating_sub(MAX_WARNINGS);
+    if more > 0 {
+        warnings.truncate(MAX_WARNINGS);
+        warnings.push(format!("… and {more} more"));
     }
     warnings
 }

@@ -419,6 +419,25 @@ fn a_policy_survives_the_catalog() {
     }
 }
 
+/// Of 400 KB each, and worse than any that somebody means.
+#[test]
+fn long_documents_take_no_more_than_their_length() {
+    // Each element of a list below a long key: paths would take 15 GB.
+    let key = "k".repeat(200_000);
+    let error = read(&format!("{key} = [{}]\n", "0,".repeat(100_000))).unwrap_err();
+    assert_eq!(error.problems.len(), 1);
+    assert!(error.to_string().len() < 10_000, "nobody reads more");
+
+    // A mistake in each of very many policies: each would look for its line.
+    let policy = with("store", "store = 'nowhere'");
+    let many = policy.repeat(900);
+    let error = read(&many).unwrap_err();
+    assert_eq!((error.problems.len(), error.more), (50, 900 * 2 - 1 - 50));
+    assert!(error.to_string().ends_with("and 1749 more"), "{error}");
+    let error = read(&policy.repeat(1001)).unwrap_err();
+    assert!(error.to_string().contains("at most 1000"), "{error}");
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC*") {
