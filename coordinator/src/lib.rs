@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod dispatch;
+pub mod door;
 pub mod embedded;
 pub mod grants;
 pub mod http;

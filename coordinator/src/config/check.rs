@@ -7,6 +7,9 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     sessions(config)?;
     limits(config)?;
     agents(config)?;
+    let (agents, api) = (&config.agents, &config.api);
+    connections("agents", agents.connections, agents.strangers)?;
+    connections("api", api.connections, api.strangers)?;
     if config.catalog.url.is_some() && config.catalog.url_file.is_some() {
         return Err("[catalog] has both url and url_file: keep one".into());
     }
@@ -64,6 +67,21 @@ fn agents(config: &Config) -> Result<(), String> {
         return Err(format!(
             "[agents] listen and [api] listen are both {}: give each its own port",
             config.api.listen
+        ));
+    }
+    Ok(())
+}
+
+fn connections(section: &str, connections: usize, strangers: usize) -> Result<(), String> {
+    if strangers == 0 {
+        return Err(format!(
+            "[{section}] strangers is 0: nobody could begin a connection; give at least 1"
+        ));
+    }
+    if strangers >= connections {
+        return Err(format!(
+            "[{section}] strangers is {strangers} of {connections} connections: leave some for \
+             callers who are known"
         ));
     }
     Ok(())

@@ -76,6 +76,10 @@ pub struct AgentsConfig {
     pub public_names: Vec<String>,
     /// How long an agent's certificate is valid.
     pub certificate_lifetime: Span,
+    /// Connections, all together.
+    pub connections: usize,
+    /// Of those, from callers without a certificate at most.
+    pub strangers: usize,
 }
 
 impl Default for AgentsConfig {
@@ -84,6 +88,8 @@ impl Default for AgentsConfig {
             listen: SocketAddr::from(([0, 0, 0, 0], 7443)),
             public_names: Vec::new(),
             certificate_lifetime: Span::from_seconds(7 * 86_400).expect("a week is a span"),
+            connections: 4096,
+            strangers: 512,
         }
     }
 }
@@ -94,12 +100,18 @@ impl Default for AgentsConfig {
 pub struct ApiConfig {
     /// Address of the HTTPS listener.
     pub listen: SocketAddr,
+    /// Connections, all together.
+    pub connections: usize,
+    /// Of those, from callers without a valid token at most.
+    pub strangers: usize,
 }
 
 impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7480)),
+            connections: 512,
+            strangers: 128,
         }
     }
 }

@@ -108,6 +108,8 @@ fn values_that_make_no_sense_are_refused_by_key() {
             "is not a duration",
         ),
         ("[agents]\nlisten = \"127.0.0.1:7480\"", "its own port"),
+        ("[agents]\nstrangers = 4096", "[agents] strangers"),
+        ("[api]\nstrangers = 0", "[api] strangers"),
         (
             "[catalog]\nurl = \"sqlite:a\"\nurl_file = \"b\"",
             "keep one",

@@ -145,9 +145,11 @@ impl Place {
                 public_names: vec![Ipv4Addr::LOCALHOST.to_string()],
                 certificate_lifetime: Span::from_seconds(CERTIFICATE_DAYS * 86_400)
                     .expect("90 days are a span"),
+                ..AgentsConfig::default()
             },
             api: ApiConfig {
                 listen: loopback(ports.api),
+                ..ApiConfig::default()
             },
             catalog: CatalogConfig::default(),
             stores: [].into(),
