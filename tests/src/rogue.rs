@@ -141,6 +141,7 @@ impl Rogue {
                 ..v1::Progress::default()
             }],
             resident_bytes: 0,
+            ..v1::Heartbeat::default()
         };
         self.within(async {
             if !send(session, agent_message::Message::Heartbeat(heartbeat)).await {

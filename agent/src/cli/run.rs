@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::RunArgs;
 use crate::{
     config::AgentConfig,
-    enrol::Identity,
+    enrol::{Identity, StateLock},
     inventory,
     outbox::Outbox,
     priority, restore,
@@ -34,6 +34,7 @@ const DISMISSED: u8 = 3;
 pub(super) fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = AgentConfig::load(&args.config)?;
     let identity = Identity::load(&config.state_dir)?;
+    let _lock = StateLock::take(&config.state_dir)?;
     if args.end_with_parent {
         end_with_parent()?;
     }

@@ -5,6 +5,7 @@
 //! certificate request, and keeps what comes back in its state directory.
 
 mod identity;
+mod lock;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,6 +26,7 @@ use crate::{
 };
 
 pub use identity::{Identity, IdentityError};
+pub use lock::{LockError, StateLock};
 
 /// How long the coordinator may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);

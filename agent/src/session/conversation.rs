@@ -228,7 +228,7 @@ impl<'a> Conversation<'a> {
                     if self.last_heard.elapsed() > period * SILENT_HEARTBEATS {
                         return Err(Broken::Lost("the coordinator fell silent".into()));
                     }
-                    self.beat().await?;
+                    self.beat(None).await?;
                     self.renew_when_due();
                 }
                 _ = resend.tick() => {
@@ -293,6 +293,13 @@ impl<'a> Conversation<'a> {
                 blocking(move || outbox.acknowledge(report)).await?;
             }
             CoordinatorMessage::HeartbeatAck(renewed) => self.heed_leases(renewed),
+            CoordinatorMessage::Challenge(nonce) => {
+                warn!(
+                    "another session under this agent's certificate has begun: if it is not \
+                    one of this process that was lost, the identity was copied"
+                );
+                return self.beat(Some(nonce)).await;
+            }
             CoordinatorMessage::Goodbye { reason, reconnect } => {
                 return Err(goodbye(reason, reconnect));
             }
@@ -312,10 +319,11 @@ impl<'a> Conversation<'a> {
         self.renewed = renewed;
     }
 
-    async fn beat(&mut self) -> Result<(), Broken> {
+    async fn beat(&mut self, challenge: Option<Uuid>) -> Result<(), Broken> {
         self.say(AgentMessage::Heartbeat(Heartbeat {
             running: self.session.runner.progress(),
             resident_bytes: resident_bytes(),
+            challenge,
         }))
         .await
     }
@@ -425,6 +433,7 @@ fn greeting(session: &Session) -> AgentHello {
         reported,
         consent: session.consent.clone(),
         transfer_key: Some(session.transfer_key),
+        answers_challenges: true,
     }
 }
 

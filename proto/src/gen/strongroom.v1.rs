@@ -61,7 +61,7 @@ pub mod agent_message {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CoordinatorMessage {
-    #[prost(oneof = "coordinator_message::Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "coordinator_message::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<coordinator_message::Message>,
 }
 /// Nested message and enum types in `CoordinatorMessage`.
@@ -80,6 +80,8 @@ pub mod coordinator_message {
         HeartbeatAck(super::HeartbeatAck),
         #[prost(message, tag = "6")]
         Goodbye(super::Goodbye),
+        #[prost(message, tag = "7")]
+        Challenge(super::Challenge),
     }
 }
 /// Names one try of a job. The coordinator fences by it.
@@ -116,6 +118,8 @@ pub struct AgentHello {
     /// X25519, 32 bytes: uploads are sealed to it
     #[prost(bytes = "vec", tag = "9")]
     pub transfer_key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "10")]
+    pub answers_challenges: bool,
 }
 /// What agent.toml allows, for the operators' eyes only; the agent enforces it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -219,6 +223,17 @@ pub struct Heartbeat {
     pub running: ::prost::alloc::vec::Vec<Progress>,
     #[prost(uint64, tag = "2")]
     pub resident_bytes: u64,
+    /// the nonce of the one that this answers; else empty
+    #[prost(string, tag = "3")]
+    pub challenge: ::prost::alloc::string::String,
+}
+/// Another session of this agent has begun: is this one's agent still there? It
+/// answers at once, by a heartbeat.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Challenge {
+    /// UUID
+    #[prost(string, tag = "1")]
+    pub nonce: ::prost::alloc::string::String,
 }
 /// The attempts whose lease this heartbeat renewed; what is missing is fenced.
 #[derive(Clone, PartialEq, ::prost::Message)]

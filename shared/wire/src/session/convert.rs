@@ -74,6 +74,9 @@ impl TryFrom<v1::CoordinatorMessage> for CoordinatorMessage {
                     Self::ReportAck(Reader("ReportAck").uuid("report_id", &ack.report_id)?)
                 }
                 Message::HeartbeatAck(ack) => Self::HeartbeatAck(attempts_from_wire(&ack.renewed)?),
+                Message::Challenge(challenge) => {
+                    Self::Challenge(Reader("Challenge").uuid("nonce", &challenge.nonce)?)
+                }
                 Message::Goodbye(goodbye) => Self::Goodbye {
                     reason: goodbye.reason,
                     reconnect: goodbye.reconnect,
@@ -104,6 +107,9 @@ impl From<CoordinatorMessage> for v1::CoordinatorMessage {
                         renewed: attempts_to_wire(renewed),
                     })
                 }
+                CoordinatorMessage::Challenge(nonce) => Message::Challenge(v1::Challenge {
+                    nonce: nonce.to_string(),
+                }),
                 CoordinatorMessage::Goodbye { reason, reconnect } => {
                     Message::Goodbye(v1::Goodbye { reason, reconnect })
                 }
@@ -130,6 +136,7 @@ impl TryFrom<v1::AgentHello> for AgentHello {
                 [] => None,
                 key => Some(PublicKey(read.hash("transfer_key", key)?.0)),
             },
+            answers_challenges: value.answers_challenges,
         })
     }
 }
@@ -149,6 +156,7 @@ impl From<AgentHello> for v1::AgentHello {
                 .transfer_key
                 .map(|key| key.0.to_vec())
                 .unwrap_or_default(),
+            answers_challenges: value.answers_challenges,
         }
     }
 }
@@ -217,6 +225,10 @@ impl TryFrom<v1::Heartbeat> for Heartbeat {
         Ok(Self {
             running: all(value.running)?,
             resident_bytes: value.resident_bytes,
+            challenge: match &value.challenge[..] {
+                "" => None,
+                nonce => Some(Reader("Heartbeat").uuid("challenge", nonce)?),
+            },
         })
     }
 }
@@ -226,6 +238,10 @@ impl From<Heartbeat> for v1::Heartbeat {
         Self {
             running: into_all(value.running),
             resident_bytes: value.resident_bytes,
+            challenge: value
+                .challenge
+                .map(|nonce| nonce.to_string())
+                .unwrap_or_default(),
         }
     }
 }

@@ -45,6 +45,9 @@ pub enum CoordinatorMessage {
     /// The attempts whose lease the heartbeat renewed; what is missing is
     /// fenced.
     HeartbeatAck(Vec<AttemptRef>),
+    /// Another session of this agent has begun. Whoever holds this one says at
+    /// once, by a heartbeat with this number, that it is there.
+    Challenge(Uuid),
     /// The stream ends.
     Goodbye {
         /// For people.
@@ -75,6 +78,9 @@ pub struct AgentHello {
     pub consent: Consent,
     /// To which uploads are sealed; older agents have none.
     pub transfer_key: Option<PublicKey>,
+    /// Whether it answers a [`CoordinatorMessage::Challenge`]; older agents do
+    /// not.
+    pub answers_challenges: bool,
 }
 
 /// What `agent.toml` allows, for the operators' eyes; the agent enforces it.
@@ -112,6 +118,8 @@ pub struct Heartbeat {
     pub running: Vec<Progress>,
     /// The agent's resident memory.
     pub resident_bytes: u64,
+    /// The challenge that it answers.
+    pub challenge: Option<Uuid>,
 }
 
 /// How far an attempt is.

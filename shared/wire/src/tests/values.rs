@@ -142,10 +142,11 @@ prop_compose! {
         boot_id in uuid(), agent_version in text(), hostname in text(), os in text(),
         architecture in text(), running in attempts(), reported in attempts(),
         consent in consent(), transfer_key in option::of(public_key()),
+        answers_challenges: bool,
     ) -> AgentHello {
         AgentHello {
             boot_id, agent_version, hostname, os, architecture, running, reported, consent,
-            transfer_key,
+            transfer_key, answers_challenges,
         }
     }
 }
@@ -201,15 +202,18 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn heartbeat()(
+        running in vec(progress(), 0..3), resident_bytes: u64, challenge in option::of(uuid()),
+    ) -> Heartbeat {
+        Heartbeat { running, resident_bytes, challenge }
+    }
+}
+
 pub(super) fn agent_message() -> impl Strategy<Value = AgentMessage> {
     prop_oneof![
         agent_hello().prop_map(AgentMessage::Hello),
-        (vec(progress(), 0..3), any::<u64>()).prop_map(|(running, resident_bytes)| {
-            AgentMessage::Heartbeat(Heartbeat {
-                running,
-                resident_bytes,
-            })
-        }),
+        heartbeat().prop_map(AgentMessage::Heartbeat),
         attempt().prop_map(AgentMessage::JobAccepted),
         report().prop_map(AgentMessage::Report),
         vec(connection(), 0..3).prop_map(AgentMessage::Inventory),
@@ -224,6 +228,7 @@ pub(super) fn coordinator_message() -> impl Strategy<Value = CoordinatorMessage>
             .prop_map(|(attempt, reason)| CoordinatorMessage::CancelJob { attempt, reason }),
         uuid().prop_map(CoordinatorMessage::ReportAck),
         attempts().prop_map(CoordinatorMessage::HeartbeatAck),
+        uuid().prop_map(CoordinatorMessage::Challenge),
         (text(), any::<bool>())
             .prop_map(|(reason, reconnect)| CoordinatorMessage::Goodbye { reason, reconnect }),
     ]
