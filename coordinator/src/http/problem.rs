@@ -26,6 +26,8 @@ pub enum Code {
     Conflict,
     /// The request's body is too large.
     TooLarge,
+    /// Too many requests were refused: wait.
+    TooMany,
     /// The job that answers the request failed.
     JobFailed,
     /// Something that the request needs does not answer, such as the agent.
@@ -36,13 +38,14 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Invalid,
         Self::Unauthorised,
         Self::NotFound,
         Self::Ambiguous,
         Self::Conflict,
         Self::TooLarge,
+        Self::TooMany,
         Self::JobFailed,
         Self::Unavailable,
         Self::Internal,
@@ -56,6 +59,7 @@ impl Code {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Ambiguous | Self::Conflict => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::JobFailed => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -72,6 +76,9 @@ pub struct Problem {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+    /// After how many seconds it may go better.
+    #[serde(default)]
+    pub retry_after_seconds: Option<u64>,
 }
 
 impl fmt::Display for Problem {
@@ -92,6 +99,7 @@ impl Problem {
             code,
             message: message.into(),
             hint: None,
+            retry_after_seconds: None,
         }
     }
 
@@ -99,6 +107,13 @@ impl Problem {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_seconds = Some(seconds);
         self
     }
 
@@ -132,6 +147,9 @@ impl IntoResponse for Problem {
                 header::HeaderValue::from_static("Bearer"),
             );
         }
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
         response
     }
 }
@@ -159,5 +177,13 @@ mod tests {
             response.headers()[header::CONTENT_TYPE],
             "application/problem+json"
         );
+    }
+
+    #[test]
+    fn who_has_to_wait_is_told_how_long() {
+        let response = Problem::new(Code::TooMany, "no").retry_after(7);
+        let response = response.into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "7");
     }
 }

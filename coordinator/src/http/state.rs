@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::problem::Problem;
+use super::{auth::Sentry, problem::Problem};
 use crate::{catalog::Catalog, model::Repository, transfers::Transfers};
 
 /// Shared by all requests.
@@ -35,6 +35,8 @@ pub struct ApiState {
     pub agents_address: String,
     /// When this process started.
     pub started_at: Timestamp,
+    /// Watches over wrong tokens.
+    pub sentry: Sentry,
     /// Cancelled when long polls should end.
     pub shutdown: CancellationToken,
 }

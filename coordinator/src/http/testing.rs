@@ -27,7 +27,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{
-    auth,
+    auth::{self, Sentry},
     problem::Problem,
     router,
     state::{ApiState, Live, Passwords, StorePlace},
@@ -45,6 +45,8 @@ use crate::{keys::KeyEncryptionKey, stores::Stores, transfers::Transfers};
 /// An API with one operator, `admin`, and the store `primary`.
 pub(super) struct TestApi {
     pub(super) catalog: Catalog,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) state: Arc<ApiState>,
     pub(super) live: Arc<FakeLive>,
     pub(super) shutdown: CancellationToken,
     router: Router,
@@ -100,7 +102,8 @@ impl TestApi {
         let directory = tempfile::tempdir().unwrap();
         let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
         let url = format!("sqlite:{}/catalog.sqlite", directory.path().display());
-        let catalog = Catalog::open(&url, ManualClock::new(now)).await.unwrap();
+        let clock = ManualClock::new(now);
+        let catalog = Catalog::open(&url, clock.clone()).await.unwrap();
         let live = Arc::new(FakeLive {
             connected: Mutex::default(),
             progress: Mutex::default(),
@@ -124,21 +127,30 @@ impl TestApi {
             ca_fingerprint: [7; 32],
             agents_address: "backup.example:7443".into(),
             started_at: now,
+            sentry: Sentry::default(),
             shutdown: shutdown.clone(),
         };
         let (token, hash) = auth::new_token().unwrap();
         catalog
-            .create_operator("admin", &hash, &Actor::Coordinator)
+            .create_operator("admin", &hash, None, &Actor::Coordinator)
             .await
             .unwrap();
+        let state = Arc::new(state);
         Self {
             catalog,
+            clock,
             live,
             shutdown,
-            router: router(Arc::new(state)),
+            router: router(Arc::clone(&state)),
+            state,
             token,
             _directory: directory,
         }
+    }
+
+    /// That of `admin`.
+    pub(super) fn token(&self) -> &str {
+        &self.token
     }
 
     /// Sends a request as it is.
@@ -225,12 +237,7 @@ impl TestApi {
             agent: id,
             hostname: name.into(),
             version: "0.1.0".into(),
-            certificate: AgentCertificate {
-                serial: id.to_string(),
-                agent: id,
-                issued_at: now,
-                not_after: later,
-            },
+            certificate: AgentCertificate::new(id, id.to_string(), now, later),
         };
         self.catalog
             .redeem_join_token(&token.id, &secret, &enrolment)

@@ -4,9 +4,12 @@ use axum::{
     body::Body,
     http::{Request, StatusCode},
 };
+use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::{openapi, testing::TestApi};
+use crate::door;
 
 /// Every method and path of the OpenAPI document, parameters filled in.
 fn operations() -> Vec<(String, String)> {
@@ -100,8 +103,11 @@ async fn bad_requests_say_what_is_wrong() {
 async fn a_body_that_is_too_large_is_refused() {
     let api = TestApi::new().await;
     let huge = json!({ "toml": "#".repeat(2 << 20) });
-    api.refused("too-large", "POST", "/policies/apply", huge)
+    let (message, hint) = api
+        .refused("too-large", "POST", "/policies/apply", huge)
         .await;
+    assert!(message.contains("1024 KiB"), "{message}");
+    assert!(hint.contains("in parts"), "{hint}");
 }
 
 #[test]
@@ -116,4 +122,94 @@ fn the_document_names_the_shape_of_every_answer() {
     let content_type =
         &document["paths"]["/api/v1/status"]["get"]["responses"]["default"]["content"];
     assert!(content_type["application/problem+json"].is_object());
+}
+
+/// A request from an address, with a token or without.
+fn from(address: &str, token: Option<&str>) -> Request<Body> {
+    let mut request = request("GET", "/api/v1/status");
+    if let Some(token) = token {
+        let value = format!("Bearer {token}").parse().unwrap();
+        request.headers_mut().insert("authorization", value);
+    }
+    let visit = door::testing::visit(address, door::Limits::of(16, 4));
+    request.extensions_mut().insert(visit);
+    request
+}
+
+#[tokio::test]
+async fn guessing_tokens_is_slowed_down_and_audited_once() {
+    let api = TestApi::new().await;
+    let (status, _) = api.raw(from("192.0.2.1", Some(api.token()))).await;
+    assert_eq!(status, StatusCode::OK);
+    for number in 0..20 {
+        let guess = format!("sro_{number}");
+        let (status, _) = api.raw(from("192.0.2.1", Some(&guess))).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{number}");
+    }
+    for token in [Some("sro_another"), None] {
+        let (status, body) = api.raw(from("192.0.2.1", token)).await;
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{body}");
+        assert_eq!(body["code"], "too-many");
+        assert_eq!(body["retry_after_seconds"], 60);
+    }
+    // Another address, and who was good there before, are not held up.
+    let (status, _) = api.raw(from("192.0.2.2", Some("sro_guess"))).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let (status, _) = api.raw(from("192.0.2.1", Some(api.token()))).await;
+    assert_eq!(status, StatusCode::OK);
+
+    let stop = CancellationToken::new();
+    stop.cancel();
+    api.state.sentry.report(api.catalog.clone(), stop).await;
+    let audit = api.get("/audit?action=operator.refuse").await;
+    let entries = audit["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{audit:#}");
+    let told = |object: &str| entries.iter().find(|it| it["object"] == object).unwrap();
+    assert_eq!(told("192.0.2.1")["detail"]["attempts"], 22);
+    assert_eq!(told("192.0.2.2")["detail"]["attempts"], 1);
+    assert_eq!(told("192.0.2.1")["outcome"], "refused");
+}
+
+#[tokio::test]
+async fn a_token_ends_when_it_was_said_to_and_is_renewed() {
+    let api = TestApi::new().await;
+    let request = json!({ "name": "bot", "ttl_seconds": 60 });
+    let new = api.ok("POST", "/operators", request).await;
+    let token = new["token"].as_str().unwrap();
+    let status = async |token: &str| api.send_as(token, "GET", "/status", Value::Null).await;
+    assert_eq!(status(token).await.0, StatusCode::OK);
+    api.clock.advance(SignedDuration::from_secs(60));
+    let (code, body) = status(token).await;
+    assert_eq!(code, StatusCode::UNAUTHORIZED);
+    let message = body["message"].as_str().unwrap();
+    assert!(message.contains("the token of bot expired at"), "{message}");
+    assert!(
+        body["hint"]
+            .as_str()
+            .unwrap()
+            .contains("operators renew bot")
+    );
+
+    // Who has expired does not count as one who could let others in.
+    api.refused("conflict", "POST", "/operators/admin/revoke", Value::Null)
+        .await;
+    let again = api.ok("POST", "/operators/bot/renew", json!({})).await;
+    assert_eq!(again["expires_at"], Value::Null);
+    assert_eq!(status(token).await.0, StatusCode::UNAUTHORIZED);
+    let renewed = again["token"].as_str().unwrap();
+    assert_eq!(status(renewed).await.0, StatusCode::OK);
+    api.ok("POST", "/operators/bot/renew", json!({ "ttl_seconds": 5 }))
+        .await;
+    assert_eq!(status(renewed).await.0, StatusCode::UNAUTHORIZED);
+    api.refused(
+        "invalid",
+        "POST",
+        "/operators/bot/renew",
+        json!({ "ttl_seconds": 0 }),
+    )
+    .await;
+    api.refused("not-found", "POST", "/operators/eve/renew", json!({}))
+        .await;
+    let audited = api.audited().await;
+    assert!(audited.contains(&"operator:admin operator.renew".to_owned()));
 }

@@ -6,11 +6,15 @@ use strongroom_layout::AgentId;
 use strongroom_proto::v1::{self, enrolment_server::Enrolment};
 use strongroom_runtime::telemetry::trace;
 use strongroom_wire::identity::{EnrolRequest, EnrolResponse};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Authority, Peer, throttle::Throttle};
+use super::{
+    Authority, Peer,
+    throttle::{self, MAX_REFUSALS, Throttle},
+};
 use crate::{
     catalog::{self, Catalog, RedeemError},
     model::{AgentCertificate, SecretHash},
@@ -24,7 +28,7 @@ const MAX_TEXT: usize = 255;
 pub struct EnrolmentService {
     catalog: Catalog,
     authority: Arc<Authority>,
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
 }
 
 impl EnrolmentService {
@@ -33,8 +37,20 @@ impl EnrolmentService {
         Self {
             catalog,
             authority,
-            throttle: Throttle::default(),
+            throttle: Arc::default(),
         }
+    }
+
+    /// Audits bursts of refusals until `cancel`. Each of the first is audited
+    /// by itself; this is for what was refused unheard after them.
+    pub fn report(&self, cancel: CancellationToken) -> impl Future<Output = ()> + use<> {
+        throttle::report(
+            Arc::clone(&self.throttle),
+            "agent.enrol",
+            MAX_REFUSALS + 1,
+            self.catalog.clone(),
+            cancel,
+        )
     }
 
     async fn enrol(&self, request: EnrolRequest) -> Result<EnrolResponse, Status> {
@@ -53,12 +69,12 @@ impl EnrolmentService {
             agent,
             hostname: request.hostname,
             version: request.agent_version,
-            certificate: AgentCertificate {
-                serial: issued.serial,
+            certificate: AgentCertificate::new(
                 agent,
-                issued_at: self.catalog.clock().now(),
-                not_after: issued.not_after,
-            },
+                issued.serial,
+                self.catalog.clock().now(),
+                issued.not_after,
+            ),
         };
         // The certificate leaves this function only if the token was good.
         let agent = self
@@ -77,12 +93,19 @@ impl EnrolmentService {
 
     fn check_throttle(&self, address: Option<IpAddr>) -> Result<(), Status> {
         let now = self.catalog.clock().now();
-        if address.is_some_and(|address| !self.throttle.admits(address, now)) {
-            return Err(Status::resource_exhausted(
-                "too many refused enrolments from this address: wait a minute",
-            ));
+        let Some(address) = address else {
+            return Ok(());
+        };
+        match self.throttle.wait(address, now) {
+            None => Ok(()),
+            Some(wait) => {
+                self.throttle.refused(address, now);
+                Err(Status::resource_exhausted(format!(
+                    "too many refused enrolments from this address: wait {} seconds",
+                    wait.as_secs().max(1)
+                )))
+            }
         }
-        Ok(())
     }
 }
 
@@ -111,7 +134,7 @@ impl Enrolment for EnrolmentService {
         let span = tracing::info_span!("enrol");
         trace::set_parent_from(&span, request.metadata());
         let peer = request.extensions().get::<Peer>();
-        let address = peer.map(|peer| peer.address.ip());
+        let address = peer.map(|peer| peer.visit.address().ip());
         self.check_throttle(address)?;
         let request = EnrolRequest::try_from(request.into_inner())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;

@@ -14,8 +14,17 @@ pub struct Operator {
     pub name: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it ends by itself; `None`: never.
+    pub expires_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
     /// Last use, to the minute.
     pub last_used: Option<Timestamp>,
+}
+
+impl Operator {
+    /// Whether the token is good.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
 }

@@ -11,7 +11,7 @@ use crate::{
     cli::profile::{Profile, ProfileError},
     http::auth,
     identity::Authority,
-    model::{Actor, SecretHash},
+    model::{Actor, Operator, SecretHash},
 };
 
 /// The first operator's name.
@@ -31,9 +31,9 @@ pub enum FirstError {
     Random(#[from] std::io::Error),
 }
 
-/// Makes the operator `admin` when there is no operator, and keeps the URL in
-/// the profile right. The profile is written before the catalog knows its
-/// token: a crash in between is mended by the next start.
+/// Makes the operator `admin` when there is no operator with a valid token,
+/// and keeps the URL in the profile right. The profile is written before the
+/// catalog knows its token: a crash in between is mended by the next start.
 pub(super) async fn ensure(
     catalog: &Catalog,
     data: &DataDirectory,
@@ -43,10 +43,13 @@ pub(super) async fn ensure(
     let path = data.path().join("operator.toml");
     let url = format!("https://{}", reachable(api));
     let found = path.exists().then(|| Profile::load(&path)).transpose()?;
+    let operators = catalog.operators().await?;
+    let now = catalog.clock().now();
+    let locked_out = !operators.iter().any(|it| it.is_valid(now));
     let known = found.is_some();
     let mut profile = match found {
         Some(profile) => profile,
-        None if has_operator(catalog).await? => return Ok(path),
+        None if !locked_out => return Ok(path),
         None => Profile {
             url: url.clone(),
             operator: NAME.into(),
@@ -54,25 +57,28 @@ pub(super) async fn ensure(
             ca_certificate: authority.ca_pem().to_owned(),
         },
     };
-    if !known || profile.url != url {
+    // All tokens have ended, this one too: whoever may read the data directory
+    // is let in again.
+    let renews = locked_out && !operators.is_empty();
+    if renews {
+        profile.token = auth::new_token()?.0;
+    }
+    if !known || renews || profile.url != url {
         profile.url = url;
         profile.save(&path)?;
     }
-    if !has_operator(catalog).await? {
-        catalog
-            .create_operator(
-                &profile.operator,
-                &SecretHash::of(&profile.token),
-                &Actor::Coordinator,
-            )
-            .await?;
+    if locked_out {
+        let name = &profile.operator;
+        let secret = SecretHash::of(&profile.token);
+        let by = Actor::Coordinator;
+        let ended = |it: &Operator| it.name == *name && it.revoked_at.is_none();
+        if operators.iter().any(ended) {
+            catalog.renew_operator(name, &secret, None, &by).await?;
+        } else {
+            catalog.create_operator(name, &secret, None, &by).await?;
+        }
     }
     Ok(path)
-}
-
-async fn has_operator(catalog: &Catalog) -> Result<bool, CatalogError> {
-    let operators = catalog.operators().await?;
-    Ok(operators.iter().any(|it| it.revoked_at.is_none()))
 }
 
 /// From this host.

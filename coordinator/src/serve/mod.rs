@@ -49,10 +49,12 @@ use crate::{
     catalog::{Catalog, CatalogError},
     config::Config,
     dispatch::Dispatcher,
+    door::Limits,
     embedded::EmbeddedStore,
     grants::Grants,
     http::{
         self,
+        auth::Sentry,
         server::ApiServer,
         state::{ApiState, SharedState},
     },
@@ -60,7 +62,7 @@ use crate::{
     jobs::{Backoff, Concurrency},
     keys::{KeyEncryptionKey, KeyError},
     schedule,
-    sessions::{AgentPort, Gateway, PortError, Registry, SessionConfig},
+    sessions::{AgentPort, CHALLENGE, Gateway, PortError, Registry, SessionConfig},
     transfers::Transfers,
 };
 
@@ -162,10 +164,14 @@ impl Coordinator {
             places,
             embedded,
         } = stores::build(config, &data, &authority, &clock).await?;
-        let agent_port = AgentPort::bind(config.agents.listen, authority.agent_tls()?).await?;
+        let limits = Limits::of(config.agents.connections, config.agents.strangers);
+        let agents_tls = authority.agent_tls()?;
+        let agent_port = AgentPort::bind(config.agents.listen, agents_tls, limits).await?;
         let api_tls = tls::server_config(authority.server_identity(), ALPN_HTTP)?;
-        let api =
-            ApiServer::bind(config.api.listen, api_tls).map_err(|source| ServeError::ApiPort {
+        let limits = Limits::of(config.api.connections, config.api.strangers);
+        let api = ApiServer::bind(config.api.listen, api_tls, limits)
+            .await
+            .map_err(|source| ServeError::ApiPort {
                 address: config.api.listen,
                 source,
             })?;
@@ -202,6 +208,7 @@ impl Coordinator {
             ca_fingerprint: authority.fingerprint().to_bytes(),
             agents_address: public_address(&names, config, agent_port.address()),
             started_at: clock.now(),
+            sentry: Sentry::default(),
             shutdown: shutdown.soft(),
         });
         Ok(Self {
@@ -236,10 +243,13 @@ impl Coordinator {
         let soft = shutdown.soft();
         let failed = Arc::new(AtomicBool::new(false));
         let enrolment = EnrolmentService::new(self.catalog.clone(), Arc::clone(&self.authority));
+        shutdown.spawn(enrolment.report(soft.clone()));
         let agents = self.agent_port.serve(enrolment, self.gateway, soft.clone());
         end_on_failure(shutdown, &failed, "the agents' port has failed", agents);
-        let api = self.api.serve(http::router(self.api_state), soft.clone());
-        end_on_failure(shutdown, &failed, "the operators' port has failed", api);
+        let sentry = &self.api_state.sentry;
+        shutdown.spawn(sentry.report(self.catalog.clone(), soft.clone()));
+        let router = http::router(self.api_state);
+        shutdown.spawn(self.api.serve(router, soft.clone()));
         if let Some(embedded) = self.embedded {
             shutdown.spawn(embedded.serve(soft.clone()));
         }
@@ -356,6 +366,7 @@ fn session_config(config: &Config) -> SessionConfig {
         heartbeat: Duration::from_secs(config.sessions.heartbeat_seconds.into()),
         lease: Duration::from_secs(config.sessions.lease_seconds.into()),
         backoff: Backoff::default(),
+        challenge: CHALLENGE,
     }
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::policy::Span;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperatorsCommand {
     /// Make a token for somebody, or for a program.
@@ -13,6 +15,21 @@ pub(crate) enum OperatorsCommand {
         /// Write the new operator's profile to this file (mode 0600).
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
+        /// After how long the token ends: `90d`. Default: never.
+        #[arg(long, value_name = "DURATION")]
+        ttl: Option<Span>,
+    },
+    /// Make a new token in the place of an operator's present one, which is
+    /// refused from now on.
+    Renew {
+        /// The operator's name.
+        name: String,
+        /// Write the new profile to this file (mode 0600).
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+        /// After how long the new token ends: `90d`. Default: never.
+        #[arg(long, value_name = "DURATION")]
+        ttl: Option<Span>,
     },
     /// Every operator.
     List,

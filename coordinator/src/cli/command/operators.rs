@@ -13,26 +13,25 @@ use crate::{
         profile::Profile,
         render::{Table, format},
     },
-    http::shape::{CreateOperator, NewOperator, Operator, Operators},
+    http::shape::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
 };
 
 pub(super) async fn run(context: &Context, command: OperatorsCommand) -> Result<Exit, CliError> {
     let client = context.client()?;
     let now = context.renderer.now;
     match command {
-        OperatorsCommand::Create { name, write } => {
-            let new: NewOperator = client
-                .post(&["operators"], &CreateOperator { name })
-                .await?;
-            match write {
-                Some(path) => save(context, new, &path)?,
-                None => context.renderer.show(&new, |new| {
-                    format!(
-                        "The token of {}, shown this once:\n\n  {}\n",
-                        new.name, new.token
-                    )
-                })?,
-            }
+        OperatorsCommand::Create { name, write, ttl } => {
+            let ttl_seconds = ttl.map(|ttl| ttl.seconds().into());
+            let request = CreateOperator { name, ttl_seconds };
+            let new: NewOperator = client.post(&["operators"], &request).await?;
+            hand_over(context, new, write.as_deref())?;
+        }
+        OperatorsCommand::Renew { name, write, ttl } => {
+            let ttl_seconds = ttl.map(|ttl| ttl.seconds().into());
+            let request = RenewOperator { ttl_seconds };
+            let path = ["operators", &name, "renew"];
+            let new: NewOperator = client.post(&path, &request).await?;
+            hand_over(context, new, write.as_deref())?;
         }
         OperatorsCommand::List => {
             let operators: Operators = client.get(&["operators"], &[]).await?;
@@ -48,6 +47,24 @@ pub(super) async fn run(context: &Context, command: OperatorsCommand) -> Result<
         }
     }
     Ok(Exit::Done)
+}
+
+/// Shows a new token, or writes the profile that holds it.
+fn hand_over(context: &Context, new: NewOperator, write: Option<&Path>) -> Result<(), CliError> {
+    if let Some(path) = write {
+        return save(context, new, path);
+    }
+    let now = context.renderer.now;
+    context.renderer.show(&new, |new| {
+        let end = new.expires_at.map_or_else(String::new, |end| {
+            format!("\nIt ends {}.\n", format::relative(end, now))
+        });
+        format!(
+            "The token of {}, shown this once:\n\n  {}\n{end}",
+            new.name, new.token
+        )
+    })?;
+    Ok(())
 }
 
 fn save(context: &Context, new: NewOperator, path: &Path) -> Result<(), CliError> {
@@ -70,18 +87,25 @@ fn save(context: &Context, new: NewOperator, path: &Path) -> Result<(), CliError
 }
 
 pub(super) fn list(operators: &Operators, now: Timestamp) -> String {
-    let mut table = Table::new("no operators", &["name", "state", "created", "last used"]);
+    let mut table = Table::new(
+        "no operators",
+        &["name", "state", "created", "last used", "ends"],
+    );
     for operator in &operators.operators {
         table.row(&[
             operator.name.clone(),
-            match operator.revoked_at {
-                Some(at) => format!("revoked {}", format::relative(at, now)),
-                None => "active".into(),
+            match (operator.revoked_at, operator.expires_at) {
+                (Some(at), _) => format!("revoked {}", format::relative(at, now)),
+                (None, Some(end)) if end <= now => "expired".into(),
+                (None, _) => "active".into(),
             },
             format::relative(operator.created_at, now),
             operator
                 .last_used_at
                 .map_or_else(|| "never".into(), |at| format::relative(at, now)),
+            operator
+                .expires_at
+                .map_or_else(|| "never".into(), |end| format::relative(end, now)),
         ]);
     }
     table.render()

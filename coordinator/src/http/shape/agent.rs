@@ -22,8 +22,11 @@ pub struct Agent {
     pub name: String,
     /// What policies select by.
     pub labels: BTreeMap<String, String>,
-    /// Connected, away or revoked.
+    /// Connected, away, contested or revoked.
     pub state: AgentState,
+    /// Why it is not served until an operator decides.
+    #[serde(default)]
+    pub contest: Option<Contest>,
     /// The host's own name.
     pub hostname: Option<String>,
     /// `linux`.
@@ -49,6 +52,41 @@ pub struct Agent {
     /// What it last found at the connections of its `agent.toml`.
     #[serde(default)]
     pub connections: Vec<Connection>,
+}
+
+/// More than one hold an agent's identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Contest {
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// What gave them away.
+    pub sign: String,
+    /// Who they are; those that were here first come first.
+    pub holders: Vec<Holder>,
+}
+
+/// One that shows an agent's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Holder {
+    /// From where.
+    pub address: String,
+    /// Serial number of the certificate, hex.
+    pub serial: String,
+    /// UUID of its process, if it began a session.
+    pub boot: Option<String>,
+    /// Version of its binary, as it said.
+    pub version: Option<String>,
+}
+
+/// Trusts a contested agent again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrustRequest {
+    /// The one certificate that is good; needed when the holders show
+    /// different ones.
+    #[serde(default)]
+    pub serial: Option<String>,
 }
 
 /// A connection of an agent's `agent.toml`.
@@ -112,6 +150,8 @@ pub enum AgentState {
     Connected,
     /// No session is open.
     Away,
+    /// More than one hold its identity: none of them is served.
+    Contested,
     /// Must not come back.
     Revoked,
 }
@@ -121,6 +161,7 @@ impl fmt::Display for AgentState {
         f.pad(match self {
             Self::Connected => "connected",
             Self::Away => "away",
+            Self::Contested => "contested",
             Self::Revoked => "revoked",
         })
     }

@@ -24,8 +24,8 @@ mod transfer;
 
 pub use self::{
     agent::{
-        Agent, AgentState, Agents, Connection, Consent, Database, Fact, Invitation, InviteRequest,
-        Server,
+        Agent, AgentState, Agents, Connection, Consent, Contest, Database, Fact, Holder,
+        Invitation, InviteRequest, Server, TrustRequest,
     },
     audit::{AuditEntries, AuditEntry},
     job::{
@@ -34,14 +34,14 @@ pub use self::{
         StartedJobs, WalFigures, Warning,
     },
     limits::Limits,
-    operator::{CreateOperator, NewOperator, Operator, Operators},
+    operator::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
     path::RawPath,
     policy::{Applied, ApplyRequest, Policies, Policy, PolicyChange, PolicyDifference},
     recovery::{Archiving, Recovery, RecoveryGap, RecoveryWindow, RestorePoint},
     repository::{Repositories, Repository, RepositoryPassword},
     restore::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest},
     snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},
-    status::{Counts, DatasetStatus, Status},
+    status::{ContestedAgent, Counts, DatasetStatus, Status},
     transfer::{
         DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Piece, SendPieces,
         SignedRequest, SignedRequests, Upload, UploadFormat, UploadRequest,

@@ -24,6 +24,10 @@ pub struct Operator {
     /// When its token was last used.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_used_at: Option<Timestamp>,
+    /// When its token ends by itself; `null`: never.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
     /// When its token was revoked.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub revoked_at: Option<Timestamp>,
@@ -35,6 +39,18 @@ pub struct Operator {
 pub struct CreateOperator {
     /// 1 to 64 of `a–z`, `0–9`, `-`, `_`, `.`.
     pub name: String,
+    /// After how long the token ends; default: never.
+    #[serde(default)]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// Asks for another token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RenewOperator {
+    /// After how long the new token ends; default: never.
+    #[serde(default)]
+    pub ttl_seconds: Option<u64>,
 }
 
 /// A new operator; the token is shown once.
@@ -44,6 +60,10 @@ pub struct NewOperator {
     pub name: String,
     /// The bearer token.
     pub token: String,
+    /// When it ends by itself.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
     /// The coordinator's CA, PEM, to pin.
     pub ca_certificate: String,
 }

@@ -14,11 +14,23 @@ pub struct Status {
     pub started_at: Timestamp,
     /// How many of what.
     pub counts: Counts,
+    /// Agents whose identity more than one hold: an alarm.
+    #[serde(default)]
+    pub contested: Vec<ContestedAgent>,
     /// Every dataset.
     pub datasets: Vec<DatasetStatus>,
     /// What can be recovered of datasets that are PostgreSQL clusters.
     #[serde(default)]
     pub recovery: Vec<super::Recovery>,
+}
+
+/// An agent that is not served until an operator decides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ContestedAgent {
+    /// What operators call it.
+    pub agent: String,
+    /// Why, and by whom.
+    pub contest: super::Contest,
 }
 
 /// How many of what.

@@ -4,16 +4,16 @@ use axum::{Json, Router, extract::State, routing::get};
 
 use strongroom_wire::job::{PostgresSource, Source};
 
-use super::{jobs, policies, recovery};
+use super::{agents, jobs, policies, recovery};
 use crate::{
     catalog::JobFilter,
     http::{
         auth::Caller,
         problem::Problem,
-        shape::{Counts, DatasetStatus, Status},
+        shape::{ContestedAgent, Counts, DatasetStatus, Status},
         state::{ApiState, SharedState},
     },
-    model::{Dataset, Job, JobKind, Snapshot, StateWord},
+    model::{Agent, Dataset, Job, JobKind, Snapshot, StateWord},
     policy::Policy,
 };
 
@@ -45,10 +45,12 @@ pub async fn handler(
         let latest = latest.remove(&dataset.name);
         datasets.push(dataset_status(&state, dataset, latest).await?);
     }
+    let agents = state.catalog.agents().await?;
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         started_at: state.started_at,
-        counts: counts(&state).await?,
+        counts: counts(&state, &agents).await?,
+        contested: contested(agents),
         datasets,
         recovery,
     }))
@@ -58,8 +60,19 @@ fn is_cluster(policy: &Policy) -> bool {
     matches!(policy.source, Source::Postgres(PostgresSource::Physical(_)))
 }
 
-async fn counts(state: &ApiState) -> Result<Counts, Problem> {
-    let agents = state.catalog.agents().await?;
+fn contested(agents: Vec<Agent>) -> Vec<ContestedAgent> {
+    let active = agents.into_iter().filter(Agent::is_active);
+    let contested = active.filter_map(|agent| {
+        let contest = agents::contest(agent.contest?);
+        Some(ContestedAgent {
+            agent: agent.name,
+            contest,
+        })
+    });
+    contested.collect()
+}
+
+async fn counts(state: &ApiState, agents: &[Agent]) -> Result<Counts, Problem> {
     let active = agents.iter().filter(|agent| agent.is_active());
     let connected = active
         .clone()

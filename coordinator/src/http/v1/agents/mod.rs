@@ -4,6 +4,7 @@ pub mod invite;
 pub mod list;
 pub mod revoke;
 pub mod show;
+pub mod trust;
 
 use axum::{
     Router,
@@ -14,7 +15,7 @@ use strongroom_wire::session;
 use crate::{
     http::{
         problem::Problem,
-        shape::{Agent, AgentState, Connection, Consent, Database, Fact, Server},
+        shape::{Agent, AgentState, Connection, Consent, Contest, Database, Fact, Holder, Server},
         state::{ApiState, SharedState},
     },
     model,
@@ -26,6 +27,7 @@ pub(super) fn routes() -> Router<SharedState> {
         .route("/agents/invite", post(invite::handler))
         .route("/agents/{agent}", get(show::handler))
         .route("/agents/{agent}/revoke", post(revoke::handler))
+        .route("/agents/{agent}/trust", post(trust::handler))
 }
 
 /// As the API shows an agent.
@@ -33,6 +35,7 @@ async fn shape(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem> 
     let certificates = state.catalog.certificates(agent.id).await?;
     let (agent_state, revoked_at) = match agent.state {
         model::AgentState::Revoked { at } => (AgentState::Revoked, Some(at)),
+        model::AgentState::Active if agent.contest.is_some() => (AgentState::Contested, None),
         model::AgentState::Active if state.live.is_connected(agent.id) => {
             (AgentState::Connected, None)
         }
@@ -43,13 +46,18 @@ async fn shape(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem> 
         name: agent.name,
         labels: agent.labels,
         state: agent_state,
+        contest: agent.contest.map(contest),
         hostname: agent.facts.hostname,
         os: agent.facts.os,
         architecture: agent.facts.architecture,
         version: agent.facts.version,
         enrolled_at: agent.enrolled_at,
         last_seen_at: agent.last_seen,
-        certificate_expires_at: certificates.iter().map(|it| it.not_after).max(),
+        certificate_expires_at: certificates
+            .iter()
+            .filter(|it| it.ended.is_none())
+            .map(|it| it.not_after)
+            .max(),
         revoked_at,
         consent: agent.facts.consent.map(|consent| Consent {
             sources: consent.sources,
@@ -59,6 +67,23 @@ async fn shape(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem> 
         }),
         connections: agent.connections.into_iter().map(connection).collect(),
     })
+}
+
+pub(super) fn contest(contest: model::Contest) -> Contest {
+    Contest {
+        at: contest.at,
+        sign: contest.sign.to_string(),
+        holders: contest
+            .holders
+            .into_iter()
+            .map(|holder| Holder {
+                address: holder.address.to_string(),
+                serial: holder.serial,
+                boot: holder.boot.map(|boot| boot.to_string()),
+                version: holder.version,
+            })
+            .collect(),
+    }
 }
 
 fn connection(connection: session::Connection) -> Connection {

@@ -22,14 +22,16 @@ pub async fn handler(
     State(state): State<SharedState>,
     Body(request): Body<CreateOperator>,
 ) -> Result<Json<NewOperator>, Problem> {
+    let expires_at = super::end(&state, request.ttl_seconds)?;
     let (token, hash) = auth::new_token().map_err(|error| Problem::internal(&error))?;
     let operator = state
         .catalog
-        .create_operator(&request.name, &hash, &caller.actor)
+        .create_operator(&request.name, &hash, expires_at, &caller.actor)
         .await?;
     Ok(Json(NewOperator {
         name: operator.name,
         token: token.to_string(),
+        expires_at: operator.expires_at,
         ca_certificate: state.ca_certificate.clone(),
     }))
 }

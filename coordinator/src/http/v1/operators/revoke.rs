@@ -26,7 +26,8 @@ pub async fn handler(
     Path(name): Path<String>,
 ) -> Result<Json<Operator>, Problem> {
     let operators = state.catalog.operators().await?;
-    let mut active = operators.iter().filter(|it| it.revoked_at.is_none());
+    let now = state.catalog.clock().now();
+    let mut active = operators.iter().filter(|it| it.is_valid(now));
     if let (Some(only), None) = (active.next(), active.next())
         && only.name == name
     {
