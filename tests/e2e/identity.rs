@@ -1,6 +1,10 @@
 //! Tokens, certificates, renewal, revocation.
 
-use std::fs;
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{SocketAddr, TcpStream},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use strongroom_layout::AgentId;
@@ -228,6 +232,98 @@ fn a_cut_session_is_taken_up_again_and_jobs_go_on() {
         .filter(|attempt| !attempt["started_at"].is_null());
     // An offer may be lost with the session; a running attempt is not.
     assert_eq!(started.count(), 1, "{job:#}");
+    crate::world::snapshot_of(&job);
+    agent.stop();
+}
+
+#[test]
+fn a_copied_identity_is_an_alarm_and_nobody_is_served_until_an_operator_decides() {
+    let world = World::new("copied");
+    world.fill(&Tree::small(1));
+    let operator = world.operator();
+    let copy = Agent::prepare(&world.scratch, "copy");
+    fs::create_dir_all(copy.state()).expect("a directory");
+    let identity = |agent: &Agent| agent.state().join("identity.json");
+    fs::copy(identity(&world.agent), identity(&copy)).expect("a copy");
+    let mut copied = copy.spawn();
+
+    let contested = |line: &str| line.contains("contested");
+    copied.wait_for_line("that it is refused", contested);
+    let program = world.agent.program();
+    program.wait_for_line("that it is refused", contested);
+    let agent = operator.json(&["agents", "show", AGENT]);
+    assert_eq!(agent["state"], "contested");
+    let holders = agent["contest"]["holders"].as_array().expect("holders");
+    assert_eq!(holders.len(), 2, "{agent:#}");
+    let status = operator.run(["status"]).stdout;
+    assert_says(&status, &["CONTESTED", AGENT, "agents show"]);
+    let shown = operator.run(["agents", "show", AGENT]).stdout;
+    assert_says(&shown, &["CONTESTED", "agents trust", "agents revoke"]);
+    assert_eq!(operator.audit("agent.contest").len(), 1);
+
+    copied.kill();
+    operator.json(&["agents", "trust", AGENT]);
+    eventually("the honest agent's return", || {
+        let agent = operator.json(&["agents", "show", AGENT]);
+        (agent["state"] == "connected").then_some(())
+    });
+    world.backup();
+    assert_eq!(operator.audit("agent.trust").len(), 1);
+}
+
+#[test]
+fn an_agent_that_was_killed_and_started_again_raises_no_alarm() {
+    let mut world = World::new("killed");
+    world.fill(&Tree::small(1));
+    world.agent.kill();
+    world.agent.start();
+    world.backup();
+    let operator = world.operator();
+    assert!(operator.audit("agent.contest").is_empty());
+    let starts = operator.audit("session.begin");
+    let boots: BTreeSet<_> = starts
+        .iter()
+        .map(|it| text(&it["detail"]["boot"]))
+        .collect();
+    assert_eq!(boots.len(), starts.len(), "each once: {starts:#?}");
+
+    // A second one on the same state is refused by the host already.
+    let mut second = world.agent.spawn();
+    assert!(!second.wait(PATIENCE).success());
+    assert_says(
+        &second.log(),
+        &["another strongroom-agent", "stop that one first"],
+    );
+}
+
+#[test]
+fn agents_and_operators_are_served_while_hundreds_of_strangers_hang() {
+    let scratch = Scratch::new("strangers");
+    let mut coordinator = Setup::default().prepare(&scratch, "coordinator");
+    coordinator.edit_config(|config| {
+        let few = "connections = 200\nstrangers = 50\n";
+        let config = config.replace("\n[api]\n", &format!("{few}\n[api]\n{few}"));
+        assert_eq!(config.matches(few).count(), 2, "{config}");
+        config
+    });
+    coordinator.start_again();
+    let (source, restores) = (scratch.dir("source"), scratch.dir("restores"));
+    Tree::small(1).write(&source);
+    let hang = |address: SocketAddr| -> Vec<TcpStream> {
+        let connect = |_| TcpStream::connect(address).expect("a connection");
+        (0..200).map(connect).collect()
+    };
+    let _agents = hang(coordinator.agents_address());
+    let _operators = hang(coordinator.api_address());
+    let mut agent = coordinator.agent(&scratch, AGENT, &source, &restores);
+    let operator = coordinator.operator();
+    operator.apply(&format!(
+        "[[policy]]\nname = \"files\"\nagents = {{ names = [\"{AGENT}\"] }}\n\
+         source = {{ files = {{ paths = ['{}'] }} }}\nstore = \"primary\"\n",
+        source.display()
+    ));
+    let _more = hang(coordinator.agents_address());
+    let job = operator.wait_for_end(&operator.start("files"));
     crate::world::snapshot_of(&job);
     agent.stop();
 }

@@ -1,4 +1,4 @@
-//! Agents and their certificates.
+//! Agents.
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, any::AnyRow};
@@ -9,7 +9,7 @@ use super::{
     Catalog, CatalogError,
     row::{Columns, json, micros, read_all},
 };
-use crate::model::{Actor, Agent, AgentCertificate, AgentFacts, AgentState, NewAudit};
+use crate::model::{Actor, Agent, AgentFacts, AgentState, NewAudit};
 
 impl Catalog {
     /// All agents, revoked ones too, by name.
@@ -105,63 +105,6 @@ impl Catalog {
         self.commit(transaction).await?;
         Ok(agent)
     }
-
-    /// Notes a certificate that was signed on renewal. The first one is noted
-    /// by [`redeem_join_token`](Self::redeem_join_token).
-    pub async fn record_certificate(
-        &self,
-        certificate: &AgentCertificate,
-    ) -> Result<(), CatalogError> {
-        let mut transaction = self.begin().await?;
-        record_certificate_in(&mut transaction, certificate).await?;
-        let entry = NewAudit::ok(
-            Actor::Agent(certificate.agent),
-            "certificate.renew",
-            &certificate.agent,
-        )
-        .detail(serde_json::json!({
-            "serial": certificate.serial,
-            "not_after": certificate.not_after,
-        }));
-        self.audit_in(&mut transaction, entry).await?;
-        self.commit(transaction).await
-    }
-
-    /// The certificates of an agent, newest first.
-    pub async fn certificates(&self, id: AgentId) -> Result<Vec<AgentCertificate>, CatalogError> {
-        let rows = sqlx::query(
-            "SELECT * FROM agent_certificates WHERE agent_id = $1 ORDER BY issued_at DESC",
-        )
-        .bind(id.to_string())
-        .fetch_all(self.pool())
-        .await?;
-        read_all(&rows, |row| {
-            let row = Columns::new("agent_certificates", row);
-            Ok(AgentCertificate {
-                serial: row.text("serial")?,
-                agent: row.parse("agent_id")?,
-                issued_at: row.time("issued_at")?,
-                not_after: row.time("not_after")?,
-            })
-        })
-    }
-}
-
-pub(super) async fn record_certificate_in(
-    connection: &mut AnyConnection,
-    certificate: &AgentCertificate,
-) -> Result<(), CatalogError> {
-    sqlx::query(
-        "INSERT INTO agent_certificates (serial, agent_id, issued_at, not_after)
-         VALUES ($1, $2, $3, $4)",
-    )
-    .bind(certificate.serial.clone())
-    .bind(certificate.agent.to_string())
-    .bind(micros(certificate.issued_at))
-    .bind(micros(certificate.not_after))
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 pub(super) async fn agents_in(connection: &mut AnyConnection) -> Result<Vec<Agent>, CatalogError> {
@@ -185,7 +128,7 @@ pub(super) async fn agent_in(
         .ok_or_else(|| CatalogError::not_found("agent", &id))
 }
 
-fn read(row: &AnyRow) -> Result<Agent, CatalogError> {
+pub(super) fn read(row: &AnyRow) -> Result<Agent, CatalogError> {
     let row = Columns::new("agents", row);
     Ok(Agent {
         id: row.parse("id")?,
@@ -196,6 +139,7 @@ fn read(row: &AnyRow) -> Result<Agent, CatalogError> {
             .map_or(AgentState::Active, |at: Timestamp| AgentState::Revoked {
                 at,
             }),
+        contest: row.opt_json("contest")?,
         enrolled_at: row.time("enrolled_at")?,
         last_seen: row.opt_time("last_seen")?,
         facts: AgentFacts {

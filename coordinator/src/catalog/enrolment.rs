@@ -6,7 +6,8 @@ use strongroom_layout::AgentId;
 
 use super::{
     Catalog, CatalogError,
-    agents::{agent_in, record_certificate_in},
+    agents::agent_in,
+    certificates::record_certificate_in,
     row::{json, micros},
     tokens::token_in,
 };

@@ -18,6 +18,8 @@ mod agents;
 mod attempts;
 mod audit;
 mod backend;
+mod certificates;
+mod contests;
 mod datasets;
 mod dispatch;
 mod enrolment;
@@ -51,6 +53,7 @@ use backend::Backend;
 
 pub use attempts::AttemptState;
 pub use audit::AuditFilter;
+pub use contests::SessionStart;
 pub use datasets::DueRun;
 pub use dispatch::Dispatched;
 pub use enrolment::{Enrolment, RedeemError};

@@ -2,7 +2,7 @@
 //!
 //! What happens, in this order, on each round:
 //!
-//! 1. sessions of revoked agents end,
+//! 1. sessions of revoked and of contested agents end,
 //! 2. leases that ran out are fenced; their jobs wait again or fail,
 //! 3. agents are told of jobs that operators cancelled,
 //! 4. waiting jobs are claimed in the catalog and offered (`offer`).
@@ -28,7 +28,7 @@ use sweep::Sweeper;
 use crate::{
     catalog::{Catalog, CatalogError, JobFilter},
     grants::Grants,
-    identity::revoked,
+    identity::{contested, revoked},
     jobs::{Concurrency, LiveAgent},
     keys::KeyEncryptionKey,
     model::Job,
@@ -120,7 +120,7 @@ impl Dispatcher {
 
     /// One round.
     async fn round(&self, told: &mut Told) -> Result<(), CatalogError> {
-        self.end_revoked_sessions().await?;
+        self.end_refused_sessions().await?;
         let expired = self.catalog.expire_leases(&self.config.backoff).await?;
         self.note_ended(&expired);
         self.tell_cancelled(told).await?;
@@ -128,7 +128,7 @@ impl Dispatcher {
         self.grants.flush_refusals().await
     }
 
-    async fn end_revoked_sessions(&self) -> Result<(), CatalogError> {
+    async fn end_refused_sessions(&self) -> Result<(), CatalogError> {
         let live = self.registry.live();
         if live.is_empty() {
             return Ok(());
@@ -136,6 +136,8 @@ impl Dispatcher {
         for agent in self.catalog.agents().await? {
             if !agent.is_active() {
                 self.registry.end(agent.id, &revoked(&agent.name), false);
+            } else if agent.contest.is_some() {
+                self.registry.end(agent.id, &contested(&agent.name), true);
             }
         }
         Ok(())

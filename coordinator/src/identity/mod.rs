@@ -2,7 +2,7 @@
 //!
 //! - `authority`: certificates for the coordinator and its agents,
 //! - `enrol`: the one service that needs no client certificate,
-//! - `throttle`: slows down whoever guesses tokens,
+//! - `throttle`: slows down whoever guesses tokens, of agents and of operators,
 //! - `caller`: who speaks, by the certificate of the connection.
 
 mod authority;
@@ -12,5 +12,6 @@ mod throttle;
 
 pub use authority::{Authority, Lifetimes};
 pub use caller::{Caller, Peer};
-pub(crate) use caller::{authenticate, revoked};
+pub(crate) use caller::{Known, authenticate, contested, revoked};
 pub use enrol::EnrolmentService;
+pub(crate) use throttle::{Throttle, report};

@@ -1,10 +1,13 @@
 //! Agents and their certificates.
 
+use std::{collections::BTreeSet, fmt, net::IpAddr};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strongroom_layout::AgentId;
 use strongroom_transfer::PublicKey;
 use strongroom_wire::session::{Connection, Consent};
+use uuid::Uuid;
 
 use super::Labels;
 
@@ -19,6 +22,8 @@ pub struct Agent {
     pub labels: Labels,
     /// Whether it may connect.
     pub state: AgentState,
+    /// Why it is not served until an operator decides.
+    pub contest: Option<Contest>,
     /// When its join token was redeemed.
     pub enrolled_at: Timestamp,
     /// Its last sign of life.
@@ -31,10 +36,62 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Whether it may connect and work.
+    /// Whether it belongs to the fleet. A contested agent does: what it has to
+    /// do waits for it.
     pub fn is_active(&self) -> bool {
         self.state == AgentState::Active
     }
+}
+
+/// More than one seem to hold an agent's identity. None of them is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contest {
+    /// Since when.
+    pub at: Timestamp,
+    /// What gave them away.
+    pub sign: ContestSign,
+    /// Who they are, as far as one can tell; those that were here first come
+    /// first.
+    pub holders: Vec<Holder>,
+}
+
+impl Contest {
+    /// The certificates that its holders show, each once.
+    pub fn serials(&self) -> BTreeSet<&str> {
+        self.holders.iter().map(|it| &*it.serial).collect()
+    }
+}
+
+/// How two holders of one identity came to be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ContestSign {
+    /// Two sessions, and the agent of the first was still there.
+    TwoSessions,
+    /// A certificate was used that a renewed one had replaced.
+    EndedCertificate,
+}
+
+impl fmt::Display for ContestSign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TwoSessions => "two sessions at once under its certificate",
+            Self::EndedCertificate => "a certificate was used after its successor",
+        })
+    }
+}
+
+/// One that shows an agent's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// From where.
+    pub address: IpAddr,
+    /// Of the certificate.
+    pub serial: String,
+    /// Its process, if it began a session.
+    pub boot: Option<Uuid>,
+    /// Version of its binary, as it said.
+    pub version: Option<String>,
 }
 
 /// Whether an agent may connect.
@@ -89,6 +146,7 @@ pub(crate) mod testing {
             name: name.into(),
             labels: labels.iter().map(owned).collect(),
             state: AgentState::Active,
+            contest: None,
             enrolled_at: Timestamp::UNIX_EPOCH,
             last_seen: None,
             facts: AgentFacts::default(),
@@ -108,4 +166,31 @@ pub struct AgentCertificate {
     pub issued_at: Timestamp,
     /// When it ends.
     pub not_after: Timestamp,
+    /// When it was first shown.
+    pub first_used_at: Option<Timestamp>,
+    /// Why it is refused.
+    pub ended: Option<CertificateEnd>,
+}
+
+impl AgentCertificate {
+    /// One that has just been signed.
+    pub fn new(agent: AgentId, serial: String, issued_at: Timestamp, not_after: Timestamp) -> Self {
+        Self {
+            serial,
+            agent,
+            issued_at,
+            not_after,
+            first_used_at: None,
+            ended: None,
+        }
+    }
+}
+
+/// Why a certificate is refused before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct CertificateEnd {
+    /// Since when.
+    pub at: Timestamp,
+    /// An operator trusts another one; else a renewed one was used.
+    pub by_operator: bool,
 }

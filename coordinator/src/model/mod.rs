@@ -20,7 +20,9 @@ mod token;
 mod transfer;
 mod wal;
 
-pub use agent::{Agent, AgentCertificate, AgentFacts, AgentState};
+pub use agent::{
+    Agent, AgentCertificate, AgentFacts, AgentState, CertificateEnd, Contest, ContestSign, Holder,
+};
 pub use audit::{Actor, AuditRow, NewAudit, Outcome};
 pub use dataset::{Dataset, DatasetName};
 pub use job::{

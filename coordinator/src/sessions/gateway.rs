@@ -1,5 +1,4 @@
-//! The service `AgentGateway`: authenticates, converts, delegates; nothing
-//! else.
+//! The service `AgentGateway`: converts and delegates; nothing else.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -21,10 +20,14 @@ use super::{Registry, session, status};
 use crate::{
     catalog::Catalog,
     grants::Grants,
-    identity::{Authority, Caller, authenticate},
+    identity::{Authority, Known, Peer},
     jobs::Backoff,
-    model::{Agent, AgentCertificate},
+    model::AgentCertificate,
 };
+
+/// Ample for an answer that needs no thought, and short enough for an agent
+/// that starts anew while its last connection is not known to be dead.
+pub(crate) const CHALLENGE: Duration = Duration::from_secs(4);
 
 /// How sessions are kept alive.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +38,8 @@ pub struct SessionConfig {
     pub lease: Duration,
     /// When a lost attempt is tried again.
     pub backoff: Backoff,
+    /// How long an agent may take to answer that it still holds a session.
+    pub challenge: Duration,
 }
 
 impl Default for SessionConfig {
@@ -43,6 +48,7 @@ impl Default for SessionConfig {
             heartbeat: Duration::from_secs(10),
             lease: Duration::from_mins(1),
             backoff: Backoff::default(),
+            challenge: CHALLENGE,
         }
     }
 }
@@ -102,9 +108,18 @@ impl Gateway {
         self.sessions.clone()
     }
 
-    async fn authenticate<T>(&self, request: &Request<T>) -> Result<(Caller, Agent), Status> {
-        authenticate(request.extensions(), &self.shared.catalog).await
+    /// What authenticates agents before their calls come here.
+    pub(super) fn catalog(&self) -> Catalog {
+        self.shared.catalog.clone()
     }
+}
+
+/// The agent that the guard has let in.
+fn known<T>(request: &Request<T>) -> Result<Known, Status> {
+    let known = request.extensions().get::<Known>();
+    known
+        .cloned()
+        .ok_or_else(|| Status::internal("a call came past the guard"))
 }
 
 /// The span of a call, a child of the agent's.
@@ -122,15 +137,13 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let (caller, agent) = self.authenticate(&request).await?;
-        let stream = session::begin(
-            self.shared.clone(),
-            &self.sessions,
-            caller,
-            agent,
-            request.into_inner(),
-        )
-        .await?;
+        let known = known(&request)?;
+        let peer = request.extensions().get::<Peer>().cloned();
+        let peer = peer.ok_or_else(|| Status::internal("a call came past the guard"))?;
+        let address = peer.visit.address().ip();
+        let inbound = request.into_inner();
+        let shared = self.shared.clone();
+        let stream = session::begin(shared, &self.sessions, known, address, inbound).await?;
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -138,7 +151,7 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<v1::SignRequest>,
     ) -> Result<Response<v1::SignResponse>, Status> {
-        let (caller, _) = self.authenticate(&request).await?;
+        let Known { caller, .. } = known(&request)?;
         let span = child(tracing::debug_span!("sign"), request.metadata());
         let request: SignRequest = request.into_inner().try_into().map_err(status::invalid)?;
         let answers = self
@@ -154,7 +167,7 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<v1::ListObjectsRequest>,
     ) -> Result<Response<v1::ListObjectsResponse>, Status> {
-        let (caller, _) = self.authenticate(&request).await?;
+        let Known { caller, .. } = known(&request)?;
         let span = child(tracing::info_span!("list objects"), request.metadata());
         let request: ListObjectsRequest =
             request.into_inner().try_into().map_err(status::invalid)?;
@@ -171,7 +184,7 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<v1::ReleaseLocksRequest>,
     ) -> Result<Response<v1::ReleaseLocksResponse>, Status> {
-        let (caller, _) = self.authenticate(&request).await?;
+        let Known { caller, .. } = known(&request)?;
         let span = child(tracing::info_span!("release locks"), request.metadata());
         let request: ReleaseLocksRequest =
             request.into_inner().try_into().map_err(status::invalid)?;
@@ -187,7 +200,7 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<v1::PublishRequest>,
     ) -> Result<Response<v1::PublishResponse>, Status> {
-        let (caller, _) = self.authenticate(&request).await?;
+        let Known { caller, .. } = known(&request)?;
         let span = child(tracing::info_span!("publish"), request.metadata());
         let request: PublishRequest = request.into_inner().try_into().map_err(status::invalid)?;
         let answer = self
@@ -203,7 +216,7 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<v1::RecordWalRequest>,
     ) -> Result<Response<v1::RecordWalResponse>, Status> {
-        let (caller, _) = self.authenticate(&request).await?;
+        let Known { caller, .. } = known(&request)?;
         let span = child(tracing::debug_span!("record wal"), request.metadata());
         let request: RecordWalRequest = request.into_inner().try_into().map_err(status::invalid)?;
         self.grants
@@ -218,7 +231,7 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<v1::ArchivedWalRequest>,
     ) -> Result<Response<v1::ArchivedWalResponse>, Status> {
-        let (caller, _) = self.authenticate(&request).await?;
+        let Known { caller, .. } = known(&request)?;
         let span = child(tracing::debug_span!("archived wal"), request.metadata());
         let request: ArchivedWalRequest =
             request.into_inner().try_into().map_err(status::invalid)?;
@@ -235,19 +248,19 @@ impl AgentGateway for Gateway {
         &self,
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewResponse>, Status> {
-        let (caller, _) = self.authenticate(&request).await?;
+        let Known { caller, .. } = known(&request)?;
         let request: RenewRequest = request.into_inner().try_into().map_err(status::invalid)?;
         let issued = self
             .authority
             .issue(caller.agent, &request.csr_pem)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let catalog = &self.shared.catalog;
-        let certificate = AgentCertificate {
-            serial: issued.serial,
-            agent: caller.agent,
-            issued_at: catalog.clock().now(),
-            not_after: issued.not_after,
-        };
+        let certificate = AgentCertificate::new(
+            caller.agent,
+            issued.serial,
+            catalog.clock().now(),
+            issued.not_after,
+        );
         catalog
             .record_certificate(&certificate)
             .await

@@ -1,18 +1,23 @@
 //! gRPC: sessions with live agents.
 //!
-//! - `port`: the agents' port; TLS, and who the peer is,
-//! - `gateway`: the service `AgentGateway`: authenticates and delegates,
+//! - `port`: the agents' port: HTTP/2 behind a [`Door`](crate::door::Door),
+//! - `guard`: refuses before a body is read,
+//! - `gateway`: the service `AgentGateway`: converts and delegates,
 //! - `session`: one session: hello, heartbeats, reports,
+//! - `contend`: two sessions of one agent: a lost one, or a copied identity,
 //! - [`Registry`]: who is live, and how far they are,
 //! - `status`: errors as gRPC statuses, in one place.
 
+mod contend;
 mod gateway;
+mod guard;
 mod port;
 mod registry;
 mod root_span;
 mod session;
 mod status;
 
+pub(crate) use gateway::CHALLENGE;
 pub use gateway::{Gateway, SessionConfig};
 pub use port::{AgentPort, PortError};
 pub use registry::{NotLive, Registry};

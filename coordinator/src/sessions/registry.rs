@@ -2,7 +2,7 @@
 //! coordinator ends all sessions anyway.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::contend::{Question, Side};
 use crate::jobs::LiveAgent;
 
 /// Live sessions; cheap to clone.
@@ -22,6 +23,8 @@ pub struct Registry(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     live: Mutex<HashMap<AgentId, Handle>>,
+    /// Agents of whom a session is just beginning.
+    beginning: Mutex<HashSet<AgentId>>,
     progress: Mutex<HashMap<AttemptRef, Progress>>,
     changes: watch::Sender<()>,
     progress_changes: watch::Sender<()>,
@@ -37,8 +40,23 @@ pub struct NotLive;
 pub(super) struct Handle {
     pub(super) session: Uuid,
     pub(super) boot: Uuid,
+    pub(super) side: Side,
     pub(super) sender: mpsc::Sender<CoordinatorMessage>,
+    pub(super) questions: mpsc::Sender<Question>,
     pub(super) end: End,
+}
+
+/// While this lives, no other session of the agent begins.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    registry: Registry,
+    agent: AgentId,
+}
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        self.registry.0.beginning.lock().remove(&self.agent);
+    }
 }
 
 /// Ends a session, once, with a reason.
@@ -63,13 +81,28 @@ impl End {
 }
 
 impl Registry {
+    /// The one session of the agent that may begin now; `None`: another one is
+    /// at it.
+    pub(super) fn begin(&self, agent: AgentId) -> Option<Beginning> {
+        let first = self.0.beginning.lock().insert(agent);
+        first.then(|| Beginning {
+            registry: self.clone(),
+            agent,
+        })
+    }
+
+    /// The agent's session.
+    pub(super) fn handle(&self, agent: AgentId) -> Option<Handle> {
+        self.0.live.lock().get(&agent).cloned()
+    }
+
     /// A newer session replaces an older one of the same agent.
     pub(super) fn enter(&self, agent: AgentId, handle: Handle) {
         let older = self.0.live.lock().insert(agent, handle);
         if let Some(older) = older {
             older
                 .end
-                .ask("a newer session of this agent has begun", false);
+                .ask("a newer session of this agent has begun", true);
         }
         self.0.changes.send_replace(());
     }
@@ -169,14 +202,25 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::contend::questions, *};
+    use crate::catalog::SessionStart;
 
     fn handle(session: u128, boot: u128) -> (Handle, mpsc::Receiver<CoordinatorMessage>) {
         let (sender, receiver) = mpsc::channel(1);
         let handle = Handle {
             session: Uuid::from_u128(session),
             boot: Uuid::from_u128(boot),
+            side: Side {
+                start: SessionStart {
+                    address: std::net::Ipv4Addr::LOCALHOST.into(),
+                    boot: Uuid::from_u128(boot),
+                    serial: "1".into(),
+                    version: None,
+                },
+                answers_challenges: true,
+            },
             sender,
+            questions: questions().0,
             end: End::default(),
         };
         (handle, receiver)
@@ -210,6 +254,18 @@ mod tests {
         assert!(receiver.try_recv().is_ok());
         registry.leave(agent, Uuid::from_u128(2));
         assert_eq!(registry.live(), []);
+    }
+
+    #[test]
+    fn sessions_of_one_agent_begin_one_after_the_other() {
+        let registry = Registry::default();
+        let agent = to(1).agent;
+        let beginning = registry.begin(agent);
+        assert!(beginning.is_some());
+        assert!(registry.begin(agent).is_none());
+        assert!(registry.begin(AgentId(Uuid::from_u128(2))).is_some());
+        drop(beginning);
+        assert!(registry.begin(agent).is_some());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One session: hello, then heartbeats, acceptances and reports until it ends.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use strongroom_layout::AttemptRef;
@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
+    contend::{self, Asked, Question, Side},
     gateway::Shared,
     record_root_span,
     registry::{End, Handle},
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     catalog::{CatalogError, Finished},
-    identity::{Caller, revoked},
+    identity::{Caller, Known, contested, revoked},
     model::{Agent, AgentFacts, Job},
 };
 
@@ -40,15 +41,25 @@ const MAX_TEXT: usize = 255;
 pub(super) async fn begin(
     shared: Shared,
     tasks: &TaskTracker,
-    caller: Caller,
-    agent: Agent,
+    Known { caller, agent }: Known,
+    address: IpAddr,
     mut inbound: Streaming<v1::AgentMessage>,
 ) -> Result<impl Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send + use<>, Status> {
     let hello = receive_hello(&mut inbound).await?;
+    let version = Some(cut(&hello.agent_version));
+    let side = contend::side(&hello, version, address, &caller.serial);
+    let beginning = shared.registry.begin(agent.id);
+    let _beginning = beginning.ok_or_else(|| {
+        Status::unavailable("another session of this agent is just beginning; try again")
+    })?;
+    contend::contend(&shared, &agent, &side).await?;
     let (sender, receiver) = mpsc::channel(BACKLOG);
+    let (asker, questions) = contend::questions();
     let session = Session {
         id: Uuid::new_v4(),
         boot: hello.boot_id,
+        side,
+        asker,
         caller,
         agent,
         sender,
@@ -61,7 +72,7 @@ pub(super) async fn begin(
         .instrument(span.clone())
         .await
         .map_err(|error| status::catalog(&error))?;
-    tasks.spawn(session.run(inbound).instrument(span));
+    tasks.spawn(session.run(inbound, questions).instrument(span));
     Ok(ReceiverStream::new(receiver).map(|message: CoordinatorMessage| Ok(message.into())))
 }
 
@@ -80,6 +91,8 @@ async fn receive_hello(inbound: &mut Streaming<v1::AgentMessage>) -> Result<Agen
 struct Session {
     id: Uuid,
     boot: Uuid,
+    side: Side,
+    asker: mpsc::Sender<Question>,
     caller: Caller,
     agent: Agent,
     sender: mpsc::Sender<CoordinatorMessage>,
@@ -125,10 +138,15 @@ impl Session {
         // The channel is new: there is room.
         let _ = self.sender.try_send(CoordinatorMessage::Hello(answer));
         catalog.agent_hello(self.agent.id, &facts(hello)).await?;
+        catalog
+            .session_begins(self.agent.id, &self.side.start)
+            .await?;
         tracing::info!(name = self.agent.name, boot = %self.boot, "an agent's session begins");
         let handle = Handle {
             session: self.id,
             boot: self.boot,
+            side: self.side.clone(),
+            questions: self.asker.clone(),
             sender: self.sender.clone(),
             end: self.end.clone(),
         };
@@ -136,8 +154,14 @@ impl Session {
         Ok(())
     }
 
-    async fn run(self, mut inbound: Streaming<v1::AgentMessage>) {
-        let ending = self.listen(&mut inbound).await;
+    async fn run(
+        self,
+        mut inbound: Streaming<v1::AgentMessage>,
+        mut questions: mpsc::Receiver<Question>,
+    ) {
+        let ending = self.listen(&mut inbound, &mut questions).await;
+        // Whoever asks from now on learns at once that it has ended.
+        drop(questions);
         // Nothing new comes for this session; what is on its way may go.
         self.shared.registry.leave(self.agent.id, self.id);
         match ending {
@@ -149,7 +173,12 @@ impl Session {
         }
     }
 
-    async fn listen(&self, inbound: &mut Streaming<v1::AgentMessage>) -> Ending {
+    async fn listen(
+        &self,
+        inbound: &mut Streaming<v1::AgentMessage>,
+        questions: &mut mpsc::Receiver<Question>,
+    ) -> Ending {
+        let mut asked = Asked::default();
         let silence = self.shared.config.heartbeat * MISSED_HEARTBEATS;
         loop {
             let message = tokio::select! {
@@ -160,6 +189,18 @@ impl Session {
                     return goodbye("the coordinator shuts down", true);
                 }
                 () = self.sender.closed() => return Ending::Gone,
+                Some(question) = questions.recv() => {
+                    let nonce = asked.ask(question);
+                    let challenge = CoordinatorMessage::Challenge(nonce);
+                    if self.side.answers_challenges && self.sender.try_send(challenge).is_err() {
+                        return Ending::Gone;
+                    }
+                    continue;
+                }
+                () = asked.settled() => {
+                    asked.answer();
+                    continue;
+                }
                 message = tokio::time::timeout(silence, inbound.message()) => message,
             };
             let message = match message {
@@ -172,7 +213,12 @@ impl Session {
                 Err(_) => return goodbye("no heartbeat came", true),
             };
             let handled = match AgentMessage::try_from(message) {
-                Ok(message) => self.handle(message).await,
+                Ok(message) => {
+                    if let AgentMessage::Heartbeat(heartbeat) = &message {
+                        asked.heard(heartbeat.challenge, self.side.answers_challenges);
+                    }
+                    self.handle(message).await
+                }
                 Err(error) => return goodbye(&error.to_string(), true),
             };
             match handled {
@@ -241,6 +287,10 @@ impl Session {
             self.end.ask(revoked(&agent.name), false);
             return Ok(true);
         }
+        if agent.contest.is_some() {
+            self.end.ask(contested(&agent.name), true);
+            return Ok(true);
+        }
         let running: Vec<_> = heartbeat.running.iter().map(|it| it.attempt).collect();
         let until = self.shared.config.lease_end(catalog.clock().now());
         let renewed = catalog.renew_leases(self.agent.id, &running, until).await?;
@@ -295,13 +345,16 @@ fn seconds(duration: Duration) -> u32 {
     u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1)
 }
 
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
 fn facts(hello: AgentHello) -> AgentFacts {
-    let cut = |text: String| Some(text.chars().take(MAX_TEXT).collect());
     AgentFacts {
-        version: cut(hello.agent_version),
-        hostname: cut(hello.hostname),
-        os: cut(hello.os),
-        architecture: cut(hello.architecture),
+        version: Some(cut(&hello.agent_version)),
+        hostname: Some(cut(&hello.hostname)),
+        os: Some(cut(&hello.os)),
+        architecture: Some(cut(&hello.architecture)),
         consent: Some(hello.consent),
         transfer_key: hello.transfer_key,
     }

@@ -12,9 +12,11 @@ use strongroom_wire::{
     grant::{Action, RefusalReason, SignAnswer},
     session::CoordinatorMessage,
 };
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tonic::Code;
 use uuid::Uuid;
 
+use crate::door::Limits;
 use crate::testing::{Coordinator, TestAgent, TestSession, connect, operator};
 
 const GET_CONFIG: (ObjectName, Action) = (ObjectName::Config, Action::Get { range: None });
@@ -103,6 +105,82 @@ async fn without_a_certificate_nothing_but_enrolment_answers() {
     assert!(status.message().contains("enrol"), "{status}");
     let status = client().sign(v1::SignRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+/// A call whose body never comes, of somebody with these credentials or none.
+async fn bodiless(channel: tonic::transport::Channel, method: &'static str) -> tonic::Status {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let body = tonic::Request::new(futures::stream::pending::<v1::SignRequest>());
+    let path = http::uri::PathAndQuery::from_static(method);
+    let codec = tonic_prost::ProstCodec::<v1::SignRequest, v1::SignResponse>::default();
+    client
+        .client_streaming(body, path, codec)
+        .await
+        .unwrap_err()
+}
+
+#[tokio::test]
+async fn callers_are_refused_before_anything_of_a_call_is_read() {
+    let coordinator = Coordinator::start().await;
+    let config = tls::client_config(coordinator.authority.ca_pem(), tls::ALPN_GRPC).unwrap();
+    for method in [
+        "/strongroom.v1.AgentGateway/Sign",
+        "/strongroom.v1.AgentGateway/Session",
+        "/strongroom.v1.Nothing/Nowhere",
+    ] {
+        let channel = connect(coordinator.address, config.clone());
+        let status = bodiless(channel, method).await;
+        assert_eq!(status.code(), Code::Unauthenticated, "{method}: {status}");
+    }
+    let agent = coordinator.enrolled("web-1").await;
+    let catalog = &coordinator.catalog;
+    catalog.revoke_agent(agent.id, &operator()).await.unwrap();
+    let status = bodiless(agent.channel(), "/strongroom.v1.AgentGateway/Sign").await;
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+}
+
+#[tokio::test]
+async fn what_a_call_may_send_is_bounded() {
+    let coordinator = Coordinator::start().await;
+    let token = coordinator.invite().await;
+    let config = tls::client_config(coordinator.authority.ca_pem(), tls::ALPN_GRPC).unwrap();
+    let channel = connect(coordinator.address, config);
+    let mut enrolment = v1::enrolment_client::EnrolmentClient::new(channel);
+    let request = v1::EnrolRequest {
+        token_id: token,
+        token_secret: "secret".into(),
+        csr_pem: "x".repeat(65 * 1024),
+        hostname: "host".into(),
+        agent_version: "0.1.0".into(),
+    };
+    let status = enrolment.enrol(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+
+    let agent = coordinator.enrolled("web-1").await;
+    let csr_pem = "x".repeat(65 * 1024);
+    let status = agent.client().renew(v1::RenewRequest { csr_pem }).await;
+    assert_eq!(status.unwrap_err().code(), Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn agents_are_served_while_strangers_hang() {
+    let coordinator = Coordinator::start_with(Limits::of(64, 8)).await;
+    let agent = coordinator.enrolled("web-1").await;
+    let mut session = agent.session(1, &[]).await;
+    session.next().await.unwrap();
+    let mut hanging = Vec::new();
+    for _ in 0..100 {
+        hanging.push(TcpStream::connect(coordinator.address).await.unwrap());
+    }
+    assert_eq!(session.heartbeat(&[]).await, []);
+    let other = coordinator.enrolled("web-2").await;
+    other.session(1, &[]).await.next().await.unwrap();
+    assert_eq!(session.heartbeat(&[]).await, []);
+    // Those that came first were sent away for them.
+    let mut byte = [0];
+    let closed = hanging[0].read(&mut byte).await;
+    assert!(matches!(closed, Ok(0) | Err(_)), "{closed:?}");
 }
 
 #[tokio::test]
@@ -227,9 +305,17 @@ async fn a_newer_session_replaces_an_older_one() {
     old.next().await.unwrap();
     let mut new = agent.session(2, &[]).await;
     new.next().await.unwrap();
+    // It was asked whether it is there, and did not say so.
     assert!(matches!(
         old.next().await,
-        Some(CoordinatorMessage::Goodbye { .. })
+        Some(CoordinatorMessage::Challenge(_))
+    ));
+    assert!(matches!(
+        old.next().await,
+        Some(CoordinatorMessage::Goodbye {
+            reconnect: true,
+            ..
+        })
     ));
     assert_eq!(old.next().await, None);
     assert_eq!(new.heartbeat(&[]).await, []);

@@ -31,6 +31,7 @@ use super::{Coordinator, sha256};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An enrolled agent.
+#[derive(Clone)]
 pub(crate) struct TestAgent {
     pub(crate) id: AgentId,
     pub(crate) name: String,
@@ -98,9 +99,14 @@ impl TestAgent {
 
     /// A client that shows the agent's certificate.
     pub(crate) fn client(&self) -> AgentGatewayClient<Channel> {
+        AgentGatewayClient::new(self.channel())
+    }
+
+    /// A connection under the agent's certificate.
+    pub(crate) fn channel(&self) -> Channel {
         let config =
             tls::agent_client_config(&self.ca_pem, &self.chain_pem, &self.key_pem).unwrap();
-        AgentGatewayClient::new(connect(self.address, config))
+        connect(self.address, config)
     }
 
     /// A session of the process `boot` that has said hello.
@@ -114,6 +120,15 @@ impl TestAgent {
         running: &[AttemptRef],
     ) -> Result<TestSession, Status> {
         TestSession::open(self.client(), boot, running).await
+    }
+
+    /// A session of an agent that does not know challenges.
+    pub(crate) async fn older_session(&self, boot: u128) -> TestSession {
+        let hello = AgentHello {
+            answers_challenges: false,
+            ..hello(boot, &[])
+        };
+        TestSession::greet(self.client(), hello).await.unwrap()
     }
 
     /// Asks for grants.
@@ -161,25 +176,39 @@ impl TestAgent {
     }
 }
 
+fn hello(boot: u128, running: &[AttemptRef]) -> AgentHello {
+    AgentHello {
+        boot_id: Uuid::from_u128(boot),
+        agent_version: "0.1.0".into(),
+        hostname: "host".into(),
+        os: "linux".into(),
+        architecture: "x86_64".into(),
+        running: running.to_vec(),
+        reported: Vec::new(),
+        consent: Consent::default(),
+        transfer_key: None,
+        answers_challenges: true,
+    }
+}
+
 impl TestSession {
     pub(crate) async fn open(
-        mut client: AgentGatewayClient<Channel>,
+        client: AgentGatewayClient<Channel>,
         boot: u128,
         running: &[AttemptRef],
     ) -> Result<Self, Status> {
+        Self::greet(client, hello(boot, running)).await
+    }
+
+    async fn greet(
+        mut client: AgentGatewayClient<Channel>,
+        hello: AgentHello,
+    ) -> Result<Self, Status> {
         let (sender, receiver) = mpsc::channel(16);
-        let hello = AgentMessage::Hello(AgentHello {
-            boot_id: Uuid::from_u128(boot),
-            agent_version: "0.1.0".into(),
-            hostname: "host".into(),
-            os: "linux".into(),
-            architecture: "x86_64".into(),
-            running: running.to_vec(),
-            reported: Vec::new(),
-            consent: Consent::default(),
-            transfer_key: None,
-        });
-        sender.send(hello.into()).await.unwrap();
+        sender
+            .send(AgentMessage::Hello(hello).into())
+            .await
+            .unwrap();
         let inbound = client.session(ReceiverStream::new(receiver)).await?;
         Ok(Self {
             sender,
@@ -213,6 +242,7 @@ impl TestSession {
         self.send(AgentMessage::Heartbeat(Heartbeat {
             running: running.collect(),
             resident_bytes: 1,
+            challenge: None,
         }))
         .await;
         match self.next().await {

@@ -19,6 +19,7 @@ pub(crate) use agent::{TestAgent, TestSession, connect, success};
 use crate::{
     catalog::{AuditFilter, Catalog},
     dispatch::Dispatcher,
+    door::Limits,
     embedded::{self, EmbeddedConfig, EmbeddedStore},
     grants::Grants,
     identity::{Authority, EnrolmentService, Lifetimes},
@@ -48,6 +49,7 @@ pub(crate) struct Coordinator {
     pub(crate) directory: TempDir,
     pub(crate) grants: Arc<Grants>,
     pub(crate) config: SessionConfig,
+    limits: Limits,
     key: Arc<KeyEncryptionKey>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -62,6 +64,11 @@ impl Drop for Coordinator {
 impl Coordinator {
     /// Its clock stands at the real time until it is moved.
     pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::of(256, 64)).await
+    }
+
+    /// With these limits of the agents' port.
+    pub(crate) async fn start_with(limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let clock = ManualClock::new(SystemClock.now());
         let shared: SharedClock = clock.clone();
@@ -82,7 +89,11 @@ impl Coordinator {
         let grants = Arc::new(Grants::new(catalog.clone(), stores.clone()));
         let mut coordinator = Self {
             registry: Registry::default(),
-            config: SessionConfig::default(),
+            config: SessionConfig {
+                challenge: Duration::from_secs(2),
+                ..SessionConfig::default()
+            },
+            limits,
             address: "127.0.0.1:0".parse().unwrap(),
             tasks: vec![serving],
             key: Arc::new(key),
@@ -100,7 +111,9 @@ impl Coordinator {
 
     async fn listen(&mut self) {
         let tls = self.authority.agent_tls().unwrap();
-        let port = AgentPort::bind(self.address, tls).await.unwrap();
+        let port = AgentPort::bind(self.address, tls, self.limits)
+            .await
+            .unwrap();
         self.address = port.address();
         let enrolment = EnrolmentService::new(self.catalog.clone(), self.authority.clone());
         let gateway = Gateway::new(

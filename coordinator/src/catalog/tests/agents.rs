@@ -161,12 +161,12 @@ async fn what_an_agent_says_of_itself_is_kept(fixture: Fixture) {
 async fn certificates_are_kept(fixture: Fixture) {
     let agent = fixture.agent("web-1").await;
     fixture.advance(60);
-    let renewed = AgentCertificate {
-        serial: "00ff".into(),
-        agent: agent.id,
-        issued_at: fixture.now(),
-        not_after: fixture.in_seconds(86_400),
-    };
+    let renewed = AgentCertificate::new(
+        agent.id,
+        "00ff".into(),
+        fixture.now(),
+        fixture.in_seconds(86_400),
+    );
     fixture.catalog.record_certificate(&renewed).await.unwrap();
     let all = fixture.catalog.certificates(agent.id).await.unwrap();
     assert_eq!(all.len(), 2);
@@ -177,11 +177,11 @@ async fn operators_come_and_go(fixture: Fixture) {
     let catalog = &fixture.catalog;
     let secret = SecretHash::of("s3cr3t");
     let alice = catalog
-        .create_operator("alice", &secret, &Actor::Coordinator)
+        .create_operator("alice", &secret, None, &Actor::Coordinator)
         .await
         .unwrap();
     let taken = catalog
-        .create_operator("alice", &SecretHash::of("other"), &operator())
+        .create_operator("alice", &SecretHash::of("other"), None, &operator())
         .await
         .unwrap_err();
     assert!(matches!(taken, CatalogError::Exists { .. }));
@@ -197,7 +197,7 @@ async fn operators_come_and_go(fixture: Fixture) {
     assert!(matches!(gone, Err(CatalogError::NotFound { .. })));
     let again = SecretHash::of("new");
     catalog
-        .create_operator("alice", &again, &operator())
+        .create_operator("alice", &again, None, &operator())
         .await
         .unwrap();
     assert!(catalog.verify_operator(&again).await.unwrap().is_some());
@@ -207,7 +207,7 @@ async fn names_that_would_break_paths_are_refused(fixture: Fixture) {
     let secret = SecretHash::of("x");
     let error = fixture
         .catalog
-        .create_operator("../alice", &secret, &operator())
+        .create_operator("../alice", &secret, None, &operator())
         .await
         .unwrap_err();
     assert!(matches!(error, CatalogError::InvalidName(_)));

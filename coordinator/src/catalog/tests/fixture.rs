@@ -116,12 +116,12 @@ impl Fixture {
             agent,
             hostname: hostname.into(),
             version: "0.1.0".into(),
-            certificate: AgentCertificate {
-                serial: agent.0.simple().to_string(),
+            certificate: AgentCertificate::new(
                 agent,
-                issued_at: self.now(),
-                not_after: self.in_seconds(86_400),
-            },
+                agent.0.simple().to_string(),
+                self.now(),
+                self.in_seconds(86_400),
+            ),
         };
         self.catalog
             .redeem_join_token(id, &SecretHash::of(secret), &enrolment)

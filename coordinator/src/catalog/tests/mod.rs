@@ -6,6 +6,7 @@
 mod after;
 mod agents;
 mod attempts;
+mod contests;
 mod fixture;
 mod jobs;
 mod open;

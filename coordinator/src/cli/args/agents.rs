@@ -15,6 +15,17 @@ pub(crate) enum AgentsCommand {
         /// Name or id.
         agent: String,
     },
+    /// Serve a contested agent again, once the other holder of its identity is
+    /// gone. If its key may have been stolen, revoke it instead and invite the
+    /// host anew.
+    Trust {
+        /// Name or id.
+        agent: String,
+        /// The one certificate that is good, as `agents show` has it; needed
+        /// when the holders show different ones.
+        #[arg(long, value_name = "HEX")]
+        serial: Option<String>,
+    },
     /// Shut an agent out, now and for good: its session ends, its certificate
     /// is refused.
     Revoke {

@@ -106,7 +106,7 @@ pub(crate) enum Command {
 pub(crate) enum ClientCommand {
     /// The coordinator at a glance: every dataset and its last backup.
     Status,
-    /// Invite, list, show and revoke agents.
+    /// Invite, list, show, trust and revoke agents.
     #[command(subcommand)]
     Agents(AgentsCommand),
     /// Apply a policy file: all of it or, with one bad line, nothing.
@@ -128,7 +128,7 @@ pub(crate) enum ClientCommand {
     /// List repositories; show a repository's password.
     #[command(subcommand)]
     Repositories(RepositoriesCommand),
-    /// Create, list and revoke operators' tokens.
+    /// Create, renew, list and revoke operators' tokens.
     #[command(subcommand)]
     Operators(OperatorsCommand),
     /// Who did what, newest first.

@@ -11,7 +11,10 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, fields, format},
     },
-    http::shape::{Agent, AgentState, Agents, Connection, Invitation, InviteRequest, Server},
+    http::shape::{
+        Agent, AgentState, Agents, Connection, Contest, Invitation, InviteRequest, Server,
+        TrustRequest,
+    },
 };
 
 pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exit, CliError> {
@@ -36,6 +39,17 @@ pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exi
         AgentsCommand::Show { agent } => {
             let agent: Agent = client.get(&["agents", &agent], &[]).await?;
             context.renderer.show(&agent, |agent| one(agent, now))?;
+        }
+        AgentsCommand::Trust { agent, serial } => {
+            let path = ["agents", &agent, "trust"];
+            let agent: Agent = client.post(&path, &TrustRequest { serial }).await?;
+            context.renderer.show(&agent, |agent| {
+                format!(
+                    "{} is served again, under one certificate. If the other holder of its \
+                     identity comes back, it is contested anew.",
+                    format::printable(&agent.name)
+                )
+            })?;
         }
         AgentsCommand::Revoke { agent } => {
             let agent: Agent = client.post(&["agents", &agent, "revoke"], &()).await?;
@@ -113,10 +127,38 @@ pub(super) fn one(agent: &Agent, now: Timestamp) -> String {
         rows.push(("allows commands", join(&consent.commands)));
     }
     let mut text = fields(rows);
+    if let Some(contest) = &agent.contest {
+        let _ = write!(text, "\n{}", contested(&agent.name, contest, now));
+    }
     if !agent.connections.is_empty() {
         let _ = write!(text, "\n{}", connections(&agent.connections, now));
     }
     text
+}
+
+/// Who holds a contested identity, and what to do.
+pub(super) fn contested(name: &str, contest: &Contest, now: Timestamp) -> String {
+    let mut holders = Table::new("nobody", &["address", "certificate", "process", "version"]);
+    for holder in &contest.holders {
+        holders.row(&[
+            holder.address.clone(),
+            holder.serial.clone(),
+            holder.boot.clone().unwrap_or_else(format::dash),
+            holder.version.clone().unwrap_or_else(format::dash),
+        ]);
+    }
+    let name = format::printable(name);
+    format!(
+        "CONTESTED {}: {}. It is not served.\n\n{}\n\n\
+         A host that was copied: stop the copy, then `strongroom agents trust {name}`.\n\
+         A host that was restored from its disk's backup: `strongroom agents trust {name} \
+         --serial …` with the certificate it has.\n\
+         A key that may be stolen: `strongroom agents revoke {name}`, then `strongroom agents \
+         invite --name {name}` and enrol the host anew.\n",
+        format::relative(contest.at, now),
+        format::printable(&contest.sign),
+        holders.render(),
+    )
 }
 
 /// What answers at its connections: a row each, and a row per database.

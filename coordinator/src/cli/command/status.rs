@@ -39,6 +39,15 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
         format::plural(counts.jobs_running, "job"),
         counts.jobs_pending,
     );
+    for contested in &status.contested {
+        let name = format::printable(&contested.agent);
+        let _ = writeln!(
+            text,
+            "CONTESTED agent {name} {}: {}. It is not served: see `strongroom agents show {name}`\n",
+            format::relative(contested.contest.at, now),
+            format::printable(&contested.contest.sign),
+        );
+    }
     let mut table = Table::new(
         "no datasets: apply a policy that selects an agent",
         &[

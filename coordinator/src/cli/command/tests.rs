@@ -93,6 +93,7 @@ fn agents_show_their_state_and_labels() {
         name: "db-1".into(),
         labels: BTreeMap::from([("role".into(), "db".into())]),
         state: crate::http::shape::AgentState::Away,
+        contest: None,
         hostname: None,
         os: None,
         architecture: None,
@@ -227,4 +228,42 @@ fn the_status_leads_with_the_counts() {
         "{text}"
     );
     assert!(text.contains("failed") && text.contains("in 1 h"), "{text}");
+}
+
+#[test]
+fn a_contested_agent_is_an_alarm_with_its_holders_and_what_to_do() {
+    let contest = json!({
+        "at": "2026-11-21T11:57:00Z",
+        "sign": "two sessions at once under its certificate",
+        "holders": [
+            {"address": "192.0.2.1", "serial": "0a", "boot": "b1", "version": "0.1.0\u{1b}[2J"},
+            {"address": "192.0.2.2", "serial": "0a", "boot": null, "version": null},
+        ],
+    });
+    let status: Status = serde_json::from_value(json!({
+        "version": "0.1.0", "started_at": NOW, "datasets": [],
+        "counts": {
+            "agents": 1, "agents_connected": 0, "policies": 0, "jobs_pending": 0,
+            "jobs_running": 0, "snapshots": 0,
+        },
+        "contested": [{"agent": "db-1", "contest": contest}],
+    }))
+    .unwrap();
+    let text = status::overview(&status, now());
+    assert!(
+        text.contains("CONTESTED agent db-1 3 min ago: two sessions"),
+        "{text}"
+    );
+    assert!(text.contains("strongroom agents show db-1"), "{text}");
+
+    let text = agents::contested("db-1", &serde_json::from_value(contest).unwrap(), now());
+    for part in [
+        "192.0.2.1  0a           b1",
+        "192.0.2.2  0a           -",
+        "strongroom agents trust db-1",
+        "strongroom agents revoke db-1",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "{text}");
 }

@@ -55,12 +55,7 @@ impl World {
             agent,
             hostname: "web-1".into(),
             version: "0".into(),
-            certificate: AgentCertificate {
-                serial: "1".into(),
-                agent,
-                issued_at: until,
-                not_after: until,
-            },
+            certificate: AgentCertificate::new(agent, "1".into(), until, until),
         };
         let redeemed = self
             .catalog
