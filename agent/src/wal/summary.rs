@@ -97,7 +97,7 @@ impl Reader {
                         });
                     }
                 }
-                Found::Abort { .. } => {}
+                Found::Abort { .. } | Found::Tablespace(_) => {}
             }
         }
         if start < self.unread_until {
@@ -111,11 +111,7 @@ impl Reader {
 
     /// Forgets what ends before `unit`.
     pub(super) fn forget_before(&mut self, unit: Lsn) {
-        self.found.retain(|found| match found {
-            Found::Commit { end, .. }
-            | Found::Abort { end, .. }
-            | Found::RestorePoint { end, .. } => *end > unit,
-        });
+        self.found.retain(|found| found.end() > unit);
     }
 }
 

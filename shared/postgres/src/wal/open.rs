@@ -49,6 +49,11 @@ impl Open {
         }
     }
 
+    /// See [`RecordHeader::custom_manager`].
+    pub(super) fn custom_manager(&self) -> Option<u8> {
+        self.header.custom_manager()
+    }
+
     /// The rest of the segment is empty.
     pub(super) fn is_switch(&self) -> bool {
         self.header.kind() == Kind::Switch
@@ -65,6 +70,7 @@ impl Open {
         if computed != stored {
             return Err(Fault::Checksum { computed, stored });
         }
-        record::read(&self.header, &interest.kept, end, major)
+        let range = (Lsn(self.start), end);
+        record::read(&self.header, &interest.kept, range, major)
     }
 }

@@ -114,6 +114,13 @@ pub enum Fault {
     Behind,
 }
 
+/// Bytes of a page, by the first page of a segment, of which these are the first
+/// bytes. `None`: it is no such page.
+pub fn block_size(segment: &[u8]) -> Option<u32> {
+    let first = u16_at(segment, 2)? & XLP_LONG_HEADER != 0;
+    u32_at(segment, 36).filter(|_| first)
+}
+
 /// What a page's header says of its records.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PageHeader {
@@ -138,6 +145,22 @@ impl Layout {
             LONG_HEADER
         } else {
             SHORT_HEADER
+        }
+    }
+
+    /// Where the byte of a record lies that is `bytes` behind the one at `start`:
+    /// on the way there are headers of pages.
+    pub(super) fn ahead(&self, start: Lsn, bytes: usize) -> Lsn {
+        let block = u64::from(self.block_size);
+        let (mut at, mut left) = (start.0, bytes as u64);
+        loop {
+            let room = block - at % block;
+            if left < room {
+                return Lsn(at + left);
+            }
+            left -= room;
+            at += room;
+            at += self.header_length(at) as u64;
         }
     }
 

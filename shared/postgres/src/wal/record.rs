@@ -1,9 +1,9 @@
-//! Records that say what became of a transaction, and restore points.
+//! Records that say what became of a transaction, and others that matter.
 //!
 //! Source: PostgreSQL's `access/xlogrecord.h`, `access/xact.h`,
 //! `catalog/pg_control.h` and `access/xlog_internal.h`.
 
-use super::{page::Fault, unix_micros};
+use super::{page::Fault, tablespace::TablespaceCreation, unix_micros};
 use crate::physical::{Lsn, u32_at, u64_at};
 
 /// `SizeOfXLogRecord`.
@@ -15,6 +15,9 @@ pub(super) const LONGEST_RECORD: u32 = 1 << 30;
 const CRC_AT: usize = 20;
 const RM_XLOG: u8 = 0;
 const RM_XACT: u8 = 1;
+const RM_TBLSPC: u8 = 5;
+/// `RM_MIN_CUSTOM_ID`: from here on they are of extensions.
+const FIRST_CUSTOM: u8 = 128;
 
 /// Of a commit or an abort, the time stands at the start.
 const START_OF_RECORD: usize = 64;
@@ -23,6 +26,8 @@ const RESTORE_POINT: usize = 128;
 /// Of a prepared transaction's end: its number stands behind the lists of its
 /// subtransactions, files and invalidations, which seldom are long.
 const PREPARED: usize = 1 << 20;
+/// Of a new tablespace: a number, and a path of at most 1,024 bytes.
+const TABLESPACE: usize = 2048;
 
 /// What a log says that matters to whoever wants to go back to a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +60,20 @@ pub enum Found {
         /// When, by the server's clock: microseconds since 1970.
         at: i64,
     },
+    /// `CREATE TABLESPACE`.
+    Tablespace(TablespaceCreation),
+}
+
+impl Found {
+    /// Behind its record.
+    pub fn end(&self) -> Lsn {
+        match self {
+            Self::Commit { end, .. } | Self::Abort { end, .. } | Self::RestorePoint { end, .. } => {
+                *end
+            }
+            Self::Tablespace(creation) => creation.end,
+        }
+    }
 }
 
 /// What a record is about, as far as it matters.
@@ -73,6 +92,8 @@ pub(super) enum Kind {
     },
     /// A name for this place.
     RestorePoint,
+    /// A new tablespace.
+    Tablespace,
 }
 
 /// `XLogRecord`.
@@ -107,6 +128,16 @@ impl RecordHeader {
         self.word(CRC_AT)
     }
 
+    /// All of it.
+    pub(super) fn bytes(&self) -> &[u8; RECORD_HEADER] {
+        &self.0
+    }
+
+    /// Of an extension's resource manager: that one's number.
+    pub(super) fn custom_manager(&self) -> Option<u8> {
+        Some(self.0[17]).filter(|manager| *manager >= FIRST_CUSTOM)
+    }
+
     /// What is summed up behind the rest of the record.
     pub(super) fn summed(&self) -> &[u8] {
         &self.0[..CRC_AT]
@@ -117,6 +148,7 @@ impl RecordHeader {
         match (manager, info & 0xF0) {
             (RM_XLOG, 0x40) => Kind::Switch,
             (RM_XLOG, 0x70) => Kind::RestorePoint,
+            (RM_TBLSPC, 0x00) => Kind::Tablespace,
             (RM_XACT, _) => match info & 0x70 {
                 0x00 => Kind::ending(true, false),
                 0x20 => Kind::ending(false, false),
@@ -146,15 +178,17 @@ impl Kind {
             Self::Ending { prepared: true, .. } => PREPARED,
             Self::Ending { .. } => START_OF_RECORD,
             Self::RestorePoint => RESTORE_POINT,
+            Self::Tablespace => TABLESPACE,
         }
     }
 }
 
-/// Reads a record whose bytes behind the header begin with `kept`.
+/// Reads a record from `start` to `end`, whose bytes behind the header begin
+/// with `kept`.
 pub(super) fn read(
     header: &RecordHeader,
     kept: &[u8],
-    end: Lsn,
+    (start, end): (Lsn, Lsn),
     major: u32,
 ) -> Result<Option<Found>, Fault> {
     let length = header.length() as usize - RECORD_HEADER;
@@ -172,6 +206,14 @@ pub(super) fn read(
                 })
             });
             point.map(Some).ok_or(Fault::Record("restore point"))
+        }
+        Kind::Tablespace => {
+            let creation = data
+                .filter(|_| kept.len() == length)
+                .and_then(|data| TablespaceCreation::read(header, kept, data, (start, end)));
+            creation
+                .map(|it| Some(Found::Tablespace(it)))
+                .ok_or(Fault::Record("creation of a tablespace"))
         }
         Kind::Ending { commit, prepared } => {
             let what = if commit { "commit" } else { "abort" };

@@ -30,6 +30,8 @@ pub struct Scanner {
     /// Where the last record began.
     previous: Option<u64>,
     end: Option<Lsn>,
+    /// A bit for each resource manager of an extension that a record was of.
+    custom: u128,
     invalid: Option<InvalidWal>,
 }
 
@@ -73,6 +75,7 @@ impl Scanner {
             state: State::Between,
             previous: None,
             end: None,
+            custom: 0,
             invalid: None,
         })
     }
@@ -87,6 +90,16 @@ impl Scanner {
     /// a record has ended.
     pub fn end_of_records(&self) -> Option<Lsn> {
         self.end
+    }
+
+    /// The numbers of the resource managers, of extensions each, whose records
+    /// were read: only a server that has preloaded their libraries replays
+    /// those.
+    pub fn custom_managers(&self) -> impl Iterator<Item = u8> {
+        let custom = self.custom;
+        (0..128_u8)
+            .filter(move |bit| custom >> bit & 1 == 1)
+            .map(|bit| bit + 128)
     }
 
     /// Nothing was written behind [`Scanner::end_of_records`]: there were
@@ -249,7 +262,11 @@ impl Scanner {
             return Err(invalid(start, Fault::Link(Lsn(previous))));
         }
         let left = header.length() - RECORD_HEADER as u32;
-        let record = Some(Open::new(start, header));
+        let record = Open::new(start, header);
+        if let Some(manager) = record.custom_manager() {
+            self.custom |= 1 << (manager - 128);
+        }
+        let record = Some(record);
         self.state = State::Body { record, left };
         if left == 0 {
             self.end_record(found)?;

@@ -202,7 +202,7 @@ async fn all_that_is_committed_arrives_and_nothing_else() {
         .filter_map(|found| match found {
             Found::Commit { end, xid, .. } => Some((true, *xid, *end)),
             Found::Abort { end, xid, .. } => Some((false, *xid, *end)),
-            Found::RestorePoint { .. } => None,
+            Found::RestorePoint { .. } | Found::Tablespace(_) => None,
         })
         .collect();
     let dumped = dumped(&cluster, start, end);

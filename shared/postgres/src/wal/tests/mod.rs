@@ -3,6 +3,7 @@
 mod cuts;
 mod damage;
 mod records;
+mod tablespaces;
 
 use super::*;
 use crate::physical::{
