@@ -53,14 +53,24 @@ impl SnapshotFiles {
         monitor: Arc<Monitor>,
     ) -> Result<Self, RestoreError> {
         let (snapshot, reader) = open(repository, &runtime, id, &monitor)?;
-        Ok(Self {
+        Ok(Self::of(reader, runtime, (id, snapshot), monitor))
+    }
+
+    /// Of a snapshot that is loaded already.
+    pub(super) fn of(
+        reader: Arc<Reader>,
+        runtime: Handle,
+        (id, snapshot): (ObjectId, Snapshot),
+        monitor: Arc<Monitor>,
+    ) -> Self {
+        Self {
             reader,
             runtime,
             monitor,
             id,
             snapshot,
             fetched: Arc::default(),
-        })
+        }
     }
 
     /// What the snapshot file says.

@@ -390,6 +390,7 @@ mod tests {
                     to: moved.into(),
                 }],
                 start: false,
+                keep_settings: false,
                 dry_run: true,
             })
         };

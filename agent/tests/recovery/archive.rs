@@ -198,8 +198,8 @@ impl Archive {
     }
 
     /// Merges all parts of each unit into one, which is what is listed from
-    /// the second time on; those before are gone from the store.
-    pub(crate) fn supersede(&self, runtime: &Runtime, data: &Path) {
+    /// the second time on; those before are gone from the store if they are to be.
+    pub(crate) fn supersede(&self, runtime: &Runtime, data: &Path, remove: bool) {
         let before = self.parts();
         let mut units: BTreeMap<(TimelineId, u64), Vec<StoredWal>> = BTreeMap::new();
         for part in &before {
@@ -223,7 +223,7 @@ impl Archive {
             merged.push(StoredWal { commits, ..part });
         }
         let kept: Vec<_> = merged.iter().map(|it| it.id).collect();
-        for part in before.iter().filter(|it| !kept.contains(&it.id)) {
+        for part in before.iter().filter(|it| remove && !kept.contains(&it.id)) {
             let removed = self.repository.store().remove(part.object());
             runtime.block_on(removed).expect("removed");
         }

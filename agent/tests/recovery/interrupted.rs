@@ -24,13 +24,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::site::{Site, names, port, rows};
 
-/// A store that fails, or cancels, at one of the parts of the log.
+/// A store that fails, or cancels, at one of the parts of the log: when it is
+/// fetched, which is the second time. The first time the log is read for what it
+/// does.
 #[derive(Debug)]
 struct Trap {
     store: SharedStore,
     /// At this one; `None`: at none.
     at: Option<ObjectName>,
     cancel: Option<CancellationToken>,
+    /// It is not there any more.
+    gone: bool,
     /// Parts that were asked for.
     seen: Mutex<Vec<ObjectName>>,
 }
@@ -42,8 +46,16 @@ impl Trap {
             store: Arc::clone(site.repository.store()),
             at: number.map(|number| site.archive.parts()[number].object()),
             cancel,
+            gone: false,
             seen: Mutex::default(),
         })
+    }
+
+    /// The parts that were asked for twice.
+    fn fetched(&self) -> usize {
+        let seen = self.seen.lock().expect("no panic");
+        let again = |(index, object): &(usize, &ObjectName)| seen[..*index].contains(object);
+        seen.iter().enumerate().filter(again).count()
     }
 }
 
@@ -58,12 +70,19 @@ impl Store for Trap {
         range: Option<ByteRange>,
     ) -> BoxFuture<'_, Result<Bytes, StoreError>> {
         if matches!(object, ObjectName::Wal(_)) {
-            self.seen.lock().expect("no panic").push(object);
-            if self.at == Some(object) {
+            let mut seen = self.seen.lock().expect("no panic");
+            let second = seen.contains(&object);
+            seen.push(object);
+            drop(seen);
+            if second && self.at == Some(object) {
                 if let Some(cancel) = &self.cancel {
                     cancel.cancel();
                 }
-                let kind = StoreErrorKind::Transient("the line is cut".into());
+                let kind = if self.gone {
+                    StoreErrorKind::NotFound
+                } else {
+                    StoreErrorKind::Transient("the line is cut".into())
+                };
                 return Box::pin(ready(Err(StoreError::new("get", object, kind))));
             }
         }
@@ -122,10 +141,7 @@ fn a_restore_goes_on_with_the_log_that_is_missing() {
         let result = site
             .run_on(&repository, &work, &monitor)
             .expect("it goes on");
-        assert_eq!(
-            whole.seen.lock().expect("no panic").len(),
-            site.archive.parts().len() - 4
-        );
+        assert_eq!(whole.fetched(), site.archive.parts().len() - 4);
         if start {
             assert_eq!(rows(port(&result)), "1 2 3 4 5 6", "{:?}", result.notes);
         } else {
@@ -181,7 +197,22 @@ fn a_server_that_outlived_its_agent_gives_way_to_the_next() {
 #[test]
 fn parts_that_were_merged_since_they_were_listed_are_found_again() {
     let site = site("recovery-superseded");
-    site.archive.supersede(&site.runtime, &site.cluster.data());
+    site.archive
+        .supersede(&site.runtime, &site.cluster.data(), true);
     let (found, _) = site.rows_at("restored", RecoveryTarget::Latest);
     assert_eq!(found, "1 2 3 4 5 6");
+}
+
+#[test]
+fn parts_that_were_merged_since_they_were_read_are_found_again() {
+    let site = site("recovery-superseded-later");
+    let trap = Arc::into_inner(Trap::new(&site, Some(5), None)).expect("nobody else has it");
+    site.archive
+        .supersede(&site.runtime, &site.cluster.data(), false);
+    let gone = Arc::new(Trap { gone: true, ..trap });
+    let cut = Arc::new(site.repository.with_store(gone));
+    let work = site.work("restored", site.recovery(RecoveryTarget::Latest));
+    let monitor = Arc::new(Monitor::new(CancellationToken::new()));
+    let result = site.run_on(&cut, &work, &monitor).expect("restored");
+    assert_eq!(rows(port(&result)), "1 2 3 4 5 6");
 }

@@ -6,5 +6,6 @@ mod interrupted;
 mod refusals;
 mod serving;
 mod site;
+mod tablespaces;
 mod targets;
 mod timelines;

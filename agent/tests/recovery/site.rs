@@ -111,6 +111,7 @@ impl Site {
             target: self.target(name).to_str().expect("UTF-8").into(),
             tablespaces: vec![],
             start: true,
+            keep_settings: false,
             recovery: Some(recovery),
             dry_run: false,
         }

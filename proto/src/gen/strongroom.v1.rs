@@ -499,6 +499,9 @@ pub struct RestoreClusterWork {
     /// absent: to the end of the backup itself
     #[prost(message, optional, tag = "6")]
     pub recovery: ::core::option::Option<Recovery>,
+    /// the server does what the original did
+    #[prost(bool, tag = "7")]
+    pub keep_settings: bool,
 }
 /// How far a restored cluster replays its log, and which.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -543,7 +546,7 @@ pub struct Leg {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Relocation {
-    /// absolute path in the snapshot's cluster
+    /// absolute path in the snapshot's cluster, or number
     #[prost(string, tag = "1")]
     pub from: ::prost::alloc::string::String,
     /// absolute path on the agent's host

@@ -4,6 +4,7 @@
 mod failures;
 mod incremental;
 pub(crate) mod load;
+mod quiet;
 mod refusals;
 pub(crate) mod site;
 

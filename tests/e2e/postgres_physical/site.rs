@@ -158,7 +158,10 @@ impl Restored {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
             digits.parse().expect("a port")
         });
-        let port = port.unwrap_or_else(|| panic!("no port: {job:#}"));
+        Self::at(port.unwrap_or_else(|| panic!("no port: {job:#}")), data)
+    }
+
+    pub(crate) fn at(port: u16, data: PathBuf) -> Self {
         Self {
             port,
             data,

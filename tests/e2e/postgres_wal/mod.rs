@@ -7,3 +7,4 @@ mod recovery;
 mod refusals;
 mod streaming;
 mod survives;
+mod tablespaces;

@@ -29,7 +29,7 @@ pub(super) struct Commit {
 
 impl Site {
     /// What a restore of the dataset ended with.
-    fn recover(&self, code: i32, name: &str, until: &[&str]) -> (Value, PathBuf) {
+    pub(super) fn recover(&self, code: i32, name: &str, until: &[&str]) -> (Value, PathBuf) {
         let data = self.world.restores.join(name);
         let target = data.to_str().expect("UTF-8");
         let arguments = [

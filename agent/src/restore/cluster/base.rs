@@ -128,7 +128,7 @@ pub(super) fn restore_all(
 
 /// Makes the directories above a target such that the server's user can pass
 /// through them.
-fn make_parents(target: &Path) -> Result<(), ClusterRestoreError> {
+pub(super) fn make_parents(target: &Path) -> Result<(), ClusterRestoreError> {
     let Some(above) = target.parent() else {
         return Ok(());
     };

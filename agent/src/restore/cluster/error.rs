@@ -3,7 +3,11 @@
 use std::{io, path::PathBuf};
 
 use strongroom_compare::EscapedPath;
-use strongroom_postgres::physical::manifest::InvalidManifest;
+use strongroom_layout::position::Lsn;
+use strongroom_postgres::{
+    physical::manifest::InvalidManifest,
+    wal::{InvalidWal, Unexpected},
+};
 use strongroom_wire::job::{Failure, FailureCode};
 
 use super::{super::RestoreError, recovery::RecoveryError};
@@ -48,7 +52,9 @@ pub enum ClusterRestoreError {
         path: PathBuf,
     },
     /// A tablespace is to be moved that is not there.
-    #[error("the snapshot has no tablespace at {from:?}; its tablespaces are: {known}")]
+    #[error(
+        "neither the snapshot nor the log to be replayed has a tablespace {from:?}; there are: {known}"
+    )]
     NoTablespace {
         /// As given.
         from: String,
@@ -74,6 +80,88 @@ pub enum ClusterRestoreError {
         path: String,
         /// In words of the consent.
         cause: String,
+    },
+    /// Replay would make a tablespace where it must not.
+    #[error(
+        "the log to be replayed makes tablespace {oid} at {path}, but {to} cannot be taken for it: {cause}; put it elsewhere with --tablespace {path}=DIR or --tablespace {oid}=DIR"
+    )]
+    LogTablespace {
+        /// Its number.
+        oid: u32,
+        /// Where it was made.
+        path: String,
+        /// Where it would be made.
+        to: String,
+        /// What is in the way.
+        cause: String,
+    },
+    /// Made, dropped, and made again under the same number.
+    #[error(
+        "the log to be replayed makes tablespace {oid} ({path}) twice, which cannot be moved: restore to a moment before the second time, or from a later backup"
+    )]
+    MadeTwice {
+        /// Its number.
+        oid: u32,
+        /// Where it was made.
+        path: String,
+    },
+    /// The server makes tablespaces where they lay, whatever it is told.
+    #[error(
+        "the log to be replayed makes tablespace {oid} at {path}, and PostgreSQL {version} cannot be had to make it elsewhere: update it to {major}.{first} or newer"
+    )]
+    OldServer {
+        /// Of the server, `14.4`.
+        version: String,
+        /// Its major version.
+        major: u32,
+        /// The first minor version that can.
+        first: u32,
+        /// The tablespace's number.
+        oid: u32,
+        /// Where it was made.
+        path: String,
+    },
+    /// More than any cluster has.
+    #[error(
+        "the log to be replayed makes more than {most} tablespaces, which no cluster does: restore to an earlier moment"
+    )]
+    ManyTablespaces {
+        /// So many would do.
+        most: usize,
+    },
+    /// A link leads where nobody was asked about.
+    #[error(
+        "the restored cluster has a link that leads out of it, {link} to {to}, and is not one of its tablespaces: nothing is started on it; look at who could write the snapshot and the log", link = EscapedPath(link)
+    )]
+    StrayLink {
+        /// The link.
+        link: PathBuf,
+        /// Where it leads.
+        to: String,
+    },
+    /// The snapshot's own log is damaged.
+    #[error("{0}: the snapshot holds a damaged log; choose another snapshot")]
+    HeldLog(#[from] InvalidWal),
+    /// The snapshot's own log is not all there.
+    #[error(
+        "the log in the snapshot ends before {stop}, where the backup ended; choose another snapshot"
+    )]
+    ShortLog {
+        /// The backup's end.
+        stop: Lsn,
+    },
+    /// A log that became another one.
+    #[error("{0}; restore again")]
+    Changed(#[from] Unexpected),
+    /// Replay needs a library that cannot be named.
+    #[error(
+        "the log to be replayed holds records of extensions (resource managers {managers}), but none of the libraries that the original preloaded ({libraries}) registers one: restore with --keep-settings, and with those extensions installed"
+    )]
+    NoLibrary {
+        /// Their numbers.
+        managers: String,
+        /// As it preloaded them.
+        libraries: String,
     },
     /// No server programs of that version.
     #[error(
@@ -138,8 +226,16 @@ impl ClusterRestoreError {
             Self::NotPhysical { .. } | Self::Manifest { .. } | Self::NoTablespace { .. } => {
                 FailureCode::NotFound
             }
-            Self::NotAllowed { .. } => FailureCode::NotAllowed,
-            Self::NotEmpty { .. }
+            Self::NotAllowed { .. } | Self::LogTablespace { .. } => FailureCode::NotAllowed,
+            Self::HeldLog(_)
+            | Self::ShortLog { .. }
+            | Self::Changed(_)
+            | Self::ManyTablespaces { .. }
+            | Self::StrayLink { .. } => FailureCode::Corrupt,
+            Self::MadeTwice { .. }
+            | Self::OldServer { .. }
+            | Self::NoLibrary { .. }
+            | Self::NotEmpty { .. }
             | Self::Overlap { .. }
             | Self::NoServer { .. }
             | Self::NoUser { .. }

@@ -2,8 +2,9 @@
 //! on, and if wanted, to a server that runs.
 //!
 //! 1. The manifest says what cluster it is; `places` where its directories
-//!    go. Nothing is written before it is known that all of them are empty,
-//!    that everything fits, and that what is to be started can be.
+//!    go, those included that replaying the log makes (`replayed`). Nothing is
+//!    written before it is known that all of them are empty, that everything
+//!    fits, and that what is to be started can be.
 //! 2. Each directory is restored as any other restore does it, verified.
 //! 3. The links of moved tablespaces, what is missing of the configuration
 //!    (`config`), and the owner (`owner`): the user that will run the server.
@@ -13,18 +14,22 @@
 //! anything is written, tells the server where to stop, and brings the log.
 //! Without, no signal file is needed: the server finds `backup_label`, replays the
 //! segments in `pg_wal` from there to their end, and is the primary of a
-//! cluster of its own. It does what its configuration and its databases say:
-//! to start a cluster is to trust whoever could write its snapshot, as far as
-//! the user that runs it goes.
+//! cluster of its own. What it would do to the world around it is switched off
+//! (`quiet`). Still it does what its databases say: to start a cluster is to trust
+//! whoever could write its snapshot, as far as the user that runs it goes.
 
+mod auto_conf;
 mod base;
 mod config;
 mod error;
 mod notes;
 mod owner;
 mod places;
+mod programs;
+mod quiet;
 pub mod recovery;
 mod relink;
+mod replayed;
 mod server;
 mod snapshot;
 
@@ -43,12 +48,18 @@ pub use error::ClusterRestoreError;
 use self::{
     notes::{describe, figures},
     owner::Owner,
-    places::destinations,
+    places::Destination,
+    programs::{Programs, Version},
+    quiet::Quiet,
     recovery::{Forwarding, Inputs, LogSource, RollForward},
-    server::Programs,
+    replayed::{Replay, Terms, held::HeldLog},
+    server::Running,
     snapshot::Source,
 };
-use super::{Context, RestoreError, RestoreOptions, open, problems::Problems, select::Selection};
+use super::{
+    Context, RestoreError, RestoreOptions, open, problems::Problems, select::Selection,
+    stream::SnapshotFiles,
+};
 use crate::monitor::Monitor;
 
 /// Says whether a directory may be written that nobody named in the request,
@@ -82,20 +93,15 @@ pub fn run(
     };
     let root = source.tree(&snapshot.tree)?;
     let manifest = source.manifest(&root)?;
-    let moves = destinations(&work.target, &manifest.tablespaces, &work.tablespaces)?;
-    for place in moves.iter().filter(|place| !place.moved) {
-        consent(&place.to).map_err(|cause| ClusterRestoreError::NotAllowed {
-            path: place.to.clone(),
-            cause,
-        })?;
-    }
-    let mut places = source.places(&root, work, &moves)?;
     let owner = Owner::of_host(&manifest.owner);
     let programs = if work.start {
         Some(ready_to_start(&manifest, owner.as_ref())?)
     } else {
         None
     };
+    let (id, watched) = ((work.snapshot, snapshot.clone()), Arc::clone(&monitor));
+    let files = SnapshotFiles::of(Arc::clone(&reader), runtime.clone(), id, watched);
+    let held = HeldLog::open(files, &manifest)?;
     let inputs = Inputs {
         repository: &repository,
         runtime: &runtime,
@@ -105,12 +111,15 @@ pub fn run(
         work,
         manifest: &manifest,
         owner: owner.as_ref(),
+        held: &held,
     };
     let forward = work.recovery.as_ref();
     let forward = forward.map(|recovery| RollForward::plan(inputs, recovery));
-    let forward = forward.transpose()?;
+    let mut forward = forward.transpose()?;
     let resumes = forward.as_ref().is_some_and(RollForward::resumes);
     let has_files = forward.as_ref().is_some_and(RollForward::has_files);
+    let decided = decide(inputs, forward.as_mut(), programs.as_ref(), consent)?;
+    let mut places = source.places(&root, work, &decided.replay.bases)?;
     if has_files {
         // A server may have worked on them since.
         places.clear();
@@ -131,7 +140,7 @@ pub fn run(
     let selection = Selection::new(&[])?;
     let plans = base::plan_all(&contexts, &places, &selection, resumes)?;
     let mut result = figures(&plans, &places);
-    result.notes = describe(&manifest, work, &moves, owner.as_ref());
+    result.notes = describe(&manifest, work, &decided.replay, owner.as_ref());
     let (log_segments, log_bytes) = forward.as_ref().map_or((0, 0), RollForward::missing);
     result
         .notes
@@ -148,10 +157,7 @@ pub fn run(
     base::restore_all(&contexts, &places, &selection, plans, &mut result)?;
     drop(contexts);
     problems.into_result().map_err(ClusterRestoreError::from)?;
-    if !has_files {
-        relink::relink(target, &moves)?;
-        complete_config(target, &manifest, &mut result)?;
-    }
+    complete(inputs, &decided, has_files, &mut result)?;
     forwarding.as_ref().map_or(Ok(()), Forwarding::tell)?;
     base::hand_over(&places, owner.as_ref())?;
     let forwarding = match forwarding {
@@ -161,13 +167,71 @@ pub fn run(
         }
         None => None,
     };
-    finish(
-        forwarding,
-        programs.zip(owner.as_ref()),
-        inputs,
-        &mut result,
-    )?;
+    let running = finish(forwarding, programs.as_ref(), inputs, &mut result)?;
+    if let Some((running, programs, owner)) = running {
+        let checked = decided.replay.verify(target);
+        if checked.is_err() {
+            runtime.block_on(programs.stop(target, owner));
+        }
+        checked?;
+        let gone = decided.replay.settle(target);
+        result.notes.push(notes::started(inputs, &running, owner));
+        result.notes.extend(notes::not_there(&gone));
+        let quiet = decided.quiet.iter();
+        result
+            .notes
+            .extend(quiet.flat_map(|it| it.notes(&work.target)));
+    }
     Ok(result)
+}
+
+/// What the log and the original's settings mean for the restored cluster.
+struct Decided {
+    replay: Replay,
+    /// `None`: what is started does what the original does.
+    quiet: Option<Quiet>,
+}
+
+/// Reads the log that will be replayed, and decides what may come of it.
+fn decide(
+    inputs: Inputs<'_>,
+    mut forward: Option<&mut RollForward<'_>>,
+    programs: Option<&Programs>,
+    consent: Consent<'_>,
+) -> Result<Decided, ClusterRestoreError> {
+    let Inputs {
+        work,
+        manifest,
+        held,
+        ..
+    } = inputs;
+    let facts = match &mut forward {
+        Some(forward) => forward.read()?.clone(),
+        None => held.facts(manifest.stop_lsn)?,
+    };
+    let rolls = forward.as_deref();
+    let taken = |place: &Destination| rolls.is_some_and(|it| it.has_taken(place.oid, &place.to));
+    let installed = || Programs::find(manifest.major).ok().map(|it| it.version);
+    let version = programs.map(|it| it.version).or_else(installed);
+    let terms = Terms {
+        work,
+        manifest,
+        layout: held.layout(),
+        version: version.or_else(|| Version::parse(&manifest.server_version)),
+        consent,
+        taken: &taken,
+    };
+    let replay = Replay::decide(&facts, &terms)?;
+    if let Some(forward) = forward {
+        forward.take(replay.taken(), replay.edits.clone());
+    }
+    let quiet = programs.filter(|_| !work.keep_settings);
+    let quiet =
+        quiet.map(|programs| Quiet::decide(manifest, facts.managers.iter().copied(), programs));
+    Ok(Decided {
+        replay,
+        quiet: quiet.transpose()?,
+    })
 }
 
 /// Who could start it, and with what; an error when nobody or nothing can.
@@ -183,6 +247,26 @@ fn ready_to_start(
         });
     }
     Ok(programs)
+}
+
+/// Makes of restored files a cluster that a server can be started on.
+fn complete(
+    inputs: Inputs<'_>,
+    Decided { replay, quiet }: &Decided,
+    has_files: bool,
+    result: &mut RestoreResult,
+) -> Result<(), ClusterRestoreError> {
+    let target = Path::new(&inputs.work.target);
+    if !has_files {
+        relink::relink(target, &replay.bases)?;
+        replay.edit(target, &inputs.held.layout())?;
+        complete_config(target, inputs.manifest, result)?;
+    }
+    replay.make(target, inputs.owner)?;
+    if inputs.work.start {
+        quiet::switch_off(target, inputs.owner, quiet.as_ref())?;
+    }
+    replay.verify(target)
 }
 
 /// Writes what is missing of the configuration, and says so.
@@ -203,30 +287,28 @@ fn complete_config(
 }
 
 /// Brings the log, and the server up.
-fn finish(
+fn finish<'a>(
     forwarding: Option<Forwarding<'_>>,
-    starting: Option<(Programs, &Owner)>,
-    inputs: Inputs<'_>,
+    programs: Option<&'a Programs>,
+    inputs: Inputs<'a>,
     result: &mut RestoreResult,
-) -> Result<(), ClusterRestoreError> {
+) -> Result<Option<(Running, &'a Programs, &'a Owner)>, ClusterRestoreError> {
     let Inputs {
         runtime,
         monitor,
         work,
-        manifest,
         ..
     } = inputs;
-    let target = Path::new(&work.target);
-    let running = match (starting, forwarding) {
+    let running = match (programs.zip(inputs.owner), forwarding) {
         (Some((programs, owner)), Some(forwarding)) => {
-            let (running, forwarded) = forwarding.replay(&programs, owner)?;
+            let (running, forwarded) = forwarding.replay(programs, owner)?;
             forwarded.add_to(result);
-            Some((running, owner))
+            Some((running, programs, owner))
         }
         (Some((programs, owner)), None) => {
             monitor.enter("starting the server");
-            let running = programs.start(target, owner, runtime, monitor, &[])?;
-            Some((running, owner))
+            let running = programs.start(Path::new(&work.target), owner, runtime, monitor, &[])?;
+            Some((running, programs, owner))
         }
         (None, Some(forwarding)) => {
             forwarding.prepare()?.add_to(result);
@@ -234,17 +316,5 @@ fn finish(
         }
         (None, None) => None,
     };
-    if let Some((running, owner)) = running {
-        result.notes.push(format!(
-            "PostgreSQL {} accepts connections on 127.0.0.1:{} and in {}; end it with \
-             `{} -D {} stop` as {}",
-            manifest.major,
-            running.port,
-            running.sockets.display(),
-            running.pg_ctl.display(),
-            target.display(),
-            owner.name,
-        ));
-    }
-    Ok(())
+    Ok(running)
 }

@@ -3,7 +3,7 @@
 use strongroom_postgres::physical::manifest::{MANIFEST, Manifest};
 use strongroom_wire::job::{PlannedAction, RestoreClusterWork, RestoreResult};
 
-use super::{owner::Owner, places::Destination, snapshot::Place};
+use super::{owner::Owner, recovery::Inputs, replayed::Replay, server::Running, snapshot::Place};
 use crate::restore::{plan::Plan, planned};
 
 /// What will be restored, a line per directory.
@@ -36,16 +36,22 @@ pub(super) fn figures(plans: &[Plan], places: &[Place]) -> RestoreResult {
 pub(super) fn describe(
     manifest: &Manifest,
     work: &RestoreClusterWork,
-    moves: &[Destination],
+    replay: &Replay,
     owner: Option<&Owner>,
 ) -> Vec<String> {
     let mut notes = vec![format!(
         "PostgreSQL {} cluster {}, as it was at {} ({}), in {}",
         manifest.major, manifest.system_identifier, manifest.ended, manifest.stop_lsn, work.target
     )];
-    for place in moves {
+    for place in &replay.bases {
         notes.push(format!(
             "tablespace {} of {} in {}",
+            place.oid, place.from, place.to
+        ));
+    }
+    for place in &replay.made {
+        notes.push(format!(
+            "tablespace {} of {}, which the log makes, in {}",
             place.oid, place.from, place.to
         ));
     }
@@ -64,10 +70,40 @@ pub(super) fn describe(
     }
     if !work.start {
         notes.push(
-            "before starting it beside the original, look at archive_command and at subscriptions: \
-             it has those of the original"
+            "its settings are those of the original: before starting it beside that, switch off \
+             what must not run twice (archive_mode, max_logical_replication_workers for \
+             subscriptions, shared_preload_libraries for scheduled jobs), and look at port and \
+             listen_addresses"
                 .into(),
         );
     }
     notes
+}
+
+/// Of a server that runs.
+pub(super) fn started(inputs: Inputs<'_>, running: &Running, owner: &Owner) -> String {
+    let work = inputs.work;
+    let address = if work.keep_settings {
+        format!("on port {} of its listen_addresses", running.port)
+    } else {
+        format!("on 127.0.0.1:{}", running.port)
+    };
+    format!(
+        "PostgreSQL {} accepts connections {address} and in {}; end it with `{} -D {} stop` as {}",
+        inputs.manifest.major,
+        running.sockets.display(),
+        running.pg_ctl.display(),
+        work.target,
+        owner.name,
+    )
+}
+
+/// Of tablespaces that the log makes, but not at that moment.
+pub(super) fn not_there(places: &[String]) -> Option<String> {
+    (!places.is_empty()).then(|| {
+        format!(
+            "of the tablespaces that the log makes, these were not there at that moment: {}",
+            places.join(", ")
+        )
+    })
 }

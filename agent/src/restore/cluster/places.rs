@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use strongroom_postgres::physical::label::Tablespace;
+use strongroom_postgres::{physical::label::Tablespace, wal::TablespaceCreation};
 use strongroom_wire::job::Relocation;
 
 use super::ClusterRestoreError;
@@ -17,31 +17,71 @@ pub(super) struct Destination {
     pub(super) moved: bool,
 }
 
-/// Where each tablespace goes: where it is moved to (by its old path or its
-/// number), else where it lay. Refuses moves of tablespaces that are not
-/// there, and directories within one another.
-pub(super) fn destinations(
-    target: &str,
-    tablespaces: &[Tablespace],
-    moves: &[Relocation],
-) -> Result<Vec<Destination>, ClusterRestoreError> {
-    // Those in their place lie in the data directory.
-    let tablespaces: Vec<_> = tablespaces
-        .iter()
-        .filter(|tablespace| tablespace.path.starts_with('/'))
-        .collect();
-    let names = |relocation: &Relocation, tablespace: &Tablespace| {
-        let given = relocation.from.trim_end_matches('/');
-        given == tablespace.path.trim_end_matches('/')
-            || given.trim_start_matches('/') == tablespace.oid.to_string()
-    };
-    if let Some(stray) = moves
-        .iter()
-        .find(|relocation| !tablespaces.iter().any(|it| names(relocation, it)))
-    {
-        let known: Vec<_> = tablespaces
+impl Destination {
+    /// Where it is moved to, by its old path or its number; else where it lay.
+    fn new(oid: u32, from: String, moves: &[Relocation]) -> Self {
+        let moved = moves
             .iter()
-            .map(|it| format!("{} ({})", it.path, it.oid))
+            .find(|relocation| names(relocation, oid, &from));
+        Self {
+            oid,
+            to: moved.map_or_else(|| from.clone(), |moved| moved.to.clone()),
+            moved: moved.is_some(),
+            from,
+        }
+    }
+}
+
+fn names(relocation: &Relocation, oid: u32, path: &str) -> bool {
+    let given = relocation.from.trim_end_matches('/');
+    given == path.trim_end_matches('/') || given.trim_start_matches('/') == oid.to_string()
+}
+
+/// Where each tablespace of the base backup goes.
+pub(super) fn destinations(tablespaces: &[Tablespace], moves: &[Relocation]) -> Vec<Destination> {
+    // Those in their place lie in the data directory.
+    let outside = tablespaces.iter().filter(|it| it.path.starts_with('/'));
+    outside
+        .map(|it| Destination::new(it.oid, it.path.clone(), moves))
+        .collect()
+}
+
+/// Where each of those goes that the log makes, beside those that the base
+/// backup has already.
+pub(super) fn made(
+    creations: &[&TablespaceCreation],
+    bases: &[Destination],
+    moves: &[Relocation],
+) -> Vec<Destination> {
+    let mut made: Vec<Destination> = Vec::new();
+    for creation in creations {
+        let path = String::from_utf8_lossy(&creation.path).into_owned();
+        let place = Destination::new(creation.oid, path, moves);
+        let of_base = bases.iter().any(|it| it.oid == place.oid);
+        if !of_base && !made.contains(&place) {
+            made.push(place);
+        }
+    }
+    made
+}
+
+/// Refuses moves of tablespaces that are not there, and directories within one
+/// another. Two that are not moved may have the same one: they had it one after
+/// the other.
+pub(super) fn check(
+    target: &str,
+    bases: &[Destination],
+    made: &[Destination],
+    moves: &[Relocation],
+) -> Result<(), ClusterRestoreError> {
+    let all: Vec<&Destination> = bases.iter().chain(made).collect();
+    let stray = moves
+        .iter()
+        .find(|relocation| !all.iter().any(|it| names(relocation, it.oid, &it.from)));
+    if let Some(stray) = stray {
+        let known: Vec<_> = all
+            .iter()
+            .map(|it| format!("{} ({})", it.from, it.oid))
             .collect();
         return Err(ClusterRestoreError::NoTablespace {
             from: stray.from.clone(),
@@ -52,31 +92,31 @@ pub(super) fn destinations(
             },
         });
     }
-    let found: Vec<_> = tablespaces
-        .into_iter()
-        .map(|tablespace| {
-            let moved = moves
-                .iter()
-                .find(|relocation| names(relocation, tablespace));
-            Destination {
-                oid: tablespace.oid,
-                from: tablespace.path.clone(),
-                to: moved.map_or_else(|| tablespace.path.clone(), |moved| moved.to.clone()),
-                moved: moved.is_some(),
-            }
-        })
-        .collect();
-    let mut all: Vec<&str> = vec![target];
-    for destination in &found {
-        if let Some(other) = all.iter().find(|other| overlap(other, &destination.to)) {
+    for (index, place) in all.iter().enumerate() {
+        if overlap(target, &place.to) {
             return Err(ClusterRestoreError::Overlap {
-                first: (*other).to_owned(),
-                second: destination.to.clone(),
+                first: target.to_owned(),
+                second: place.shown(),
             });
         }
-        all.push(&destination.to);
+        let other = all[..index].iter().find(|other| {
+            let stay = !other.moved && !place.moved && other.to == place.to;
+            overlap(&other.to, &place.to) && !stay
+        });
+        if let Some(other) = other {
+            return Err(ClusterRestoreError::Overlap {
+                first: other.shown(),
+                second: place.shown(),
+            });
+        }
     }
-    Ok(found)
+    Ok(())
+}
+
+impl Destination {
+    fn shown(&self) -> String {
+        format!("{} (tablespace {})", self.to, self.oid)
+    }
 }
 
 /// Whether one path is the other, or lies below it.
@@ -116,13 +156,12 @@ mod tests {
                 to: (*to).into(),
             })
             .collect();
-        destinations("/restore/pg", &tablespaces, &moves)
-            .map(|all| {
-                all.into_iter()
-                    .map(|it| (it.oid, it.to, it.moved))
-                    .collect()
-            })
-            .map_err(|error| error.to_string())
+        let all = destinations(&tablespaces, &moves);
+        check("/restore/pg", &all, &[], &moves).map_err(|error| error.to_string())?;
+        Ok(all
+            .into_iter()
+            .map(|it| (it.oid, it.to, it.moved))
+            .collect())
     }
 
     #[test]

@@ -27,20 +27,24 @@ const MAP: &str = "tablespace_map";
 const LARGEST: u64 = 16 << 20;
 
 /// Puts the links to tablespaces in place, and their new paths into the map
-/// from which the server makes them again.
+/// from which the server makes them again. A map that names others than the
+/// snapshot's manifest does is refused: nobody was asked about those.
 pub(super) fn relink(target: &Path, moves: &[Destination]) -> Result<(), ClusterRestoreError> {
-    if moves.is_empty() {
-        return Ok(());
-    }
     let root = beneath::open_root(target).map_err(ClusterRestoreError::file("open", target))?;
     let path = target.join(MAP);
-    let text = read(&root).map_err(ClusterRestoreError::file("read", &path))?;
+    let text = match read(&root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && moves.is_empty() => return Ok(()),
+        text => text.map_err(ClusterRestoreError::file("read", &path))?,
+    };
     let mut map = parse_tablespace_map(&text)
         .map_err(|error| ClusterRestoreError::file("understand", &path)(io::Error::other(error)))?;
     for Tablespace { oid, path: to } in &mut map {
-        if let Some(place) = moves.iter().find(|place| place.oid == *oid) {
-            to.clone_from(&place.to);
-        }
+        let place = moves.iter().find(|place| place.oid == *oid);
+        let place = place.ok_or_else(|| ClusterRestoreError::StrayLink {
+            link: target.join(format!("pg_tblspc/{oid}")),
+            to: to.clone(),
+        })?;
+        to.clone_from(&place.to);
     }
     write(&root, &write_tablespace_map(&map)).map_err(ClusterRestoreError::file("write", &path))?;
     let links = target.join("pg_tblspc");
@@ -74,7 +78,8 @@ fn write(root: &OwnedFd, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-fn link(above: &OwnedFd, name: &str, to: &str) -> io::Result<()> {
+/// Makes a link, in the place of whatever link was there.
+pub(super) fn link(above: &OwnedFd, name: &str, to: &str) -> io::Result<()> {
     remove(above, name)?;
     Ok(symlinkat(to, above, name)?)
 }
@@ -105,14 +110,33 @@ mod tests {
     fn links_and_map_name_the_new_place() {
         let target = tempfile::tempdir().unwrap();
         fs::create_dir(target.path().join("pg_tblspc")).unwrap();
-        fs::write(target.path().join(MAP), "16400 /old\n16401 /other\n").unwrap();
+        fs::write(target.path().join(MAP), "16400 /old\n").unwrap();
         for to in ["/new place", "/newer"] {
             relink(target.path(), &moves(to)).unwrap();
             let link = fs::read_link(target.path().join("pg_tblspc/16400")).unwrap();
             assert_eq!(link, Path::new(to));
             let map = fs::read_to_string(target.path().join(MAP)).unwrap();
-            assert_eq!(map, format!("16400 {to}\n16401 /other\n"));
+            assert_eq!(map, format!("16400 {to}\n"));
         }
+    }
+
+    #[test]
+    fn a_map_names_only_what_was_consented_to() {
+        let target = tempfile::tempdir().unwrap();
+        fs::create_dir(target.path().join("pg_tblspc")).unwrap();
+        for (moves, map) in [
+            (moves("/new"), "16400 /old\n16401 /precious\n"),
+            (vec![], "16401 /precious\n"),
+        ] {
+            fs::write(target.path().join(MAP), map).unwrap();
+            let error = relink(target.path(), &moves).unwrap_err().to_string();
+            assert!(
+                error.contains("/precious") && error.contains("16401"),
+                "{error}"
+            );
+        }
+        fs::remove_file(target.path().join(MAP)).unwrap();
+        relink(target.path(), &[]).unwrap();
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Bringing a server up on a restored cluster.
 //!
-//! It listens on a free port of 127.0.0.1 and in a socket directory of its
-//! own, and it must not be mistaken for the original, nor mistake itself: it
-//! archives nothing, waits for no standby, and its subscriptions stay at rest.
-//! All that holds for this run only; nothing is written to its configuration.
+//! It has a free port, a socket directory and a log of its own, and its own
+//! directories, whatever its configuration says: it must not be mistaken for the
+//! original, nor mistake itself. All that stands on its command line, for this
+//! run only. What it is not to do at all stands in its configuration: `quiet`.
 
 use std::{
     ffi::OsStr,
@@ -13,7 +13,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use rustix::{
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::{ClusterRestoreError, owner::Owner};
+use super::{ClusterRestoreError, owner::Owner, programs::Programs};
 use crate::monitor::Monitor;
 
 /// Shown of a server's log, in bytes.
@@ -45,12 +45,6 @@ const PATIENCE: &str = "31536000";
 /// How often a server that is just being started is told to stop, at most.
 const STOPS: usize = 100;
 const BETWEEN_STOPS: Duration = Duration::from_millis(100);
-
-/// The programs of one major version.
-#[derive(Clone, Debug)]
-pub(super) struct Programs {
-    pg_ctl: PathBuf,
-}
 
 /// A server that accepts connections.
 #[derive(Clone, Debug)]
@@ -73,38 +67,6 @@ impl Running {
 }
 
 impl Programs {
-    /// Finds the server of exactly this major version: data directories are of
-    /// one.
-    pub(super) fn find(major: u32) -> Result<Self, ClusterRestoreError> {
-        let mut places = vec![
-            PathBuf::from(format!("/usr/lib/postgresql/{major}/bin")),
-            PathBuf::from(format!("/usr/pgsql-{major}/bin")),
-            PathBuf::from("/usr/local/pgsql/bin"),
-        ];
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        places.extend(std::env::split_paths(&path).filter(|place| place.is_absolute()));
-        let mut found = Vec::new();
-        for place in places {
-            let (server, pg_ctl) = (place.join("postgres"), place.join("pg_ctl"));
-            if !server.is_file() || !pg_ctl.is_file() {
-                continue;
-            }
-            match version(&server) {
-                Some(version) if version == major => return Ok(Self { pg_ctl }),
-                Some(version) => found.push(format!("{version} in {}", place.display())),
-                None => {}
-            }
-        }
-        Err(ClusterRestoreError::NoServer {
-            major,
-            found: if found.is_empty() {
-                "none".into()
-            } else {
-                found.join(", ")
-            },
-        })
-    }
-
     /// Starts a server with these settings beside ours, and waits until it
     /// accepts connections.
     pub(super) fn start(
@@ -237,14 +199,9 @@ fn options(
     set("hba_file", target.join("pg_hba.conf").as_os_str());
     set("ident_file", target.join("pg_ident.conf").as_os_str());
     let ours = [
-        ("listen_addresses", "127.0.0.1"),
         ("external_pid_file", ""),
         ("logging_collector", "off"),
         ("log_destination", "stderr"),
-        ("ssl", "off"),
-        ("archive_mode", "off"),
-        ("synchronous_standby_names", ""),
-        ("max_logical_replication_workers", "0"),
     ];
     for (name, value) in ours.iter().chain(settings) {
         set(name, OsStr::new(value));
@@ -263,18 +220,6 @@ fn shell_quoted(text: &OsStr) -> std::ffi::OsString {
     }
     quoted.push(b'\'');
     std::ffi::OsString::from_vec(quoted)
-}
-
-/// What a server program says to `--version`: `postgres (PostgreSQL) 15.18 …`.
-fn version(server: &Path) -> Option<u32> {
-    let output = Command::new(server).arg("--version").output().ok()?;
-    major(&String::from_utf8_lossy(&output.stdout))
-}
-
-fn major(said: &str) -> Option<u32> {
-    let version = said.split_once("(PostgreSQL) ")?.1;
-    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
 }
 
 /// A directory for the socket and the log, for the owner alone. Its name needs
@@ -337,22 +282,9 @@ fn failed(target: &Path, cause: &str) -> ClusterRestoreError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::process::Command;
 
-    #[test]
-    fn versions_are_read_as_servers_say_them() {
-        for (said, wanted) in [
-            (
-                "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n",
-                Some(15),
-            ),
-            ("postgres (PostgreSQL) 18beta1\n", Some(18)),
-            ("postgres (PostgreSQL) \n", None),
-            ("something else 15", None),
-        ] {
-            assert_eq!(major(said), wanted, "{said}");
-        }
-    }
+    use super::*;
 
     #[test]
     fn a_shell_sees_every_path_as_it_is() {

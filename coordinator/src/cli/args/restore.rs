@@ -119,7 +119,8 @@ pub(crate) struct ClusterArgs {
     /// Make the target a data directory that a server can be started on.
     #[arg(long, requires = "target")]
     pub(crate) cluster: bool,
-    /// Put a tablespace elsewhere; may be given several times.
+    /// Put a tablespace elsewhere, one that the replayed log makes included; OLD is
+    /// its directory or its number (OID). May be given several times.
     #[arg(
         long = "tablespace",
         value_name = "OLD=NEW",
@@ -127,9 +128,14 @@ pub(crate) struct ClusterArgs {
         value_parser = relocation
     )]
     pub(crate) tablespaces: Vec<Relocation>,
-    /// Bring a server up on it, on a free port.
+    /// Bring a server up on it, on a free port of 127.0.0.1. It archives nothing,
+    /// subscribes to nothing and preloads only what replay needs: no scheduled jobs.
     #[arg(long, requires = "of_cluster")]
     pub(crate) start: bool,
+    /// That server does all that the original did: it archives, subscribes, preloads
+    /// all libraries and listens where the original listened.
+    #[arg(long, requires = "start")]
+    pub(crate) keep_settings: bool,
 }
 
 #[derive(Debug, Args)]
@@ -203,12 +209,19 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 
 fn relocation(text: &str) -> Result<Relocation, String> {
     match text.split_once('=') {
-        Some((from, to)) if from.starts_with('/') && to.starts_with('/') => Ok(Relocation {
+        Some((from, to)) if is_tablespace(from) && to.starts_with('/') => Ok(Relocation {
             from: from.into(),
             to: to.into(),
         }),
-        _ => Err("write OLD=NEW, two absolute directories".into()),
+        _ => Err(
+            "write OLD=NEW: an absolute directory or a number (OID), and an absolute directory"
+                .into(),
+        ),
     }
+}
+
+fn is_tablespace(name: &str) -> bool {
+    name.starts_with('/') || name.parse::<u32>().is_ok()
 }
 
 #[cfg(test)]
@@ -224,6 +237,17 @@ mod tests {
         assert_eq!(moment(&local.to_string().replace('T', " ")), Ok(at));
         for text in ["yesterday", "12:03", "2026-13-01 00:00:00", ""] {
             assert!(moment(text).unwrap_err().contains("2026-11-20"), "{text}");
+        }
+    }
+
+    #[test]
+    fn tablespaces_are_named_by_directory_or_number() {
+        for text in ["/srv/a=/srv/b", "16400=/srv/b"] {
+            let moved = relocation(text).unwrap();
+            assert_eq!(format!("{}={}", moved.from, moved.to), text);
+        }
+        for text in ["fast=/srv/b", "16400=b", "/srv/a", "-1=/srv/b", "=/srv/b"] {
+            assert!(relocation(text).unwrap_err().contains("OLD=NEW"), "{text}");
         }
     }
 }

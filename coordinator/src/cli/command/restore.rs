@@ -60,6 +60,7 @@ fn request(args: RestoreArgs) -> RestoreRequest {
                 directory,
                 tablespaces: cluster.tablespaces,
                 start: cluster.start,
+                keep_settings: cluster.keep_settings,
             };
             (None, Some(cluster))
         }

@@ -89,19 +89,25 @@ pub struct PostgresTarget {
 pub struct ClusterTarget {
     /// Absolute directory on the agent's host; empty, or made if missing.
     pub directory: String,
-    /// Where tablespaces go that are not to lie where they lay.
+    /// Where tablespaces go that are not to lie where they lay, those included
+    /// that are made by the log that is replayed.
     #[serde(default)]
     pub tablespaces: Vec<Relocation>,
     /// Bring a server up on it.
     #[serde(default)]
     pub start: bool,
+    /// With `start`: the server does all that the original did. Otherwise it
+    /// archives nothing, subscribes to nothing, listens on 127.0.0.1 only, and
+    /// preloads no libraries but those that replay needs.
+    #[serde(default)]
+    pub keep_settings: bool,
 }
 
 /// A tablespace's move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Relocation {
-    /// Its directory when it was backed up.
+    /// Its directory when it was made or backed up, or its number (OID).
     pub from: String,
     /// Its directory from now on.
     pub to: String,

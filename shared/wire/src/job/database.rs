@@ -47,6 +47,10 @@ pub struct RestoreClusterWork {
     pub tablespaces: Vec<Relocation>,
     /// Bring a server up on it.
     pub start: bool,
+    /// That server archives, subscribes, listens and preloads libraries as the
+    /// original did. Otherwise it does nothing of that.
+    #[serde(default)]
+    pub keep_settings: bool,
     /// Replay the archived log; `None`: only what is in the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
@@ -57,7 +61,7 @@ pub struct RestoreClusterWork {
 /// A tablespace's move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relocation {
-    /// Its absolute path when it was backed up.
+    /// Its absolute path when it was made or backed up, or its number.
     pub from: String,
     /// Absolute directory on the agent's host.
     pub to: String,
@@ -124,6 +128,7 @@ impl TryFrom<v1::RestoreClusterWork> for RestoreClusterWork {
             target: read.text("target", value.target)?,
             tablespaces: all(value.tablespaces)?,
             start: value.start,
+            keep_settings: value.keep_settings,
             recovery: value.recovery.map(TryInto::try_into).transpose()?,
             dry_run: value.dry_run,
         })
@@ -137,6 +142,7 @@ impl From<RestoreClusterWork> for v1::RestoreClusterWork {
             target: value.target,
             tablespaces: into_all(value.tablespaces),
             start: value.start,
+            keep_settings: value.keep_settings,
             recovery: value.recovery.map(Into::into),
             dry_run: value.dry_run,
         }

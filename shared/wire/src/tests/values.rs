@@ -337,10 +337,12 @@ prop_compose! {
 prop_compose! {
     fn restore_cluster()(
         snapshot in id(), target in word(), moves in vec((word(), word()), 0..3), start: bool,
-        recovery in option::of(recovery()), dry_run: bool,
+        keep_settings: bool, recovery in option::of(recovery()), dry_run: bool,
     ) -> RestoreClusterWork {
         let tablespaces = moves.into_iter().map(|(from, to)| Relocation { from, to }).collect();
-        RestoreClusterWork { snapshot, target, tablespaces, start, recovery, dry_run }
+        RestoreClusterWork {
+            snapshot, target, tablespaces, start, keep_settings, recovery, dry_run,
+        }
     }
 }
 

@@ -73,6 +73,9 @@ pub(crate) struct State {
     /// Where the way leads.
     pub(crate) timeline: TimelineId,
     pub(crate) stage: Stage,
+    /// Places that it has taken for tablespaces which the log makes, by number.
+    #[serde(default)]
+    pub(crate) made: BTreeMap<u32, String>,
     /// Of the host, when files were written last: what a crash left of them
     /// is not known.
     pub(crate) boot: String,

@@ -7,7 +7,7 @@ use strongroom_layout::{
     SystemId,
     position::{Lsn, TimelineId},
 };
-use strongroom_postgres::wal::InvalidWal;
+use strongroom_postgres::wal::{InvalidWal, Unexpected};
 use strongroom_repository::{read::ReadError, store::StoreError};
 use strongroom_wire::job::{FailureCode, RecoveryTarget};
 
@@ -80,6 +80,14 @@ pub enum RecoveryError {
     /// What is archived is no log.
     #[error("{0}: the archive holds a damaged log; restore to a moment before that position")]
     Log(#[from] InvalidWal),
+    /// The log that came is not the log that was read before.
+    #[error("{0}; restore again")]
+    Changed(#[from] Unexpected),
+    /// What came in the place of parts that vanished does something else.
+    #[error(
+        "parts of the log were replaced while it was fetched, and it makes other tablespaces now, which nobody was asked about; restore again"
+    )]
+    OtherLog,
     /// A part that could not be found again.
     #[error(
         "the log from {at} of timeline {timeline} has vanished from the store, and the catalog knows no other part that holds it: check the store's lifecycle rules"
@@ -144,7 +152,7 @@ pub enum RecoveryError {
 }
 
 impl RecoveryError {
-    pub(super) fn file(
+    pub(in super::super) fn file(
         operation: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> Self {
@@ -165,7 +173,9 @@ impl RecoveryError {
             | Self::NoTransaction { .. }
             | Self::OtherCluster { .. }
             | Self::Astray { .. } => FailureCode::NotFound,
-            Self::Log(_) | Self::Vanished { .. } => FailureCode::Corrupt,
+            Self::Log(_) | Self::Changed(_) | Self::OtherLog | Self::Vanished { .. } => {
+                FailureCode::Corrupt
+            }
             Self::Other { .. }
             | Self::Busy(_)
             | Self::GaveUp { .. }

@@ -11,6 +11,7 @@ use std::{
 use rustix::fs::{Mode, OFlags, openat};
 use strongroom_compare::beneath;
 use strongroom_layout::position::{Lsn, SegmentName};
+use strongroom_postgres::wal::Edits;
 use strongroom_repository::read::ReadError;
 use strongroom_wire::wal::StoredWal;
 
@@ -48,6 +49,10 @@ pub(super) struct Fetch<'a> {
     pub(super) monitor: &'a Monitor,
     /// Files that are there already.
     pub(super) whole: BTreeSet<String>,
+    /// What is changed in the log.
+    pub(super) edits: &'a Edits,
+    /// Whether the log of another plan does what was consented to, and no more.
+    pub(super) verify: &'a dyn Fn(&Plan) -> Result<(), RecoveryError>,
 }
 
 impl Fetch<'_> {
@@ -61,15 +66,8 @@ impl Fetch<'_> {
                 at,
                 source,
             }) => {
-                tracing::warn!(%timeline, %at, %source, "a part of the log vanished; looking it up again");
-                let again = self.asked.again(plan).map_err(|error| match error {
-                    RecoveryError::Gap { .. } => RecoveryError::Vanished {
-                        timeline,
-                        at,
-                        source,
-                    },
-                    other => other,
-                })?;
+                let again = self.asked.again(plan, (timeline, at, source))?;
+                (self.verify)(&again)?;
                 self.once(&again, done)
             }
             other => other,
@@ -99,6 +97,7 @@ impl Fetch<'_> {
             fetched: 0,
             legs: self.asked,
             target: self.target,
+            edits: self.edits,
         };
         for segment in missing {
             let written = self.segment(plan, segment, &mut source);
@@ -192,6 +191,7 @@ struct PartSource<'a> {
     fetched: u64,
     legs: &'a Asked<'a>,
     target: &'a Path,
+    edits: &'a Edits,
 }
 
 impl PartSource<'_> {
@@ -213,17 +213,19 @@ impl PartSource<'_> {
                     .stored
                     .get(number)
                     .map_or(Lsn(0), |part| part.start);
+                let edits = self.edits;
                 let part = self.part(number, piece.from)?;
                 let from = piece.from.0.saturating_sub(start.0) as usize;
                 let length = piece.to.0.saturating_sub(piece.from.0) as usize;
                 // A part that was opened is as long as its place.
-                let bytes = part.get(from..from + length).unwrap_or_default();
+                let bytes = part.get_mut(from..from + length).unwrap_or_default();
+                edits.apply(piece.from, bytes)?;
                 to.file.write_all(bytes).map_err(failed)
             }
         }
     }
 
-    fn part(&mut self, number: usize, at: Lsn) -> Result<&[u8], RecoveryError> {
+    fn part(&mut self, number: usize, at: Lsn) -> Result<&mut [u8], RecoveryError> {
         if self
             .current
             .as_ref()
@@ -242,7 +244,7 @@ impl PartSource<'_> {
                 self.current = Some((number, plaintext));
             }
         }
-        Ok(self.current.as_ref().map_or(&[], |(_, bytes)| bytes))
+        Ok(self.current.as_mut().map_or(&mut [], |(_, bytes)| bytes))
     }
 
     fn vanished(&self, number: usize, at: Lsn, source: ReadError) -> RecoveryError {
@@ -280,6 +282,7 @@ impl PartSource<'_> {
             let bytes = &mut buffer[..left.min(BUFFER)];
             file.read_exact_at(bytes, at % size.bytes())
                 .map_err(RecoveryError::file("read", &path))?;
+            self.edits.apply(Lsn(at), bytes)?;
             to.file.write_all(bytes).map_err(failed)?;
             at += bytes.len() as u64;
         }

@@ -1,12 +1,12 @@
 //! From what is asked for to what will be done: nothing is written yet.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use strongroom_postgres::physical::manifest::Manifest;
+use strongroom_postgres::{physical::manifest::Manifest, wal::Edits};
 use strongroom_repository::Repository;
 use strongroom_wire::job::{Recovery, RestoreClusterWork};
 use tokio::runtime::Handle;
@@ -20,10 +20,17 @@ use super::{
     notes,
     parts::Shelf,
     plan::{Asked, Plan},
+    scan::facts,
 };
 use crate::{
     monitor::Monitor,
-    restore::{RestoreOptions, cluster::owner::Owner},
+    restore::{
+        RestoreOptions,
+        cluster::{
+            owner::Owner,
+            replayed::{held::HeldLog, reading::LogFacts},
+        },
+    },
 };
 
 /// More memory than this makes nothing faster, bytes.
@@ -57,6 +64,8 @@ pub(in super::super) struct Inputs<'a> {
     pub(in super::super) work: &'a RestoreClusterWork,
     pub(in super::super) manifest: &'a Manifest,
     pub(in super::super) owner: Option<&'a Owner>,
+    /// The snapshot's own log.
+    pub(in super::super) held: &'a HeldLog,
 }
 
 /// Decided, and nothing written yet.
@@ -66,8 +75,14 @@ pub(in super::super) struct RollForward<'a> {
     pub(super) plan: Plan,
     /// What an earlier run of the same restore has left.
     pub(super) left: Option<Stage>,
+    /// Places that it has taken for tablespaces which the log makes.
+    pub(super) made: BTreeMap<u32, String>,
     /// Files of the plan that it has left whole.
     pub(super) whole: BTreeSet<String>,
+    /// What the log does, once it was read.
+    pub(super) facts: LogFacts,
+    /// What is changed in it on its way to the server.
+    pub(super) edits: Edits,
 }
 
 impl<'a> RollForward<'a> {
@@ -86,7 +101,7 @@ impl<'a> RollForward<'a> {
         let left = stage_of(state.as_ref(), target, inputs.work, recovery)?;
         let shelf = inputs.shelf(inputs.monitor.cancel.clone());
         let plan = inputs.asked(recovery, &shelf).plan()?;
-        let whole = match (directory, state) {
+        let whole = match (directory, &state) {
             (Some(directory), Some(state)) if state.boot == boot() => whole(&directory, &plan)?,
             _ => BTreeSet::new(),
         };
@@ -95,8 +110,50 @@ impl<'a> RollForward<'a> {
             recovery,
             plan,
             left,
+            made: state.map(|it| it.made).unwrap_or_default(),
             whole,
+            facts: LogFacts::default(),
+            edits: Edits::default(),
         })
+    }
+
+    /// Reads all of the log that the server will be given, and says what it does.
+    pub(in super::super) fn read(&mut self) -> Result<&LogFacts, RecoveryError> {
+        self.inputs.monitor.enter("reading the log");
+        let shelf = self.inputs.shelf(self.inputs.monitor.cancel.clone());
+        let (recovery, held) = (self.recovery, self.inputs.held);
+        self.facts = match facts(&self.plan, recovery, held, &shelf) {
+            Err(RecoveryError::Vanished {
+                timeline,
+                at,
+                source,
+            }) => {
+                let asked = self.inputs.asked(recovery, &shelf);
+                self.plan = asked.again(&self.plan, (timeline, at, source))?;
+                facts(&self.plan, recovery, held, &shelf)?
+            }
+            facts => facts?,
+        };
+        Ok(&self.facts)
+    }
+
+    /// Whether an earlier run has taken that place for a tablespace.
+    pub(in super::super) fn has_taken(&self, oid: u32, place: &str) -> bool {
+        self.made.get(&oid).is_some_and(|taken| taken == place)
+    }
+
+    /// These places are taken now, and the server is given the log with these
+    /// edits. What an earlier run has left may be without.
+    pub(in super::super) fn take(&mut self, made: BTreeMap<u32, String>, edits: Edits) {
+        self.made = made;
+        let size = self.plan.size;
+        for segment in &self.plan.segments {
+            let (from, to) = segment.range(size);
+            if edits.within(from, to).next().is_some() {
+                self.whole.remove(&segment.name.file_name(size));
+            }
+        }
+        self.edits = edits;
     }
 
     /// The cluster's files are there already, and a server may have worked on
@@ -220,6 +277,7 @@ mod tests {
                     filled: *filled,
                 })
                 .collect(),
+            pieces: vec![],
             stored: vec![],
             held: vec![],
             histories: vec![],

@@ -13,16 +13,14 @@ use super::{
     ended::{ended, failure},
     fetch::{Fetch, Fetched},
     notes,
+    plan::Plan,
+    scan::facts,
     settings::{self, Settings},
     watch::until_ready,
 };
 use crate::restore::{
     RestoreError,
-    cluster::{
-        ClusterRestoreError,
-        owner::Owner,
-        server::{Programs, Running},
-    },
+    cluster::{ClusterRestoreError, owner::Owner, programs::Programs, server::Running},
 };
 
 /// For the run in which the log is replayed: we read what the server says.
@@ -66,6 +64,7 @@ impl<'a> Forwarding<'a> {
             target: roll.recovery.target.clone(),
             timeline: roll.plan.timeline,
             stage: roll.left.unwrap_or(Stage::Files),
+            made: roll.made.clone(),
             boot: boot(),
         };
         // A server that waits takes what it finds.
@@ -219,6 +218,8 @@ impl<'a> Forwarding<'a> {
             recovery,
             plan,
             whole,
+            facts: known,
+            edits,
             ..
         } = &self.roll;
         let shelf = inputs.shelf(cancel);
@@ -229,6 +230,14 @@ impl<'a> Forwarding<'a> {
             target: inputs.target(),
             monitor: inputs.monitor,
             whole: whole.clone(),
+            edits,
+            verify: &|again: &Plan| {
+                let facts = facts(again, recovery, inputs.held, &shelf)?;
+                if facts.does_the_same(known) {
+                    return Ok(());
+                }
+                Err(RecoveryError::OtherLog)
+            },
         };
         let mut fetched = Fetched::default();
         let result = fetch.run(plan, &mut fetched);

@@ -4,7 +4,8 @@
 //! 1. [`plan`] decides, before anything is written, which log is needed
 //!    ([`chain`]: which bytes lie where; [`reach`]: how far; [`seek`]: what
 //!    only the log itself tells) and which files the server gets
-//!    ([`segments`]).
+//!    ([`segments`]). All of it is read then for what it would do outside of the
+//!    data directory ([`scan`]).
 //! 2. [`settings`] tells the server where to stop and where its log comes
 //!    from.
 //! 3. [`fetch`] brings the files into [`directory`], in the log's order.
@@ -31,6 +32,7 @@ mod parts;
 mod plan;
 mod reach;
 mod said;
+mod scan;
 mod seek;
 mod segments;
 pub mod serve;

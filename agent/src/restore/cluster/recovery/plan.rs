@@ -2,6 +2,7 @@
 
 use strongroom_layout::position::{Lsn, SegmentName, SegmentSize, TimelineId};
 use strongroom_postgres::physical::manifest::Manifest;
+use strongroom_repository::read::ReadError;
 use strongroom_wire::{
     job::{Leg, Recovery, RecoveryTarget},
     wal::{StoredHistory, StoredWal, UNIT},
@@ -22,6 +23,8 @@ use super::{
 pub(super) struct Plan {
     /// Files that the server is given, in the log's order.
     pub(super) segments: Vec<Segment>,
+    /// All of the log, of which they are made; it may go on behind them.
+    pub(super) pieces: Vec<Piece>,
     /// What its pieces are taken from.
     pub(super) stored: Vec<StoredWal>,
     /// The snapshot's own segments.
@@ -79,6 +82,7 @@ impl Asked<'_> {
         };
         Ok(Plan {
             segments: segments(&pieces, &held, legs, size, extent.upto),
+            pieces,
             stored,
             held,
             histories,
@@ -89,13 +93,29 @@ impl Asked<'_> {
         })
     }
 
-    /// The same files from what is known now: parts give way to others.
-    pub(super) fn again(&self, plan: &Plan) -> Result<Plan, RecoveryError> {
+    /// The same files from what is known now: parts give way to others. One has
+    /// vanished since they were listed.
+    pub(super) fn again(
+        &self,
+        plan: &Plan,
+        (timeline, at, source): (TimelineId, Lsn, Box<ReadError>),
+    ) -> Result<Plan, RecoveryError> {
+        tracing::warn!(%timeline, %at, %source, "a part of the log vanished; looking it up again");
         let Listed { stored, histories } = self.list()?;
-        let pieces = self.pieces(&stored, &plan.held)?;
+        let pieces = self
+            .pieces(&stored, &plan.held)
+            .map_err(|error| match error {
+                RecoveryError::Gap { .. } => RecoveryError::Vanished {
+                    timeline,
+                    at,
+                    source,
+                },
+                other => other,
+            })?;
         let legs = &self.recovery.legs;
         Ok(Plan {
             segments: segments(&pieces, &plan.held, legs, plan.size, plan.upto),
+            pieces,
             stored,
             histories,
             ..plan.clone()

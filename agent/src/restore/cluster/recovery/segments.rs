@@ -20,6 +20,14 @@ pub(super) struct Segment {
     pub(super) filled: u64,
 }
 
+impl Segment {
+    /// Its first byte, and the one behind its last.
+    pub(super) fn range(&self, size: SegmentSize) -> (Lsn, Lsn) {
+        let start = self.name.start(size);
+        (start, Lsn(start.0.saturating_add(size.bytes())))
+    }
+}
+
 /// The segments of a chain that begins where a segment does, up to `cut`. What
 /// the snapshot holds whole, the server finds there: `held` is called so.
 pub(super) fn segments(

@@ -7,34 +7,24 @@
 //! server. An empty target that is set *behind* the one that counts is one,
 //! too, so the empty ones come first.
 
-use std::{
-    fmt::Write as _,
-    fs::File,
-    io::{self, Read, Write},
-    os::fd::OwnedFd,
-    path::Path,
-};
+use std::{io, path::Path};
 
 use jiff::{Timestamp, tz::TimeZone};
-use rustix::{
-    fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat},
-    io::Errno,
-};
 use strongroom_compare::beneath;
 use strongroom_layout::position::TimelineId;
 use strongroom_wire::job::RecoveryTarget;
 
 use super::{RecoveryError, error::shown};
-use crate::restore::cluster::owner::Owner;
+use crate::restore::cluster::{
+    auto_conf::{self, Block, create, remove},
+    owner::Owner,
+};
 
-const FILE: &str = "postgresql.auto.conf";
-const NEW: &str = "postgresql.auto.conf.strongroom";
 const SIGNAL: &str = "recovery.signal";
-const BEGIN: &str = "# Strongroom's recovery begins here:";
-const END: &str = "# Strongroom's recovery ends here.";
-
-/// Larger files are none.
-const LARGEST: u64 = 16 << 20;
+const BLOCK: Block = Block {
+    begin: "# Strongroom's recovery begins here:",
+    end: "# Strongroom's recovery ends here.",
+};
 
 /// All that there are, of which one at most may be set.
 const TARGETS: [&str; 5] = [
@@ -79,18 +69,14 @@ impl Settings {
             all.retain(|(name, _)| *name != target.0);
             all.push(target);
         }
-        let mut lines = String::new();
-        for (name, value) in all {
-            let _infallible = writeln!(lines, "{name} = '{}'", quoted(&value));
-        }
         // What was named may hold anything.
         let shown = shown(&self.stop).escape_debug().to_string();
-        format!("{BEGIN} to {shown}\n{lines}{END}\n")
+        BLOCK.lines(&format!("to {shown}"), &all)
     }
 
     /// Tells the server of a data directory.
     pub(super) fn write(&self, target: &Path, owner: Option<&Owner>) -> Result<(), RecoveryError> {
-        edit(target, owner, &self.lines())?;
+        auto_conf::edit(target, owner, BLOCK, &self.lines())?;
         let path = target.join(SIGNAL);
         let make = || -> io::Result<()> {
             let root = beneath::open_root(target)?;
@@ -101,9 +87,9 @@ impl Settings {
     }
 }
 
-/// Takes our settings away again.
+/// Takes these settings away again.
 pub(super) fn forget(target: &Path, owner: Option<&Owner>) -> Result<(), RecoveryError> {
-    edit(target, owner, "")
+    auto_conf::edit(target, owner, BLOCK, "")
 }
 
 /// Whether the server of a data directory has yet to end its recovery.
@@ -136,90 +122,11 @@ fn shell(path: &Path) -> Option<String> {
     Some(format!("'{path}'"))
 }
 
-/// As it stands between single quotes in a file of settings.
-fn quoted(value: &str) -> String {
-    let mut text = String::with_capacity(value.len());
-    for character in value.chars() {
-        match character {
-            '\'' => text.push_str("''"),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\0' => {}
-            other => text.push(other),
-        }
-    }
-    text
-}
-
 /// UTC, to the microsecond: what a server reads the same way whatever its
 /// time zone and date style are.
 fn time(at: Timestamp) -> String {
     let at = at.to_zoned(TimeZone::UTC);
     at.strftime("%Y-%m-%d %H:%M:%S.%6f+00").to_string()
-}
-
-/// Without what lies between our lines. Of whatever encoding.
-fn without_ours(text: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::with_capacity(text.len());
-    let mut ours = false;
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        ours |= line.starts_with(BEGIN.as_bytes());
-        if !ours {
-            kept.extend_from_slice(line);
-        }
-        ours &= line.trim_ascii_end() != END.as_bytes();
-    }
-    if kept.last().is_some_and(|byte| *byte != b'\n') {
-        kept.push(b'\n');
-    }
-    kept
-}
-
-/// Puts these lines in the place of ours. The file came from a snapshot, or is
-/// the server's user's: no link is followed.
-fn edit(target: &Path, owner: Option<&Owner>, lines: &str) -> Result<(), RecoveryError> {
-    let path = target.join(FILE);
-    let root = beneath::open_root(target).map_err(RecoveryError::file("open", target))?;
-    let old = read(&root).map_err(RecoveryError::file("read", &path))?;
-    let mut new = without_ours(&old);
-    new.extend_from_slice(lines.as_bytes());
-    let write = || -> io::Result<()> {
-        remove(&root, NEW)?;
-        let mut file = create(&root, NEW, owner)?;
-        file.write_all(&new)?;
-        file.sync_all()?;
-        Ok(renameat(&root, NEW, &root, FILE)?)
-    };
-    write().map_err(RecoveryError::file("write", path))
-}
-
-fn read(root: &OwnedFd) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(root, FILE, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut text = Vec::new();
-    file.take(LARGEST).read_to_end(&mut text)?;
-    Ok(text)
-}
-
-fn create(root: &OwnedFd, name: &str, owner: Option<&Owner>) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = File::from(openat(root, name, flags, Mode::RUSR | Mode::WUSR)?);
-    if let Some(owner) = owner {
-        owner.take_one(&file, b"")?;
-    }
-    Ok(file)
-}
-
-fn remove(root: &OwnedFd, name: &str) -> io::Result<()> {
-    match unlinkat(root, name, AtFlags::empty()) {
-        Err(Errno::NOENT) | Ok(()) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]

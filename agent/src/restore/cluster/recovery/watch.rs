@@ -17,11 +17,7 @@ use crate::{
     monitor::Monitor,
     restore::{
         RestoreError,
-        cluster::{
-            ClusterRestoreError,
-            owner::Owner,
-            server::{Programs, Running},
-        },
+        cluster::{ClusterRestoreError, owner::Owner, programs::Programs, server::Running},
     },
 };
 

@@ -58,6 +58,7 @@ pub(super) async fn pick(
                     directory,
                     tablespaces: Vec::new(),
                     start: false,
+                    keep_settings: false,
                 });
             }
             Ok(picked)

@@ -72,6 +72,17 @@ pub(super) fn check(request: &RestoreRequest) -> Result<(), Problem> {
                 .hint("name a directory on the agent's host, beginning with /"),
         );
     }
+    if request
+        .cluster
+        .as_ref()
+        .is_some_and(|it| it.keep_settings && !it.start)
+    {
+        return Err(
+            invalid("only of a server that is started can settings be kept").hint(
+                "start it (`start`, --start), or leave `keep_settings` (--keep-settings) out",
+            ),
+        );
+    }
     match (&request.postgres, &request.redis) {
         (Some(postgres), _) => check_postgres(postgres, request.dry_run),
         (_, Some(redis)) => check_redis(redis, request.dry_run),
@@ -208,6 +219,7 @@ fn cluster(target: ClusterTarget, snapshot: ObjectId, dry_run: bool) -> RestoreC
         target: target.directory,
         tablespaces: target.tablespaces.into_iter().map(relocation).collect(),
         start: target.start,
+        keep_settings: target.keep_settings,
         recovery: None,
         dry_run,
     }
@@ -262,6 +274,8 @@ mod tests {
         assert!(refusal(paths).contains("directories only"));
         let relative = json!({ "cluster": { "directory": "t" } });
         assert!(refusal(relative).contains("not an absolute path"));
+        let unstarted = json!({ "cluster": { "directory": "/t", "keep_settings": true } });
+        assert!(refusal(unstarted).contains("settings be kept"));
     }
 
     #[test]

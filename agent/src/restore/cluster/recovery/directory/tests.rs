@@ -39,6 +39,7 @@ fn the_state_comes_back_and_goes_with_the_end() {
         target: RecoveryTarget::Xid(742),
         timeline: TimelineId(2),
         stage: Stage::Log,
+        made: BTreeMap::from([(16_400, "/srv/place".to_owned())]),
         boot: boot(),
     };
     first.set_state(&state).unwrap();

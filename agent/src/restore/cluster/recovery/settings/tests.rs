@@ -7,6 +7,7 @@ use strongroom_layout::position::Lsn;
 use strongroom_tests::scratch::Scratch;
 
 use super::*;
+use crate::restore::cluster::auto_conf::{FILE, without};
 
 fn settings(stop: RecoveryTarget) -> Settings {
     Settings {
@@ -91,7 +92,7 @@ proptest! {
         let lines = settings(RecoveryTarget::RestorePoint(name.clone())).lines();
         prop_assert_eq!(understood(&lines, "recovery_target_name").unwrap(), name);
         // And leave no line behind when it is over.
-        let left = without_ours(format!("a = 'b'\n{lines}c = 'd'\n").as_bytes());
+        let left = without(format!("a = 'b'\n{lines}c = 'd'\n").as_bytes(), BLOCK);
         prop_assert_eq!(left, b"a = 'b'\nc = 'd'\n");
     }
 }
@@ -106,7 +107,7 @@ fn the_settings_come_last_and_go_again() {
     for _ in 0..2 {
         settings.write(scratch.path(), None).unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text.matches(BEGIN).count(), 1, "{text}");
+        assert_eq!(text.matches(BLOCK.begin).count(), 1, "{text}");
         assert_eq!(understood(&text, "recovery_target_xid").unwrap(), "");
         assert_eq!(understood(&text, "port").unwrap(), "5");
     }
@@ -116,7 +117,7 @@ fn the_settings_come_last_and_go_again() {
     assert_eq!(left, "port = '5'\nrecovery_target_xid = '7'\n");
     fs::remove_file(&path).unwrap();
     settings.write(scratch.path(), None).unwrap();
-    assert!(fs::read_to_string(&path).unwrap().starts_with(BEGIN));
+    assert!(fs::read_to_string(&path).unwrap().starts_with(BLOCK.begin));
 }
 
 #[test]
