@@ -1,7 +1,8 @@
 //! A directory of a test's own, gone at its end.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File, TryLockError},
     ops::Deref,
     path::{Path, PathBuf},
     process::{self, Command},
@@ -11,39 +12,66 @@ use std::{
     },
 };
 
-/// Directories made for the tests of one process; more than it has tests.
-const SLOTS: usize = 1_000;
+/// Directories that can be in use at a time, by all processes together.
+const SLOTS: usize = 512;
 
-/// The directories of this process, below `tests/.work`: on the disk of the
-/// checkout, for `/tmp` is often memory, without extended attributes.
+/// Where the slots are, below `tests/.work`: on the disk of the checkout, for
+/// `/tmp` is often memory, without extended attributes.
 ///
-/// All are made at once. A backup keeps the metadata of the directories above
-/// its source, too: they must not change because another test begins or ends.
-static SLOT_DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| {
+/// All are made at once and stay. A backup keeps the metadata of the directories
+/// above its source, too: they must not change because another test begins or
+/// ends, in this process or in another. Who has a slot says a lock beside it.
+static WORK: LazyLock<PathBuf> = LazyLock::new(|| {
     let work = Path::new(env!("CARGO_MANIFEST_DIR")).join(".work");
     fs::create_dir_all(&work).expect("tests/.work can be made");
-    remove_empty_slots(&work);
-    let directory = work.join(format!("run-{}", process::id()));
+    let making = File::create(work.join("making")).expect("a lock file can be made");
+    making.lock().expect("tests/.work can be locked");
     for slot in 0..SLOTS {
-        fs::create_dir_all(directory.join(slot.to_string())).expect("a directory can be made");
+        for kind in ["slots", "locks"] {
+            let directory = work.join(kind).join(slot.to_string());
+            fs::create_dir_all(&directory).expect("a directory can be made");
+        }
     }
-    directory
+    work
 });
+
+/// A directory that only its holder uses, until the lock is dropped.
+fn lease_slot() -> (PathBuf, File) {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    // Processes side by side begin at different slots.
+    let offset = process::id() as usize;
+    for _ in 0..SLOTS {
+        let slot = (NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(offset) % SLOTS).to_string();
+        let directory = WORK.join("slots").join(&slot);
+        let lock = File::open(WORK.join("locks").join(&slot)).expect("a slot's lock can be opened");
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => continue,
+            Err(TryLockError::Error(error)) => panic!("a slot cannot be locked: {error}"),
+        }
+        let empty = fs::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_none());
+        // Else it is what a killed test left, or what somebody wanted to keep.
+        if empty {
+            return (directory, lock);
+        }
+    }
+    panic!("no free slot in {}: remove that directory", WORK.display());
+}
 
 /// A temporary directory. It stays when `STRONGROOM_TEST_KEEP` is set.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
+    _slot: File,
 }
 
 impl Scratch {
     /// An empty directory of this name; names may be used again.
     pub fn new(name: &str) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let slot = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = SLOT_DIRECTORY.join(slot.to_string()).join(name);
+        let (slot, lock) = lease_slot();
+        let path = slot.join(name);
         fs::create_dir_all(&path).expect("a temporary directory can be made");
-        Self { path }
+        Self { path, _slot: lock }
     }
 
     /// The directory.
@@ -79,21 +107,6 @@ impl Drop for Scratch {
         if env::var_os("STRONGROOM_TEST_KEEP").is_none() {
             // Trees deeper than PATH_MAX defeat the standard library.
             let _gone = Command::new("rm").arg("-rf").arg(&self.path).status();
-        }
-    }
-}
-
-/// Removes what processes that have ended left, unless something was kept.
-fn remove_empty_slots(work: &Path) {
-    let runs = fs::read_dir(work).into_iter().flatten().flatten();
-    for run in runs {
-        let name = run.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix("run-"));
-        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            for slot in fs::read_dir(run.path()).into_iter().flatten().flatten() {
-                let _kept = fs::remove_dir(slot.path());
-            }
-            let _kept = fs::remove_dir(run.path());
         }
     }
 }
