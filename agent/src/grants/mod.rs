@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use strongroom_layout::{AttemptRef, Directory, ObjectId, ObjectKind, ObjectName};
 use strongroom_proto::v1;
 use strongroom_repository::store::{
-    Authority, Listed, S3Request, SignedRequest, StoreError, StoreErrorKind,
+    Authority, Listed, S3Request, SignedRequest, StoreError, StoreErrorKind, Written,
 };
 use strongroom_wire::{
     grant::{
@@ -129,6 +129,8 @@ impl GrantAuthority {
             listed.extend(page.objects.iter().map(|object| Listed {
                 id: object.id,
                 size: object.size,
+                // Of locks the coordinator names only those that count.
+                written: Written::Lately,
             }));
             if !page.more {
                 return Ok(listed);

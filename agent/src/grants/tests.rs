@@ -296,7 +296,11 @@ async fn listings_come_from_the_coordinator_page_by_page() {
         }
     };
     let (listed, ()) = tokio::join!(listed, answers);
-    let expected = [id(3), id(5)].map(|id| Listed { id, size: 9 });
+    let expected = [id(3), id(5)].map(|id| Listed {
+        id,
+        size: 9,
+        written: Written::Lately,
+    });
     assert_eq!(listed.unwrap(), expected);
 }
 

@@ -10,6 +10,9 @@ use super::FormatError;
 /// A lock that was not refreshed for so long is nobody's.
 pub const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 
+/// How far the clock of a lock's holder may be ahead of ours.
+const MAX_SKEW: SignedDuration = SignedDuration::from_mins(15);
+
 /// A lock file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
@@ -37,9 +40,12 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Whether its holder must be gone.
+    /// Whether its holder must be gone, if nothing is known but what the lock says
+    /// of itself. A time that has not come yet says nothing: a lock dated years
+    /// ahead would hold for ever.
     pub fn is_stale(&self, now: Timestamp) -> bool {
-        now.duration_since(self.time) > STALE_AFTER
+        let age = now.duration_since(self.time);
+        age > STALE_AFTER || age < -MAX_SKEW
     }
 
     /// JSON.
@@ -74,9 +80,18 @@ mod tests {
     fn goes_stale_after_half_an_hour() {
         let lock = Lock::decode(JSON.as_bytes()).unwrap();
         let after = |minutes| lock.time + SignedDuration::from_mins(minutes);
-        assert!(!lock.is_stale(after(-100)));
+        assert!(!lock.is_stale(after(-15)));
         assert!(!lock.is_stale(after(30)));
         assert!(lock.is_stale(after(31)));
+    }
+
+    #[test]
+    fn a_time_that_has_not_come_is_not_believed() {
+        let mut lock = Lock::decode(JSON.as_bytes()).unwrap();
+        let now = lock.time;
+        assert!(lock.is_stale(now - SignedDuration::from_mins(16)));
+        lock.time = "2099-01-01T00:00:00Z".parse().unwrap();
+        assert!(lock.is_stale(now));
     }
 
     #[test]

@@ -16,7 +16,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument as _, Span};
 
 use super::{Repository, RepositoryError};
-use crate::format::lock::Lock;
+use crate::{
+    format::lock::{Lock, STALE_AFTER},
+    store::{Listed, StoreErrorKind, Written},
+};
 
 /// For others to see our lock, and we theirs.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -178,7 +181,7 @@ impl Keeper {
             }
             let object = ObjectName::lock(listed.id);
             match self.load(object).await {
-                Ok(lock) if self.excludes(&lock) => return Err(locked_by(object, &lock)),
+                Ok(lock) if self.excludes(&lock, &listed) => return Err(locked_by(object, &lock)),
                 Ok(_) => {}
                 Err(RepositoryError::Store(error)) if error.is_not_found() => {}
                 Err(error @ RepositoryError::Format { .. }) => {
@@ -195,8 +198,19 @@ impl Keeper {
         Lock::decode(&json).map_err(RepositoryError::in_object(object))
     }
 
-    fn excludes(&self, other: &Lock) -> bool {
-        (other.exclusive || self.mode == LockMode::Exclusive) && !other.is_stale(self.clock.now())
+    fn excludes(&self, other: &Lock, listed: &Listed) -> bool {
+        (other.exclusive || self.mode == LockMode::Exclusive) && !self.is_stale(other, listed)
+    }
+
+    /// Whoever keeps a lock knows best when it was refreshed: what it says itself
+    /// may be from a clock that is wrong, or a lie.
+    fn is_stale(&self, lock: &Lock, listed: &Listed) -> bool {
+        let now = self.clock.now();
+        match listed.written {
+            Written::Lately => false,
+            Written::At(at) => now.duration_since(at) > STALE_AFTER,
+            Written::Unknown => lock.is_stale(now),
+        }
     }
 
     /// Refreshes until released or lost.
@@ -236,7 +250,14 @@ impl Keeper {
     async fn remove_but(&mut self, keep: usize) -> Result<(), RepositoryError> {
         while self.files.len() > keep {
             let object = ObjectName::lock(self.files[0]);
-            self.repository.store().remove(object).await?;
+            match self.repository.store().remove(object).await {
+                Ok(()) => {}
+                // The coordinator has removed and forgotten it: it was stale.
+                Err(error) if matches!(error.kind, StoreErrorKind::Refused { .. }) => {
+                    tracing::warn!(%error, "a lock of ours is not ours any more");
+                }
+                Err(error) => return Err(error.into()),
+            }
             self.files.remove(0);
         }
         Ok(())

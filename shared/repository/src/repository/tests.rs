@@ -1,6 +1,7 @@
 //! Creating, opening and finding, in memory.
 
 mod handle;
+mod judged_locks;
 mod locks;
 mod lost_answer;
 

@@ -12,9 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use strongroom_layout::{Directory, ObjectName};
 
-use super::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind};
+use super::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind, Written};
 use crate::buffers::Buffers;
 
 /// Small parts are gathered to writes of this many bytes.
@@ -232,6 +233,7 @@ fn list_files(path: &Path, listed: &mut Vec<Listed>) -> io::Result<()> {
                 Ok(metadata) => listed.push(Listed {
                     id,
                     size: metadata.len(),
+                    written: written(&metadata),
                 }),
                 // Removed since the directory was read: a lock, most likely.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -240,6 +242,13 @@ fn list_files(path: &Path, listed: &mut Vec<Listed>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn written(metadata: &std::fs::Metadata) -> Written {
+    let modified = metadata.modified().ok();
+    modified
+        .and_then(|at| Timestamp::try_from(at).ok())
+        .map_or(Written::Unknown, Written::At)
 }
 
 /// The entries of a directory; none when it is not there.

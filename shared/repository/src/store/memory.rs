@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use strongroom_layout::{Directory, ObjectName};
 
-use super::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind};
+use super::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind, Written};
 
 /// Objects in memory.
 #[derive(Debug, Default)]
@@ -60,6 +60,7 @@ impl Store for MemoryStore {
                 Some(Listed {
                     id: object.id()?,
                     size: bytes.len() as u64,
+                    written: Written::Unknown,
                 })
             })
             .collect();

@@ -21,6 +21,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use strongroom_layout::{Directory, ObjectId, ObjectName};
 
 use crate::format::sha256::sha256;
@@ -62,6 +63,21 @@ pub struct Listed {
     pub id: ObjectId,
     /// Bytes.
     pub size: u64,
+    /// When it was written.
+    pub written: Written,
+}
+
+/// When a listed object was written, by whoever keeps it and not by what it says
+/// of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// By the store's clock.
+    At(Timestamp),
+    /// Not long ago: whoever listed it has judged that, and left out what is too
+    /// old to matter.
+    Lately,
+    /// The store does not say.
+    Unknown,
 }
 
 /// An inclusive range of bytes, as in HTTP.

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use strongroom_layout::Directory;
 
-use crate::store::{Listed, StoreErrorKind};
+use crate::store::{Listed, StoreErrorKind, Written};
 
 /// One page.
 #[derive(Debug, Deserialize)]
@@ -23,6 +23,8 @@ struct PageXml {
 struct ObjectXml {
     key: String,
     size: u64,
+    /// RFC 3339.
+    last_modified: Option<String>,
 }
 
 /// Adds a page to `listed`; gives the token of the next. `directory_key` is
@@ -45,6 +47,7 @@ pub(super) fn add_page(
         Some(Listed {
             id: name.parse().ok()?,
             size: object.size,
+            written: written(object),
         })
     }));
     match page.next_continuation_token {
@@ -54,6 +57,12 @@ pub(super) fn add_page(
         )),
         _ => Ok(None),
     }
+}
+
+fn written(object: &ObjectXml) -> Written {
+    let time = object.last_modified.as_deref();
+    time.and_then(|time| time.parse().ok())
+        .map_or(Written::Unknown, Written::At)
 }
 
 #[cfg(test)]
@@ -66,7 +75,8 @@ mod tests {
         let xml = format!(
             "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
              <Name>b</Name><IsTruncated>true</IsTruncated><NextContinuationToken>a/b=</NextContinuationToken>\
-             <Contents><Key>p/data/ab/{id}</Key><Size>7</Size></Contents>\
+             <Contents><Key>p/data/ab/{id}</Key><LastModified>2026-03-01T12:00:00.000Z</LastModified>\
+             <Size>7</Size></Contents>\
              <Contents><Key>p/data/ab/README</Key><Size>1</Size></Contents>\
              <Contents><Key>p/data/{id}</Key><Size>2</Size></Contents>\
              </ListBucketResult>"
@@ -77,6 +87,7 @@ mod tests {
         let expected = Listed {
             id: id.parse().unwrap(),
             size: 7,
+            written: Written::At("2026-03-01T12:00:00Z".parse().unwrap()),
         };
         assert_eq!(listed, [expected]);
     }
