@@ -1,5 +1,6 @@
 //! The session: what agent and coordinator tell each other over the stream.
 
+mod bounds;
 mod convert;
 mod inventory;
 
@@ -7,6 +8,7 @@ use strongroom_layout::AttemptRef;
 use strongroom_transfer::PublicKey;
 use uuid::Uuid;
 
+pub use bounds::MAX_FIGURE;
 pub use inventory::{Connection, Database, Fact, MAX_CONNECTIONS, Server};
 
 use crate::job::{JobOffer, Report};

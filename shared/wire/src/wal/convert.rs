@@ -71,7 +71,7 @@ impl TryFrom<v1::StoredWal> for StoredWal {
             id: read.hash("id", &value.id)?,
             length: value.length,
             commits,
-            restore_points: all(value.restore_points)?,
+            restore_points: all(first(value.restore_points))?,
         })
     }
 }
@@ -95,6 +95,12 @@ impl From<StoredWal> for v1::StoredWal {
             restore_points: into_all(value.restore_points),
         }
     }
+}
+
+/// Whoever does not find his restore point among the first of a part reads the log.
+fn first<T>(mut points: Vec<T>) -> Vec<T> {
+    points.truncate(MAX_STORED);
+    points
 }
 
 impl TryFrom<v1::RestorePoint> for RestorePoint {

@@ -1,0 +1,311 @@
+//! What the coordinator keeps of what an agent says.
+//!
+//! Whoever speaks may be a thief. Nothing here is refused, for an honest agent may
+//! have a host of ten thousand databases or an error as long as a page: lists and
+//! texts are cut, and figures end where every reader of JSON still takes them
+//! exactly, so that no sum of them overflows.
+
+use crate::{
+    job::{Failure, Report, Success, Warning},
+    session::{AgentHello, AgentMessage, Connection, Consent, Heartbeat, Progress, Server},
+};
+
+/// The largest figure: 2^53, bytes of eight pebibytes.
+pub const MAX_FIGURE: u64 = 1 << 53;
+/// Names, versions, stages; bytes.
+const NAME: usize = 255;
+/// Paths, causes, values; bytes.
+const LINE: usize = 4 << 10;
+/// Messages of failures; bytes.
+const PAGE: usize = 16 << 10;
+/// Paths that are read back, such as those of a listing; bytes.
+const LONG_PATH: usize = 64 << 10;
+/// Attempts that one agent works on or reports.
+const ATTEMPTS: usize = 1_000;
+/// Entries of `agent.toml`.
+const ENTRIES: usize = 1_000;
+/// Databases of all servers of a host together.
+const DATABASES: usize = 20_000;
+/// What is worth knowing about a server.
+const FACTS: usize = 100;
+/// Entries of a listing; no operator may ask for more.
+const LISTED: usize = 10_000;
+
+impl AgentMessage {
+    /// Cut to what is kept of it.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        match &mut self {
+            Self::Hello(hello) => bound_hello(hello),
+            Self::Heartbeat(heartbeat) => bound_heartbeat(heartbeat),
+            Self::JobAccepted(_) => {}
+            Self::Report(report) => bound_report(report),
+            Self::Inventory(connections) => bound_inventory(connections),
+        }
+        self
+    }
+}
+
+fn bound_hello(hello: &mut AgentHello) {
+    for text in [
+        &mut hello.agent_version,
+        &mut hello.hostname,
+        &mut hello.os,
+        &mut hello.architecture,
+    ] {
+        cut(text, NAME);
+    }
+    hello.running.truncate(ATTEMPTS);
+    hello.reported.truncate(ATTEMPTS);
+    let Consent {
+        sources,
+        read_paths,
+        restore_paths,
+        commands,
+    } = &mut hello.consent;
+    for list in [sources, read_paths, restore_paths, commands] {
+        list.truncate(ENTRIES);
+        list.iter_mut().for_each(|entry| cut(entry, LINE));
+    }
+}
+
+fn bound_heartbeat(heartbeat: &mut Heartbeat) {
+    heartbeat.running.truncate(ATTEMPTS);
+    for progress in &mut heartbeat.running {
+        bound_progress(progress);
+    }
+    limit([&mut heartbeat.resident_bytes]);
+}
+
+fn bound_progress(progress: &mut Progress) {
+    cut(&mut progress.stage, NAME);
+    limit([
+        &mut progress.files,
+        &mut progress.bytes,
+        &mut progress.bytes_stored,
+        &mut progress.warnings,
+    ]);
+    limit(progress.total_files.as_mut());
+    limit(progress.total_bytes.as_mut());
+}
+
+fn bound_inventory(connections: &mut [Connection]) {
+    let mut room = DATABASES;
+    for connection in connections {
+        cut(&mut connection.kind, NAME);
+        cut(&mut connection.name, NAME);
+        match &mut connection.state {
+            Ok(server) => {
+                server.databases.truncate(room);
+                room -= server.databases.len();
+                bound_server(server);
+            }
+            Err(problem) => cut(problem, LINE),
+        }
+    }
+}
+
+fn bound_server(server: &mut Server) {
+    cut(&mut server.product, NAME);
+    cut(&mut server.version, NAME);
+    cut(&mut server.role, NAME);
+    for database in &mut server.databases {
+        cut(&mut database.name, NAME);
+        limit([&mut database.bytes, &mut database.keys]);
+    }
+    server.facts.truncate(FACTS);
+    for fact in &mut server.facts {
+        cut(&mut fact.name, NAME);
+        cut(&mut fact.value, LINE);
+    }
+}
+
+fn bound_report(report: &mut Report) {
+    limit([
+        &mut report.warning_count,
+        &mut report.peak_resident_bytes,
+        &mut report.duration_ms,
+    ]);
+    for Warning { path, cause } in &mut report.warnings {
+        path.truncate(LINE);
+        cut(cause, LINE);
+    }
+    match &mut report.outcome {
+        Ok(success) => bound_success(success),
+        Err(Failure { message, .. }) => cut(message, PAGE),
+    }
+}
+
+fn bound_success(success: &mut Success) {
+    match success {
+        Success::Backup(result) => limit([
+            &mut result.files,
+            &mut result.directories,
+            &mut result.files_unmodified,
+            &mut result.bytes_read,
+            &mut result.bytes_total,
+            &mut result.bytes_new,
+            &mut result.bytes_stored,
+            &mut result.blobs_new,
+            &mut result.packs_new,
+        ]),
+        Success::Restore(result) => {
+            limit([
+                &mut result.files,
+                &mut result.directories,
+                &mut result.bytes_written,
+                &mut result.files_kept,
+                &mut result.bytes_fetched,
+                &mut result.plan_count,
+            ]);
+            for action in &mut result.plan {
+                action.path.truncate(LINE);
+                cut(&mut action.action, NAME);
+                limit([&mut action.bytes]);
+            }
+            result.notes.iter_mut().for_each(|note| cut(note, LINE));
+        }
+        Success::List(result) => {
+            result.truncated |= result.entries.len() > LISTED;
+            result.entries.truncate(LISTED);
+            for entry in &mut result.entries {
+                entry.path.truncate(LONG_PATH);
+                entry.link_target.truncate(LONG_PATH);
+                cut(&mut entry.kind, NAME);
+                cut(&mut entry.modified, NAME);
+                limit([&mut entry.size]);
+            }
+        }
+        Success::Download(result) => {
+            cut(&mut result.file_name, NAME);
+            limit([&mut result.bytes, &mut result.files]);
+        }
+        Success::Wal(result) => limit([
+            &mut result.objects,
+            &mut result.bytes,
+            &mut result.bytes_stored,
+        ]),
+    }
+}
+
+/// Ends a text at the last character that lies within `max` bytes.
+fn cut(text: &mut String, max: usize) {
+    if text.len() > max {
+        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+    }
+}
+
+fn limit<'a>(figures: impl IntoIterator<Item = &'a mut u64>) {
+    for figure in figures {
+        *figure = (*figure).min(MAX_FIGURE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_layout::{AttemptRef, JobId, ObjectId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        job::{BackupResult, FailureCode},
+        session::{Database, Fact},
+    };
+
+    fn server(databases: usize) -> Connection {
+        let database = Database {
+            name: "d".repeat(1_000),
+            bytes: u64::MAX,
+            keys: u64::MAX,
+        };
+        let fact = Fact {
+            name: "f".repeat(1_000),
+            value: "v".repeat(100_000),
+        };
+        Connection {
+            kind: "postgres".into(),
+            name: "n".repeat(1_000),
+            restore: false,
+            checked_at: jiff::Timestamp::UNIX_EPOCH,
+            state: Ok(Server {
+                databases: vec![database; databases],
+                facts: vec![fact; 1_000],
+                ..Server::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn an_inventory_of_every_database_there_is_becomes_a_small_one() {
+        let told = AgentMessage::Inventory(vec![server(9_000); 5]);
+        let AgentMessage::Inventory(kept) = told.bounded() else {
+            panic!("it is still an inventory");
+        };
+        let servers: Vec<_> = kept.iter().map(|it| it.state.as_ref().unwrap()).collect();
+        let databases: Vec<_> = servers.iter().map(|it| it.databases.len()).collect();
+        assert_eq!(databases, [9_000, 9_000, 2_000, 0, 0]);
+        let bytes = format!("{kept:?}").len();
+        assert!(bytes < 10 << 20, "{bytes} bytes");
+        assert_eq!(servers[0].databases[0].bytes, MAX_FIGURE);
+    }
+
+    fn report(outcome: Result<Success, Failure>) -> Report {
+        let attempt = AttemptRef {
+            job: JobId(Uuid::nil()),
+            attempt: 1,
+        };
+        let warning = Warning {
+            path: vec![b'p'; 100_000],
+            cause: "ü".repeat(100_000),
+        };
+        Report {
+            report_id: Uuid::nil(),
+            attempt,
+            outcome,
+            warnings: vec![warning],
+            warning_count: u64::MAX,
+            peak_resident_bytes: u64::MAX,
+            duration_ms: u64::MAX,
+        }
+    }
+
+    #[test]
+    fn texts_end_at_a_character_and_figures_where_sums_still_hold() {
+        let failure = Failure {
+            code: FailureCode::Internal,
+            message: format!("x{}", "ü".repeat(100_000)),
+            retryable: true,
+        };
+        let AgentMessage::Report(kept) = AgentMessage::Report(report(Err(failure))).bounded()
+        else {
+            panic!("it is still a report");
+        };
+        let message = kept.outcome.unwrap_err().message;
+        assert_eq!(message.len(), PAGE - 1);
+        assert_eq!(kept.warnings[0].cause.len(), LINE);
+        assert_eq!(kept.warnings[0].path.len(), LINE);
+
+        let most = u64::MAX;
+        let result = BackupResult {
+            snapshot: ObjectId([1; 32]),
+            files: most,
+            directories: most,
+            files_unmodified: most,
+            bytes_read: most,
+            bytes_total: most,
+            bytes_new: most,
+            bytes_stored: most,
+            blobs_new: most,
+            packs_new: most,
+            cluster: None,
+        };
+        let told = AgentMessage::Report(report(Ok(Success::Backup(result))));
+        let AgentMessage::Report(kept) = told.bounded() else {
+            panic!("it is still a report");
+        };
+        let shown = format!("{kept:?}");
+        assert!(!shown.contains(&most.to_string()), "{shown}");
+        assert_eq!(kept.duration_ms, MAX_FIGURE);
+    }
+}
