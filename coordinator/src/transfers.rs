@@ -232,7 +232,8 @@ impl Transfers {
         };
         let agent = self.catalog.agent(transfer.agent).await?;
         let repository = self.catalog.repository(&transfer.repository).await?;
-        let job = request::upload(&repository, &agent, Work::Upload(work), by);
+        let sent = known.iter().map(|row| row.length).sum();
+        let job = request::upload(&repository, &agent, Work::Upload(work), sent, by);
         Ok(self.catalog.start_upload(id, manifest, job).await?)
     }
 

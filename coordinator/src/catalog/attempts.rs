@@ -1,6 +1,8 @@
 //! Attempts at work: accepted, released, their leases, and what grants are
 //! decided by. How they end is in `reports.rs` and `losses.rs`.
 
+use std::num::NonZeroU64;
+
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use strongroom_layout::{AgentId, AttemptRef, ObjectId};
@@ -52,6 +54,12 @@ pub struct AttemptState {
     pub snapshot: Option<ObjectId>,
     /// The upload whose pieces it reads.
     pub upload: Option<Uuid>,
+    /// When its job was made.
+    pub created_at: Timestamp,
+    /// What its job may write in all, bytes.
+    pub new_data: Option<NonZeroU64>,
+    /// Its job was found to be odd.
+    pub alarmed: bool,
     /// The job's trace.
     pub trace_id: String,
 }
@@ -205,6 +213,9 @@ impl Catalog {
             parent,
             snapshot: job.work.snapshot(),
             upload,
+            created_at: job.created_at,
+            new_data: job.limits.new_data,
+            alarmed: job.alarm.is_some(),
             trace_id: job.trace.trace_id,
         }))
     }

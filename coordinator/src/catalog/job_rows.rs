@@ -24,9 +24,10 @@ pub(super) async fn insert_in(
                            repository, work, timeout_seconds, max_attempts, upload_rate,
                            download_rate, read_rate, threads, memory_bytes, trace_id,
                            root_span_id, requested_by, created_at, state, attempt,
-                           failed_attempts, not_before, warning_count, after_job)
+                           failed_attempts, not_before, warning_count, after_job,
+                           new_data)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18, $19, $20, $21, 'pending', 0, 0, $21, 0, $22)",
+                 $18, $19, $20, $21, 'pending', 0, 0, $21, 0, $22, $23)",
     )
     .bind(job.id.to_string())
     .bind(idempotency_key.map(str::to_owned))
@@ -50,6 +51,7 @@ pub(super) async fn insert_in(
     .bind(job.requested_by.to_string())
     .bind(micros(job.created_at))
     .bind(job.after.map(|id| id.to_string()))
+    .bind(job.limits.new_data.map(number))
     .execute(connection)
     .await?;
     Ok(())
@@ -135,6 +137,7 @@ pub(super) fn read(row: &AnyRow) -> Result<Job, CatalogError> {
         limits: JobLimits {
             timeout_seconds: row.opt_number("timeout_seconds")?,
             max_attempts: row.number("max_attempts")?,
+            new_data: number("new_data")?,
             resources: ResourceLimits {
                 upload: number("upload_rate")?,
                 download: number("download_rate")?,
@@ -165,6 +168,7 @@ pub(super) fn read(row: &AnyRow) -> Result<Job, CatalogError> {
         snapshot: row.opt_parse("snapshot")?,
         warning_count: row.number("warning_count")?,
         peak_resident_bytes: row.opt_number("peak_resident")?,
+        alarm: row.opt_text("alarm")?,
     })
 }
 

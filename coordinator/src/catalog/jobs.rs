@@ -99,6 +99,7 @@ impl Catalog {
             snapshot: None,
             warning_count: 0,
             peak_resident_bytes: None,
+            alarm: None,
         };
         insert_in(connection, &job, new.idempotency_key.as_deref()).await?;
         let entry = NewAudit::ok(job.requested_by.clone(), "job.create", &job.id)

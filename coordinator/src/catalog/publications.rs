@@ -2,11 +2,13 @@
 
 use jiff::Timestamp;
 use sqlx::AnyConnection;
-use strongroom_layout::{AttemptRef, ObjectId};
+use strongroom_layout::{AttemptRef, ObjectId, ObjectName};
 use strongroom_wire::job::BackupResult;
 
 use super::{
     Catalog, CatalogError,
+    job_rows::job_in,
+    objects::record_in,
     row::{int, json, micros, read_all},
     snapshots::read,
 };
@@ -17,6 +19,8 @@ use crate::model::{Actor, Job, NewAudit, Snapshot};
 pub struct Publication {
     /// Who writes it.
     pub attempt: AttemptRef,
+    /// Of the file, bytes.
+    pub length: u64,
     /// Its figures; the id is in them.
     pub result: BackupResult,
     /// The time in the snapshot file.
@@ -29,17 +33,14 @@ impl Catalog {
     ///
     /// [`confirm_snapshot`]: Self::confirm_snapshot
     pub async fn publish(&self, publication: &Publication) -> Result<(), CatalogError> {
+        let now = self.now();
         let mut transaction = self.begin().await?;
-        let job = super::job_rows::job_in(&mut transaction, publication.attempt.job).await?;
-        insert_in(
-            &mut transaction,
-            &job,
-            publication.attempt,
-            &publication.result,
-            publication.time,
-        )
-        .await?;
+        let job = job_in(&mut transaction, publication.attempt.job).await?;
+        insert_in(&mut transaction, &job, publication, now).await?;
         let id = publication.result.snapshot;
+        let object = (ObjectName::snapshot(id), publication.length);
+        let attempt = publication.attempt;
+        record_in(&mut transaction, &job.repository, attempt, &[object], now).await?;
         let entry = NewAudit::ok(Actor::Agent(job.agent), "snapshot.publish", &id)
             .detail(serde_json::json!({ "attempt": publication.attempt.to_string() }))
             .trace(&job.trace.trace_id);
@@ -90,20 +91,28 @@ impl Catalog {
             .bind(id.to_string())
             .execute(&mut *transaction)
             .await?;
+        sqlx::query("DELETE FROM objects WHERE repository = $1 AND path = $2")
+            .bind(repository)
+            .bind(ObjectName::snapshot(id).path())
+            .execute(&mut *transaction)
+            .await?;
         let entry = NewAudit::ok(Actor::Coordinator, "snapshot.forget-unconfirmed", &id);
         self.audit_in(&mut transaction, entry).await?;
         self.commit(transaction).await
     }
 }
 
-/// Enters an unconfirmed snapshot; one that is there stays.
-pub(super) async fn insert_in(
+/// Enters an unconfirmed snapshot; one that is there stays. No time that an agent
+/// tells is later than `now`.
+async fn insert_in(
     connection: &mut AnyConnection,
     job: &Job,
-    attempt: AttemptRef,
-    result: &BackupResult,
-    time: Timestamp,
+    publication: &Publication,
+    now: Timestamp,
 ) -> Result<(), CatalogError> {
+    let attempt = publication.attempt;
+    let mut result = publication.result.clone();
+    result.no_later_than(now);
     let dataset = job.dataset.as_ref().ok_or_else(|| CatalogError::Conflict {
         what: "job",
         name: job.id.to_string(),
@@ -111,8 +120,9 @@ pub(super) async fn insert_in(
     })?;
     sqlx::query(
         "INSERT INTO snapshots (id, repository, dataset, policy, agent_id, job_id, attempt,
-                                taken_at, result, warning_count, pinned, confirmed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0)
+                                taken_at, published_at, result, warning_count, pinned,
+                                confirmed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, 0)
          ON CONFLICT (repository, id) DO NOTHING",
     )
     .bind(result.snapshot.to_string())
@@ -122,22 +132,39 @@ pub(super) async fn insert_in(
     .bind(job.agent.to_string())
     .bind(attempt.job.to_string())
     .bind(i64::from(attempt.attempt))
-    .bind(micros(time))
-    .bind(json(result))
+    .bind(micros(publication.time.min(now)))
+    .bind(micros(now))
+    .bind(json(&result))
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Confirms a snapshot that this attempt published. `false`: it published
-/// none of that id.
+/// Whether this attempt published a snapshot of that id.
+pub(super) async fn is_published_in(
+    connection: &mut AnyConnection,
+    attempt: AttemptRef,
+    id: ObjectId,
+) -> Result<bool, CatalogError> {
+    let published: Option<i64> = sqlx::query_scalar(
+        "SELECT attempt FROM snapshots WHERE id = $1 AND job_id = $2 AND attempt = $3",
+    )
+    .bind(id.to_string())
+    .bind(attempt.job.to_string())
+    .bind(i64::from(attempt.attempt))
+    .fetch_optional(connection)
+    .await?;
+    Ok(published.is_some())
+}
+
+/// Confirms a snapshot that this attempt published.
 pub(super) async fn confirm_in(
     connection: &mut AnyConnection,
     attempt: AttemptRef,
     result: &BackupResult,
     warning_count: u64,
-) -> Result<bool, CatalogError> {
-    let confirmed = sqlx::query(
+) -> Result<(), CatalogError> {
+    sqlx::query(
         "UPDATE snapshots SET confirmed = 1, result = $4, warning_count = $5
          WHERE id = $1 AND job_id = $2 AND attempt = $3",
     )
@@ -148,5 +175,5 @@ pub(super) async fn confirm_in(
     .bind(int(warning_count))
     .execute(connection)
     .await?;
-    Ok(confirmed.rows_affected() > 0)
+    Ok(())
 }

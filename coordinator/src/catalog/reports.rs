@@ -1,13 +1,14 @@
 //! Reports: how an attempt ended, by its agent's word.
 
+use jiff::Timestamp;
 use sqlx::AnyConnection;
-use strongroom_layout::{AgentId, AttemptRef};
-use strongroom_wire::job::{Report, Success};
+use strongroom_layout::{AgentId, AttemptRef, ObjectId};
+use strongroom_wire::job::{Failure, FailureCode, Report, Success};
 
 use super::{
     Catalog, CatalogError,
-    publications::{confirm_in, insert_in},
-    row::{int, json},
+    publications::{confirm_in, is_published_in},
+    row::{int, json, micros},
 };
 use crate::{
     jobs::{Backoff, TransitionError, transition},
@@ -29,7 +30,10 @@ pub enum Finished {
 }
 
 impl Catalog {
-    /// Records how an attempt ended. The same report twice is recorded once.
+    /// Records how an attempt ended. The same report twice is recorded once, and
+    /// nothing changes an attempt that has ended. A success counts only with a
+    /// snapshot that this attempt published; whether it is in the store, the
+    /// caller has looked.
     pub async fn finish_attempt(
         &self,
         agent: AgentId,
@@ -45,26 +49,34 @@ impl Catalog {
         if reported(&mut transaction, attempt).await? == Some(report.report_id.to_string()) {
             return Ok(Finished::Duplicate);
         }
-        // A snapshot that was published under its lease is there, whatever
-        // became of the attempt since.
-        let mut confirmed = false;
-        if let Ok(Success::Backup(result)) = &report.outcome {
-            confirmed = confirm_in(&mut transaction, attempt, result, report.warning_count).await?;
+        // What the report says counts only as far as it can be true.
+        let mut believed = report.clone();
+        believed.no_later_than(self.now(), job.state.lease().map(|it| it.dispatched_at));
+        if let Ok(Success::Backup(result)) = &report.outcome
+            && !is_published_in(&mut transaction, attempt, result.snapshot).await?
+        {
+            believed.outcome = Err(never_published(result.snapshot));
         }
-        let finished = match transition::finish(job.clone(), report, backoff, self.now()) {
+        let finished = match transition::finish(job.clone(), &believed, backoff, self.now()) {
             Ok(job) => {
-                self.record_report(&mut transaction, &job, report, confirmed)
+                self.record_report(&mut transaction, &job, &believed)
                     .await?;
                 Finished::Recorded(Box::new(job))
             }
             Err(TransitionError::Invalid(invalid)) => return Err(invalid.into()),
             Err(fenced @ TransitionError::Fenced { .. }) => {
                 let reason = fenced.to_string();
-                let entry = NewAudit::ok(Actor::Agent(agent), "job.report", &job.id)
-                    .outcome(Outcome::Refused)
-                    .detail(serde_json::json!({ "attempt": attempt.attempt, "reason": reason }))
-                    .trace(&job.trace.trace_id);
-                self.audit_in(&mut transaction, entry).await?;
+                if note_contradiction(&mut transaction, attempt, self.now()).await? {
+                    let entry = NewAudit::ok(Actor::Agent(agent), "job.report", &job.id)
+                        .outcome(Outcome::Refused)
+                        .detail(serde_json::json!({
+                            "attempt": attempt.attempt,
+                            "reason": reason,
+                            "claims": claim(report),
+                        }))
+                        .trace(&job.trace.trace_id);
+                    self.audit_in(&mut transaction, entry).await?;
+                }
                 Finished::Fenced { reason }
             }
         };
@@ -77,7 +89,6 @@ impl Catalog {
         connection: &mut AnyConnection,
         job: &Job,
         report: &Report,
-        confirmed: bool,
     ) -> Result<(), CatalogError> {
         let failure = report.outcome.as_ref().err();
         self.end_attempt(
@@ -101,18 +112,55 @@ impl Catalog {
         .bind(int(report.duration_ms))
         .execute(&mut *connection)
         .await?;
-        if let (Ok(Success::Backup(result)), JobState::Succeeded { at }) =
+        if let (Ok(Success::Backup(result)), JobState::Succeeded { .. }) =
             (&report.outcome, &job.state)
         {
-            if !confirmed {
-                insert_in(connection, job, report.attempt, result, *at).await?;
-                confirm_in(connection, report.attempt, result, report.warning_count).await?;
-            }
+            confirm_in(connection, report.attempt, result, report.warning_count).await?;
             self.mark_ready_in(connection, &job.repository).await?;
         }
         self.audit_job(connection, job, Actor::Agent(job.agent), "job.report")
             .await
     }
+}
+
+fn never_published(id: ObjectId) -> Failure {
+    Failure {
+        code: FailureCode::NotFound,
+        message: format!(
+            "the agent reported snapshot {}, which this attempt never published: nothing was \
+             backed up",
+            id.short()
+        ),
+        retryable: true,
+    }
+}
+
+/// What a report that does not count says, in a word or two.
+fn claim(report: &Report) -> String {
+    match &report.outcome {
+        Ok(Success::Backup(result)) => format!("snapshot {}", result.snapshot.short()),
+        Ok(_) => "success".into(),
+        Err(failure) => format!("failure: {}", failure.code),
+    }
+}
+
+/// Notes that an ended attempt was reported otherwise; `false`: it was before,
+/// or there is no such attempt. So nobody can fill the audit log.
+async fn note_contradiction(
+    connection: &mut AnyConnection,
+    attempt: AttemptRef,
+    now: Timestamp,
+) -> Result<bool, CatalogError> {
+    let noted = sqlx::query(
+        "UPDATE job_attempts SET contradicted_at = $3
+         WHERE job_id = $1 AND attempt = $2 AND contradicted_at IS NULL",
+    )
+    .bind(attempt.job.to_string())
+    .bind(i64::from(attempt.attempt))
+    .bind(micros(now))
+    .execute(connection)
+    .await?;
+    Ok(noted.rows_affected() > 0)
 }
 
 async fn reported(

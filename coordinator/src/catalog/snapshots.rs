@@ -132,16 +132,19 @@ impl Catalog {
         }
     }
 
-    /// The newest snapshot of a dataset.
+    /// The newest snapshot of a dataset, by the coordinator's own clock.
     pub async fn latest_snapshot(
         &self,
         dataset: &DatasetName,
     ) -> Result<Option<Snapshot>, CatalogError> {
-        let filter = SnapshotFilter {
-            dataset: Some(dataset.clone()),
-            ..SnapshotFilter::default()
-        };
-        Ok(self.snapshots(&filter, 1).await?.items.pop())
+        let row = sqlx::query(
+            "SELECT * FROM snapshots WHERE confirmed = 1 AND dataset = $1
+             ORDER BY published_at DESC LIMIT 1",
+        )
+        .bind(dataset.to_string())
+        .fetch_optional(self.pool())
+        .await?;
+        row.as_ref().map(read).transpose()
     }
 
     /// The newest snapshot of every dataset, also of those that no policy
@@ -150,7 +153,7 @@ impl Catalog {
         let rows = sqlx::query(
             "SELECT * FROM snapshots s
              WHERE confirmed = 1
-               AND taken_at = (SELECT MAX(taken_at) FROM snapshots x
+               AND published_at = (SELECT MAX(published_at) FROM snapshots x
                                WHERE x.dataset = s.dataset AND x.confirmed = 1)",
         )
         .fetch_all(self.pool())
@@ -208,7 +211,7 @@ pub(super) async fn parent_in(
     let row = sqlx::query(
         "SELECT * FROM snapshots
          WHERE confirmed = 1 AND dataset = $1 AND repository = $2
-         ORDER BY taken_at DESC LIMIT 1",
+         ORDER BY published_at DESC LIMIT 1",
     )
     .bind(job.dataset.as_ref().map(ToString::to_string))
     .bind(job.repository.clone())

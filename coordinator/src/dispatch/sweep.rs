@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::{Catalog, CatalogError},
-    grants::sign::VALID_SECONDS,
+    grants::{LOCK_STALE_AFTER, sign::VALID_SECONDS},
     model::{ObjectRow, Repository, Snapshot},
     stores::{Store, StoreError, Stores},
 };
@@ -42,7 +42,7 @@ pub(super) struct Sweeper {
     stores: Stores,
     /// Since when snapshots are known to be missing, by repository and id.
     missing: HashMap<(String, ObjectId), Timestamp>,
-    /// Pieces that were deleted once. While their grant holds, they may arrive
+    /// Locks and pieces that were deleted once. While their grant holds, they may arrive
     /// again: then they are deleted again.
     deleted: HashSet<(String, ObjectName)>,
 }
@@ -93,9 +93,9 @@ impl Sweeper {
 
     /// One sweep. A store that fails does not keep others from being swept.
     pub(super) async fn sweep(&mut self) -> Result<(), CatalogError> {
-        let locks = self.catalog.abandoned_locks().await?;
         let snapshots = self.catalog.unconfirmed_snapshots().await?;
         let now = self.catalog.clock().now();
+        let locks = self.catalog.abandoned_locks(now - LOCK_STALE_AFTER).await?;
         let pieces = self.catalog.useless_pieces(now - KEPT).await?;
         let log = self.catalog.useless_wal(now - LOG_KEPT).await?;
         let wanted: HashSet<&str> = locks
@@ -119,10 +119,9 @@ impl Sweeper {
                 continue;
             }
             let in_repository = |name: &str| name == repository.name;
-            let locks = locks
+            let locks: Vec<_> = locks
                 .iter()
                 .filter(|lock| in_repository(&lock.repository))
-                .map(|lock| lock.name)
                 .collect();
             let snapshots: Vec<_> = snapshots
                 .iter()
@@ -139,8 +138,8 @@ impl Sweeper {
                 .collect();
             let swept = async {
                 self.delete_log(store, &repository, &log).await?;
-                self.delete_locks(store, &repository, locks).await?;
-                self.delete_pieces(store, &repository, &pieces).await?;
+                self.delete_for_good(store, &repository, &locks).await?;
+                self.delete_for_good(store, &repository, &pieces).await?;
                 self.settle_snapshots(store, &repository, &snapshots).await
             };
             match swept.await {
@@ -155,44 +154,28 @@ impl Sweeper {
         Ok(())
     }
 
-    async fn delete_locks(
-        &self,
-        store: &Store,
-        repository: &Repository,
-        locks: Vec<ObjectName>,
-    ) -> Result<(), SweepError> {
-        for lock in locks {
-            if let Some(id) = lock.id() {
-                store.client.delete_lock(&repository.prefix, id).await?;
-            }
-            self.catalog
-                .forget_objects(&repository.name, &[lock])
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// At once, and again when none can arrive any more: only then they are
-    /// forgotten.
-    async fn delete_pieces(
+    /// Locks and pieces of transfers: at once, and again when none can arrive any
+    /// more. Only then they are forgotten: a lock that arrived later would be
+    /// taken for a foreign one.
+    async fn delete_for_good(
         &mut self,
         store: &Store,
         repository: &Repository,
-        pieces: &[&ObjectRow],
+        objects: &[&ObjectRow],
     ) -> Result<(), SweepError> {
         let now = self.catalog.clock().now();
-        for piece in pieces {
-            let key = (repository.name.clone(), piece.name);
-            let over = now.duration_since(piece.granted_at) > MAY_ARRIVE;
+        for object in objects {
+            let key = (repository.name.clone(), object.name);
+            let over = now.duration_since(object.granted_at) > MAY_ARRIVE;
             if over || !self.deleted.contains(&key) {
                 store
                     .client
-                    .delete_transient(&repository.prefix, piece.name)
+                    .delete_transient(&repository.prefix, object.name)
                     .await?;
             }
             if over {
                 self.catalog
-                    .forget_objects(&repository.name, &[piece.name])
+                    .forget_objects(&repository.name, &[object.name])
                     .await?;
                 self.deleted.remove(&key);
             } else {

@@ -6,7 +6,10 @@ use strongroom_layout::{AttemptRef, Directory, JobId, ObjectId, ObjectKind, Obje
 use strongroom_proto::v1;
 use strongroom_wire::{
     grant::{Action, PublishRequest, PublishResponse, RefusalReason, SignAnswer},
-    job::{BackupResult, Failure, FailureCode, JobOffer, Report, UploadFormat, UploadWork, Work},
+    job::{
+        BackupResult, Failure, FailureCode, JobOffer, ListWork, Report, UploadFormat, UploadWork,
+        Work,
+    },
     session::{AgentMessage, CoordinatorMessage},
 };
 use uuid::Uuid;
@@ -95,6 +98,16 @@ async fn publish(work: &AtWork, coordinator: &Coordinator, body: &[u8]) -> SignA
     let response = client.publish(v1::PublishRequest::from(request)).await;
     let response = response.unwrap().into_inner();
     PublishResponse::try_from(response).unwrap().answer
+}
+
+/// Publishes a snapshot, writes it, and reports it.
+async fn back_up(work: &mut AtWork, coordinator: &Coordinator, body: &[u8]) {
+    let SignAnswer::Grant(grant) = publish(work, coordinator, body).await else {
+        panic!("not granted");
+    };
+    assert_eq!(work.agent.send(&grant, body).await, 200);
+    let report = success(work.attempt, Some(result(sha256(body))));
+    work.session.report(report).await;
 }
 
 async fn state(coordinator: &Coordinator, attempt: AttemptRef) -> JobState {
@@ -473,14 +486,141 @@ async fn a_cancelled_job_is_told_once_and_ends_with_its_report() {
 }
 
 #[tokio::test]
+async fn a_success_waits_for_its_store_and_keeps_its_lease() {
+    let coordinator = Coordinator::start().await;
+    let mut work = at_work(&coordinator, "web-1").await;
+    let SignAnswer::Grant(grant) = publish(&work, &coordinator, b"snapshot").await else {
+        panic!("not granted");
+    };
+    assert_eq!(work.agent.send(&grant, b"snapshot").await, 200);
+    let bucket = coordinator.directory.path().join("objects/bucket");
+    let aside = coordinator.directory.path().join("aside");
+    std::fs::rename(&bucket, &aside).unwrap();
+    let report = success(work.attempt, Some(result(sha256(b"snapshot"))));
+    let id = report.report_id;
+    work.session.send(AgentMessage::Report(report)).await;
+    for _ in 0..4 {
+        coordinator.advance(LEASE / 2);
+        // The agent works on nothing any more.
+        assert_eq!(work.session.heartbeat(&[]).await, [work.attempt]);
+        round(&coordinator).await;
+    }
+    let waiting = state(&coordinator, work.attempt).await;
+    assert_eq!(waiting.word(), StateWord::Running);
+    std::fs::rename(&aside, &bucket).unwrap();
+    let acknowledged = work.session.next().await;
+    assert_eq!(acknowledged, Some(CoordinatorMessage::ReportAck(id)));
+    let ended = state(&coordinator, work.attempt).await;
+    assert_eq!(ended.word(), StateWord::Succeeded);
+}
+
+#[tokio::test]
+async fn a_success_without_its_snapshot_in_the_store_is_a_failure() {
+    let coordinator = Coordinator::start().await;
+    let mut work = at_work(&coordinator, "web-1").await;
+    publish(&work, &coordinator, b"snapshot").await;
+    let report = success(work.attempt, Some(result(sha256(b"snapshot"))));
+    work.session.report(report).await;
+    let ended = state(&coordinator, work.attempt).await;
+    assert!(
+        matches!(&ended, JobState::Pending { failure: Some(failure), .. }
+            if failure.message.contains("does not hold it")),
+        "{ended:?}"
+    );
+}
+
+/// Asks for packs of half a gibibyte that are never sent.
+async fn sign_packs(work: &AtWork, numbers: std::ops::Range<u8>) -> Vec<SignAnswer> {
+    let packs = numbers.map(|number| {
+        let sha256 = sha256(&[number]);
+        let length = 512 << 20;
+        (
+            ObjectName::data_pack(sha256),
+            Action::Put { length, sha256 },
+        )
+    });
+    work.agent.sign(work.attempt, packs.collect()).await
+}
+
+#[tokio::test]
+async fn a_job_that_its_history_does_not_explain_raises_an_alarm() {
+    let coordinator = Coordinator::start().await;
+    let catalog = &coordinator.catalog;
+    let mut work = at_work(&coordinator, "web-1").await;
+    let alarm = async |work: &AtWork| catalog.job(work.attempt.job).await.unwrap().alarm;
+    sign_packs(&work, 0..4).await;
+    assert_eq!(alarm(&work).await, None, "there is no history yet");
+    back_up(&mut work, &coordinator, b"first").await;
+
+    coordinator.job(&work.agent, backup()).await;
+    round(&coordinator).await;
+    work.attempt = offer(&mut work.session).await.attempt;
+    let attempt = work.attempt;
+    work.session.send(AgentMessage::JobAccepted(attempt)).await;
+    // Four times two gibibytes, and one more.
+    sign_packs(&work, 10..28).await;
+    assert_eq!(alarm(&work).await, None);
+    for numbers in [28..29, 29..30] {
+        let answers = sign_packs(&work, numbers).await;
+        assert!(matches!(answers[0], SignAnswer::Grant(_)), "it goes on");
+        let alarm = alarm(&work).await.unwrap();
+        assert!(alarm.contains("9216 MiB"), "{alarm}");
+    }
+    let filter = crate::catalog::AuditFilter {
+        action: Some("job.alarm".into()),
+        ..crate::catalog::AuditFilter::default()
+    };
+    let audited = catalog.audit_log(&filter, 9).await.unwrap().items;
+    assert_eq!(audited.len(), 1);
+    back_up(&mut work, &coordinator, b"second").await;
+    let done = catalog.job(attempt.job).await.unwrap();
+    assert!(done.alarm.is_some(), "it is still to be seen");
+}
+
+#[tokio::test]
+async fn a_listing_reads_trees_and_no_data() {
+    let coordinator = Coordinator::start().await;
+    let mut work = at_work(&coordinator, "web-1").await;
+    for (object, body) in [
+        (ObjectName::tree_pack(sha256(b"tree")), b"tree"),
+        (ObjectName::data_pack(sha256(b"data")), b"data"),
+    ] {
+        assert_eq!(work.agent.put(work.attempt, object, body).await, 200);
+    }
+    back_up(&mut work, &coordinator, b"snapshot").await;
+    let list = ListWork {
+        snapshot: sha256(b"snapshot"),
+        path: "/".into(),
+        recursive: true,
+        after: None,
+        limit: 100,
+    };
+    coordinator.job(&work.agent, Work::List(list)).await;
+    round(&coordinator).await;
+    let listing = offer(&mut work.session).await.attempt;
+    let requests = [
+        ObjectName::snapshot(sha256(b"snapshot")),
+        ObjectName::tree_pack(sha256(b"tree")),
+        ObjectName::tree_pack(sha256(b"data")),
+        ObjectName::data_pack(sha256(b"data")),
+        ObjectName::tree_pack(sha256(b"unknown")),
+    ];
+    let requests = requests.map(|object| (object, GET)).to_vec();
+    let answers = work.agent.sign(listing, requests).await;
+    for answer in &answers[..2] {
+        assert!(matches!(answer, SignAnswer::Grant(_)), "{answer:?}");
+    }
+    for answer in &answers[2..] {
+        assert_eq!(reason(answer), RefusalReason::ReadForbidden);
+    }
+}
+
+#[tokio::test]
 async fn restores_read_and_write_only_locks() {
     let coordinator = Coordinator::start().await;
     let mut work = at_work(&coordinator, "web-1").await;
     let id = sha256(b"snapshot");
-    publish(&work, &coordinator, b"snapshot").await;
-    work.session
-        .report(success(work.attempt, Some(result(id))))
-        .await;
+    back_up(&mut work, &coordinator, b"snapshot").await;
     coordinator.job(&work.agent, restore(id)).await;
     round(&coordinator).await;
     let offer = offer(&mut work.session).await;
@@ -528,8 +668,11 @@ async fn what_ended_attempts_left_open_is_settled() {
     round(&coordinator).await;
     sweeper.sweep().await.unwrap();
     assert_eq!(locks().await, []);
-    let locks = catalog.objects_of_attempt(work.attempt, ObjectKind::Lock);
-    assert_eq!(locks.await.unwrap(), []);
+    let known = async || {
+        let known = catalog.objects_of_attempt(work.attempt, ObjectKind::Lock);
+        known.await.unwrap().len()
+    };
+    assert_eq!(known().await, 1, "its grant still holds");
     let written = sha256(b"written").to_string();
     assert!(catalog.find_snapshot(&written).await.is_ok());
     let unconfirmed = catalog.unconfirmed_snapshots().await.unwrap();
@@ -538,6 +681,7 @@ async fn what_ended_attempts_left_open_is_settled() {
     sweeper.sweep().await.unwrap();
     assert_eq!(catalog.unconfirmed_snapshots().await.unwrap(), []);
     assert!(catalog.find_snapshot(&written).await.is_ok());
+    assert_eq!(known().await, 0);
 }
 
 #[tokio::test]
@@ -613,12 +757,19 @@ async fn the_dispatcher_wakes_for_jobs_and_sessions() {
     // A job that waits for its agent, then an agent that waits for a job.
     coordinator.job(&agent, backup()).await;
     let mut session = session(&agent, 1, &[]).await;
-    let first = offer(&mut session).await.attempt;
-    session.send(AgentMessage::JobAccepted(first)).await;
-    let report = success(first, Some(result(sha256(b"snapshot"))));
-    session.report(report).await;
-    coordinator.job(&agent, backup()).await;
-    let second = offer(&mut session).await;
+    let first = offer(&mut session).await;
+    let attempt = first.attempt;
+    session.send(AgentMessage::JobAccepted(attempt)).await;
+    assert_eq!(session.heartbeat(&[attempt]).await, [attempt]);
+    let mut work = AtWork {
+        agent,
+        session,
+        offer: first,
+        attempt,
+    };
+    back_up(&mut work, &coordinator, b"snapshot").await;
+    coordinator.job(&work.agent, backup()).await;
+    let second = offer(&mut work.session).await;
     match second.work {
         Work::Backup(work) => assert_eq!(work.parent, Some(sha256(b"snapshot"))),
         other => panic!("{other:?}"),

@@ -5,10 +5,15 @@
 //! | job | GET | PUT |
 //! |---|---|---|
 //! | backup | config, keys, index, locks, its parent's snapshot, packs known to hold trees | packs, index, locks; config and keys if it creates the repository |
-//! | restore, list | config, keys, index, locks, packs, its own snapshot, wal | locks |
-//! | download | as a restore | locks, transfers |
+//! | restore | config, keys, index, locks, packs, its own snapshot, wal | locks |
+//! | list | config, keys, index, locks, packs known to hold trees, its own snapshot | locks |
+//! | download | as a restore, without wal | locks, transfers |
 //! | upload | as a backup, and the pieces of this very upload | as a backup |
 //! | wal | config, keys, index, locks | wal, locks; config and keys if it creates the repository |
+//!
+//! Nobody may write over what the catalog does not know ([`must_be_new`]): what
+//! lies in the store already is foreign, and recording it as an attempt's own
+//! would let that attempt read or remove it.
 //!
 //! Nobody may DELETE. A snapshot is written only through `Publish`, which
 //! [`decide_publish`] judges. Everything is in the repository of the job: an
@@ -60,8 +65,13 @@ pub enum Scope {
         /// It creates the repository.
         create: bool,
     },
-    /// A restore or a listing of one snapshot.
+    /// A restore of one snapshot.
     Read {
+        /// Which.
+        snapshot: ObjectId,
+    },
+    /// A listing of what one snapshot holds.
+    List {
         /// Which.
         snapshot: ObjectId,
     },
@@ -89,6 +99,15 @@ pub fn decide(
     }
 }
 
+/// Whether a PUT that was allowed also needs the store's word that there is no
+/// such object yet: the catalog never granted it to anybody. `config` needs it
+/// not, for the store itself lets nobody replace it.
+pub fn must_be_new(request: &RequestToSign, known: Option<ObjectKind>) -> bool {
+    matches!(request.action, Action::Put { .. })
+        && known.is_none()
+        && request.object.kind() != ObjectKind::Config
+}
+
 /// Judges the PUT of a backup's snapshot file.
 pub fn decide_publish(
     attempt: Option<&AttemptState>,
@@ -103,7 +122,7 @@ pub fn decide_publish(
             Err(RefusalReason::TooLarge)
         }
         Scope::Backup { .. } | Scope::Upload { .. } => Ok(()),
-        Scope::Read { .. } | Scope::Download { .. } | Scope::Wal { .. } => {
+        Scope::Read { .. } | Scope::List { .. } | Scope::Download { .. } | Scope::Wal { .. } => {
             Err(RefusalReason::WriteForbidden)
         }
     }
@@ -139,15 +158,20 @@ fn decide_get(
             parent.is_some() && object.id() == parent
         }
         (ObjectKind::Snapshot, Scope::Upload { .. } | Scope::Wal { .. }) => false,
-        (ObjectKind::Snapshot, Scope::Read { snapshot } | Scope::Download { snapshot }) => {
-            object.id() == Some(snapshot)
-        }
+        (
+            ObjectKind::Snapshot,
+            Scope::Read { snapshot } | Scope::List { snapshot } | Scope::Download { snapshot },
+        ) => object.id() == Some(snapshot),
         // Data and tree packs share a directory. What the agent calls it does
         // not matter; what it was called when it was written does.
-        (ObjectKind::TreePack, Scope::Backup { .. } | Scope::Upload { .. }) => {
-            known == Some(ObjectKind::TreePack)
-        }
-        (ObjectKind::DataPack, Scope::Backup { .. } | Scope::Upload { .. }) => false,
+        (
+            ObjectKind::TreePack,
+            Scope::Backup { .. } | Scope::Upload { .. } | Scope::List { .. },
+        ) => known == Some(ObjectKind::TreePack),
+        (
+            ObjectKind::DataPack,
+            Scope::Backup { .. } | Scope::Upload { .. } | Scope::List { .. },
+        ) => false,
         (ObjectKind::DataPack | ObjectKind::TreePack, Scope::Wal { .. }) => false,
         (
             ObjectKind::DataPack | ObjectKind::TreePack,
@@ -189,7 +213,10 @@ fn decide_put(
         (ObjectKind::Snapshot, Scope::Backup { .. } | Scope::Upload { .. }) => {
             return Err(RefusalReason::NotPublished);
         }
-        (_, Scope::Read { .. } | Scope::Download { .. } | Scope::Wal { .. }) => false,
+        (
+            _,
+            Scope::Read { .. } | Scope::List { .. } | Scope::Download { .. } | Scope::Wal { .. },
+        ) => false,
     };
     // A data pack must not become readable to backups by being declared a
     // tree pack later.

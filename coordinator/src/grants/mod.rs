@@ -2,15 +2,26 @@
 //!
 //! - [`decide`]: the one pure function that says yes or why not. Start the
 //!   security review here.
+//! - [`budget`]: how much a job may write in all.
+//! - `pace`: how fast an agent may ask.
 //! - [`sign`]: SigV4 for exactly that request.
+//! - `claims`: whose an object is.
+//! - `spending`: what was written, against the budget and against history.
 //! - `service`: asks the catalog, decides, records, signs.
+//! - `reported`: is a snapshot there that an agent says it has written?
 //! - `wal`: what else is said of a write-ahead log.
 //! - `refusals`: the audit of what was refused, which nobody can flood.
 
+pub mod budget;
+mod claims;
 pub mod decide;
+mod pace;
 mod refusals;
+mod reported;
 mod service;
 pub mod sign;
+mod spending;
 mod wal;
 
+pub(crate) use claims::LOCK_STALE_AFTER;
 pub use service::{GrantError, Grants};

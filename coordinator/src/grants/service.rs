@@ -3,21 +3,24 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use strongroom_layout::{AgentId, AttemptRef, Directory, ObjectId, ObjectKind, ObjectName};
+use parking_lot::Mutex;
+use strongroom_layout::{AgentId, AttemptRef, Directory, JobId, ObjectId, ObjectKind, ObjectName};
 use strongroom_wire::grant::{
     Action, ListObjectsRequest, ListObjectsResponse, PublishRequest, Refusal, RefusalReason,
     RequestToSign, SignAnswer, SignRequest,
 };
-use uuid::Uuid;
 
 use super::{
-    decide::{self, Scope, decide, decide_publish, live_scope},
+    budget,
+    claims::Known,
+    decide::{self, Scope, decide, decide_publish, live_scope, must_be_new},
+    pace::{self, Pace},
     refusals::{Refusals, Refused},
     sign::SignError,
 };
 use crate::{
     catalog::{AttemptState, Catalog, CatalogError, Publication, RecordError},
-    model::{JobKind, ObjectRow, Repository},
+    model::{JobKind, Repository},
     stores::{Store, StoreError, Stores},
 };
 
@@ -33,6 +36,9 @@ pub struct Grants {
     catalog: Catalog,
     stores: Stores,
     refusals: Refusals,
+    pub(super) pace: Pace,
+    /// What the history of jobs at work explains, bytes.
+    pub(super) explained: Mutex<HashMap<JobId, u64>>,
 }
 
 /// Why there is no answer. For [`Grants::sign`] and [`Grants::publish`] a
@@ -45,6 +51,9 @@ pub enum GrantError {
     /// More than fits a batch.
     #[error("{0} requests in one batch: send at most {MAX_BATCH}")]
     BatchTooLarge(usize),
+    /// More than one agent may ask for.
+    #[error("this agent asks faster than it may: ask again later")]
+    TooFast,
     /// The configuration lost a store.
     #[error("store {store:?} of repository {repository:?} is not configured: add it again")]
     NoStore {
@@ -91,6 +100,8 @@ impl Grants {
             catalog,
             stores,
             refusals: Refusals::default(),
+            pace: Pace::default(),
+            explained: Mutex::default(),
         }
     }
 
@@ -104,32 +115,58 @@ impl Grants {
         if request.requests.len() > MAX_BATCH {
             return Err(GrantError::BatchTooLarge(request.requests.len()));
         }
+        let cost = |wanted: &RequestToSign| match wanted.action {
+            Action::Put { .. } => pace::PUT,
+            Action::Get { .. } | Action::Delete => 1,
+        };
+        let cost = request.requests.iter().map(cost).sum();
+        self.keep_pace(asking, cost).await?;
         let state = self.catalog.attempt_state(request.attempt).await?;
         let asked = Asked::new(asking, request.attempt, state.as_ref());
         let own = own_repository(state.as_ref(), asking);
-        let known = match own {
-            Some(repository) => {
-                let upload = state.as_ref().and_then(|it| it.upload);
-                self.known(repository, upload, &request.requests).await?
+        let known = match (own, &state) {
+            (Some(repository), Some(state)) => {
+                self.known(repository, state, &request.requests).await?
             }
-            None => HashMap::new(),
+            _ => Known::default(),
         };
+        let kind_of = |wanted: &RequestToSign| known.kinds.get(&wanted.object.path()).copied();
         let now = self.now();
         let attempt = own.and(state.as_ref()).and_then(view);
-        let decisions: Vec<_> = request
+        let mut decisions: Vec<_> = request
             .requests
             .iter()
-            .map(|wanted| {
-                let known = known.get(&wanted.object.path()).copied();
-                decide(attempt.as_ref(), asking, wanted, known, now)
-            })
+            .map(|wanted| decide(attempt.as_ref(), asking, wanted, kind_of(wanted), now))
             .collect();
         if let Some(repository) = own {
+            let to_look_for: Vec<_> = (0..)
+                .zip(&request.requests)
+                .zip(&decisions)
+                .filter(|((_, wanted), decision)| {
+                    decision.is_ok() && must_be_new(wanted, kind_of(wanted))
+                })
+                .map(|((index, wanted), _)| (index, wanted.object))
+                .collect();
+            let there = self.stored(repository, to_look_for).await?;
+            for index in there.into_iter().chain(known.claimed(&request.requests)) {
+                if let Some(decision @ Ok(())) = decisions.get_mut(index) {
+                    *decision = Err(RefusalReason::AlreadyThere);
+                }
+            }
             let puts = granted_puts(&request.requests, &decisions);
-            if !puts.is_empty() {
-                self.catalog
-                    .record_objects(&repository.name, request.attempt, &puts)
-                    .await?;
+            let is_new = |object: &ObjectName| !known.kinds.contains_key(&object.path());
+            let new = puts.iter().filter(|(object, _)| is_new(object));
+            let new = budget::sum(new.map(|(_, length)| *length));
+            if let (false, Some(state), Some(attempt)) = (puts.is_empty(), &state, &attempt)
+                && !self
+                    .spend(state, attempt.scope, repository, &puts, new)
+                    .await?
+            {
+                for (wanted, decision) in request.requests.iter().zip(&mut decisions) {
+                    if decision.is_ok() && matches!(wanted.action, Action::Put { .. }) {
+                        *decision = Err(RefusalReason::OverBudget);
+                    }
+                }
             }
         }
         let mut answers = Vec::with_capacity(decisions.len());
@@ -157,6 +194,7 @@ impl Grants {
         asking: AgentId,
         request: PublishRequest,
     ) -> Result<SignAnswer, GrantError> {
+        self.keep_pace(asking, pace::CALL).await?;
         let state = self.catalog.attempt_state(request.attempt).await?;
         let asked = Asked::new(asking, request.attempt, state.as_ref());
         let own = own_repository(state.as_ref(), asking);
@@ -179,8 +217,17 @@ impl Grants {
                 return Ok(SignAnswer::Refusal(refusal));
             }
         };
+        if let Err(reason) = self
+            .may_publish(repository, request.attempt, object)
+            .await?
+        {
+            let action = "publish snapshot".to_owned();
+            let refusal = self.refuse(&asked, reason, action, object.path()).await?;
+            return Ok(SignAnswer::Refusal(refusal));
+        }
         let publication = Publication {
             attempt: request.attempt,
+            length: request.length,
             result: request.result,
             time: Timestamp::from_microsecond(request.snapshot_time_us).unwrap_or(now),
         };
@@ -198,6 +245,7 @@ impl Grants {
         asking: AgentId,
         request: &ListObjectsRequest,
     ) -> Result<ListObjectsResponse, GrantError> {
+        self.keep_pace(asking, pace::CALL).await?;
         let ListObjectsRequest {
             attempt,
             directory,
@@ -213,6 +261,9 @@ impl Grants {
         );
         match (scope, own) {
             (Ok(_), Some(repository)) => {
+                if directory == Directory::Locks {
+                    return self.locks_that_count(repository).await;
+                }
                 let store = self.store(repository)?;
                 let prefix = &repository.prefix;
                 let page = store.client.list_page(prefix, directory, after, PAGE);
@@ -236,6 +287,8 @@ impl Grants {
         attempt: AttemptRef,
         ids: &[ObjectId],
     ) -> Result<(), GrantError> {
+        self.keep_pace(asking, pace::CALL + ids.len() as u64)
+            .await?;
         let state = self.catalog.attempt_state(attempt).await?;
         let asked = Asked::new(asking, attempt, state.as_ref());
         let Some(repository) = own_repository(state.as_ref(), asking) else {
@@ -253,12 +306,9 @@ impl Grants {
         for id in &own {
             store.client.delete_lock(&repository.prefix, *id).await?;
         }
-        let names: Vec<_> = own.into_iter().map(ObjectName::lock).collect();
-        self.catalog
-            .forget_objects(&repository.name, &names)
-            .await?;
-        // Released twice is released; never written is somebody else's.
-        if others.is_empty() || self.none_known(repository, &others).await? {
+        // Whoever holds its grant can write a lock once more. So it stays known
+        // as this attempt's until the sweeper has removed it for good.
+        if others.is_empty() {
             Ok(())
         } else {
             self.refuse_release(&asked, RefusalReason::DeleteForbidden)
@@ -272,48 +322,6 @@ impl Grants {
             self.catalog.audit(entry).await?;
         }
         Ok(())
-    }
-
-    async fn none_known(
-        &self,
-        repository: &Repository,
-        locks: &[ObjectId],
-    ) -> Result<bool, CatalogError> {
-        let names: Vec<_> = locks.iter().copied().map(ObjectName::lock).collect();
-        let known = self.catalog.known_objects(&repository.name, &names).await?;
-        Ok(known.is_empty())
-    }
-
-    /// The kinds under which the objects of the requests were recorded, by
-    /// path; of pieces only those of the attempt's own upload.
-    async fn known(
-        &self,
-        repository: &Repository,
-        upload: Option<Uuid>,
-        requests: &[RequestToSign],
-    ) -> Result<HashMap<String, ObjectKind>, CatalogError> {
-        // Only packs can be taken for something else, and only pieces of
-        // transfers be somebody else's.
-        let names: Vec<_> = requests
-            .iter()
-            .map(|wanted| wanted.object)
-            .filter(|object| {
-                let directory = object.kind().directory();
-                matches!(directory, Some(Directory::Data | Directory::Transfers))
-            })
-            .collect();
-        if names.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let rows = self.catalog.known_objects(&repository.name, &names).await?;
-        let foreign = |row: &ObjectRow| {
-            row.name.kind() == ObjectKind::Transfer && Some(row.attempt.job.0) != upload
-        };
-        Ok(rows
-            .into_iter()
-            .filter(|row| !foreign(row))
-            .map(|row| (row.name.path(), row.name.kind()))
-            .collect())
     }
 
     fn grant(
@@ -330,7 +338,7 @@ impl Grants {
         Ok(SignAnswer::Grant(signer.sign(&key, action, only_new, now)?))
     }
 
-    fn store(&self, repository: &Repository) -> Result<&Store, GrantError> {
+    pub(super) fn store(&self, repository: &Repository) -> Result<&Store, GrantError> {
         self.stores
             .get(&repository.store)
             .ok_or_else(|| GrantError::NoStore {
@@ -411,7 +419,8 @@ pub(super) fn view(state: &AttemptState) -> Option<decide::AttemptState> {
         (JobKind::Wal, _) => Scope::Wal {
             create: state.creates_repository,
         },
-        (JobKind::Restore | JobKind::List, Some(snapshot)) => Scope::Read { snapshot },
+        (JobKind::Restore, Some(snapshot)) => Scope::Read { snapshot },
+        (JobKind::List, Some(snapshot)) => Scope::List { snapshot },
         (JobKind::Download, Some(snapshot)) => Scope::Download { snapshot },
         (JobKind::Restore | JobKind::List | JobKind::Download, None) => return None,
     };
@@ -460,5 +469,12 @@ fn explain(reason: RefusalReason) -> &'static str {
         RefusalReason::HashMismatch => "the object's name is not the hash of the body",
         RefusalReason::TooLarge => "it is larger than any object of its kind may be",
         RefusalReason::NotPublished => "a snapshot is written through Publish",
+        RefusalReason::AlreadyThere => {
+            "the store holds an object of this name that this coordinator never had written"
+        }
+        RefusalReason::OverBudget => {
+            "the job has written as much as it may: look at what it backs up, then raise \
+             `limits.new_data` of its policy"
+        }
     }
 }

@@ -8,6 +8,7 @@ use strongroom_wire::{
 
 use super::{
     decide::{Scope, live_scope},
+    pace,
     service::{Asked, GrantError, Grants, own_repository, view},
 };
 use crate::{
@@ -22,6 +23,8 @@ impl Grants {
         asking: AgentId,
         request: &RecordWalRequest,
     ) -> Result<(), GrantError> {
+        let cost = pace::CALL + request.stored.len() as u64;
+        self.keep_pace(asking, cost).await?;
         let state = self.catalog().attempt_state(request.attempt).await?;
         let allowed = |scope| matches!(scope, Scope::Wal { .. });
         let asked = Asked::new(asking, request.attempt, state.as_ref());
@@ -47,6 +50,7 @@ impl Grants {
         asking: AgentId,
         request: &ArchivedWalRequest,
     ) -> Result<ArchivedWalResponse, GrantError> {
+        self.keep_pace(asking, pace::CALL).await?;
         let state = self.catalog().attempt_state(request.attempt).await?;
         let allowed = |scope| matches!(scope, Scope::Wal { .. } | Scope::Read { .. });
         let asked = Asked::new(asking, request.attempt, state.as_ref());

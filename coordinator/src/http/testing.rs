@@ -310,6 +310,7 @@ impl TestApi {
         };
         let publication = Publication {
             attempt,
+            length: 300,
             result: result.clone(),
             time: self.catalog.clock().now(),
         };

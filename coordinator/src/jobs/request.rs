@@ -1,5 +1,7 @@
 //! Jobs as they are asked for.
 
+use std::num::NonZeroU64;
+
 use strongroom_wire::job::{BackupWork, ListWork, Source, WalMethod, WalWork, Work};
 
 use crate::{
@@ -49,6 +51,7 @@ pub fn backup(policy: &Policy, agent: &Agent, requested_by: Actor) -> NewJob {
 pub fn wal(policy: &Policy, agent: &Agent, work: WalWork) -> NewJob {
     NewJob {
         limits: JobLimits {
+            new_data: policy.limits.new_data(),
             resources: policy.limits.resources(),
             ..JobLimits::default()
         },
@@ -93,6 +96,7 @@ pub fn limits(policy: &Policy) -> JobLimits {
     JobLimits {
         timeout_seconds: policy.limits.timeout.map(Span::seconds),
         max_attempts: policy.limits.attempts,
+        new_data: policy.limits.new_data(),
         resources: policy.limits.resources(),
     }
 }
@@ -141,6 +145,7 @@ pub fn safety_backup(
             tags: vec!["safety".into()],
         }),
         limits: JobLimits {
+            new_data: limits.and_then(PolicyLimits::new_data),
             resources: limits.map(PolicyLimits::resources).unwrap_or_default(),
             ..JobLimits::default()
         },
@@ -152,8 +157,14 @@ pub fn safety_backup(
     }
 }
 
-/// What an operator uploaded, into the agent's own repository.
-pub fn upload(repository: &Repository, agent: &Agent, work: Work, requested_by: Actor) -> NewJob {
+/// What an operator uploaded, `sent` bytes, into the agent's own repository.
+pub fn upload(
+    repository: &Repository,
+    agent: &Agent,
+    work: Work,
+    sent: u64,
+    requested_by: Actor,
+) -> NewJob {
     let dataset = match &work {
         Work::Upload(work) => work.dataset.parse().ok(),
         _ => None,
@@ -165,6 +176,9 @@ pub fn upload(repository: &Repository, agent: &Agent, work: Work, requested_by: 
         work,
         limits: JobLimits {
             max_attempts: TRANSFER_ATTEMPTS,
+            // What is unpacked is compressed again. The rest is for the trees of
+            // many small files and for what a failed attempt has written.
+            new_data: NonZeroU64::new(sent.saturating_mul(4).saturating_add(1 << 30)),
             ..JobLimits::default()
         },
         after: None,

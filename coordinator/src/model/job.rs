@@ -1,6 +1,6 @@
 //! Jobs and their attempts.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU64, str::FromStr};
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -59,6 +59,8 @@ pub struct Job {
     pub warning_count: u64,
     /// Peak resident memory of the agent, bytes.
     pub peak_resident_bytes: Option<u64>,
+    /// What the coordinator finds odd about it, for people.
+    pub alarm: Option<String>,
 }
 
 impl Job {
@@ -278,6 +280,8 @@ pub struct JobLimits {
     pub timeout_seconds: Option<u32>,
     /// Attempts that may fail before the job does; at least 1.
     pub max_attempts: u32,
+    /// What it may write to the store in all its attempts, bytes.
+    pub new_data: Option<NonZeroU64>,
     /// What an attempt may take of its host.
     pub resources: ResourceLimits,
 }
@@ -287,6 +291,7 @@ impl Default for JobLimits {
         Self {
             timeout_seconds: None,
             max_attempts: 1,
+            new_data: None,
             resources: ResourceLimits::default(),
         }
     }

@@ -8,6 +8,7 @@
 
 pub(crate) mod agent;
 mod audit;
+mod budget;
 mod dataset;
 mod job;
 mod names;
@@ -24,6 +25,7 @@ pub use agent::{
     Agent, AgentCertificate, AgentFacts, AgentState, CertificateEnd, Contest, ContestSign, Holder,
 };
 pub use audit::{Actor, AuditRow, NewAudit, Outcome};
+pub use budget::{Budget, Written};
 pub use dataset::{Dataset, DatasetName};
 pub use job::{
     Attempt, CancelRequest, Job, JobDetail, JobKind, JobLimits, JobState, Lease, NewJob, StateWord,

@@ -14,6 +14,6 @@ pub struct ObjectRow {
     pub length: u64,
     /// The attempt that first wrote it.
     pub attempt: AttemptRef,
-    /// When its PUT was first granted.
+    /// When its PUT was last granted to that attempt.
     pub granted_at: Timestamp,
 }

@@ -67,6 +67,10 @@ pub struct PolicyLimits {
     /// Attempts that may fail before the job does.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
+    /// What one job may write to the store in all its attempts, as stored; of the
+    /// archiving of a log, what one day's job may write.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_data: Option<ByteSize>,
     /// Upload rate of one attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upload: Option<ByteRate>,
@@ -86,6 +90,11 @@ pub struct PolicyLimits {
 }
 
 impl PolicyLimits {
+    /// What one of its jobs may write, bytes.
+    pub fn new_data(&self) -> Option<NonZeroU64> {
+        self.new_data.and_then(|size| NonZeroU64::new(size.0))
+    }
+
     /// What its jobs may take of their host.
     pub fn resources(&self) -> ResourceLimits {
         let rate = |rate: Option<ByteRate>| rate.map(ByteRate::bytes_per_second);
@@ -104,6 +113,7 @@ impl Default for PolicyLimits {
         Self {
             timeout: None,
             attempts: default_attempts(),
+            new_data: None,
             upload: None,
             download: None,
             read: None,

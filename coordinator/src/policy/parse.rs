@@ -212,6 +212,9 @@ impl Document<'_> {
     }
 }
 
+/// A repository's first files, an index and the trees of a small backup.
+const LEAST_NEW_DATA: ByteSize = ByteSize(16 << 20);
+
 /// Policies in one file: each is an entry of the audit log, and all are applied
 /// at once.
 const MAX_POLICIES: usize = 1000;
@@ -259,6 +262,15 @@ fn check_limits(limits: &PolicyLimits, at: &mut impl FnMut(&str, String)) {
     if limits.threads == Some(0) {
         let message = "0 threads do no work: write at least 1, or leave it out for one per core";
         at("limits.threads", message.into());
+    }
+    if let Some(size) = limits.new_data.filter(|size| *size < LEAST_NEW_DATA) {
+        at(
+            "limits.new_data",
+            format!(
+                "\"{size}\" is less than the smallest backup may take: write at least \
+                 \"{LEAST_NEW_DATA}\", or leave it out for no limit"
+            ),
+        );
     }
     let least = ByteSize(ResourceLimits::LEAST_MEMORY);
     if let Some(memory) = limits.memory.filter(|memory| *memory < least) {

@@ -73,6 +73,7 @@ fn decide(plan: &mut WalPlan, agent: &Agent, wanted: Option<Wanted<'_>>, last: O
             let same = *work == wanted.work
                 && job.store == wanted.store
                 && job.agent == agent.id
+                && job.limits.new_data == wanted.job.limits.new_data
                 && job.limits.resources == wanted.job.limits.resources;
             if !same && !forgets && job.cancel.is_none() {
                 plan.cancel.push((job.id, CHANGED));

@@ -66,6 +66,7 @@ impl SessionConfig {
 pub(super) struct Shared {
     pub(super) catalog: Catalog,
     pub(super) registry: Registry,
+    pub(super) grants: Arc<Grants>,
     pub(super) config: SessionConfig,
     /// Ends all sessions with a goodbye.
     pub(super) shutdown: CancellationToken,
@@ -94,6 +95,7 @@ impl Gateway {
             shared: Shared {
                 catalog,
                 registry,
+                grants: Arc::clone(&grants),
                 config,
                 shutdown,
             },

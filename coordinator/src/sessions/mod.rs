@@ -5,6 +5,7 @@
 //! - `gateway`: the service `AgentGateway`: converts and delegates,
 //! - `session`: one session: hello, heartbeats, reports,
 //! - `contend`: two sessions of one agent: a lost one, or a copied identity,
+//! - `reports`: their successes, until the store has borne them out,
 //! - [`Registry`]: who is live, and how far they are,
 //! - `status`: errors as gRPC statuses, in one place.
 
@@ -13,6 +14,7 @@ mod gateway;
 mod guard;
 mod port;
 mod registry;
+mod reports;
 mod root_span;
 mod session;
 mod status;

@@ -5,10 +5,11 @@ use std::{net::IpAddr, time::Duration};
 use futures::{Stream, StreamExt as _};
 use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
-use strongroom_wire::session::{
-    AgentHello, AgentMessage, CoordinatorHello, CoordinatorMessage, Heartbeat,
+use strongroom_wire::{
+    job::Report,
+    session::{AgentHello, AgentMessage, CoordinatorHello, CoordinatorMessage, Heartbeat},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::error::Elapsed};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
@@ -20,6 +21,7 @@ use super::{
     gateway::Shared,
     record_root_span,
     registry::{End, Handle},
+    reports::Reports,
     status,
 };
 use crate::{
@@ -82,7 +84,8 @@ async fn receive_hello(inbound: &mut Streaming<v1::AgentMessage>) -> Result<Agen
         .await
         .map_err(|_| Status::deadline_exceeded("no Hello came"))??
         .ok_or_else(expected)?;
-    match AgentMessage::try_from(message).map_err(status::invalid)? {
+    let message = AgentMessage::try_from(message).map_err(status::invalid)?;
+    match message.bounded() {
         AgentMessage::Hello(hello) => Ok(hello),
         _ => Err(expected()),
     }
@@ -98,6 +101,14 @@ struct Session {
     sender: mpsc::Sender<CoordinatorMessage>,
     end: End,
     shared: Shared,
+}
+
+/// What a session goes on with.
+enum Heard {
+    /// A message, the end of them, or silence.
+    Message(Result<Result<Option<v1::AgentMessage>, Status>, Elapsed>),
+    /// A report that its store bore out or refuted.
+    Report(Result<Report, CatalogError>),
 }
 
 /// Why a session ends from this side.
@@ -180,8 +191,10 @@ impl Session {
     ) -> Ending {
         let mut asked = Asked::default();
         let silence = self.shared.config.heartbeat * MISSED_HEARTBEATS;
+        let mut reports = Reports::default();
+        let mut heard = tokio::time::Instant::now();
         loop {
-            let message = tokio::select! {
+            let heard_now = tokio::select! {
                 // Nothing more is taken from whoever is to go.
                 biased;
                 goodbye = self.end.asked() => return Ending::Goodbye(goodbye),
@@ -201,25 +214,30 @@ impl Session {
                     asked.answer();
                     continue;
                 }
-                message = tokio::time::timeout(silence, inbound.message()) => message,
+                report = reports.next() => Heard::Report(report),
+                message = tokio::time::timeout_at(heard + silence, inbound.message()) => {
+                    heard = tokio::time::Instant::now();
+                    Heard::Message(message)
+                }
             };
-            let message = match message {
-                Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return Ending::Gone,
-                Ok(Err(error)) => {
+            let handled = match heard_now {
+                Heard::Report(Ok(report)) => self.enter(report).await,
+                Heard::Report(Err(error)) => Err(error),
+                Heard::Message(Ok(Ok(Some(message)))) => match AgentMessage::try_from(message) {
+                    Ok(message) => {
+                        if let AgentMessage::Heartbeat(heartbeat) = &message {
+                            asked.heard(heartbeat.challenge, self.side.answers_challenges);
+                        }
+                        self.handle(message.bounded(), &mut reports).await
+                    }
+                    Err(error) => return goodbye(&error.to_string(), true),
+                },
+                Heard::Message(Ok(Ok(None))) => return Ending::Gone,
+                Heard::Message(Ok(Err(error))) => {
                     tracing::debug!(%error, "the session broke");
                     return Ending::Gone;
                 }
-                Err(_) => return goodbye("no heartbeat came", true),
-            };
-            let handled = match AgentMessage::try_from(message) {
-                Ok(message) => {
-                    if let AgentMessage::Heartbeat(heartbeat) = &message {
-                        asked.heard(heartbeat.challenge, self.side.answers_challenges);
-                    }
-                    self.handle(message).await
-                }
-                Err(error) => return goodbye(&error.to_string(), true),
+                Heard::Message(Err(_)) => return goodbye("no heartbeat came", true),
             };
             match handled {
                 Ok(true) => {}
@@ -236,51 +254,76 @@ impl Session {
     }
 
     /// Whether the agent still listens.
-    async fn handle(&self, message: AgentMessage) -> Result<bool, CatalogError> {
+    async fn handle(
+        &self,
+        message: AgentMessage,
+        reports: &mut Reports,
+    ) -> Result<bool, CatalogError> {
         match message {
             AgentMessage::Hello(_) => {
                 self.end.ask("a session has one Hello", true);
                 Ok(true)
             }
-            AgentMessage::Heartbeat(heartbeat) => self.heartbeat(heartbeat).await,
+            AgentMessage::Heartbeat(heartbeat) => {
+                let reported = reports.attempts().collect();
+                self.heartbeat(heartbeat, reported).await
+            }
             AgentMessage::JobAccepted(attempt) => self.accepted(attempt).await,
-            AgentMessage::Inventory(connections) => {
+            AgentMessage::Inventory(mut connections) => {
                 let catalog = &self.shared.catalog;
+                let now = catalog.clock().now();
+                for connection in &mut connections {
+                    connection.checked_at = connection.checked_at.min(now);
+                }
                 catalog
                     .note_connections(self.agent.id, &connections)
                     .await?;
                 Ok(true)
             }
             AgentMessage::Report(report) => {
-                let catalog = &self.shared.catalog;
-                let backoff = &self.shared.config.backoff;
-                let finished = catalog
-                    .finish_attempt(self.agent.id, &report, backoff)
-                    .await?;
-                match finished {
-                    Finished::Recorded(job) => {
-                        tracing::info!(
-                            job = %job.id,
-                            state = job.shown_state(),
-                            trace_id = job.trace.trace_id,
-                            "an attempt was reported"
-                        );
-                        record_root_span(&job);
-                    }
-                    Finished::Duplicate => {}
-                    Finished::Fenced { reason } => {
-                        tracing::warn!(attempt = %report.attempt, reason, "a report came too late");
-                    }
+                if !reports.take(&self.shared.grants, self.agent.id, report) {
+                    self.end.ask("too many reports wait for their stores", true);
                 }
-                self.shared.registry.forget_progress(report.attempt);
-                Ok(self
-                    .send(CoordinatorMessage::ReportAck(report.report_id))
-                    .await)
+                Ok(true)
             }
         }
     }
 
-    async fn heartbeat(&self, heartbeat: Heartbeat) -> Result<bool, CatalogError> {
+    /// Enters a report that was checked, and acknowledges it.
+    async fn enter(&self, report: Report) -> Result<bool, CatalogError> {
+        let catalog = &self.shared.catalog;
+        let backoff = &self.shared.config.backoff;
+        let finished = catalog
+            .finish_attempt(self.agent.id, &report, backoff)
+            .await?;
+        match finished {
+            Finished::Recorded(job) => {
+                tracing::info!(
+                    job = %job.id,
+                    state = job.shown_state(),
+                    trace_id = job.trace.trace_id,
+                    "an attempt was reported"
+                );
+                record_root_span(&job);
+            }
+            Finished::Duplicate => {}
+            Finished::Fenced { reason } => {
+                tracing::warn!(attempt = %report.attempt, reason, "a report came too late");
+            }
+        }
+        self.shared.registry.forget_progress(report.attempt);
+        Ok(self
+            .send(CoordinatorMessage::ReportAck(report.report_id))
+            .await)
+    }
+
+    /// Renews the leases of what is at work, and of what was `reported` and waits
+    /// for its store.
+    async fn heartbeat(
+        &self,
+        heartbeat: Heartbeat,
+        reported: Vec<AttemptRef>,
+    ) -> Result<bool, CatalogError> {
         let catalog = &self.shared.catalog;
         let agent = catalog.agent(self.agent.id).await?;
         if !agent.is_active() {
@@ -291,7 +334,8 @@ impl Session {
             self.end.ask(contested(&agent.name), true);
             return Ok(true);
         }
-        let running: Vec<_> = heartbeat.running.iter().map(|it| it.attempt).collect();
+        let running = heartbeat.running.iter().map(|it| it.attempt);
+        let running: Vec<_> = running.chain(reported).collect();
         let until = self.shared.config.lease_end(catalog.clock().now());
         let renewed = catalog.renew_leases(self.agent.id, &running, until).await?;
         catalog.touch_agent(self.agent.id).await?;

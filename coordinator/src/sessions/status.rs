@@ -26,6 +26,7 @@ pub(super) fn grant(error: &GrantError) -> Status {
         GrantError::Refused(refusal) => {
             Status::permission_denied(format!("{}: {}", refusal.reason.as_str(), refusal.message))
         }
+        GrantError::TooFast => Status::resource_exhausted(error.to_string()),
         GrantError::NoStore { .. } => Status::failed_precondition(error.to_string()),
         GrantError::Record(RecordError::NotStored(_)) => {
             Status::failed_precondition(error.to_string())

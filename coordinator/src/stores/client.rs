@@ -11,11 +11,13 @@ use aws_sdk_s3::{
     },
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
+    types::Object,
 };
 use aws_smithy_http_client::{
     Builder,
     tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
+use jiff::Timestamp;
 use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
 use strongroom_runtime::clock::SharedClock;
 use strongroom_wire::grant::{ListObjectsResponse, ListedObject};
@@ -24,6 +26,9 @@ use super::{StoreConfig, StoreError, StoreProblem};
 
 /// For one try of one small request.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// For one try of a look at whether an object is there: an agent waits, and will
+/// ask again after half a minute.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(8);
 /// To reach the service at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TRIES: u32 = 4;
@@ -111,6 +116,77 @@ impl StoreClient {
             .map_err(|error| self.failed("listing", &error))
     }
 
+    /// How many bytes the object of a repository has; `None` when there is no such
+    /// object.
+    pub async fn size(
+        &self,
+        repository: &str,
+        object: ObjectName,
+    ) -> Result<Option<u64>, StoreError> {
+        let key = self.config.object_key(repository, &object);
+        let answer = self
+            .client
+            .head_object()
+            .bucket(&self.config.bucket)
+            .key(&key)
+            .customize()
+            .config_override(
+                aws_sdk_s3::config::Builder::new().timeout_config(
+                    TimeoutConfig::builder()
+                        .connect_timeout(LOOK_TIMEOUT)
+                        .operation_attempt_timeout(LOOK_TIMEOUT)
+                        .build(),
+                ),
+            )
+            .send()
+            .await;
+        match answer {
+            Ok(head) => Ok(Some(
+                head.content_length()
+                    .and_then(|length| u64::try_from(length).ok())
+                    .unwrap_or(0),
+            )),
+            // An answer to HEAD has no body that could name the error.
+            Err(error)
+                if error
+                    .raw_response()
+                    .is_some_and(|it| it.status().as_u16() == 404) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.failed(&format!("looking for {key}"), &error)),
+        }
+    }
+
+    /// The locks of a repository with when each was last written, by the store's
+    /// clock; those of which it does not say so are as new as can be.
+    pub async fn locks(
+        &self,
+        repository: &str,
+    ) -> Result<Vec<(ListedObject, Timestamp)>, StoreError> {
+        let prefix = self
+            .config
+            .key(&format!("{repository}/{}/", Directory::Locks));
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.config.bucket)
+            .prefix(&prefix)
+            .into_paginator()
+            .send();
+        let mut locks = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failed(&format!("listing {prefix}"), &error))?;
+            locks.extend(page.contents().iter().filter_map(|object| {
+                let written = object
+                    .last_modified()
+                    .and_then(|at| Timestamp::new(at.secs(), 0).ok());
+                Some((listed(object)?, written.unwrap_or(Timestamp::MAX)))
+            }));
+        }
+        Ok(locks)
+    }
+
     /// The objects in a directory of the repository at `repository`, a path
     /// below the store's prefix. What is not named by a hash is left out.
     pub async fn list(
@@ -155,13 +231,7 @@ impl StoreClient {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| self.failed(&format!("listing {prefix}"), &error))?;
             let more = page.is_truncated() == Some(true);
-            objects.extend(page.contents().iter().filter_map(|object| {
-                let name = object.key()?.rsplit('/').next()?;
-                Some(ListedObject {
-                    id: name.parse::<ObjectId>().ok()?,
-                    size: u64::try_from(object.size()?).ok()?,
-                })
-            }));
+            objects.extend(page.contents().iter().filter_map(listed));
             if more && objects.len() >= enough {
                 return Ok(ListObjectsResponse { objects, more });
             }
@@ -243,4 +313,13 @@ impl StoreClient {
     {
         StoreError::from_sdk(&self.config, action, error, self.clock.now())
     }
+}
+
+/// What is not named by a hash is left out.
+fn listed(object: &Object) -> Option<ListedObject> {
+    let name = object.key()?.rsplit('/').next()?;
+    Some(ListedObject {
+        id: name.parse::<ObjectId>().ok()?,
+        size: u64::try_from(object.size()?).ok()?,
+    })
 }

@@ -56,7 +56,8 @@ async fn a_job_goes_from_pending_to_succeeded(fixture: Fixture) {
     let attempt = dispatched.attempt_ref().unwrap();
     let running = catalog.accept_attempt(agent.id, attempt).await.unwrap();
     assert_eq!(running.unwrap().state.word(), StateWord::Running);
-    fixture.advance(1);
+    fixture.advance(2);
+    fixture.publish(attempt, 7, fixture.now()).await;
     let mut end = report(attempt, Ok(success(7)));
     end.warning_count = 2;
     let finished = catalog.finish_attempt(agent.id, &end, &BACKOFF).await;

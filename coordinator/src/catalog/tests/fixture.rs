@@ -10,7 +10,7 @@ use strongroom_wire::job::{BackupResult, Failure, FailureCode, Report, Success, 
 use uuid::Uuid;
 
 use crate::{
-    catalog::{Catalog, Enrolment, Finished, RedeemError},
+    catalog::{Catalog, Enrolment, Finished, Publication, RedeemError},
     jobs::{Backoff, Concurrency, LiveAgent, request},
     model::{
         Actor, Agent, AgentCertificate, Job, NewJoinToken, NewRepository, Repository, SecretHash,
@@ -180,13 +180,32 @@ impl Fixture {
         attempt
     }
 
-    /// Reports the end of an attempt, which counts.
+    /// Publishes the snapshot of [`success`]`(number)`.
+    pub(super) async fn publish(&self, attempt: AttemptRef, number: u8, time: Timestamp) {
+        let Success::Backup(result) = success(number) else {
+            unreachable!("success is of a backup");
+        };
+        let publication = Publication {
+            attempt,
+            length: 300,
+            result,
+            time,
+        };
+        self.catalog.publish(&publication).await.unwrap();
+    }
+
+    /// Reports the end of an attempt, which counts; a success has published its
+    /// snapshot.
     pub(super) async fn finish(
         &self,
         agent: &Agent,
         attempt: AttemptRef,
         outcome: Result<Success, Failure>,
     ) -> Job {
+        if let Ok(Success::Backup(result)) = &outcome {
+            self.publish(attempt, result.snapshot.0[0], self.now())
+                .await;
+        }
         let report = report(attempt, outcome);
         let backoff = Backoff::default();
         let finished = self.catalog.finish_attempt(agent.id, &report, &backoff);

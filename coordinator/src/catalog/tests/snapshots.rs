@@ -1,7 +1,9 @@
 //! Snapshots and objects.
 
+use std::collections::HashSet;
+
 use jiff::{SignedDuration, Timestamp};
-use strongroom_layout::{AttemptRef, ObjectKind, ObjectName};
+use strongroom_layout::{ObjectKind, ObjectName};
 use strongroom_wire::job::{FailureCode, Success};
 
 use super::{
@@ -9,34 +11,26 @@ use super::{
     fixture::{failure, operator, report, snapshot_id, success},
 };
 use crate::{
-    catalog::{CatalogError, Finished, Publication, SnapshotFilter},
+    catalog::{AuditFilter, CatalogError, Finished, SnapshotFilter},
     jobs::Backoff,
-    model::{Agent, DatasetName, Snapshot},
+    model::{Agent, DatasetName, Outcome, Snapshot, StateWord},
 };
 
 contract!(
     a_snapshot_is_listed_once_its_report_is_there,
     a_snapshot_whose_agent_died_is_found_and_settled,
-    a_late_report_still_confirms_what_was_published,
+    a_late_report_confirms_nothing_and_is_audited_once,
+    a_report_of_an_ended_attempt_changes_nothing,
+    a_success_counts_only_with_a_snapshot_that_was_published,
+    no_time_is_later_than_the_coordinators_own,
     snapshots_are_listed_by_page_and_filter,
     a_snapshot_is_found_by_its_beginning,
     pins_come_and_go,
     the_first_kind_named_for_a_pack_counts,
     many_objects_at_once,
     locks_of_ended_attempts_are_found,
+    a_lock_is_given_up_when_it_was_last_granted_long_ago,
 );
-
-async fn publish(fixture: &Fixture, attempt: AttemptRef, number: u8, time: Timestamp) {
-    let Success::Backup(result) = success(number) else {
-        unreachable!("success is of a backup");
-    };
-    let publication = Publication {
-        attempt,
-        result,
-        time,
-    };
-    fixture.catalog.publish(&publication).await.unwrap();
-}
 
 async fn all(fixture: &Fixture) -> Vec<Snapshot> {
     let filter = SnapshotFilter::default();
@@ -48,7 +42,7 @@ async fn a_snapshot_is_listed_once_its_report_is_there(fixture: Fixture) {
     fixture.repository(&agent).await;
     let attempt = fixture.started(&agent, "web").await;
     let time = fixture.in_seconds(-7);
-    publish(&fixture, attempt, 1, time).await;
+    fixture.publish(attempt, 1, time).await;
     assert!(all(&fixture).await.is_empty());
     let open = fixture.catalog.unconfirmed_snapshots().await.unwrap();
     assert!(open.is_empty(), "its attempt is still at work");
@@ -67,7 +61,7 @@ async fn a_snapshot_whose_agent_died_is_found_and_settled(fixture: Fixture) {
     let repository = fixture.repository(&agent).await;
     for number in [1, 2] {
         let attempt = fixture.started(&agent, "web").await;
-        publish(&fixture, attempt, number, fixture.now()).await;
+        fixture.publish(attempt, number, fixture.now()).await;
         fixture
             .finish(&agent, attempt, Err(failure(FailureCode::Internal, false)))
             .await;
@@ -91,31 +85,127 @@ async fn a_snapshot_whose_agent_died_is_found_and_settled(fixture: Fixture) {
     );
 }
 
-async fn a_late_report_still_confirms_what_was_published(fixture: Fixture) {
+async fn a_late_report_confirms_nothing_and_is_audited_once(fixture: Fixture) {
     let catalog = &fixture.catalog;
     let agent = fixture.agent("web-1").await;
     fixture.repository(&agent).await;
     let attempt = fixture.started(&agent, "web").await;
-    publish(&fixture, attempt, 1, fixture.now()).await;
+    fixture.publish(attempt, 1, fixture.now()).await;
     fixture.advance(61);
     let backoff = Backoff::default();
     catalog.expire_leases(&backoff).await.unwrap();
-    let late = report(attempt, Ok(success(1)));
-    let finished = catalog.finish_attempt(agent.id, &late, &backoff).await;
-    assert!(matches!(finished.unwrap(), Finished::Fenced { .. }));
-    assert_eq!(all(&fixture).await.len(), 1, "it is in the store");
-    let unpublished = report(attempt, Ok(success(2)));
-    let finished = catalog
-        .finish_attempt(agent.id, &unpublished, &backoff)
-        .await;
-    assert!(matches!(finished.unwrap(), Finished::Fenced { .. }));
-    assert_eq!(all(&fixture).await.len(), 1, "this one was never granted");
+    for number in [1, 1, 2] {
+        let late = report(attempt, Ok(success(number)));
+        let finished = catalog.finish_attempt(agent.id, &late, &backoff).await;
+        assert!(matches!(finished.unwrap(), Finished::Fenced { .. }));
+    }
+    assert!(all(&fixture).await.is_empty());
+    let open = catalog.unconfirmed_snapshots().await.unwrap();
+    assert_eq!(open.len(), 1, "the store is asked for it");
+    assert_eq!(refused_reports(&fixture).await, 1);
+}
+
+async fn refused_reports(fixture: &Fixture) -> usize {
+    let filter = AuditFilter {
+        action: Some("job.report".into()),
+        ..AuditFilter::default()
+    };
+    let log = fixture.catalog.audit_log(&filter, 99).await.unwrap().items;
+    let refused = log.iter().filter(|it| it.outcome == Outcome::Refused);
+    refused.count()
+}
+
+async fn a_report_of_an_ended_attempt_changes_nothing(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("web-1").await;
+    fixture.repository(&agent).await;
+    let attempt = fixture.started(&agent, "web").await;
+    let done = fixture.finish(&agent, attempt, Ok(success(1))).await;
+    let snapshot = all(&fixture).await.remove(0);
+    let Success::Backup(mut figures) = success(1) else {
+        unreachable!("success is of a backup");
+    };
+    figures.bytes_total = 1 << 60;
+    for outcome in [
+        Ok(Success::Backup(figures)),
+        Ok(success(2)),
+        Err(failure(FailureCode::Store, true)),
+    ] {
+        let mut other = report(attempt, outcome);
+        other.warning_count = 99;
+        let finished = catalog
+            .finish_attempt(agent.id, &other, &Backoff::default())
+            .await;
+        assert!(matches!(finished.unwrap(), Finished::Fenced { .. }));
+    }
+    assert_eq!(catalog.job(attempt.job).await.unwrap(), done);
+    assert_eq!(all(&fixture).await, [snapshot]);
+    assert_eq!(refused_reports(&fixture).await, 1);
+}
+
+async fn a_success_counts_only_with_a_snapshot_that_was_published(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("web-1").await;
+    fixture.repository(&agent).await;
+    let attempt = fixture.started(&agent, "web").await;
+    fixture.finish(&agent, attempt, Ok(success(1))).await;
+    fixture.advance(60);
+    // Another attempt's snapshot is no proof either.
+    for claimed in [1, 2] {
+        let attempt = fixture.started(&agent, "web").await;
+        let lie = report(attempt, Ok(success(claimed)));
+        let finished = catalog
+            .finish_attempt(agent.id, &lie, &Backoff::default())
+            .await;
+        let Finished::Recorded(job) = finished.unwrap() else {
+            panic!("not recorded");
+        };
+        assert_eq!(job.state.word(), StateWord::Pending, "it is tried again");
+        assert_eq!(job.snapshot, None);
+        let attempts = catalog.job_detail(job.id).await.unwrap().attempts;
+        let failure = attempts[0].failure.as_ref().unwrap();
+        assert!(failure.message.contains("never published"), "{failure:?}");
+        catalog
+            .cancel_job(job.id, &operator(), "seen")
+            .await
+            .unwrap();
+    }
+    assert_eq!(all(&fixture).await.len(), 1);
+}
+
+async fn no_time_is_later_than_the_coordinators_own(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("web-1").await;
+    fixture.repository(&agent).await;
+    let future: Timestamp = "2100-01-01T00:00:00Z".parse().unwrap();
+    let dataset = DatasetName::new("web", "web-1");
+    let first = fixture.now();
+    backed_up(&fixture, &agent, "web", 1, future).await;
+    assert_eq!(all(&fixture).await[0].time, first);
+    // One whose clock is slow is the newest all the same.
+    fixture.advance(60);
+    backed_up(
+        &fixture,
+        &agent,
+        "web",
+        2,
+        first - SignedDuration::from_hours(9),
+    )
+    .await;
+    let latest = catalog.latest_snapshot(&dataset).await.unwrap().unwrap();
+    assert_eq!(latest.id, snapshot_id(2));
+    let all_latest = catalog.latest_snapshots().await.unwrap();
+    assert_eq!(all_latest[&dataset].id, snapshot_id(2));
+    fixture.advance(60);
+    let next = fixture.started(&agent, "web").await;
+    let state = catalog.attempt_state(next).await.unwrap().unwrap();
+    assert_eq!(state.parent, Some(snapshot_id(2)));
 }
 
 /// Backs up with the given snapshot and time.
 async fn backed_up(fixture: &Fixture, agent: &Agent, policy: &str, number: u8, time: Timestamp) {
     let attempt = fixture.started(agent, policy).await;
-    publish(fixture, attempt, number, time).await;
+    fixture.publish(attempt, number, time).await;
     fixture.finish(agent, attempt, Ok(success(number))).await;
 }
 
@@ -135,6 +225,7 @@ async fn snapshots_are_listed_by_page_and_filter(fixture: Fixture) {
         (&b, "logs", 4, 2),
     ] {
         let time = start + SignedDuration::from_mins(minute);
+        fixture.advance(time.duration_since(fixture.now()).as_secs());
         backed_up(&fixture, agent, policy, number, time).await;
     }
     let mut filter = SnapshotFilter::default();
@@ -281,14 +372,45 @@ async fn locks_of_ended_attempts_are_found(fixture: Fixture) {
         .record_objects(&repository, attempt, &objects)
         .await
         .unwrap();
-    assert!(catalog.abandoned_locks().await.unwrap().is_empty());
+    let abandoned = async || {
+        let stale = fixture.in_seconds(-1800);
+        catalog.abandoned_locks(stale).await.unwrap()
+    };
+    assert!(abandoned().await.is_empty());
     fixture.finish(&agent, attempt, Ok(success(1))).await;
-    let abandoned = catalog.abandoned_locks().await.unwrap();
+    let abandoned = abandoned().await;
     assert_eq!(abandoned.len(), 1);
     assert_eq!(
         (abandoned[0].name, &abandoned[0].repository),
         (lock, &repository)
     );
+    assert_eq!(
+        catalog.locks_of(&repository).await.unwrap(),
+        HashSet::from([snapshot_id(3)])
+    );
     catalog.forget_objects(&repository, &[lock]).await.unwrap();
-    assert!(catalog.abandoned_locks().await.unwrap().is_empty());
+    let stale = fixture.in_seconds(-1800);
+    assert!(catalog.abandoned_locks(stale).await.unwrap().is_empty());
+    assert!(catalog.locks_of(&repository).await.unwrap().is_empty());
+}
+
+async fn a_lock_is_given_up_when_it_was_last_granted_long_ago(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("web-1").await;
+    let repository = fixture.repository(&agent).await.name;
+    let attempt = fixture.started(&agent, "web").await;
+    let lock = ObjectName::lock(snapshot_id(3));
+    let abandoned = async || {
+        let stale = fixture.in_seconds(-1800);
+        catalog.abandoned_locks(stale).await.unwrap().len()
+    };
+    for (waited, expected) in [(0, 0), (1200, 0), (1200, 0)] {
+        fixture.advance(waited);
+        let twice = [(lock, 9), (lock, 9)];
+        let granted = catalog.record_objects(&repository, attempt, &twice);
+        granted.await.unwrap();
+        assert_eq!(abandoned().await, expected);
+    }
+    fixture.advance(1801);
+    assert_eq!(abandoned().await, 1);
 }

@@ -46,8 +46,9 @@ fn part(start: u64, end: u64) -> StoredWal {
     }
 }
 
+/// Some days before the fixture's clock.
 fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 + second).unwrap()
+    Timestamp::from_second(1_772_000_000 + second).unwrap()
 }
 
 fn dataset() -> DatasetName {
@@ -287,6 +288,44 @@ async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
     assert_eq!(Some(progress[0].position.clone()), request.position);
 }
 
+async fn no_time_in_a_log_is_later_than_the_coordinators_own(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let (catalog, now) = (&log.fixture.catalog, log.fixture.now());
+    let in_2100: Timestamp = "2100-01-01T00:00:00Z".parse().unwrap();
+    let told = StoredWal {
+        commits: Some(Commits {
+            count: 1,
+            last: in_2100,
+            first_xid: 7,
+            last_xid: 7,
+        }),
+        restore_points: vec![RestorePoint {
+            name: "later".into(),
+            lsn: Lsn(50),
+            at: in_2100,
+        }],
+        ..part(0, 100)
+    };
+    log.grant(&[told.object()]).await;
+    let mut request = log.request(vec![told]);
+    request.position = Some(WalPosition {
+        system: SYSTEM,
+        timeline: TimelineId(1),
+        lsn: Lsn(100),
+        as_of: Some(in_2100),
+        waiting: 0,
+        problem: None,
+    });
+    log.record(request).await.unwrap();
+    let points = catalog.wal_restore_points(&log.archive(), "later").await;
+    assert_eq!(points.unwrap()[0].point.at, now);
+    let archive = log.archive();
+    let last = catalog.last_commit_before(&archive, TimelineId(1), Lsn(100));
+    assert_eq!(last.await.unwrap(), Some(now));
+    let progress = catalog.wal_progress().await.unwrap();
+    assert_eq!(progress[0].position.as_of, Some(now));
+}
+
 async fn whoever_enters_has_opened_the_repository(fixture: Fixture) {
     let log = Log::new(fixture).await;
     let catalog = &log.fixture.catalog;
@@ -323,6 +362,7 @@ contract! {
     what_was_not_granted_or_not_entered_in_time_is_refused,
     impossible_parts_are_refused_and_nothing_is_entered,
     histories_positions_names_and_commits_are_kept,
+    no_time_in_a_log_is_later_than_the_coordinators_own,
     whoever_enters_has_opened_the_repository,
     a_dataset_has_one_job_for_its_log,
 }

@@ -46,7 +46,8 @@ impl From<sqlx::Error> for RecordError {
 }
 
 impl Catalog {
-    /// Enters what `dataset`'s agent has stored in the repository; all or
+    /// Enters what `dataset`'s agent has stored in the repository, with no time
+    /// that is later than the coordinator's own; all or
     /// nothing. What is there already stays. Wakes nobody but those who wait
     /// for the repository.
     pub async fn record_wal(
@@ -101,7 +102,7 @@ impl Catalog {
         .bind(part.id.to_string())
         .bind(int(part.length))
         .bind(commits.map_or(0, |it| int(it.count)))
-        .bind(commits.map(|it| micros(it.last)))
+        .bind(commits.map(|it| micros(it.last.min(self.now()))))
         .bind(commits.map(|it| i64::from(it.first_xid)))
         .bind(commits.map(|it| i64::from(it.last_xid)))
         .bind(dataset.to_string())
@@ -133,7 +134,7 @@ impl Catalog {
             .bind(i64::from(part.timeline.0))
             .bind(int(point.lsn.0))
             .bind(point.name.clone())
-            .bind(micros(point.at))
+            .bind(micros(point.at.min(self.now())))
             .execute(&mut *connection)
             .await?;
         }
@@ -162,7 +163,7 @@ impl Catalog {
         .bind(position.system.to_string())
         .bind(i64::from(position.timeline.0))
         .bind(int(position.lsn.0))
-        .bind(position.as_of.map(micros))
+        .bind(position.as_of.map(|it| micros(it.min(self.now()))))
         .bind(int(position.waiting))
         .bind(position.problem.clone())
         .bind(micros(self.now()))

@@ -68,6 +68,11 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
         ]);
     }
     text.push_str(&table.render());
+    for dataset in &status.datasets {
+        if let Some(alarm) = &dataset.alarm {
+            let _ = writeln!(text, "\nunusual: {}: {alarm}", dataset.dataset);
+        }
+    }
     text.push_str(&recovery::lines(&status.recovery, now));
     text
 }

@@ -93,6 +93,7 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
     if let Some(failure) = &job.failure {
         rows.push(("failure", format!("{}: {}", failure.code, failure.message)));
     }
+    rows.extend(job.alarm.clone().map(|alarm| ("unusual", alarm)));
     rows.extend(job.trace_id.clone().map(|id| ("trace", id)));
     let mut text = fields(rows);
     if job.attempts.len() > 1 {
@@ -121,7 +122,10 @@ fn limits(limits: &Limits) -> Option<String> {
     let memory = limits
         .memory_bytes
         .map(|bytes| format!("memory {}", ByteSize(bytes)));
-    let all: Vec<_> = rates.chain(threads).chain(memory).collect();
+    let new_data = limits
+        .new_data_bytes
+        .map(|bytes| format!("new data {}", ByteSize(bytes)));
+    let all: Vec<_> = rates.chain(threads).chain(memory).chain(new_data).collect();
     (!all.is_empty()).then(|| all.join(", "))
 }
 

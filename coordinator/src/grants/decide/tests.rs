@@ -76,6 +76,10 @@ const CHILD_BACKUP: Scope = Scope::Backup {
 const RESTORE: Scope = Scope::Read { snapshot: ID };
 const OTHER_RESTORE: Scope = Scope::Read { snapshot: OTHER_ID };
 
+/// The job's snapshot is the object that requests name.
+const LIST: Scope = Scope::List { snapshot: ID };
+const OTHER_LIST: Scope = Scope::List { snapshot: OTHER_ID };
+
 const UPLOAD: Scope = Scope::Upload { create: false };
 const FIRST_UPLOAD: Scope = Scope::Upload { create: true };
 /// The job's snapshot is the object that requests name.
@@ -86,12 +90,14 @@ const WAL: Scope = Scope::Wal { create: false };
 const FIRST_WAL: Scope = Scope::Wal { create: true };
 
 /// Every scope, side by side: the columns of the table.
-const SCOPES: [Scope; 11] = [
+const SCOPES: [Scope; 13] = [
     BACKUP,
     FIRST_BACKUP,
     CHILD_BACKUP,
     RESTORE,
     OTHER_RESTORE,
+    LIST,
+    OTHER_LIST,
     UPLOAD,
     FIRST_UPLOAD,
     DOWNLOAD,
@@ -105,37 +111,37 @@ const SCOPES: [Scope; 11] = [
 fn the_table() {
     use ObjectKind::{Config, DataPack, Index, Key, Lock, Snapshot, Transfer, TreePack, Wal};
     let rows = [
-        // request       known as         backup   first    child    restore  another  upload   first    download another  wal      first
-        (get(Config),     None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
-        (get(Key),        None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
-        (get(Index),      None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
-        (get(Lock),       None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
-        (get(Snapshot),   None,           [READ   , READ   , OK     , OK     , READ   , READ   , READ   , OK     , READ   , READ   , READ   ]),
-        (get(DataPack),   None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
-        (get(DataPack),   Some(DataPack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
-        (get(DataPack),   Some(TreePack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
-        (get(TreePack),   None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
-        (get(TreePack),   Some(DataPack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , OK     , OK     , READ   , READ   ]),
-        (get(TreePack),   Some(TreePack), [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , READ   , READ   ]),
-        (put(Config),     None,           [WRITE  , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , WRITE  , WRITE  , WRITE  , OK     ]),
-        (put(Key),        None,           [WRITE  , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , WRITE  , WRITE  , WRITE  , OK     ]),
-        (put(Index),      None,           [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
-        (put(Lock),       None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
-        (put(Snapshot),   None,           [PUBLISH, PUBLISH, PUBLISH, WRITE  , WRITE  , PUBLISH, PUBLISH, WRITE  , WRITE  , WRITE  , WRITE  ]),
-        (put(DataPack),   None,           [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
-        (put(DataPack),   Some(DataPack), [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
-        (put(DataPack),   Some(TreePack), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  ]),
-        (put(TreePack),   None,           [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
-        (put(TreePack),   Some(TreePack), [OK     , OK     , OK     , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
-        (put(TreePack),   Some(DataPack), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  ]),
-        (get(Transfer),   None,           [READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   ]),
-        (get(Transfer),   Some(Transfer), [READ   , READ   , READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   ]),
-        (put(Transfer),   None,           [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  ]),
-        (put(Transfer),   Some(Transfer), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  ]),
-        (get(Wal),        None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , READ   , READ   ]),
-        (get(Wal),        Some(Wal),      [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , READ   , READ   ]),
-        (put(Wal),        None,           [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     ]),
-        (put(Wal),        Some(Wal),      [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     ]),
+        // request       known as         backup   first    child    restore  another  list     another  upload   first    download another  wal      first
+        (get(Config),     None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (get(Key),        None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (get(Index),      None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (get(Lock),       None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (get(Snapshot),   None,           [READ   , READ   , OK     , OK     , READ   , OK     , READ   , READ   , READ   , OK     , READ   , READ   , READ   ]),
+        (get(DataPack),   None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(DataPack),   Some(DataPack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(DataPack),   Some(TreePack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(TreePack),   None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(TreePack),   Some(DataPack), [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , OK     , OK     , READ   , READ   ]),
+        (get(TreePack),   Some(TreePack), [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , READ   , READ   ]),
+        (put(Config),     None,           [WRITE  , OK     , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , WRITE  , WRITE  , WRITE  , OK     ]),
+        (put(Key),        None,           [WRITE  , OK     , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , WRITE  , WRITE  , WRITE  , OK     ]),
+        (put(Index),      None,           [OK     , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(Lock),       None,           [OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     , OK     ]),
+        (put(Snapshot),   None,           [PUBLISH, PUBLISH, PUBLISH, WRITE  , WRITE  , WRITE  , WRITE  , PUBLISH, PUBLISH, WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(DataPack),   None,           [OK     , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(DataPack),   Some(DataPack), [OK     , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(DataPack),   Some(TreePack), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(TreePack),   None,           [OK     , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(TreePack),   Some(TreePack), [OK     , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (put(TreePack),   Some(DataPack), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  ]),
+        (get(Transfer),   None,           [READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   ]),
+        (get(Transfer),   Some(Transfer), [READ   , READ   , READ   , READ   , READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   ]),
+        (put(Transfer),   None,           [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  ]),
+        (put(Transfer),   Some(Transfer), [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     , WRITE  , WRITE  ]),
+        (get(Wal),        None,           [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   ]),
+        (get(Wal),        Some(Wal),      [READ   , READ   , READ   , OK     , OK     , READ   , READ   , READ   , READ   , READ   , READ   , READ   , READ   ]),
+        (put(Wal),        None,           [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     ]),
+        (put(Wal),        Some(Wal),      [WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , WRITE  , OK     , OK     ]),
     ];
     for (request, known, expected) in rows {
         for (scope, expected) in SCOPES.into_iter().zip(expected) {
@@ -242,6 +248,17 @@ fn writer_of(kind: ObjectKind) -> Scope {
     }
 }
 
+/// What the catalog never granted may lie in the store all the same.
+#[test]
+fn a_put_of_what_nobody_granted_must_be_new() {
+    for kind in ObjectKind::ALL {
+        let asked = |known| must_be_new(&put(kind), known);
+        assert_eq!(asked(None), kind != ObjectKind::Config, "{kind}");
+        assert!(!asked(Some(kind)), "{kind}: it may be written again");
+        assert!(!must_be_new(&get(kind), None), "{kind} is only read");
+    }
+}
+
 #[test]
 fn a_name_must_be_the_hash_of_the_body() {
     for kind in ObjectKind::ALL {
@@ -303,6 +320,7 @@ fn only_backups_publish_and_only_snapshots_of_reasonable_size() {
         (UPLOAD, max, Ok(())),
         (UPLOAD, max + 1, Err(RefusalReason::TooLarge)),
         (RESTORE, 1, WRITE),
+        (LIST, 1, WRITE),
         (DOWNLOAD, 1, WRITE),
         (WAL, 1, WRITE),
     ] {

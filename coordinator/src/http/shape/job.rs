@@ -81,6 +81,9 @@ pub struct Job {
     /// How long, how often, how fast it may run.
     #[serde(default)]
     pub limits: Limits,
+    /// What the coordinator finds odd about it: look into it.
+    #[serde(default)]
+    pub alarm: Option<String>,
     /// W3C trace id of the job, 32 hex digits.
     pub trace_id: Option<String>,
 }

@@ -12,6 +12,9 @@ pub struct Limits {
     pub timeout_seconds: Option<u32>,
     /// Attempts that may fail before the job does.
     pub attempts: u32,
+    /// What one job may write to the store in all.
+    #[serde(default)]
+    pub new_data_bytes: Option<u64>,
     /// To the store.
     pub upload_bytes_per_second: Option<u64>,
     /// From the store.

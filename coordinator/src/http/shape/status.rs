@@ -66,6 +66,9 @@ pub struct DatasetStatus {
     pub last_job: Option<String>,
     /// Warnings of the last backup job.
     pub warning_count: u64,
+    /// What the coordinator finds odd about the last backup job.
+    #[serde(default)]
+    pub alarm: Option<String>,
     /// When the last successful restore of one of its snapshots ended.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_restore_at: Option<Timestamp>,

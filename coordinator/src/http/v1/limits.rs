@@ -10,6 +10,7 @@ pub(super) fn shape(limits: JobLimits) -> Limits {
     Limits {
         timeout_seconds: limits.timeout_seconds,
         attempts: limits.max_attempts,
+        new_data_bytes: limits.new_data.map(NonZeroU64::get),
         upload_bytes_per_second: resources.upload.map(NonZeroU64::get),
         download_bytes_per_second: resources.download.map(NonZeroU64::get),
         read_bytes_per_second: resources.read.map(NonZeroU64::get),

@@ -122,6 +122,7 @@ async fn dataset_status(
         last_snapshot_at: latest.as_ref().map(|it| it.time),
         last_job_state: last_job.as_ref().map(|job| jobs::word(job.state.word())),
         warning_count: last_job.as_ref().map_or(0, |job| job.warning_count),
+        alarm: last_job.as_ref().and_then(|job| job.alarm.clone()),
         last_job: last_job.map(|job| job.id.to_string()),
         last_restore_at: last_restore.and_then(Job::finished_at),
         next_run_at: policies::next_run(&dataset, now),

@@ -50,6 +50,7 @@ fn job(max_attempts: u32) -> Job {
         snapshot: None,
         warning_count: 0,
         peak_resident_bytes: None,
+        alarm: None,
     }
 }
 

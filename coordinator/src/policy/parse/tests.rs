@@ -77,6 +77,7 @@ fn the_sample_shows_every_limit_and_is_read() {
     let policy = read(&whole.join("\n")).unwrap().remove(0);
     let limits = policy.limits;
     assert!(limits.timeout.is_some());
+    assert_eq!(limits.new_data().map(NonZeroU64::get), Some(500 << 30));
     let resources = limits.resources();
     assert!(resources.upload.is_some() && resources.download.is_some());
     assert!(resources.read.is_some());
@@ -254,6 +255,13 @@ fn every_problem_has_its_line_its_key_and_what_to_do() {
             8,
             "policy[0].limits.threads",
             "-1",
+        ),
+        (
+            "limits",
+            r#"limits = { new_data = "8MiB" }"#,
+            8,
+            "policy[0].limits.new_data",
+            "at least \"16MiB\"",
         ),
         (
             "limits",

@@ -56,6 +56,7 @@ fn job(new: &NewJob, state: JobState) -> Job {
         snapshot: None,
         warning_count: 0,
         peak_resident_bytes: None,
+        alarm: None,
     }
 }
 

@@ -97,11 +97,16 @@ pub enum RefusalReason {
     TooLarge,
     /// The snapshot must be published through `Publish`.
     NotPublished,
+    /// An object of this name lies in the store, and no agent was asked to write
+    /// it.
+    AlreadyThere,
+    /// The attempt has used up what it may write.
+    OverBudget,
 }
 
 impl RefusalReason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::UnknownAttempt,
         Self::AttemptEnded,
         Self::LeaseExpired,
@@ -111,6 +116,8 @@ impl RefusalReason {
         Self::HashMismatch,
         Self::TooLarge,
         Self::NotPublished,
+        Self::AlreadyThere,
+        Self::OverBudget,
     ];
 
     /// The word on the wire and in the audit log.
@@ -125,6 +132,8 @@ impl RefusalReason {
             Self::HashMismatch => "hash-mismatch",
             Self::TooLarge => "too-large",
             Self::NotPublished => "not-published",
+            Self::AlreadyThere => "already-there",
+            Self::OverBudget => "over-budget",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
@@ -30,6 +31,20 @@ pub struct Report {
     pub peak_resident_bytes: u64,
     /// Wall time of the attempt on the agent.
     pub duration_ms: u64,
+}
+
+impl Report {
+    /// Takes back what it says of the future, and of more time than has passed
+    /// since the attempt was `begun`.
+    pub fn no_later_than(&mut self, now: Timestamp, begun: Option<Timestamp>) {
+        if let Ok(Success::Backup(result)) = &mut self.outcome {
+            result.no_later_than(now);
+        }
+        if let Some(begun) = begun {
+            let passed = now.duration_since(begun).as_millis();
+            self.duration_ms = self.duration_ms.min(u64::try_from(passed).unwrap_or(0));
+        }
+    }
 }
 
 /// How many warnings, planned actions and the like a report carries in full.

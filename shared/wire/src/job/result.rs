@@ -1,5 +1,6 @@
 //! What an attempt achieved, in figures.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strongroom_layout::ObjectId;
 use strongroom_proto::v1;
@@ -101,6 +102,16 @@ pub struct Entry {
     pub modified: String,
     /// Target of a symlink, else empty.
     pub link_target: Vec<u8>,
+}
+
+impl BackupResult {
+    /// Takes back what it says of the future: it tells of what has happened, and
+    /// its clock may be wrong.
+    pub fn no_later_than(&mut self, now: Timestamp) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.ended = cluster.ended.min(now);
+        }
+    }
 }
 
 impl TryFrom<v1::BackupResult> for BackupResult {

@@ -95,6 +95,7 @@ fn base(state: &ApiState, job: model::Job) -> Job {
         attempts: Vec::new(),
         attempts_allowed: job.limits.max_attempts,
         limits: limits::shape(job.limits),
+        alarm: job.alarm,
         trace_id: Some(job.trace.trace_id),
         repository: Some(job.repository),
     }

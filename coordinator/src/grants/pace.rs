@@ -1,0 +1,113 @@
+//! How fast an agent may ask. Whoever asks faster waits for his answer: honest
+//! agents are slowed down and never refused, unless they will not wait.
+//!
+//! A leaky bucket for each agent, by the time at which it will be empty again
+//! (ITU-T I.371, the "generic cell rate algorithm").
+
+use std::{collections::HashMap, time::Duration};
+
+use parking_lot::Mutex;
+use strongroom_layout::AgentId;
+use tokio::time::Instant;
+
+/// What a call costs that asks the store or writes to the catalog by itself.
+pub(super) const CALL: u64 = 100;
+/// What an object to be written costs: the store may be asked for it.
+pub(super) const PUT: u64 = 20;
+/// What one answer costs, on average: some 5,000 signatures a second for each
+/// agent, a fair part of what one core makes.
+const EACH: Duration = Duration::from_micros(200);
+/// An agent that was silent may ask for so much at once: 50,000 signatures.
+const BURST: Duration = Duration::from_secs(10);
+/// No answer waits longer, well within the time that agents wait for one.
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// Remembers how much was asked lately.
+#[derive(Debug, Default)]
+pub(super) struct Pace(Mutex<HashMap<AgentId, Instant>>);
+
+/// It would have to wait too long: it is to ask again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooFast;
+
+impl Pace {
+    /// How long an answer that costs `cost` has to wait.
+    pub(super) fn take(
+        &self,
+        agent: AgentId,
+        cost: u64,
+        now: Instant,
+    ) -> Result<Duration, TooFast> {
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let cost = EACH.saturating_mul(cost).min(BURST);
+        let mut empty = self.0.lock();
+        let before = empty.get(&agent).copied().unwrap_or(now).max(now);
+        let after = before + cost;
+        let wait = after.duration_since(now).saturating_sub(BURST);
+        if wait > LONGEST {
+            return Err(TooFast);
+        }
+        empty.insert(agent, after);
+        Ok(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const AGENT: AgentId = AgentId(Uuid::from_u128(1));
+    const OTHER: AgentId = AgentId(Uuid::from_u128(2));
+
+    #[test]
+    fn an_agent_at_work_never_waits() {
+        let pace = Pace::default();
+        let start = Instant::now();
+        // 64 requests in a call, fifty calls a second, for an hour.
+        for call in 0..180_000u32 {
+            let now = start + Duration::from_millis(20) * call;
+            assert_eq!(pace.take(AGENT, 64, now), Ok(Duration::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_flood_is_slowed_down_then_sent_away_and_hurts_nobody_else() {
+        let pace = Pace::default();
+        let now = Instant::now();
+        let mut waited = Duration::ZERO;
+        let answered = (0..1_000)
+            .map_while(|_| pace.take(AGENT, 1024, now).ok())
+            .inspect(|wait| waited = *wait)
+            .count();
+        assert!((100..200).contains(&answered), "{answered}");
+        assert!(waited > Duration::from_secs(10), "{waited:?}");
+        assert_eq!(pace.take(OTHER, 1024, now), Ok(Duration::ZERO));
+        // Refusals add nothing: it is answered again after a while.
+        let later = now + LONGEST;
+        assert!(pace.take(AGENT, 1024, later).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_answered_than_burst_and_rate_allow(
+            asked in proptest::collection::vec((1..2_000u64, 0..2_000u64), 1..400),
+        ) {
+            let pace = Pace::default();
+            let start = Instant::now();
+            let (mut now, mut answered, mut last) = (start, 0, start);
+            for (cost, pause) in asked {
+                now += Duration::from_millis(pause);
+                if let Ok(wait) = pace.take(AGENT, cost, now) {
+                    answered += cost;
+                    last = last.max(now + wait);
+                }
+            }
+            let allowed = BURST + last.duration_since(start);
+            let spent = EACH * u32::try_from(answered).unwrap();
+            prop_assert!(spent <= allowed + EACH, "{spent:?} in {allowed:?}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Looks for what an agent says it has written.
+
+use strongroom_layout::{AgentId, ObjectId, ObjectName};
+use strongroom_wire::job::{Failure, FailureCode, Report, Success};
+
+use super::{GrantError, Grants, service::own_repository};
+
+impl Grants {
+    /// The report as far as the store bears it out: a success with a snapshot that
+    /// is not there becomes a failure. An error means that nobody can tell now.
+    pub async fn borne_out(
+        &self,
+        agent: AgentId,
+        mut report: Report,
+    ) -> Result<Report, GrantError> {
+        let Ok(Success::Backup(result)) = &report.outcome else {
+            return Ok(report);
+        };
+        let id = result.snapshot;
+        let state = self.catalog().attempt_state(report.attempt).await?;
+        let at_work = state.as_ref().filter(|state| {
+            state.attempt.attempt == state.current_attempt && state.lease_expires.is_some()
+        });
+        let Some(repository) = own_repository(at_work, agent) else {
+            // The catalog takes no such report.
+            return Ok(report);
+        };
+        let store = self.store(repository)?;
+        let name = ObjectName::snapshot(id);
+        let found = store.client.size(&repository.prefix, name).await?;
+        if found.is_none() {
+            // A bucket that is gone for a while answers alike.
+            store.client.probe().await?;
+        }
+        let known = self
+            .catalog()
+            .known_objects(&repository.name, &[name])
+            .await?;
+        let announced = known.first().map(|row| row.length);
+        report.outcome = match found {
+            None => Err(missing(id, "does not hold it")),
+            Some(found) if announced.is_some_and(|it| it != found) => {
+                Err(missing(id, "holds another object under its name"))
+            }
+            Some(_) => return Ok(report),
+        };
+        Ok(report)
+    }
+}
+
+fn missing(id: ObjectId, problem: &str) -> Failure {
+    Failure {
+        code: FailureCode::NotFound,
+        message: format!(
+            "the agent reported that it has written snapshot {}, but the store {problem}: nothing \
+             was backed up",
+            id.short()
+        ),
+        retryable: true,
+    }
+}
