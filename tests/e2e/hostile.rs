@@ -13,17 +13,22 @@ use strongroom_tests::{
 
 use crate::world::assert_says;
 
-struct Siege {
-    coordinator: Coordinator,
-    rogue: Rogue,
-    session: Session,
-    attempt: v1::AttemptRef,
-    job: String,
+pub(crate) struct Siege {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) rogue: Rogue,
+    pub(crate) session: Session,
+    pub(crate) attempt: v1::AttemptRef,
+    pub(crate) job: String,
     _scratch: Scratch,
 }
 
 /// A rogue that holds a backup job of its own.
-fn siege(name: &str, lease_seconds: u32) -> Siege {
+pub(crate) fn siege(name: &str, lease_seconds: u32) -> Siege {
+    siege_with(name, lease_seconds, "")
+}
+
+/// As [`siege`], with more lines in the policy.
+pub(crate) fn siege_with(name: &str, lease_seconds: u32, more: &str) -> Siege {
     let scratch = Scratch::new(name);
     let setup = Setup {
         lease_seconds,
@@ -31,7 +36,7 @@ fn siege(name: &str, lease_seconds: u32) -> Siege {
     };
     let coordinator = setup.start(&scratch, "coordinator");
     let rogue = Rogue::enrol(coordinator.agents_address(), &coordinator.invite("rogue"));
-    coordinator.operator().apply(&policy("rogue"));
+    coordinator.operator().apply(&(policy("rogue") + more));
     let job = coordinator.operator().start("of-rogue");
     let mut session = rogue.open_session();
     let offer = rogue.accept_job(&mut session);
@@ -54,7 +59,7 @@ fn policy(agent: &str) -> String {
 
 impl Siege {
     /// Asks for a grant that must be refused for this reason, and be audited.
-    fn refused(&self, request: v1::RequestToSign, reason: &str) {
+    pub(crate) fn refused(&self, request: v1::RequestToSign, reason: &str) {
         let before = self.refusals().len();
         let answer = self.rogue.sign_one(&self.attempt, request);
         assert_eq!(answer.expect_err("this must be refused"), reason);
@@ -70,12 +75,12 @@ impl Siege {
         assert_says(&audited.to_string(), &[reason]);
     }
 
-    fn refusals(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn refusals(&self) -> Vec<serde_json::Value> {
         self.coordinator.operator().audit("grant.refuse")
     }
 
     /// Asks for a grant that must be given.
-    fn granted(&self, request: v1::RequestToSign) -> v1::Grant {
+    pub(crate) fn granted(&self, request: v1::RequestToSign) -> v1::Grant {
         let answer = self.rogue.sign_one(&self.attempt, request);
         answer.unwrap_or_else(|reason| panic!("refused: {reason}"))
     }

@@ -5,6 +5,7 @@
 
 mod architecture;
 mod backup;
+mod believed;
 mod cache;
 mod command_source;
 mod consent;

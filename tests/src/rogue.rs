@@ -213,6 +213,56 @@ impl Rogue {
             .map(tonic::Response::into_inner)
     }
 
+    /// Lists a directory of the attempt's repository: ids, hexadecimal.
+    pub fn list(
+        &self,
+        attempt: &v1::AttemptRef,
+        directory: v1::Directory,
+    ) -> Result<Vec<String>, Status> {
+        let mut gateway = self.gateway.clone();
+        let request = v1::ListObjectsRequest {
+            attempt: Some(attempt.clone()),
+            directory: directory.into(),
+            after: Vec::new(),
+        };
+        let answer = self.within(async move { gateway.list_objects(request).await })?;
+        let objects = answer.into_inner().objects;
+        Ok(objects.iter().map(|it| HEXLOWER.encode(&it.id)).collect())
+    }
+
+    /// Asks that locks be deleted.
+    pub fn release_locks(&self, attempt: &v1::AttemptRef, ids: Vec<Vec<u8>>) -> Result<(), Status> {
+        let mut gateway = self.gateway.clone();
+        let request = v1::ReleaseLocksRequest {
+            attempt: Some(attempt.clone()),
+            ids,
+        };
+        self.within(async move { gateway.release_locks(request).await })
+            .map(drop)
+    }
+
+    /// Says how an attempt ended, and waits for the acknowledgement.
+    pub fn report(&self, session: &mut Session, report: v1::Report) {
+        let id = report.report_id.clone();
+        self.within(async {
+            let report = agent_message::Message::Report(report);
+            assert!(send(session, report).await, "the session stands");
+            loop {
+                match next_alive(session).await.expect("the session stands") {
+                    coordinator_message::Message::ReportAck(ack) if ack.report_id == id => return,
+                    _other => {}
+                }
+            }
+        });
+    }
+
+    /// Says what it finds at its connections.
+    pub fn tell_inventory(&self, session: &Session, connections: Vec<v1::Connection>) {
+        let inventory = agent_message::Message::Inventory(v1::Inventory { connections });
+        let sent = self.within(send(session, inventory));
+        assert!(sent, "the session stands");
+    }
+
     /// Enters a part of a log of which there is nothing in the store.
     pub fn record_wal(&self, attempt: &v1::AttemptRef) -> Result<v1::RecordWalResponse, Status> {
         let mut gateway = self.gateway.clone();
