@@ -168,11 +168,9 @@ impl Cluster {
     /// Starts it on the same port.
     pub fn start_again(&mut self) {
         let mut start = self.pg_ctl("start");
-        start
-            .args(["-s", "-w", "-t", "600", "-l"])
-            .arg(self.directory.join("log"));
+        start.args(["-s", "-w", "-t", "600", "-l"]).arg(self.log());
         let output = start.output().expect("pg_ctl runs");
-        let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        let log = || fs::read_to_string(self.log()).unwrap_or_default();
         assert!(output.status.success(), "{output:?}\n{}", log());
         self.running = true;
     }
@@ -206,6 +204,11 @@ impl Cluster {
     /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
+    }
+
+    /// What the server writes.
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("log")
     }
 
     /// A directory beside it that the server may use.

@@ -9,6 +9,7 @@
 //! - [`coordinator`], [`agent`], [`operator`], [`offline`]: Strongroom's
 //!   programs,
 //! - [`rogue`]: an agent played by the test,
+//! - [`planted`]: a database whose owner is after its server,
 //! - [`tree`]: directories with every kind of entry,
 //! - [`proxy`], [`cable`]: connections with faults,
 //! - [`traces`]: an OpenTelemetry receiver,
@@ -22,6 +23,7 @@ pub mod coordinator;
 pub mod http;
 pub mod offline;
 pub mod operator;
+pub mod planted;
 pub mod port;
 pub mod postgres;
 pub mod program;

@@ -120,6 +120,9 @@ pub struct Command {
     /// The file's name in the snapshot; absent: the command's name.
     #[serde(default, deserialize_with = "filename")]
     pub filename: Option<String>,
+    /// Whether a failure shows the end of its standard error to operators.
+    #[serde(default = "yes")]
+    pub report_stderr: bool,
 }
 
 impl AgentConfig {
@@ -169,6 +172,10 @@ fn argv<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Er
             "argv must name a program, as in argv = [\"pg_dump\", \"mydb\"]",
         )),
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn filename<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

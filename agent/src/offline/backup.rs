@@ -143,6 +143,7 @@ fn source(args: &BackupArgs) -> anyhow::Result<BackupSource> {
                 .map(|word| text(word))
                 .collect::<Result<_, _>>()?,
             filename: None,
+            report_stderr: true,
         }));
     }
     Ok(BackupSource::Files(FilesSource {

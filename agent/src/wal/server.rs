@@ -93,7 +93,8 @@ impl WalServer {
     /// What is set for its `archive_command`.
     pub(super) async fn archiving(&self, session: &Session) -> Result<Archiving, WalError> {
         let doing = "tell where its log lies";
-        let sql = "SELECT current_setting('archive_mode'), current_setting('data_directory')";
+        let sql = "SELECT pg_catalog.current_setting('archive_mode'), \
+                   pg_catalog.current_setting('data_directory')";
         let row = session.query_one(sql, &[]).await;
         let failed = |source| WalError::Server {
             name: self.name.clone(),

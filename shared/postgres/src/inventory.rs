@@ -66,7 +66,7 @@ impl Inventory {
         let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
         let row = session
             .query_one(
-                "SELECT pg_is_in_recovery(), current_setting('wal_level')",
+                "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('wal_level')",
                 &[],
             )
             .await
@@ -89,7 +89,10 @@ impl Inventory {
 /// Not every role may ask; a broken connection is found out by the next query.
 async fn system_identifier(session: &Session) -> Option<u64> {
     let row = session
-        .query_one("SELECT system_identifier FROM pg_control_system()", &[])
+        .query_one(
+            "SELECT system_identifier FROM pg_catalog.pg_control_system()",
+            &[],
+        )
         .await
         .ok()?;
     row.try_get::<_, i64>(0).ok().map(i64::cast_unsigned)
@@ -100,20 +103,25 @@ pub async fn databases(session: &Session) -> Result<Vec<Database>, ServerError> 
     let what = "list its databases";
     let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
     let (provider, locale, rules) = match session.version().major() {
-        ..15 => ("'c'", "NULL::text", "NULL::text"),
-        15 => ("d.datlocprovider", "d.daticulocale", "NULL::text"),
+        ..15 => ("'c'", "NULL", "NULL"),
+        15 => ("d.datlocprovider", "d.daticulocale", "NULL"),
         16 => ("d.datlocprovider", "d.daticulocale", "d.daticurules"),
         _ => ("d.datlocprovider", "d.datlocale", "d.daticurules"),
     };
     let query = format!(
-        "SELECT d.oid, d.datname::text, pg_get_userbyid(d.datdba)::text, \
-         CASE WHEN has_database_privilege(d.oid, 'CONNECT') \
-         OR pg_has_role('pg_read_all_stats', 'MEMBER') THEN pg_database_size(d.oid) END, \
-         d.datallowconn, d.datistemplate, pg_encoding_to_char(d.encoding)::text, \
-         d.datcollate::text, d.datctype::text, \
-         CASE {provider}::text WHEN 'i' THEN 'icu' WHEN 'b' THEN 'builtin' ELSE 'libc' END, \
-         {locale}::text, {rules}::text \
-         FROM pg_database d ORDER BY d.datname COLLATE \"C\""
+        "SELECT d.oid, d.datname::pg_catalog.text, \
+         pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text, \
+         CASE WHEN pg_catalog.has_database_privilege(d.oid, 'CONNECT') \
+         OR pg_catalog.pg_has_role('pg_read_all_stats', 'MEMBER') \
+         THEN pg_catalog.pg_database_size(d.oid) END, \
+         d.datallowconn, d.datistemplate, \
+         pg_catalog.pg_encoding_to_char(d.encoding)::pg_catalog.text, \
+         d.datcollate::pg_catalog.text, d.datctype::pg_catalog.text, \
+         CASE WHEN {provider}::pg_catalog.text OPERATOR(pg_catalog.=) 'i' THEN 'icu' \
+         WHEN {provider}::pg_catalog.text OPERATOR(pg_catalog.=) 'b' THEN 'builtin' \
+         ELSE 'libc' END, \
+         {locale}::pg_catalog.text, {rules}::pg_catalog.text \
+         FROM pg_catalog.pg_database d ORDER BY d.datname COLLATE pg_catalog.\"C\""
     );
     let rows = session.query(&query, &[]).await.map_err(error)?;
     rows.iter()

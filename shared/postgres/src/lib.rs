@@ -6,6 +6,7 @@ pub mod logical;
 pub mod physical;
 pub mod programs;
 pub mod replication;
+pub mod said;
 pub mod sql;
 pub mod version;
 pub mod wal;

@@ -1,4 +1,10 @@
-//! Names and texts inside statements.
+//! Names and texts inside statements, and statements that can mean only one
+//! thing.
+
+mod tokens;
+mod unqualified;
+
+pub use unqualified::unqualified;
 
 /// A name as the server takes it literally.
 pub fn identifier(name: &str) -> String {

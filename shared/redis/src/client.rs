@@ -217,13 +217,35 @@ fn name(command: &[&[u8]]) -> String {
     }
 }
 
-/// A server's words, without what would spoil a log.
+/// A server's words, without what would spoil a log, and without what they
+/// quote: that may be a key, a value or a password.
 pub(crate) fn shorten(message: &str) -> String {
-    message
+    without_quotes(message)
         .chars()
         .take(LONGEST_MESSAGE)
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect()
+}
+
+/// Servers quote arguments in three ways, and those of a command that they do
+/// not know up to the end. An apostrophe is no quote.
+fn without_quotes(message: &str) -> String {
+    let end = message
+        .find(", with args beginning with")
+        .unwrap_or(message.len());
+    let mut text = String::new();
+    let mut letters = message[..end].chars();
+    let mut before = ' ';
+    while let Some(letter) = letters.next() {
+        text.push(letter);
+        if "'`\"".contains(letter) && !before.is_alphanumeric() {
+            text.push('…');
+            // Without an end, all the rest is in it.
+            text.extend(letters.by_ref().find(|it| *it == letter));
+        }
+        before = letter;
+    }
+    text
 }
 
 type Dialled = (Box<dyn Duplex>, (IpAddr, IpAddr));
@@ -274,4 +296,34 @@ async fn dial(connection: &Connection) -> Result<Dialled, RedisError> {
             ))
         })?;
     Ok((Box::new(stream), ends))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_quote_is_not_shown() {
+        for (said, shown) in [
+            (
+                "ERR unknown command 'RESTORE', with args beginning with: 'card' '4111' ",
+                "ERR unknown command '…'",
+            ),
+            (
+                "ERR unknown command `RESTORE`, with args beginning with: `4111`",
+                "ERR unknown command `…`",
+            ),
+            ("ERR value \"4111", "ERR value \"…"),
+            (
+                "NOMASTERLINK Can't SYNC while not connected",
+                "NOMASTERLINK Can't SYNC while not connected",
+            ),
+            (
+                "WRONGPASS invalid username-password pair",
+                "WRONGPASS invalid username-password pair",
+            ),
+        ] {
+            assert_eq!(shorten(said), shown);
+        }
+    }
 }

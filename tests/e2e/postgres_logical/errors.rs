@@ -130,7 +130,7 @@ fn roles_come_without_passwords_where_those_may_not_be_read() {
 #[test]
 fn a_pg_dump_that_fails_names_its_database() {
     let scratch = Scratch::new("bin");
-    let script = "echo 'the disk of the server is on fire' >&2\nexit 3";
+    let script = "echo 'pg_dump: error: could not write to output file: No space left' >&2\nexit 3";
     let bin = bin_dir(&scratch, &[("pg_dump", script)]);
     let dumps = Dumps::new("dumps-fail", &format!("bin_dir = '{}'", bin.display()));
     let name = Server::unique("fails");
@@ -140,7 +140,7 @@ fn a_pg_dump_that_fails_names_its_database() {
     dumps.policy(&[&name], "");
     let (code, message) = dumps.fails(super::POLICY);
     assert_eq!(code, "source");
-    assert_says(&message, &[&name, "db", "pg_dump", "3", "on fire"]);
+    assert_says(&message, &[&name, "db", "pg_dump", "3", "No space left"]);
     let snapshots = dumps.world.operator().json(&["snapshots", "list"]);
     assert_eq!(snapshots["snapshots"].as_array().map(Vec::len), Some(0));
 }

@@ -121,14 +121,15 @@ fn names_change_under_open_connections_and_settings_stay() {
 #[test]
 fn a_pg_restore_that_fails_half_way_leaves_the_original() {
     let scratch = Scratch::new("bin");
-    let script = "REAL \"$@\" || exit 8\necho 'lost in the middle' >&2\nexit 7";
+    let script =
+        "REAL \"$@\" || exit 8\necho 'pg_restore: error: unexpected end of file' >&2\nexit 7";
     let bin = bin_dir(&scratch, &[("pg_restore", script)]);
     let bin = format!("bin_dir = '{}'", bin.display());
     let replaced = Replaced::new("replace-fails", &bin);
     let name = &replaced.name;
     let confirm = ["--replace", "--confirm", name];
     let message = replaced.dumps.refused(&replaced.snapshot, name, &confirm);
-    assert_says(&message, &["pg_restore", "7", "lost in the middle"]);
+    assert_says(&message, &["pg_restore", "7", "unexpected end of file"]);
     replaced.assert_untouched();
 }
 

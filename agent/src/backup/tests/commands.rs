@@ -16,6 +16,7 @@ fn request(bench: &Bench, script: &str, filename: Option<&str>) -> BackupRequest
             name: "dump".into(),
             argv: ["sh", "-c", script].map(Into::into).to_vec(),
             filename: filename.map(Into::into),
+            report_stderr: true,
         }),
         ..bench.request()
     }

@@ -62,6 +62,7 @@ fn the_output_of_a_command_is_read_at_the_rate() {
                 .map(Into::into)
                 .to_vec(),
             filename: None,
+            report_stderr: true,
         }),
         pace: Pace::with_sleeper(limiter(2 * MIB), dream.clone()),
         ..bench.request()

@@ -21,6 +21,7 @@ use rustix::{
     fs::{AtFlags, CWD, Gid, Uid, chownat},
     process::geteuid,
 };
+use strongroom_postgres::said;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -269,8 +270,11 @@ fn tail(log: &Path) -> String {
     read().unwrap_or_else(|error| format!("(it cannot be read: {error})"))
 }
 
+/// Of its log what holds no values: a cluster's configuration may have it
+/// write statements, and commands with passwords.
 fn ended(target: &Path, log: &Path, tail: &str) -> ClusterRestoreError {
-    failed(target, &format!("the end of {}:\n{tail}", log.display()))
+    let shown = said::log(tail);
+    failed(target, &format!("the end of {}:\n{shown}", log.display()))
 }
 
 fn failed(target: &Path, cause: &str) -> ClusterRestoreError {

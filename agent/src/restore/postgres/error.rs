@@ -80,7 +80,7 @@ pub enum PostgresRestoreError {
         program: PathBuf,
         /// How.
         status: ExitStatus,
-        /// The last 4 KiB of its standard error.
+        /// The last of its standard error that may be shown.
         stderr: String,
     },
     /// What was restored is not what was dumped.
@@ -137,7 +137,7 @@ pub enum PostgresRestoreError {
 
 fn said(stderr: &str) -> String {
     match stderr.trim() {
-        "" => "; it said nothing on standard error".into(),
+        "" => "; it said nothing on standard error that may be shown".into(),
         said => format!("; the end of its standard error:\n{said}"),
     }
 }

@@ -12,7 +12,11 @@ use strongroom_postgres::{connection::Connection, programs::Found};
 use tokio::runtime::Handle;
 
 use super::{super::RestoreError, PostgresRestoreError};
-use crate::{monitor::Monitor, restore::stream::FileStream, sources::command::process::Process};
+use crate::{
+    monitor::Monitor,
+    restore::stream::FileStream,
+    sources::command::process::{Ear, Process},
+};
 
 pub(super) struct PgRestore<'a> {
     pub(super) program: &'a Found,
@@ -43,7 +47,7 @@ impl PgRestore<'_> {
             None => Stdio::null(),
         });
         self.connection.environment(database).give(&mut command);
-        let process = Process::spawn(&mut command).map_err(run)?;
+        let process = Process::spawn(&mut command, Ear::postgres()).map_err(run)?;
         let cancel = &self.monitor.cancel;
         let ((fed, printed), ended) = process.converse(self.runtime, cancel, |stdin, stdout| {
             thread::scope(|scope| {

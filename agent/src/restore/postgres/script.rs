@@ -18,12 +18,9 @@ impl Restore<'_> {
     /// Fills what was created.
     pub(super) fn play(&self, plan: &Plan) -> Result<(), PostgresRestoreError> {
         let session = self.wait(async {
-            let session = Session::open(self.connection, Some(&plan.fill)).await?;
-            session.unhurried(LOCK).await?;
             // A script expects what every client gets.
-            session
-                .run("set up the session", "RESET search_path")
-                .await?;
+            let session = Session::open_for_others(self.connection, &plan.fill).await?;
+            session.unhurried(LOCK).await?;
             Ok(session)
         })?;
         let played = self.play_into(&session, &plan.fill);
@@ -80,7 +77,7 @@ impl Restore<'_> {
         session: &Session,
         statement: &Statement,
     ) -> Result<(), PostgresRestoreError> {
-        self.wait(session.run(&named(statement), &statement.text))
+        self.wait(session.run_foreign(&named(statement), &statement.text))
     }
 
     fn begin(

@@ -123,6 +123,7 @@ impl Engine {
                     name: named.name,
                     argv: defined.argv.clone(),
                     filename: defined.filename.clone(),
+                    report_stderr: defined.report_stderr,
                 }))
             }
             Source::Postgres(PostgresSource::Physical(physical)) => {

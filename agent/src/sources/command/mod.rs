@@ -31,6 +31,8 @@ pub struct Command {
     pub argv: Vec<String>,
     /// The file's name in the snapshot; by default the command's.
     pub filename: Option<String>,
+    /// Whether the end of its standard error goes into reports.
+    pub report_stderr: bool,
 }
 
 impl Command {
@@ -80,7 +82,7 @@ pub enum CommandError {
         name: String,
         /// Exit status or signal.
         status: std::process::ExitStatus,
-        /// The last 4 KiB of its standard error.
+        /// The last 4 KiB of its standard error, if it may be reported.
         stderr: String,
     },
     /// The run ended; its writer says why.
@@ -99,7 +101,7 @@ pub enum CommandError {
 
 fn tail(stderr: &str) -> String {
     match stderr.trim() {
-        "" => "; it said nothing on standard error".into(),
+        "" => "; it said nothing on standard error, or agent.toml does not have it reported".into(),
         said => format!("; the end of its standard error:\n{said}"),
     }
 }

@@ -1,12 +1,13 @@
 //! A running program, in a process group of its own.
 
 use std::{
-    io::{self, Read},
+    io::{self, BufRead, BufReader, Read},
     os::unix::process::CommandExt,
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Stdio},
+    process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio},
 };
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use strongroom_postgres::said::Listener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -14,10 +15,39 @@ use super::{Command, CommandError};
 
 /// Kept of what a command says on standard error, in bytes.
 const TAIL: usize = 4096;
+/// Longer lines on standard error are cut.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// What is kept of standard error, which may end in reports and logs.
+#[derive(Debug)]
+pub(crate) enum Ear {
+    /// All: whoever wrote the command is the host's own.
+    All,
+    /// Nothing.
+    Deaf,
+    /// Of PostgreSQL's programs: what holds no values.
+    Postgres(Listener),
+}
+
+impl Ear {
+    /// For a program that comes with PostgreSQL.
+    pub(crate) fn postgres() -> Self {
+        Self::Postgres(Listener::default())
+    }
+
+    fn hear(&mut self, line: &str) -> Option<String> {
+        match self {
+            Self::All => Some(line.to_owned()),
+            Self::Deaf => None,
+            Self::Postgres(listener) => listener.hear(line),
+        }
+    }
+}
 
 /// See the module. Killed, with its group, when the work on it ends early.
 pub(crate) struct Process {
     child: Child,
+    ear: Ear,
     /// Also that of its group.
     pid: Pid,
 }
@@ -25,7 +55,7 @@ pub(crate) struct Process {
 /// How a program ended.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
-    /// The last of its standard error.
+    /// The last of what was kept of its standard error.
     pub(crate) stderr: String,
 }
 
@@ -41,14 +71,19 @@ impl Process {
             program: program.clone(),
             source,
         };
+        let ear = if command.report_stderr {
+            Ear::All
+        } else {
+            Ear::Deaf
+        };
         let mut command = std::process::Command::new(program);
         command.args(arguments).stdin(Stdio::null());
-        Self::spawn(&mut command).map_err(error)
+        Self::spawn(&mut command, ear).map_err(error)
     }
 
     /// Starts `command`, whose standard input is the caller's to set; what it
     /// says is piped.
-    pub(crate) fn spawn(command: &mut std::process::Command) -> io::Result<Self> {
+    pub(crate) fn spawn(command: &mut std::process::Command, ear: Ear) -> io::Result<Self> {
         let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -57,6 +92,7 @@ impl Process {
         Ok(Self {
             pid: Pid::from_child(&child),
             child,
+            ear,
         })
     }
 
@@ -87,9 +123,11 @@ impl Process {
         let stdin = self.child.stdin.take();
         let stdout = self.child.stdout.take();
         let stderr = self.child.stderr.take();
+        let mut ear = std::mem::replace(&mut self.ear, Ear::Deaf);
         let done = CancellationToken::new();
         std::thread::scope(|scope| {
-            let tail = scope.spawn(|| stderr.map(drain).unwrap_or_default());
+            let tail =
+                scope.spawn(move || stderr.map(|it| drain(it, &mut ear)).unwrap_or_default());
             let pid = self.pid;
             let guard = scope.spawn({
                 let done = done.clone();
@@ -130,21 +168,72 @@ fn wait_without_reaping(pid: Pid) -> io::Result<()> {
     }
 }
 
-/// Reads to the end; gives the last of it.
-fn drain(mut stderr: ChildStderr) -> String {
-    let mut tail = Vec::new();
-    let mut buffer = [0; 4096];
+/// Reads to the end; gives the last of what is kept.
+fn drain(stderr: impl Read, ear: &mut Ear) -> String {
+    let mut stderr = BufReader::new(stderr);
+    let mut kept = String::new();
+    let mut line = Vec::new();
+    while let Some(ended) = next_line(&mut stderr, &mut line) {
+        if let Some(heard) = ear.hear(&String::from_utf8_lossy(&line)) {
+            kept.push_str(&heard);
+            kept.push_str(if ended { "\n" } else { "" });
+        }
+        let mut surplus = kept.len().saturating_sub(TAIL);
+        while !kept.is_char_boundary(surplus) {
+            surplus += 1;
+        }
+        kept.drain(..surplus);
+    }
+    kept
+}
+
+/// Reads a line without its end, of which the front is kept; gives whether it
+/// had one. `None`: there is no more.
+fn next_line(stderr: &mut impl BufRead, line: &mut Vec<u8>) -> Option<bool> {
+    line.clear();
+    let mut begun = false;
     loop {
-        match stderr.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(length) => {
-                tail.extend_from_slice(&buffer[..length]);
-                let surplus = tail.len().saturating_sub(TAIL);
-                tail.drain(..surplus);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break,
+        let piece = match stderr.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok([]) | Err(_) => return begun.then_some(false),
+            Ok(piece) => piece,
+        };
+        begun = true;
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let text = &piece[..end.unwrap_or(piece.len())];
+        let room = LONGEST_LINE.saturating_sub(line.len());
+        line.extend_from_slice(&text[..text.len().min(room)]);
+        let used = text.len() + usize::from(end.is_some());
+        stderr.consume(used);
+        if end.is_some() {
+            return Some(true);
         }
     }
-    String::from_utf8_lossy(&tail).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_is_kept_of_what_is_heard() {
+        let said = "x\n".repeat(9000) + "last w\u{f6}rds";
+        let kept = drain(said.as_bytes(), &mut Ear::All);
+        assert_eq!(kept.len(), TAIL);
+        assert!(kept.ends_with("x\nlast w\u{f6}rds"));
+        assert_eq!(drain(said.as_bytes(), &mut Ear::Deaf), "");
+    }
+
+    #[test]
+    fn an_error_is_heard_in_front_of_any_long_command() {
+        let said = format!(
+            "pg_restore: error: could not execute query: ERROR:  role \"u\" does not exist\n\
+             Command was: {}\nhush\n",
+            "hush ".repeat(1 << 20)
+        );
+        assert_eq!(
+            drain(said.as_bytes(), &mut Ear::postgres()),
+            "pg_restore: error: could not execute query: ERROR:  role \"u\" does not exist\n"
+        );
+    }
 }

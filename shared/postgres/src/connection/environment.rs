@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fmt, process::Command};
 
-use super::{Connection, Host, session::APPLICATION_NAME};
+use super::{Connection, Host, session::APPLICATION_NAME, startup};
 
 /// The whole environment of a libpq program. Holds the password: never
 /// printed. Other processes of the same user, and root, can read it from the
@@ -21,6 +21,12 @@ impl Connection {
     /// environment too: on a command line libpq would take `a=b` for
     /// connection parameters.
     pub fn environment(&self, database: &str) -> Environment {
+        self.environment_with_path(database, startup::SEARCH_PATH)
+    }
+
+    /// The same, with another search path. `pg_dump` goes back to it in order
+    /// to find the tables of patterns that name no schema.
+    pub fn environment_with_path(&self, database: &str, search_path: &str) -> Environment {
         let address = &self.address;
         let host = match &address.host {
             Host::Tcp(host) => host.into(),
@@ -32,6 +38,7 @@ impl Connection {
             ("PGUSER", (&address.user).into()),
             ("PGDATABASE", database.into()),
             ("PGAPPNAME", APPLICATION_NAME.into()),
+            ("PGOPTIONS", startup::with_path(search_path).into()),
             ("PGCONNECT_TIMEOUT", "15".into()),
             ("PGSSLMODE", self.tls.mode.as_str().into()),
             // Nothing of the user's who happens to run the agent.
@@ -85,6 +92,7 @@ mod tests {
         let environment = connection().environment("a=b 'c'");
         let mut command = Command::new("env");
         command.env("SECRET_OF_ANOTHER", "x");
+        command.env("PGOPTIONS", "-c search_path=evil");
         environment.give(&mut command);
         let output = command.output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -93,6 +101,7 @@ mod tests {
             "PGPORT=5433",
             "PGDATABASE=a=b 'c'",
             "PGPASSWORD=hush",
+            "PGOPTIONS=-c search_path=pg_catalog,\\ pg_temp",
         ] {
             assert!(text.lines().any(|found| found == line), "{text}");
         }

@@ -1,13 +1,14 @@
 //! Why a server cannot be asked, in words that say what to do next.
 
-use std::{error::Error as _, fmt::Write as _};
+use std::error::Error as _;
 
 use tokio_postgres::error::{Error as Driver, SqlState};
 
 use super::tls::TlsError;
+use crate::said;
 
 /// A failed connection or query. Every variant names the connection or the
-/// place.
+/// place. Of a server's words only what holds no values: see [`crate::said`].
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Nobody answers.
@@ -209,19 +210,10 @@ impl ServerError {
     }
 }
 
-/// A server's message, and what it adds to it.
-pub(crate) fn sentence(message: &str, more: [Option<&str>; 2]) -> String {
-    let mut text = message.to_owned();
-    for more in more.into_iter().flatten() {
-        let _infallible = write!(text, "; {more}");
-    }
-    text
-}
-
-/// The server's message, or the whole chain of causes.
-fn words(error: &Driver) -> String {
+/// What may be shown of the server's words, or the whole chain of causes.
+pub(crate) fn words(error: &Driver) -> String {
     if let Some(said) = error.as_db_error() {
-        return sentence(said.message(), [said.detail(), said.hint()]);
+        return said::error(said);
     }
     let mut text = String::new();
     let mut source = error.source();

@@ -7,6 +7,7 @@ mod error;
 mod rows;
 mod service;
 mod session;
+mod startup;
 mod tls;
 
 use std::fmt;
@@ -14,12 +15,15 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 pub use address::{Address, AddressError, Host};
+pub use environment::Environment;
 pub use error::ServerError;
-pub(crate) use error::sentence;
+pub(crate) use error::words;
 pub use rows::RowsIn;
 pub use service::{Service, ServiceError};
 pub(crate) use session::CONNECT_TIMEOUT;
-pub use session::{APPLICATION_NAME, Session};
+pub use session::{APPLICATION_NAME, Session, default_search_path};
+pub use startup::SEARCH_PATH;
+pub(crate) use startup::with_path;
 pub use tls::{ParseSslModeError, SslMode, Tls, TlsError};
 
 /// A server and how to be let in. Never prints its password.

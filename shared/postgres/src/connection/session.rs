@@ -1,13 +1,17 @@
 //! A client and the task that speaks for it.
 
-use std::{ops::Deref, time::Duration};
+use std::{future::poll_fn, time::Duration};
 
-use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls, config};
+use futures::ready;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinHandle,
+};
+use tokio_postgres::{Client, Config, CopyInSink, NoTls, Row, config, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Connection, address::Host, error::ServerError, tls::SslMode};
-use crate::version::ServerVersion;
+use super::{Connection, address::Host, error::ServerError, startup, tls::SslMode};
+use crate::{sql, version::ServerVersion};
 
 /// What servers see of us.
 pub const APPLICATION_NAME: &str = "strongroom";
@@ -33,45 +37,55 @@ impl Drop for Driver {
     }
 }
 
-impl Deref for Session {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.client
-    }
-}
+/// Of every session of ours, where the server knows and allows it. Reading a
+/// table that became a view meanwhile would run the view's functions as us
+/// (CVE-2024-7348); and what is understood of messages is English.
+const SET_UP: &str = "SELECT pg_catalog.set_config(name, 'view, foreign-table', false) \
+    FROM pg_catalog.pg_settings \
+    WHERE name OPERATOR(pg_catalog.=) 'restrict_nonsystem_relation_kind'; \
+    SELECT pg_catalog.set_config('lc_messages', 'C', false) FROM pg_catalog.pg_roles \
+    WHERE rolname OPERATOR(pg_catalog.=) current_user AND rolsuper";
 
 impl Session {
     /// Connects to `database`, or to the connection's own. Statements have a
-    /// minute and locks ten seconds, unless [`Session::unhurried`].
+    /// minute and locks ten seconds, unless [`Session::unhurried`]. Whatever the
+    /// database's owner has set, names are looked up in `pg_catalog` only.
     pub async fn open(
         connection: &Connection,
         database: Option<&str>,
     ) -> Result<Self, ServerError> {
-        let database = database.unwrap_or(&connection.address.database);
+        let session = Self::connect(connection, database, Some(&startup::ours())).await?;
+        session.run("set up the session", SET_UP).await?;
+        Ok(session)
+    }
+
+    /// Connects for statements that others wrote, which find what any client
+    /// of that database finds.
+    pub async fn open_for_others(
+        connection: &Connection,
+        database: &str,
+    ) -> Result<Self, ServerError> {
+        let path = default_search_path(connection, database).await?;
+        let options = startup::with_path(&path);
+        let session = Self::connect(connection, Some(database), Some(&options)).await?;
+        session
+            .run(
+                "set up the session",
+                "SET statement_timeout = '60s'; SET lock_timeout = '10s'; \
+                 SET idle_in_transaction_session_timeout = 0; \
+                 SET standard_conforming_strings = on",
+            )
+            .await?;
+        Ok(session)
+    }
+
+    async fn connect(
+        connection: &Connection,
+        database: Option<&str>,
+        options: Option<&str>,
+    ) -> Result<Self, ServerError> {
         let place = connection.address.to_string();
-        let mut config = configure(connection, database);
-        let connecting = connect(connection, &config);
-        let (client, driver) = match connecting.await {
-            // As libpq does it: `prefer` falls back when TLS fails.
-            Err(Attempt::Driver(error))
-                if connection.tls.mode == SslMode::Prefer
-                    && error.code().is_none()
-                    && error.to_string().contains("TLS") =>
-            {
-                config.ssl_mode(config::SslMode::Disable);
-                connect(connection, &config).await
-            }
-            attempt => attempt,
-        }
-        .map_err(|attempt| match attempt {
-            Attempt::Driver(error) => ServerError::connecting(&place, database, &error),
-            Attempt::Late => ServerError::Unreachable {
-                place: place.clone(),
-                cause: format!("no answer in {} seconds", CONNECT_TIMEOUT.as_secs()),
-            },
-            Attempt::Failed(error) => error,
-        })?;
+        let (client, driver) = dial(connection, database, options).await?;
         let mut session = Self {
             client,
             driver,
@@ -84,14 +98,6 @@ impl Session {
                 found: session.version.to_string(),
             });
         }
-        session
-            .run(
-                "set up the session",
-                "SET statement_timeout = '60s'; SET lock_timeout = '10s'; \
-                 SET idle_in_transaction_session_timeout = 0; SET search_path = pg_catalog; \
-                 SET standard_conforming_strings = on",
-            )
-            .await?;
         Ok(session)
     }
 
@@ -112,21 +118,81 @@ impl Session {
         self.version
     }
 
-    /// Runs statements without parameters; `what` completes "cannot …".
+    /// Runs statements of ours without parameters; `what` completes "cannot …".
     pub async fn run(&self, what: &str, statements: &str) -> Result<(), ServerError> {
+        self.run_foreign(what, vouch(statements)).await
+    }
+
+    /// The same, with the driver's error.
+    pub(crate) async fn batch(&self, statements: &str) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute(vouch(statements)).await
+    }
+
+    /// Runs statements that somebody else wrote.
+    pub async fn run_foreign(&self, what: &str, statements: &str) -> Result<(), ServerError> {
         self.client
             .batch_execute(statements)
             .await
             .map_err(|error| ServerError::query(what, &error))
     }
 
-    /// Runs exactly one statement, whatever is in the text.
+    /// Runs exactly one statement that somebody else wrote, whatever is in the
+    /// text.
     pub async fn one(&self, what: &str, statement: &str) -> Result<(), ServerError> {
         self.client
             .execute(statement, &[])
             .await
             .map(drop)
             .map_err(|error| ServerError::query(what, &error))
+    }
+
+    /// Asks a question of ours.
+    pub async fn query(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.client.query(vouch(statement), parameters).await
+    }
+
+    /// Asks a question of ours that has one row for an answer.
+    pub async fn query_one(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, tokio_postgres::Error> {
+        self.client.query_one(vouch(statement), parameters).await
+    }
+
+    /// Asks a question of ours that has at most one row for an answer.
+    pub async fn query_opt(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, tokio_postgres::Error> {
+        self.client.query_opt(vouch(statement), parameters).await
+    }
+
+    /// Runs a statement of ours; gives the number of rows.
+    pub async fn execute(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, tokio_postgres::Error> {
+        self.client.execute(vouch(statement), parameters).await
+    }
+
+    /// Begins a `COPY … FROM stdin` that somebody else wrote.
+    pub(super) async fn copy_in<T: bytes::Buf + Send + 'static>(
+        &self,
+        statement: &str,
+    ) -> Result<CopyInSink<T>, tokio_postgres::Error> {
+        self.client.copy_in(statement).await
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
     }
 
     /// Asks the server to give up the statement that runs, and says goodbye.
@@ -161,8 +227,10 @@ impl Session {
     async fn ask_version(&self) -> Result<ServerVersion, ServerError> {
         let what = "say its version";
         let row = self
-            .client
-            .query_one("SELECT current_setting('server_version_num')::int4", &[])
+            .query_one(
+                "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4",
+                &[],
+            )
             .await
             .map_err(|error| ServerError::query(what, &error))?;
         Ok(ServerVersion(
@@ -170,6 +238,66 @@ impl Session {
                 .map_err(|error| ServerError::query(what, &error))?,
         ))
     }
+}
+
+/// A statement of ours, which names nothing that the search path decides.
+/// Every test that runs it makes sure.
+fn vouch(statement: &str) -> &str {
+    debug_assert_eq!(sql::unqualified(statement), None, "{statement}");
+    statement
+}
+
+/// The search path that clients of a database get who say nothing of it. This
+/// one connection says nothing of it either: all it does is `SHOW`, for which
+/// nothing is looked up.
+pub async fn default_search_path(
+    connection: &Connection,
+    database: &str,
+) -> Result<String, ServerError> {
+    let what = "show its search_path";
+    let (client, driver) = dial(connection, Some(database), None).await?;
+    let shown = client.simple_query("SHOW search_path").await;
+    drop((client, driver));
+    let shown = shown.map_err(|error| ServerError::query(what, &error))?;
+    let path = shown.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    Ok(path.unwrap_or_default().to_owned())
+}
+
+async fn dial(
+    connection: &Connection,
+    database: Option<&str>,
+    options: Option<&str>,
+) -> Result<(Client, Driver), ServerError> {
+    let database = database.unwrap_or(&connection.address.database);
+    let place = connection.address.to_string();
+    let mut config = configure(connection, database);
+    if let Some(options) = options {
+        config.options(options);
+    }
+    let connecting = connect(connection, &config);
+    match connecting.await {
+        // As libpq does it: `prefer` falls back when TLS fails.
+        Err(Attempt::Driver(error))
+            if connection.tls.mode == SslMode::Prefer
+                && error.code().is_none()
+                && error.to_string().contains("TLS") =>
+        {
+            config.ssl_mode(config::SslMode::Disable);
+            connect(connection, &config).await
+        }
+        attempt => attempt,
+    }
+    .map_err(|attempt| match attempt {
+        Attempt::Driver(error) => ServerError::connecting(&place, database, &error),
+        Attempt::Late => ServerError::Unreachable {
+            place: place.clone(),
+            cause: format!("no answer in {} seconds", CONNECT_TIMEOUT.as_secs()),
+        },
+        Attempt::Failed(error) => error,
+    })
 }
 
 enum Attempt {
@@ -227,15 +355,20 @@ async fn connect(connection: &Connection, config: &Config) -> Result<(Client, Dr
         .unwrap_or(Err(Attempt::Late))
 }
 
-fn drive<S, T>(connection: tokio_postgres::Connection<S, T>) -> Driver
+/// What the server remarks meanwhile is not heard: the driver would log it,
+/// and a function may remark what it likes, rows too.
+fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>) -> Driver
 where
-    tokio_postgres::Connection<S, T>: Future<Output = Result<(), tokio_postgres::Error>> + Send,
-    S: Send + 'static,
-    T: Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let driving = poll_fn(move |context| {
+        while let Some(_remark) = ready!(connection.poll_message(context)).transpose()? {}
+        std::task::Poll::Ready(Ok::<_, tokio_postgres::Error>(()))
+    });
     Driver(tokio::spawn(async move {
         // Whoever waits for an answer is told.
-        if let Err(error) = connection.await {
+        if let Err(error) = driving.await {
             tracing::debug!(%error, "a connection to PostgreSQL broke");
         }
     }))

@@ -37,12 +37,11 @@ impl Held {
     /// stop.
     pub async fn describe(&self) -> Result<Described, ServerError> {
         let session = &self.session;
-        // `pg_dump` does the same: rows that row security hides would be
-        // missing without a word. One worker is enough beside a dump.
+        // One worker is enough beside a dump.
         session
             .run(
                 "set up the session",
-                "SET row_security = off; SET max_parallel_workers_per_gather = 0",
+                "SET max_parallel_workers_per_gather = 0",
             )
             .await?;
         let mut relations = Vec::with_capacity(self.relations.len());
@@ -92,7 +91,7 @@ pub(super) async fn rows_of(session: &Session, table: &str) -> Result<u64, Serve
 
 /// Large objects in all.
 pub(super) async fn large_objects(session: &Session) -> Result<u64, ServerError> {
-    let query = "SELECT count(*) FROM pg_largeobject_metadata";
+    let query = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_largeobject_metadata";
     number(session, query, || "count large objects".into()).await
 }
 
@@ -127,7 +126,8 @@ async fn list<T>(
 }
 
 async fn extensions(session: &Session) -> Result<Vec<Extension>, ServerError> {
-    let query = "SELECT extname::text, extversion FROM pg_extension ORDER BY extname COLLATE \"C\"";
+    let query = "SELECT extname::pg_catalog.text, extversion FROM pg_catalog.pg_extension \
+        ORDER BY extname COLLATE pg_catalog.\"C\"";
     list(session, "list its extensions", query, |row| {
         Ok(Extension {
             name: row.try_get(0)?,
@@ -139,8 +139,10 @@ async fn extensions(session: &Session) -> Result<Vec<Extension>, ServerError> {
 
 /// Schemas of users.
 pub(super) async fn schemas(session: &Session) -> Result<Vec<String>, ServerError> {
-    let query = "SELECT nspname::text FROM pg_namespace \
-        WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY nspname COLLATE \"C\"";
+    let query = "SELECT nspname::pg_catalog.text FROM pg_catalog.pg_namespace \
+        WHERE nspname OPERATOR(pg_catalog.!~) '^pg_' \
+        AND nspname OPERATOR(pg_catalog.<>) 'information_schema' \
+        ORDER BY nspname COLLATE pg_catalog.\"C\"";
     list(session, "list its schemas", query, |row| row.try_get(0)).await
 }
 
@@ -148,15 +150,20 @@ pub(super) async fn schemas(session: &Session) -> Result<Vec<String>, ServerErro
 /// policies name. The role that `initdb` made is in no dependency, so owners
 /// are asked for besides.
 async fn roles(session: &Session) -> Result<Vec<String>, ServerError> {
-    let query = "SELECT r.rolname::text FROM pg_roles r WHERE r.rolname !~ '^pg_' AND r.oid IN ( \
-        SELECT refobjid FROM pg_shdepend \
-        WHERE refclassid = 'pg_authid'::regclass AND dbid = \
-        (SELECT oid FROM pg_database WHERE datname = current_database()) \
-        UNION SELECT relowner FROM pg_class WHERE oid >= 16384 \
-        UNION SELECT nspowner FROM pg_namespace WHERE oid >= 16384 \
-        UNION SELECT proowner FROM pg_proc WHERE oid >= 16384 \
-        UNION SELECT datdba FROM pg_database WHERE datname = current_database()) \
-        ORDER BY r.rolname COLLATE \"C\"";
+    let query = "SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r \
+        WHERE r.rolname OPERATOR(pg_catalog.!~) '^pg_' \
+        AND r.oid OPERATOR(pg_catalog.=) ANY ( \
+        SELECT refobjid FROM pg_catalog.pg_shdepend WHERE refclassid \
+        OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
+        AND dbid OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database \
+        WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+        UNION SELECT relowner FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.>=) 16384 \
+        UNION SELECT nspowner FROM pg_catalog.pg_namespace \
+        WHERE oid OPERATOR(pg_catalog.>=) 16384 \
+        UNION SELECT proowner FROM pg_catalog.pg_proc WHERE oid OPERATOR(pg_catalog.>=) 16384 \
+        UNION SELECT datdba FROM pg_catalog.pg_database \
+        WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+        ORDER BY r.rolname COLLATE pg_catalog.\"C\"";
     list(session, "list the roles in use", query, |row| {
         row.try_get(0)
     })
@@ -164,8 +171,10 @@ async fn roles(session: &Session) -> Result<Vec<String>, ServerError> {
 }
 
 async fn tablespaces(session: &Session) -> Result<Vec<String>, ServerError> {
-    let query = "SELECT DISTINCT t.spcname::text COLLATE \"C\" FROM pg_class c \
-        JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE c.oid >= 16384 ORDER BY 1";
+    let query = "SELECT DISTINCT t.spcname::pg_catalog.text COLLATE pg_catalog.\"C\" \
+        FROM pg_catalog.pg_class c \
+        JOIN pg_catalog.pg_tablespace t ON t.oid OPERATOR(pg_catalog.=) c.reltablespace \
+        WHERE c.oid OPERATOR(pg_catalog.>=) 16384 ORDER BY 1";
     list(session, "list the tablespaces in use", query, |row| {
         row.try_get(0)
     })

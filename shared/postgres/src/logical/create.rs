@@ -123,8 +123,10 @@ pub async fn unfinished(session: &Session) -> Result<Vec<(String, String)>, Serv
     let what = "look for unfinished restores";
     let rows = session
         .query(
-            "SELECT datname::text, shobj_description(oid, 'pg_database') FROM pg_database \
-             WHERE starts_with(shobj_description(oid, 'pg_database'), $1::text)",
+            "SELECT datname::pg_catalog.text, \
+             pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database \
+             WHERE pg_catalog.starts_with( \
+             pg_catalog.shobj_description(oid, 'pg_database'), $1::pg_catalog.text)",
             &[&UNFINISHED],
         )
         .await
@@ -168,13 +170,19 @@ pub async fn ties(session: &Session, database: &str) -> Result<Ties, ServerError
     let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
     let row = session
         .query_one(
-            "SELECT (SELECT count(*) FROM pg_prepared_xacts WHERE database = $1::text), \
-             ARRAY(SELECT slot_name::text FROM pg_replication_slots WHERE database = $1::text), \
-             (SELECT count(*) FROM pg_stat_subscription s JOIN pg_subscription p \
-              ON p.oid = s.subid JOIN pg_database d ON d.oid = p.subdbid \
-              WHERE d.datname = $1::text), \
-             (SELECT count(*) FROM pg_stat_activity WHERE datname = $1::text \
-              AND pid <> pg_backend_pid() AND backend_type IN ('client backend', 'walsender'))",
+            "SELECT (SELECT pg_catalog.count(*) FROM pg_catalog.pg_prepared_xacts \
+              WHERE database OPERATOR(pg_catalog.=) $1::pg_catalog.text), \
+             ARRAY(SELECT slot_name::pg_catalog.text FROM pg_catalog.pg_replication_slots \
+              WHERE database OPERATOR(pg_catalog.=) $1::pg_catalog.text), \
+             (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_subscription s \
+              JOIN pg_catalog.pg_subscription p ON p.oid OPERATOR(pg_catalog.=) s.subid \
+              JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) p.subdbid \
+              WHERE d.datname OPERATOR(pg_catalog.=) $1::pg_catalog.text), \
+             (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity \
+              WHERE datname OPERATOR(pg_catalog.=) $1::pg_catalog.text \
+              AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+              AND backend_type OPERATOR(pg_catalog.=) \
+              ANY (ARRAY['client backend', 'walsender']))",
             &[&database],
         )
         .await
@@ -270,8 +278,9 @@ async fn while_asking_to_leave(
 async fn ask_to_leave(session: &Session, databases: &[&str]) -> Result<(), ServerError> {
     session
         .query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE datname::text = ANY ($1::text[]) AND pid <> pg_backend_pid()",
+            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+             WHERE datname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[]) \
+             AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()",
             &[&databases],
         )
         .await
@@ -284,20 +293,20 @@ pub async fn roles(session: &Session) -> Result<Vec<String>, ServerError> {
     names(
         session,
         "list its roles",
-        "SELECT rolname::text FROM pg_roles",
+        "SELECT rolname::pg_catalog.text FROM pg_catalog.pg_roles",
     )
     .await
 }
 
 /// The tablespaces of the server.
 pub async fn tablespaces(session: &Session) -> Result<Vec<String>, ServerError> {
-    let query = "SELECT spcname::text FROM pg_tablespace";
+    let query = "SELECT spcname::pg_catalog.text FROM pg_catalog.pg_tablespace";
     names(session, "list its tablespaces", query).await
 }
 
 /// Extensions that could be installed.
 pub async fn available_extensions(session: &Session) -> Result<Vec<String>, ServerError> {
-    let query = "SELECT name::text FROM pg_available_extensions";
+    let query = "SELECT name::pg_catalog.text FROM pg_catalog.pg_available_extensions";
     names(session, "list the extensions there are", query).await
 }
 

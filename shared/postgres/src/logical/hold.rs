@@ -14,7 +14,7 @@ use super::{
     pattern::{Pattern, pattern},
 };
 use crate::{
-    connection::{Connection, ServerError, Session},
+    connection::{Connection, SEARCH_PATH, ServerError, Session, default_search_path},
     sql,
 };
 
@@ -31,6 +31,9 @@ pub struct Held {
     pub(super) session: Session,
     /// For `pg_dump --snapshot`.
     pub snapshot: String,
+    /// For `pg_dump`, which finds tables along it whose pattern names no
+    /// schema.
+    pub search_path: String,
     pub(super) relations: Vec<Listed>,
     pub(super) selection: Selection,
 }
@@ -61,7 +64,12 @@ impl Held {
         session
             .unhurried(Duration::from_millis(LOCK_TIMEOUT.into()))
             .await?;
-        let lister = Lister::new(&session, selection).await?;
+        let search_path = if has_bare_patterns(selection) {
+            Some(default_search_path(connection, database).await?)
+        } else {
+            None
+        };
+        let lister = Lister::new(&session, selection, search_path).await?;
         let mut attempt = 1;
         loop {
             let known = lister.list(&session).await?;
@@ -101,6 +109,7 @@ impl Held {
             return Ok(Self {
                 session,
                 snapshot,
+                search_path: lister.search_path.unwrap_or_else(|| SEARCH_PATH.into()),
                 relations,
                 selection: selection.clone(),
             });
@@ -121,7 +130,7 @@ impl Held {
 async fn export(session: &Session) -> Result<String, ServerError> {
     let what = "export a snapshot";
     let row = session
-        .query_one("SELECT pg_export_snapshot()", &[])
+        .query_one("SELECT pg_catalog.pg_export_snapshot()", &[])
         .await
         .map_err(|error| ServerError::query(what, &error))?;
     row.try_get(0)
@@ -142,9 +151,15 @@ async fn lock(session: &Session, relations: &[Listed]) -> Result<(), ServerError
     Ok(())
 }
 
+/// Whether a table is looked for by a name without a schema.
+fn has_bare_patterns(selection: &Selection) -> bool {
+    let mut patterns = selection.tables.iter().chain(&selection.exclude_tables);
+    patterns.any(|text| pattern(text).schema.is_none())
+}
+
 /// Everything of users in the session's database.
 pub(super) async fn list_all(session: &Session) -> Result<Vec<Listed>, ServerError> {
-    let lister = Lister::new(session, &Selection::default()).await?;
+    let lister = Lister::new(session, &Selection::default(), None).await?;
     lister.list(session).await
 }
 
@@ -152,39 +167,39 @@ pub(super) async fn list_all(session: &Session) -> Result<Vec<Listed>, ServerErr
 struct Lister {
     query: String,
     parameters: Vec<String>,
-    /// The role's own, for patterns without a schema.
-    search_path: String,
+    /// That of other clients, if there are patterns without a schema.
+    search_path: Option<String>,
 }
 
 impl Lister {
-    async fn new(session: &Session, selection: &Selection) -> Result<Self, ServerError> {
+    async fn new(
+        session: &Session,
+        selection: &Selection,
+        search_path: Option<String>,
+    ) -> Result<Self, ServerError> {
         let what = "list its tables";
         let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
         let row = session
-            .query_one(
-                "SELECT reset_val, pg_is_in_recovery() FROM pg_settings \
-                 WHERE name = 'search_path'",
-                &[],
-            )
+            .query_one("SELECT pg_catalog.pg_is_in_recovery()", &[])
             .await
             .map_err(error)?;
-        let standby: bool = row.try_get(1).map_err(error)?;
+        let standby: bool = row.try_get(0).map_err(error)?;
         let (query, parameters) = query(selection, standby);
         Ok(Self {
             query,
             parameters,
-            search_path: row.try_get(0).map_err(error)?,
+            search_path,
         })
     }
 
     async fn list(&self, session: &Session) -> Result<Vec<Listed>, ServerError> {
         let what = "list its tables";
         let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
-        let visible = format!(
-            "SELECT set_config('search_path', {}, false)",
-            sql::literal(&self.search_path)
-        );
-        session.run(what, &visible).await?;
+        if let Some(path) = &self.search_path {
+            let path = sql::literal(path);
+            let visible = format!("SELECT pg_catalog.set_config('search_path', {path}, false)");
+            session.run(what, &visible).await?;
+        }
         let parameters: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = self
             .parameters
             .iter()
@@ -194,7 +209,10 @@ impl Lister {
             .query(&self.query, &parameters)
             .await
             .map_err(error)?;
-        session.run(what, "SET search_path = pg_catalog").await?;
+        if self.search_path.is_some() {
+            let ours = format!("SET search_path = {SEARCH_PATH}");
+            session.run(what, &ours).await?;
+        }
         let mut listed = Vec::with_capacity(rows.len());
         for row in rows {
             let kind: String = row.try_get(4).map_err(error)?;
@@ -216,7 +234,8 @@ impl Lister {
 }
 
 /// Relations of users that belong to no extension, with whether the dump has
-/// them, and their rows. All names are qualified: the search path is a user's.
+/// them, and their rows. Where the search path is a user's, it decides about
+/// visible tables and nothing else.
 fn query(selection: &Selection, standby: bool) -> (String, Vec<String>) {
     let mut parameters = Vec::new();
     let tables = any(&selection.tables, &mut parameters, table);
@@ -237,21 +256,27 @@ fn query(selection: &Selection, standby: bool) -> (String, Vec<String>) {
     let rows = match selection.content {
         Content::Schema => "false".to_owned(),
         // Unlogged tables are empty on a standby, and cannot be read.
-        _ if standby => format!("{selected} AND c.relkind = 'r' AND c.relpersistence <> 'u'"),
-        _ => format!("{selected} AND c.relkind = 'r'"),
+        _ if standby => format!(
+            "{selected} AND c.relkind OPERATOR(pg_catalog.=) 'r' \
+             AND c.relpersistence OPERATOR(pg_catalog.<>) 'u'"
+        ),
+        _ => format!("{selected} AND c.relkind OPERATOR(pg_catalog.=) 'r'"),
     };
     let query = format!(
         "SELECT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
          pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text, \
          c.relkind::pg_catalog.text, {selected}, {rows} \
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'p', 'f', 'm', 'v', 'S') AND c.relpersistence <> 't' \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+         ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+         WHERE c.relkind OPERATOR(pg_catalog.=) \
+         ANY (ARRAY['r', 'p', 'f', 'm', 'v', 'S']::pg_catalog.\"char\"[]) \
+         AND c.relpersistence OPERATOR(pg_catalog.<>) 't' \
          AND n.nspname OPERATOR(pg_catalog.!~) '^pg_' \
          AND n.nspname OPERATOR(pg_catalog.<>) 'information_schema' \
          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid \
-         AND d.deptype = 'e') \
-         ORDER BY n.nspname COLLATE \"C\", c.relname COLLATE \"C\""
+         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+         AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e') \
+         ORDER BY n.nspname COLLATE pg_catalog.\"C\", c.relname COLLATE pg_catalog.\"C\""
     );
     (query, parameters)
 }

@@ -11,7 +11,7 @@ use crate::{
 pub(super) async fn of_current(session: &Session) -> Result<Properties, ServerError> {
     let what = "describe the database";
     let row = session
-        .query_one("SELECT current_database()::text", &[])
+        .query_one("SELECT pg_catalog.current_database()::pg_catalog.text", &[])
         .await
         .map_err(|error| ServerError::query(what, &error))?;
     let name: String = row
@@ -26,11 +26,13 @@ pub async fn of(session: &Session, database: &str) -> Result<Properties, ServerE
     let error = |error: tokio_postgres::Error| ServerError::query(&what, &error);
     let row = session
         .query_one(
-            "SELECT pg_get_userbyid(d.datdba)::text, d.datconnlimit, \
-             shobj_description(d.oid, 'pg_database'), d.datacl IS NULL, \
-             CASE WHEN t.spcname <> 'pg_default' THEN t.spcname::text END, d.datistemplate \
-             FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace \
-             WHERE d.datname = $1::text",
+            "SELECT pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text, d.datconnlimit, \
+             pg_catalog.shobj_description(d.oid, 'pg_database'), d.datacl IS NULL, \
+             CASE WHEN t.spcname OPERATOR(pg_catalog.<>) 'pg_default' \
+             THEN t.spcname::pg_catalog.text END, d.datistemplate \
+             FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t \
+             ON t.oid OPERATOR(pg_catalog.=) d.dattablespace \
+             WHERE d.datname OPERATOR(pg_catalog.=) $1::pg_catalog.text",
             &[&database],
         )
         .await
@@ -56,9 +58,11 @@ async fn privileges(
     session: &Session,
     database: &str,
 ) -> Result<Vec<Privilege>, tokio_postgres::Error> {
-    let query = "SELECT CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee)::text END, \
-        a.privilege_type, bool_or(a.is_grantable) \
-        FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = $1::text \
+    let query = "SELECT CASE WHEN a.grantee OPERATOR(pg_catalog.<>) 0 \
+        THEN pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END, \
+        a.privilege_type, pg_catalog.bool_or(a.is_grantable) \
+        FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a \
+        WHERE d.datname OPERATOR(pg_catalog.=) $1::pg_catalog.text \
         GROUP BY 1, 2 ORDER BY 1, 2";
     let rows = session.query(query, &[&database]).await?;
     rows.iter()
@@ -76,11 +80,12 @@ async fn settings(
     session: &Session,
     database: &str,
 ) -> Result<Vec<Setting>, tokio_postgres::Error> {
-    let query = "SELECT r.rolname::text, c.entry FROM pg_db_role_setting s \
-        JOIN pg_database d ON d.oid = s.setdatabase \
-        LEFT JOIN pg_roles r ON r.oid = s.setrole \
-        CROSS JOIN unnest(s.setconfig) WITH ORDINALITY AS c (entry, place) \
-        WHERE d.datname = $1::text AND (s.setrole = 0 OR r.rolname IS NOT NULL) \
+    let query = "SELECT r.rolname::pg_catalog.text, c.entry FROM pg_catalog.pg_db_role_setting s \
+        JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.setdatabase \
+        LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.setrole \
+        CROSS JOIN pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS c (entry, place) \
+        WHERE d.datname OPERATOR(pg_catalog.=) $1::pg_catalog.text \
+        AND (s.setrole OPERATOR(pg_catalog.=) 0 OR r.rolname IS NOT NULL) \
         ORDER BY r.rolname NULLS FIRST, c.place";
     let rows = session.query(query, &[&database]).await?;
     let mut settings = Vec::with_capacity(rows.len());

@@ -453,7 +453,10 @@ impl Splitter {
         if let Some((setting, value)) = words.setting(&text) {
             match setting {
                 words::Setting::Encoding if !words::is_utf8(&value) => {
-                    return Err(ScriptError::ClientEncoding { line, value });
+                    return Err(ScriptError::ClientEncoding {
+                        line,
+                        value: words::name_of_encoding(&value),
+                    });
                 }
                 words::Setting::Encoding => {}
                 words::Setting::ConformingStrings => self.escapes = words::is_off(&value),
@@ -489,7 +492,7 @@ impl Splitter {
             "\\connect" | "\\c" => Err(ScriptError::Connect { line: self.line }),
             _ => Err(ScriptError::Meta {
                 line: self.line,
-                command: text.escape_debug().to_string(),
+                command: name_of_command(name),
             }),
         }
     }
@@ -499,6 +502,26 @@ impl Splitter {
             items.push(Item::Rows(mem::take(&mut self.rows)));
         }
     }
+}
+
+/// The command alone: what follows it, and what only looks like one, may be a
+/// secret.
+fn name_of_command(word: &str) -> String {
+    let letters = word.trim_start_matches('\\');
+    let known = letters == "!" || letters == "?" || is_plain(letters);
+    if known {
+        word.to_owned()
+    } else {
+        "\\…".to_owned()
+    }
+}
+
+/// Of letters, and no more of them than a command of psql has.
+fn is_plain(word: &str) -> bool {
+    (1..=16).contains(&word.len())
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 #[cfg(test)]

@@ -33,9 +33,6 @@ pub async fn verify<'a>(
 ) -> Result<Verified, ServerError> {
     let session = Session::open(connection, Some(database)).await?;
     session.unhurried(Duration::from_mins(1)).await?;
-    session
-        .run("set up the session", "SET row_security = off")
-        .await?;
     let found: HashMap<_, _> = list_all(&session)
         .await?
         .into_iter()

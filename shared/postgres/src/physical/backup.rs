@@ -9,12 +9,13 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::{Client, Row, error::SqlState};
+use tokio_postgres::{Row, error::SqlState};
 
 use super::{
     Lsn, NEWEST_MAJOR, OLDEST_MAJOR, PhysicalError,
     label::{BackupLabel, Tablespace, parse_tablespace_map},
 };
+use crate::connection::{Session, words};
 
 /// What is known of a server before a backup.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ const CONFIG_FILES: [&str; 3] = ["config_file", "hba_file", "ident_file"];
 
 /// Asks a server what a backup needs to know, and refuses one of which none
 /// can be made.
-pub async fn inspect(client: &Client) -> Result<ServerFacts, PhysicalError> {
+pub async fn inspect(session: &Session) -> Result<ServerFacts, PhysicalError> {
     let doing = "ask the server for its settings";
     let names: Vec<&str> = SETTINGS
         .iter()
@@ -64,9 +65,10 @@ pub async fn inspect(client: &Client) -> Result<ServerFacts, PhysicalError> {
         .chain(&["data_directory", "server_version", "server_version_num"])
         .copied()
         .collect();
-    let rows = client
+    let rows = session
         .query(
-            "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY($1)",
+            "SELECT name, setting FROM pg_catalog.pg_settings \
+             WHERE name OPERATOR(pg_catalog.=) ANY ($1)",
             &[&names],
         )
         .await
@@ -86,7 +88,7 @@ pub async fn inspect(client: &Client) -> Result<ServerFacts, PhysicalError> {
         Some(_) => {}
         None => return Err(PhysicalError::Hidden("wal_level")),
     }
-    let identity = client
+    let identity = session
         .query_one(
             "SELECT system_identifier, pg_catalog.pg_is_in_recovery() \
              FROM pg_catalog.pg_control_system()",
@@ -141,7 +143,7 @@ pub enum Hold {
 /// A backup that the server counts as running; ends with its session.
 #[derive(Debug)]
 pub struct RunningBackup<'c> {
-    client: &'c Client,
+    session: &'c Session,
     major: u32,
     /// Where replay will begin.
     pub start: Lsn,
@@ -168,32 +170,32 @@ impl<'c> RunningBackup<'c> {
     /// Begins a backup: the server makes a checkpoint, which may take minutes
     /// unless it is to be fast.
     pub async fn start(
-        client: &'c Client,
+        session: &'c Session,
         facts: &ServerFacts,
         options: &StartOptions,
     ) -> Result<Self, PhysicalError> {
-        prepare_session(client, facts.major).await?;
-        let hold = hold(client, &options.slot).await?;
+        prepare_session(session, facts.major).await?;
+        let hold = hold(session, &options.slot).await?;
         let doing = "begin a backup";
         let (sql, function) = if facts.major >= 15 {
             (
-                "SELECT pg_catalog.pg_backup_start($1, $2)::text",
+                "SELECT pg_catalog.pg_backup_start($1, $2)::pg_catalog.text",
                 "pg_backup_start(text, boolean)",
             )
         } else {
             (
-                "SELECT pg_catalog.pg_start_backup($1, $2, false)::text",
+                "SELECT pg_catalog.pg_start_backup($1, $2, false)::pg_catalog.text",
                 "pg_start_backup(text, boolean, boolean)",
             )
         };
-        let row = client
+        let row = session
             .query_one(sql, &[&options.label, &options.fast])
             .await
             .map_err(PhysicalError::sql(doing, || {
                 format!("GRANT EXECUTE ON FUNCTION {function} TO that role")
             }))?;
         Ok(Self {
-            client,
+            session,
             major: facts.major,
             start: position(&row)?,
             hold,
@@ -202,7 +204,7 @@ impl<'c> RunningBackup<'c> {
 
     /// Whether the session, and with it the backup, has ended.
     pub fn is_lost(&self) -> bool {
-        self.client.is_closed()
+        self.session.is_closed()
     }
 
     /// Ends the backup. A primary then begins a new segment, so that those of
@@ -212,18 +214,18 @@ impl<'c> RunningBackup<'c> {
         // Whether the log is archived is not our concern: we take it ourselves.
         let (sql, function) = if self.major >= 15 {
             (
-                "SELECT lsn::text, labelfile, spcmapfile FROM pg_catalog.pg_backup_stop(false)",
+                "SELECT lsn::pg_catalog.text, labelfile, spcmapfile FROM pg_catalog.pg_backup_stop(false)",
                 "pg_backup_stop(boolean)",
             )
         } else {
             (
-                "SELECT lsn::text, labelfile, spcmapfile \
+                "SELECT lsn::pg_catalog.text, labelfile, spcmapfile \
                  FROM pg_catalog.pg_stop_backup(false, false)",
                 "pg_stop_backup(boolean, boolean)",
             )
         };
         let row = self
-            .client
+            .session
             .query_one(sql, &[])
             .await
             .map_err(PhysicalError::sql("end the backup", || {
@@ -247,23 +249,23 @@ fn position(row: &Row) -> Result<Lsn, PhysicalError> {
 }
 
 /// Lets the session idle for as long as it takes to read the cluster.
-async fn prepare_session(client: &Client, major: u32) -> Result<(), PhysicalError> {
+async fn prepare_session(session: &Session, major: u32) -> Result<(), PhysicalError> {
     let idle = if major >= 14 {
         "; SET idle_session_timeout = 0"
     } else {
         ""
     };
     let sql = format!("SET statement_timeout = 0; SET lock_timeout = 0{idle}");
-    client
-        .batch_execute(&sql)
+    session
+        .batch(&sql)
         .await
         .map_err(PhysicalError::sql("set up the session", String::new))
 }
 
 /// Makes the slot. A server that has none to give may still keep the log for
 /// other reasons; whether it did shows at the end.
-async fn hold(client: &Client, slot: &str) -> Result<Hold, PhysicalError> {
-    let made = client
+async fn hold(session: &Session, slot: &str) -> Result<Hold, PhysicalError> {
+    let made = session
         .execute(
             "SELECT pg_catalog.pg_create_physical_replication_slot($1, true, true)",
             &[&slot],
@@ -279,8 +281,7 @@ async fn hold(client: &Client, slot: &str) -> Result<Hold, PhysicalError> {
             || *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE
     });
     if none_left {
-        let said = error.as_db_error().map(|said| said.message().to_owned());
-        return Ok(Hold::Nothing(said.unwrap_or_default()));
+        return Ok(Hold::Nothing(words(&error)));
     }
     Err(PhysicalError::sql("make a replication slot", || {
         "ALTER ROLE that role REPLICATION".into()

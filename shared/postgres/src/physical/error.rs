@@ -3,6 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use super::{NEWEST_MAJOR, OLDEST_MAJOR, label::InvalidLabel, position::InvalidPosition};
+use crate::{connection::words, said};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -35,13 +36,13 @@ pub enum PhysicalError {
     )]
     Hidden(&'static str),
     /// The server refused, or the connection broke.
-    #[error("cannot {doing}: {}", explain(source))]
+    #[error("cannot {doing}: {cause}")]
     Sql {
         /// What was tried.
         doing: &'static str,
-        /// Why not.
-        #[source]
-        source: tokio_postgres::Error,
+        /// Why not. The driver's error is not kept: it has the server's words
+        /// in full.
+        cause: String,
     },
     /// The server's answer is not understood.
     #[error("the server's answer is not understood: {0}")]
@@ -59,10 +60,13 @@ impl PhysicalError {
         move |source| match source.as_db_error() {
             Some(error) if *error.code() == SqlState::INSUFFICIENT_PRIVILEGE => Self::Privilege {
                 doing,
-                message: error.message().to_owned(),
+                message: said::error(error),
                 remedy: remedy(),
             },
-            _ => Self::Sql { doing, source },
+            _ => Self::Sql {
+                doing,
+                cause: explain(&source),
+            },
         }
     }
 
@@ -72,20 +76,15 @@ impl PhysicalError {
     }
 }
 
-/// What the server said, which the error's own text leaves out.
+/// What may be shown of the server's words, which the error's own text leaves
+/// out.
 fn explain(error: &tokio_postgres::Error) -> String {
     let Some(said) = error.as_db_error() else {
         return if error.is_closed() {
             "the connection to the server was lost".into()
         } else {
-            error.to_string()
+            words(error)
         };
     };
-    let hint = said.hint().map(|hint| format!(" ({hint})"));
-    format!(
-        "{} (SQLSTATE {}){}",
-        said.message(),
-        said.code().code(),
-        hint.unwrap_or_default()
-    )
+    format!("{} (SQLSTATE {})", said::error(said), said.code().code())
 }

@@ -94,7 +94,7 @@ impl ReplicationError {
 fn gives_up_slot(said: &Said) -> bool {
     said.routine == "RaiseSlotInvalidationError"
         || said.routine == "ReplicationSlotAcquire"
-        || said.words().contains("can no longer")
+        || said.gives_up_slot()
 }
 
 /// Such errors have no SQLSTATE of their own, and their words are translated:

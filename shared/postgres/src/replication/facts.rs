@@ -43,7 +43,8 @@ pub async fn server_facts(session: &Session) -> Result<ServerFacts, ReplicationE
     let failed = |error: tokio_postgres::Error| ReplicationError::sql(&asked, &error);
     let rows = session
         .query(
-            "SELECT name, setting FROM pg_settings WHERE name = ANY($1) AND setting IS NOT NULL",
+            "SELECT name, setting FROM pg_catalog.pg_settings \
+             WHERE name OPERATOR(pg_catalog.=) ANY ($1) AND setting IS NOT NULL",
             &[&&SETTINGS[..]],
         )
         .await
@@ -56,7 +57,8 @@ pub async fn server_facts(session: &Session) -> Result<ServerFacts, ReplicationE
     }
     let row = session
         .query_one(
-            "SELECT system_identifier, pg_is_in_recovery() FROM pg_control_system()",
+            "SELECT system_identifier, pg_catalog.pg_is_in_recovery() \
+             FROM pg_catalog.pg_control_system()",
             &[],
         )
         .await

@@ -25,7 +25,9 @@ use super::{
     wire::{Received, Wire, is_tls},
 };
 use crate::{
-    connection::{APPLICATION_NAME, CONNECT_TIMEOUT, Connection, ServerError, SslMode},
+    connection::{
+        APPLICATION_NAME, CONNECT_TIMEOUT, Connection, SEARCH_PATH, ServerError, SslMode, with_path,
+    },
     sql,
     version::ServerVersion,
 };
@@ -94,11 +96,13 @@ impl<'c> Login<'c> {
     }
 
     async fn run(mut self) -> Result<LoggedIn, ServerError> {
+        let options = with_path(SEARCH_PATH);
         let parameters = [
             ("user", self.connection.address.user.as_str()),
             ("replication", "true"),
             ("application_name", APPLICATION_NAME),
             ("client_encoding", "UTF8"),
+            ("options", options.as_str()),
         ];
         let encoded = frontend::startup_message(parameters, self.wire.outgoing());
         encoded.map_err(|error| self.broken(&error))?;

@@ -4,7 +4,7 @@ use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend::ErrorFields;
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::connection::sentence;
+use crate::said;
 
 /// Of a server's words, in characters: they go into logs.
 const LONGEST: usize = 1000;
@@ -46,9 +46,21 @@ impl Said {
         said
     }
 
+    /// What may be shown of it.
     pub(super) fn words(&self) -> String {
-        let more = [self.detail.as_deref(), self.hint.as_deref()];
-        sentence(&self.message, more)
+        let mut text = said::message(self.state.code(), &self.message);
+        let added = [&self.detail, &self.hint].into_iter().flatten();
+        for added in added.filter_map(|added| said::added(added)) {
+            text.push_str("; ");
+            text.push_str(&added);
+        }
+        text
+    }
+
+    /// Whether a server that says no more than its message speaks of a slot
+    /// that it has given up.
+    pub(super) fn gives_up_slot(&self) -> bool {
+        self.message.contains("can no longer")
     }
 }
 

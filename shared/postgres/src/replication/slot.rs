@@ -44,7 +44,7 @@ pub struct SlotState {
 /// Makes a slot that keeps the log from now on. On a standby, too: it is the
 /// standby's own.
 pub async fn create(session: &Session, name: &str) -> Result<(), ReplicationError> {
-    let sql = "SELECT pg_create_physical_replication_slot($1, true, false)";
+    let sql = "SELECT pg_catalog.pg_create_physical_replication_slot($1, true, false)";
     let doing = "make a replication slot";
     run(session, doing, sql, name).await
 }
@@ -52,15 +52,17 @@ pub async fn create(session: &Session, name: &str) -> Result<(), ReplicationErro
 /// Lets a slot, which nobody must be using, keep the log from where the server
 /// is now. A new one keeps it from the last checkpoint.
 pub async fn advance(session: &Session, name: &str) -> Result<(), ReplicationError> {
-    let sql = "SELECT pg_replication_slot_advance($1, CASE WHEN pg_is_in_recovery() \
-               THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
-               ELSE pg_current_wal_flush_lsn() END)";
+    let sql = "SELECT pg_catalog.pg_replication_slot_advance($1, \
+               CASE WHEN pg_catalog.pg_is_in_recovery() \
+               THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), \
+               pg_catalog.pg_last_wal_replay_lsn()) \
+               ELSE pg_catalog.pg_current_wal_flush_lsn() END)";
     run(session, "advance a replication slot", sql, name).await
 }
 
 /// Drops a slot, which nobody must be using.
 pub async fn drop(session: &Session, name: &str) -> Result<(), ReplicationError> {
-    let sql = "SELECT pg_drop_replication_slot($1)";
+    let sql = "SELECT pg_catalog.pg_drop_replication_slot($1)";
     run(session, "drop a replication slot", sql, name).await
 }
 
@@ -69,17 +71,20 @@ pub async fn look(session: &Session, name: &str) -> Result<Option<SlotState>, Re
     let reason = if session.version().major() >= 17 {
         "invalidation_reason"
     } else {
-        "NULL::text"
+        "NULL::pg_catalog.text"
     };
     // A standby has what it received, or what it replayed from an archive.
     let sql = format!(
-        "SELECT slot_type = 'physical', active, active_pid, restart_lsn::text, wal_status, \
-                safe_wal_size, \
-                greatest(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() \
-                    THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
-                    ELSE pg_current_wal_lsn() END, restart_lsn), 0)::int8, \
+        "SELECT slot_type OPERATOR(pg_catalog.=) 'physical', active, active_pid, \
+                restart_lsn::pg_catalog.text, wal_status, safe_wal_size, \
+                greatest(pg_catalog.pg_wal_lsn_diff( \
+                    CASE WHEN pg_catalog.pg_is_in_recovery() \
+                    THEN greatest(pg_catalog.pg_last_wal_receive_lsn(), \
+                    pg_catalog.pg_last_wal_replay_lsn()) \
+                    ELSE pg_catalog.pg_current_wal_lsn() END, restart_lsn), \
+                    0)::pg_catalog.int8, \
                 {reason} \
-         FROM pg_replication_slots WHERE slot_name = $1"
+         FROM pg_catalog.pg_replication_slots WHERE slot_name OPERATOR(pg_catalog.=) $1"
     );
     let asked = Asked {
         doing: "look at a replication slot",

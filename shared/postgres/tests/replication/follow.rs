@@ -38,11 +38,8 @@ async fn a_server_says_who_it_is() {
 /// points as the server says where they are.
 async fn work(session: &Session, from: u32) -> Vec<(String, Lsn)> {
     let mut points = Vec::new();
-    session
-        .batch_execute("SET search_path = public")
-        .await
-        .unwrap();
-    let run = async |statements: &str| session.batch_execute(statements).await.unwrap();
+    let run = async |statements: &str| session.run_foreign("run", statements).await.unwrap();
+    run("SET search_path = public").await;
     for n in from..from + 120 {
         run(&format!("INSERT INTO rows (n) VALUES ({n})")).await;
         match n % 20 {
@@ -50,7 +47,10 @@ async fn work(session: &Session, from: u32) -> Vec<(String, Lsn)> {
             5 => {
                 let name = format!("point {n} \u{fc}");
                 let point = session
-                    .query_one("SELECT pg_create_restore_point($1)::text", &[&name])
+                    .query_one(
+                        "SELECT pg_catalog.pg_create_restore_point($1)::pg_catalog.text",
+                        &[&name],
+                    )
                     .await
                     .unwrap();
                 points.push((name, lsn(point.get(0))));

@@ -14,7 +14,12 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use serde::Deserialize;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// The `[telemetry]` table of both configuration files.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -107,11 +112,17 @@ pub fn init(
     };
     tracing_subscriber::registry()
         .with(spans)
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(filter.and(filter_fn(|it| !is_foreign(it.target())))))
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
     opentelemetry::global::set_tracer_provider(provider.clone());
     Ok(Telemetry { provider })
+}
+
+/// This driver logs statements, parameters and what servers remark: rows and
+/// passwords may be among them, and at no level is that for a log.
+fn is_foreign(target: &str) -> bool {
+    target.starts_with("tokio_postgres")
 }
 
 fn tracer_provider(

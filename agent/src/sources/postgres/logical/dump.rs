@@ -125,7 +125,9 @@ impl Dumper<'_> {
                     }
                 })
             });
-            let ran = self.save_output(pg_dump, &arguments, name, stop);
+            let connection = self.connection;
+            let environment = connection.environment_with_path(name, &held.search_path);
+            let ran = self.save_output(pg_dump, &arguments, &environment, stop);
             if !ran.as_ref().is_ok_and(|ran| ran.ended.status.success()) {
                 stop.cancel();
             }
@@ -146,8 +148,10 @@ impl Dumper<'_> {
     ) -> Result<Globals, LogicalError> {
         let stop = self.writer.halted().child_token();
         let database = &self.connection.address.database;
+        let environment = self.connection.environment(database);
         let run = |passwords| {
-            self.save_output(pg_dumpall, &arguments::globals(passwords), database, &stop)
+            let arguments = arguments::globals(passwords);
+            self.save_output(pg_dumpall, &arguments, &environment, &stop)
         };
         let mut passwords = true;
         let mut ran = run(true)?;

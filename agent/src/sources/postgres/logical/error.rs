@@ -82,7 +82,7 @@ pub enum LogicalError {
         program: PathBuf,
         /// How.
         status: ExitStatus,
-        /// The last 4 KiB of its standard error.
+        /// The last of its standard error that may be shown.
         stderr: String,
     },
     /// The manifest cannot be written: a bug.
@@ -106,7 +106,7 @@ fn said(stderr: &str) -> String {
         ""
     };
     match stderr.trim() {
-        "" => "; it said nothing on standard error".into(),
+        "" => "; it said nothing on standard error that may be shown".into(),
         said => format!("; the end of its standard error:\n{said}{hint}"),
     }
 }

@@ -6,12 +6,13 @@ use std::{
     process::{Command, Stdio},
 };
 
+use strongroom_postgres::connection::Environment;
 use strongroom_repository::write::{Content, Halted};
 use tokio_util::sync::CancellationToken;
 
 use super::{LogicalError, dump::Dumper};
 use crate::sources::{
-    command::process::{Ended, Process},
+    command::process::{Ear, Ended, Process},
     made::save_stream,
     pace::Paced,
 };
@@ -23,26 +24,27 @@ pub(super) struct Ran {
 }
 
 impl Dumper<'_> {
-    /// Runs `program` on `database` and saves what it writes. Killed when the
-    /// run ends or `stop` is cancelled.
+    /// Runs `program` with this environment and saves what it writes. Killed
+    /// when the run ends or `stop` is cancelled.
     pub(super) fn save_output(
         &self,
         program: &Path,
         arguments: &[OsString],
-        database: &str,
+        environment: &Environment,
         stop: &CancellationToken,
     ) -> Result<Ran, LogicalError> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
-        self.connection.environment(database).give(&mut command);
-        let process = Process::spawn(&mut command).map_err(|source| LogicalError::Start {
-            program: program.into(),
-            source,
+        environment.give(&mut command);
+        let process = Process::spawn(&mut command, Ear::postgres()).map_err(|source| {
+            LogicalError::Start {
+                program: program.into(),
+                source,
+            }
         })?;
         tracing::debug!(
             program = %program.display(),
             server = %self.connection.address,
-            database,
             "running"
         );
         let options = self.options;

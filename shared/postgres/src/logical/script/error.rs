@@ -20,7 +20,7 @@ pub enum ScriptError {
     Meta {
         /// Where.
         line: u64,
-        /// The command, shortened.
+        /// The command, without what follows it.
         command: String,
     },
     /// In the middle of a statement.
@@ -78,7 +78,7 @@ pub enum ScriptError {
     ClientEncoding {
         /// Where.
         line: u64,
-        /// What it is.
+        /// Its name, as far as it is one.
         value: String,
     },
 }

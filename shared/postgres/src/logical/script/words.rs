@@ -151,6 +151,20 @@ pub(super) fn is_utf8(encoding: &str) -> bool {
     ["utf8", "unicode", "sqlascii"].contains(&name.as_str())
 }
 
+/// For messages: what is no name of an encoding is not shown.
+pub(super) fn name_of_encoding(value: &str) -> String {
+    let families = [
+        "latin", "iso", "win", "euc", "koi8", "sjis", "shift", "big5", "gb", "johab", "uhc", "mule",
+    ];
+    let plain = |it: char| it.is_ascii_alphanumeric() || "_-".contains(it);
+    let known = families.iter().any(|family| value.starts_with(family));
+    if known && value.len() <= 20 && value.chars().all(plain) {
+        value.to_owned()
+    } else {
+        "…".to_owned()
+    }
+}
+
 pub(super) fn is_off(value: &str) -> bool {
     ["off", "false", "no", "0"].contains(&value)
 }

@@ -1,0 +1,66 @@
+//! What a connection is told before anything runs on it.
+//!
+//! `ALTER DATABASE … SET` and `ALTER ROLE … SET` decide over a session before
+//! its first statement, and a database's owner may say the former. Only what
+//! stands in the startup packet outranks them (PostgreSQL manual, 20.1.3). So
+//! what our statements depend on stands there, and not in a `SET`.
+
+use std::fmt::Write as _;
+
+/// Where names that are not qualified are looked for: nowhere but in the
+/// server's own catalog. Temporary tables would come before it, if they were
+/// not named behind it.
+pub const SEARCH_PATH: &str = "pg_catalog, pg_temp";
+
+/// What holds for every statement of ours.
+const OURS: [(&str, &str); 6] = [
+    ("search_path", SEARCH_PATH),
+    // What a policy hides would be missing without a word, as `pg_dump` knows;
+    // and its functions would run as us.
+    ("row_security", "off"),
+    ("statement_timeout", "60s"),
+    ("lock_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("standard_conforming_strings", "on"),
+];
+
+/// For statements of ours.
+pub(crate) fn ours() -> String {
+    options(&OURS)
+}
+
+/// For statements of others, and for programs that look out for themselves:
+/// the path only.
+pub(crate) fn with_path(search_path: &str) -> String {
+    options(&[("search_path", search_path)])
+}
+
+/// As the server splits it: at white space that has no backslash before it.
+fn options(settings: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (name, value) in settings {
+        let _infallible = write!(text, "{}-c ", if text.is_empty() { "" } else { " " });
+        for character in format!("{name}={value}").chars() {
+            if character == '\\' || character.is_ascii_whitespace() || character == '\x0b' {
+                text.push('\\');
+            }
+            text.push(character);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_stays_one_word() {
+        assert_eq!(
+            with_path("\"$user\", public"),
+            "-c search_path=\"$user\",\\ public"
+        );
+        assert_eq!(with_path("\"a\\b\tc\""), "-c search_path=\"a\\\\b\\\tc\"");
+        assert!(ours().starts_with("-c search_path=pg_catalog,\\ pg_temp -c row_security=off -c "));
+    }
+}
