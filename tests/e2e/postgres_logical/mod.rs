@@ -5,6 +5,7 @@ mod connections;
 mod errors;
 mod replaces;
 mod restores;
+mod secrets;
 
 use std::{
     fs,

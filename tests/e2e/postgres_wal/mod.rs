@@ -1,6 +1,7 @@
 //! The write-ahead log: archived, and what can be recovered from it.
 
 mod archive;
+mod hostile_owner;
 mod limit;
 mod push;
 mod recovery;
