@@ -22,6 +22,10 @@ use super::{
 /// A blob is kept raw when compression saves less than this share of it.
 const LEAST_SAVING_PERCENT: usize = 3;
 
+/// The most bytes that one of zstd's can stand for: a block of 128 KiB that
+/// repeats a single byte takes four (RFC 8878, 3.1.1.2).
+pub(crate) const MOST_PER_BYTE: u64 = (128 << 10) / 4;
+
 /// How a blob was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealedBlob {
@@ -195,6 +199,12 @@ pub(super) fn decompress_exactly(
     {
         return Err(wrong(stated));
     }
+    // The room is taken before anything is unpacked, so what cannot be is not
+    // believed.
+    if u64::from(length) > compressed.len() as u64 * MOST_PER_BYTE {
+        let problem = format!("{} bytes cannot unpack to {length}", compressed.len());
+        return Err(FormatError::invalid(what, problem));
+    }
     let start = out.len();
     out.reserve(length as usize);
     let mut place = Cursor::new(&mut *out);
@@ -235,6 +245,30 @@ mod tests {
         let mut bytes = vec![0; length];
         getrandom::fill(&mut bytes).unwrap();
         bytes
+    }
+
+    #[test]
+    fn a_length_that_cannot_be_takes_no_memory() {
+        let mut codec = BlobCodec::new(3).unwrap();
+        // A frame that does not say how long it is: only the index does.
+        let frame = zstd::stream::encode_all(&b"x"[..], 3).unwrap();
+        assert_eq!(get_frame_content_size(&frame).unwrap(), None);
+        let sealed = key().seal(&frame).unwrap();
+        let mut out = Vec::new();
+        let error = codec
+            .open_unnamed(&key(), &sealed, Some(u32::MAX), &mut out)
+            .unwrap_err();
+        assert!(error.to_string().contains("cannot unpack"), "{error}");
+        assert_eq!(out.capacity(), 0);
+        // What repeats itself as often as zstd can say is no lie.
+        let zeros = vec![0; 10 << 20];
+        let frame = zstd::bulk::compress(&zeros, 19).unwrap();
+        let sealed = key().seal(&frame).unwrap();
+        let length = Some(zeros.len() as u32);
+        codec
+            .open_unnamed(&key(), &sealed, length, &mut out)
+            .unwrap();
+        assert_eq!(out.len(), zeros.len());
     }
 
     #[test]
