@@ -139,6 +139,14 @@ impl KeyFile {
         .check()?;
         Ok(file)
     }
+
+    /// What opening it hashes, bytes.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn work(&self) -> u64 {
+        [self.n, self.r.into(), self.p.into()]
+            .into_iter()
+            .fold(128, u64::saturating_mul)
+    }
 }
 
 impl Cost {
@@ -149,9 +157,12 @@ impl Cost {
             .checked_mul(128)
             .and_then(|block| block.checked_mul(self.n));
         let work = memory.and_then(|bytes| bytes.checked_mul(self.p.into()));
+        // All passes' blocks lie in memory at once, beside the table of one.
+        let blocks = (u64::from(self.r) * 128).checked_mul(self.p.into());
         let sane = self.n.is_power_of_two()
             && self.n > 1
             && memory.is_some_and(|bytes| bytes > 0 && bytes <= MOST_MEMORY)
+            && blocks.is_some_and(|bytes| bytes <= MOST_MEMORY)
             && work.is_some_and(|bytes| bytes > 0 && bytes <= MOST_WORK);
         if sane {
             scrypt::Params::new(self.n.ilog2() as u8, self.r, self.p).ok()
@@ -302,6 +313,7 @@ mod tests {
             (1 << 19, 8, 1),
             (1 << 63, u32::MAX, 1),
             (1 << 15, 8, 65),
+            (2, 8, 1 << 20),
             (1 << 15, u32::MAX, u32::MAX),
         ] {
             let hostile = KeyFile {
