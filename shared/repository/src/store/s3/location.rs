@@ -61,6 +61,10 @@ impl FromStr for S3Location {
         if !endpoint.username().is_empty() || endpoint.password().is_some() {
             return Err(wrong("credentials do not belong in it"));
         }
+        // What stands behind them would be no part of any request's path.
+        if host.contains(['?', '#', '\\']) {
+            return Err(wrong("`?`, `#` and `\\` belong to no host"));
+        }
         Ok(Self {
             endpoint,
             bucket: bucket.into(),
@@ -180,6 +184,9 @@ mod tests {
             ("s3:https://key:secret@host/b", "credentials"),
             ("s3:https://host/b/../c", "mean nothing"),
             ("s3:https://ho st/b", "invalid"),
+            ("s3:https://host#x/b", "no host"),
+            ("s3:host?x/b", "no host"),
+            ("s3:host\\x/b", "no host"),
         ] {
             let error = text.parse::<S3Location>().unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
