@@ -238,7 +238,8 @@ impl Splitter {
             }
             State::BlockComment { depth } => {
                 match (self.before, byte) {
-                    (b'/', b'*') => *depth += 1,
+                    // Nobody closes that many, and the end will not be found.
+                    (b'/', b'*') => *depth = depth.saturating_add(1),
                     (b'*', b'/') => *depth -= 1,
                     _ => {
                         self.before = byte;
@@ -343,6 +344,8 @@ impl Splitter {
                     b'\n' => State::RowStart,
                     _ => State::Row,
                 };
+                // Lines may all be as short as this.
+                self.pass_rows(items, PIECE);
             }
             // `feed` copies it by the line.
             State::Row => self.rows.push(byte),

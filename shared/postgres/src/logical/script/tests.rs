@@ -203,6 +203,26 @@ fn a_statement_without_end_is_given_up() {
     assert_eq!(failed, Some(ScriptError::TooLong { line: 1 }));
 }
 
+#[test]
+fn rows_are_passed_on_however_short_their_lines_are() {
+    for line in ["\n", "\\\n", "\\.\r\r\n", "x\n"] {
+        let mut splitter = Splitter::default();
+        splitter.feed(b"COPY t FROM stdin;\n").unwrap();
+        let rows = line.repeat(4 * PIECE / line.len());
+        let passed: usize = splitter
+            .feed(rows.as_bytes())
+            .unwrap()
+            .iter()
+            .map(|item| match item {
+                Item::Rows(rows) => rows.len(),
+                _ => 0,
+            })
+            .sum();
+        assert!(passed > 3 * PIECE, "{line:?}");
+        assert!(splitter.rows.len() < PIECE, "{line:?}");
+    }
+}
+
 /// Rows that were cut differently are the same.
 fn joined(items: Vec<Item>) -> Vec<Item> {
     let mut joined: Vec<Item> = Vec::new();
