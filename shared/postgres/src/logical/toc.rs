@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt::Write as _,
+    mem,
 };
 
 /// Bytes of a listing that are read at most.
@@ -189,56 +190,26 @@ pub fn choose(entries: &[Entry], tables: &[Wanted<'_>], schemas: &[String], need
     let wanted: BTreeSet<_> = tables.iter().map(rest_of).collect();
     let prefixes: Vec<_> = schemas.iter().map(|it| format!("{it} ")).collect();
     let of_schemas: Vec<_> = schemas.iter().map(|it| format!("- {it} ")).collect();
-    let mut taken: Vec<bool> = entries
-        .iter()
-        .map(|entry| {
-            if TIES.contains(&entry.kind.as_str()) {
-                return false;
-            }
-            let begins =
-                |prefixes: &[String]| prefixes.iter().any(|prefix| entry.rest.starts_with(prefix));
-            match entry.kind.as_str() {
-                "SCHEMA" => begins(&of_schemas),
-                kind if RELATIONS.contains(&kind) && wanted.contains(&entry.rest) => true,
-                _ => begins(&prefixes),
-            }
-        })
-        .collect();
-    loop {
-        let mut more = Vec::new();
-        for (at, entry) in entries.iter().enumerate() {
-            let kind = entry.kind.as_str();
-            let on = |id: &u32| position.get(id).copied();
-            if taken[at] && needs && !TIES.contains(&kind) {
-                more.extend(entry.needs.iter().filter_map(on).filter(|it| !taken[*it]));
-            }
-            if taken[at] {
-                continue;
-            }
-            let taken_needs = entry.needs.iter().filter_map(on).filter(|it| taken[*it]);
-            let count = taken_needs.clone().count();
-            let all = entry.needs.iter().filter_map(on).count();
-            let is_part =
-                PARTS.contains(&kind) && taken_needs.clone().any(|it| owns(&entries[it], entry));
-            let is_tied = TIES.contains(&kind) && count > 0 && count == all;
-            if is_part || is_tied {
-                more.push(at);
-            } else if kind == "TABLE ATTACH" {
-                // A partitioned table without its partitions has no rows.
-                let is_child = |it: usize| entries[it].rest == entry.rest;
-                if taken_needs.clone().any(|it| !is_child(it)) {
-                    let children = entry.needs.iter().filter_map(on);
-                    more.extend(children.filter(|it| is_child(*it) && !taken[*it]));
-                }
-            }
+    let wanted_at = |entry: &Entry| {
+        if TIES.contains(&entry.kind.as_str()) {
+            return false;
         }
-        if more.is_empty() {
-            break;
+        let begins =
+            |prefixes: &[String]| prefixes.iter().any(|prefix| entry.rest.starts_with(prefix));
+        match entry.kind.as_str() {
+            "SCHEMA" => begins(&of_schemas),
+            kind if RELATIONS.contains(&kind) && wanted.contains(&entry.rest) => true,
+            _ => begins(&prefixes),
         }
-        for at in more {
-            taken[at] = true;
+    };
+    let mut growth = Growth::new(entries, &position, needs);
+    for (at, entry) in entries.iter().enumerate() {
+        if wanted_at(entry) {
+            growth.take(at);
         }
     }
+    growth.grow();
+    let taken = growth.taken;
     let mut chosen = Chosen::default();
     for (at, entry) in entries.iter().enumerate() {
         let any = entry.needs.iter().filter_map(|id| position.get(id));
@@ -254,6 +225,98 @@ pub fn choose(entries: &[Entry], tables: &[Wanted<'_>], schemas: &[String], need
     chosen
 }
 
+/// The entries that are taken, and those that come with them. Each dependency
+/// is looked at when what it leads to is taken, and never again: a list may
+/// hold a million entries, each depending on the one behind it.
+struct Growth<'e> {
+    entries: &'e [Entry],
+    /// For each entry, where those are that it cannot be made without; none
+    /// once they are taken.
+    on: Vec<Vec<usize>>,
+    /// And where those are that cannot be made without it.
+    of: Vec<Vec<usize>>,
+    /// How many of `on` are not taken yet.
+    missing: Vec<usize>,
+    /// Also what entries cannot be made without.
+    needs: bool,
+    taken: Vec<bool>,
+    /// Taken, and not followed yet.
+    fresh: Vec<usize>,
+}
+
+impl<'e> Growth<'e> {
+    fn new(entries: &'e [Entry], position: &HashMap<u32, usize>, needs: bool) -> Self {
+        let on: Vec<Vec<usize>> = entries
+            .iter()
+            .map(|entry| {
+                let known = entry
+                    .needs
+                    .iter()
+                    .filter_map(|id| position.get(id).copied());
+                known.collect()
+            })
+            .collect();
+        let mut of = vec![Vec::new(); entries.len()];
+        for (at, on) in on.iter().enumerate() {
+            for it in on {
+                of[*it].push(at);
+            }
+        }
+        Self {
+            entries,
+            missing: on.iter().map(Vec::len).collect(),
+            on,
+            of,
+            needs,
+            taken: vec![false; entries.len()],
+            fresh: Vec::new(),
+        }
+    }
+
+    fn take(&mut self, at: usize) {
+        if !self.taken[at] {
+            self.taken[at] = true;
+            self.fresh.push(at);
+        }
+    }
+
+    /// Takes all that comes with what is taken.
+    fn grow(&mut self) {
+        while let Some(at) = self.fresh.pop() {
+            if self.needs && !TIES.contains(&self.entries[at].kind.as_str()) {
+                for needed in mem::take(&mut self.on[at]) {
+                    self.take(needed);
+                }
+            }
+            for part in mem::take(&mut self.of[at]) {
+                self.missing[part] -= 1;
+                self.follow(part, at);
+            }
+        }
+    }
+
+    /// `on`, which the entry at `at` depends on, has been taken.
+    fn follow(&mut self, at: usize, on: usize) {
+        if self.taken[at] {
+            return;
+        }
+        let (entry, owner) = (&self.entries[at], &self.entries[on]);
+        let kind = entry.kind.as_str();
+        let is_part = PARTS.contains(&kind) && owns(owner, entry);
+        let is_tied = TIES.contains(&kind) && self.missing[at] == 0;
+        if is_part || is_tied {
+            self.take(at);
+        } else if kind == "TABLE ATTACH" && owner.rest != entry.rest {
+            // A partitioned table without its partitions has no rows.
+            for child in mem::take(&mut self.on[at]) {
+                if self.entries[child].rest == entry.rest {
+                    self.take(child);
+                }
+            }
+        }
+    }
+}
+
 /// Whether a part belongs to what it depends on, rather than merely using it:
 /// a trigger needs a function and belongs to a table.
 fn owns(owner: &Entry, part: &Entry) -> bool {
@@ -265,10 +328,12 @@ fn owns(owner: &Entry, part: &Entry) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const LISTING: &str = ";\n; Archive created at 2026-11-20 12:03:07 UTC\n;     dbname: shop\n;\n\
+    pub(crate) const LISTING: &str = ";\n; Archive created at 2026-11-20 12:03:07 UTC\n;     dbname: shop\n;\n\
         6; 2615 16385 SCHEMA - app me\n\
         2; 3079 16386 EXTENSION - citext \n\
         700; 1247 16400 DOMAIN app price me\n;\tdepends on: 6\n\
@@ -356,5 +421,107 @@ mod tests {
                 .ids
                 .is_empty()
         );
+    }
+
+    /// Looks at all entries again and again, until nothing more is taken.
+    fn chosen_slowly(entries: &[Entry], wanted: &str, needs: bool) -> Vec<u32> {
+        let at = |id: &u32| entries.iter().rposition(|entry| entry.id == *id);
+        let on = |entry: &Entry| entry.needs.iter().filter_map(at).collect::<Vec<_>>();
+        let mut taken: Vec<bool> = entries
+            .iter()
+            .map(|entry| RELATIONS.contains(&entry.kind.as_str()) && entry.rest == wanted)
+            .collect();
+        loop {
+            let before = taken.clone();
+            for (place, entry) in entries.iter().enumerate() {
+                let (kind, on) = (entry.kind.as_str(), on(entry));
+                let is_tie = TIES.contains(&kind);
+                if before[place] {
+                    if needs && !is_tie {
+                        for it in &on {
+                            taken[*it] = true;
+                        }
+                    }
+                    continue;
+                }
+                let mut there = on.iter().filter(|it| before[**it]);
+                if PARTS.contains(&kind) {
+                    taken[place] |= there.any(|it| owns(&entries[*it], entry));
+                } else if is_tie && !on.is_empty() && on.iter().all(|it| before[*it]) {
+                    taken[place] = true;
+                } else if kind == "TABLE ATTACH" && there.any(|it| entries[*it].rest != entry.rest)
+                {
+                    let children = on.iter().filter(|it| entries[**it].rest == entry.rest);
+                    for it in children {
+                        taken[*it] = true;
+                    }
+                }
+            }
+            if taken == before {
+                let ids = entries.iter().zip(taken).filter(|(_, taken)| *taken);
+                return ids.map(|(entry, _)| entry.id).collect();
+            }
+        }
+    }
+
+    fn lists() -> impl Strategy<Value = Vec<Entry>> {
+        let kind = prop::sample::select(vec![
+            "TABLE",
+            "SEQUENCE",
+            "TYPE",
+            "INDEX",
+            "ACL",
+            "TABLE ATTACH",
+            "FK CONSTRAINT",
+        ]);
+        let rest = prop::sample::select(vec!["app a me", "app b me"]);
+        let needs = prop::collection::vec(0..14_u32, 0..4);
+        let entry = (0..12_u32, kind, rest, needs).prop_map(|(id, kind, rest, needs)| Entry {
+            id,
+            kind: kind.into(),
+            rest: rest.into(),
+            needs,
+        });
+        prop::collection::vec(entry, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_chosen_is_what_the_rules_say(entries in lists(), needs: bool) {
+            let wanted = Wanted { schema: "app", name: "a", owner: "me" };
+            let chosen = choose(&entries, &[wanted], &[], needs);
+            prop_assert_eq!(chosen.ids, chosen_slowly(&entries, "app a me", needs));
+        }
+    }
+
+    #[test]
+    fn a_long_chain_is_followed_at_once() {
+        // Each entry needs the one behind it, so that every look at the whole
+        // list finds one more. The last one needs all.
+        let count = 100_000;
+        let mut entries: Vec<Entry> = (0..count)
+            .map(|id| Entry {
+                id,
+                kind: "TYPE".into(),
+                rest: "other t me".into(),
+                needs: vec![id + 1],
+            })
+            .collect();
+        entries[0].kind = "TABLE".into();
+        entries[0].rest = "app a me".into();
+        let attach = Entry {
+            id: count,
+            kind: "TABLE ATTACH".into(),
+            rest: "other p me".into(),
+            needs: (0..count).collect(),
+        };
+        entries.push(attach);
+        let wanted = Wanted {
+            schema: "app",
+            name: "a",
+            owner: "me",
+        };
+        let chosen = choose(&entries, &[wanted], &[], true);
+        assert_eq!(chosen.ids.len(), count as usize + 1);
     }
 }
