@@ -95,9 +95,10 @@ impl Info {
         (next(), next())
     }
 
-    /// Keys of all databases.
+    /// Keys of all databases. What a server says need not be possible.
     pub fn keys(&self) -> u64 {
-        self.databases.values().map(|counts| counts.keys).sum()
+        let keys = self.databases.values().map(|counts| counts.keys);
+        keys.fold(0, u64::saturating_add)
     }
 
     /// Reads the answer to `INFO`; `None` when it cannot be one.
@@ -180,6 +181,12 @@ mod tests {
         master_repl_offset:77\r\n# Modules\r\nmodule:name=bf,ver=20612,api=1\r\n\
         module:name=ReJSON,ver=20607,api=1\r\n# Cluster\r\ncluster_enabled:0\r\n\
         # Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=9\r\ndb12:keys=1,expires=0,avg_ttl=0\r\n";
+
+    #[test]
+    fn more_keys_than_can_be_are_as_many_as_can_be() {
+        let text = format!("{REDIS}db13:keys={},expires=0\r\n", u64::MAX);
+        assert_eq!(Info::parse(&text).unwrap().keys(), u64::MAX);
+    }
 
     #[test]
     fn a_primary() {
