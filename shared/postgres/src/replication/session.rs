@@ -276,14 +276,16 @@ pub(super) fn columns(row: &DataRowBody) -> Option<Vec<Option<Bytes>>> {
     let buffer = row.buffer_bytes();
     let inside =
         |range: &std::ops::Range<usize>| range.start <= range.end && range.end <= buffer.len();
-    let ranges: Vec<_> = row.ranges().collect().ok()?;
-    ranges
-        .into_iter()
-        .map(|range| match range {
-            None => Some(None),
-            Some(range) => inside(&range).then(|| Some(buffer.slice(range))),
-        })
-        .collect()
+    // One by one: how many there are is only claimed.
+    let mut ranges = row.ranges();
+    let mut columns = Vec::new();
+    while let Some(range) = ranges.next().ok()? {
+        columns.push(match range {
+            None => None,
+            Some(range) => Some(inside(&range).then(|| buffer.slice(range))?),
+        });
+    }
+    Some(columns)
 }
 
 pub(super) fn text(row: &[Option<Bytes>], column: usize) -> Option<&str> {

@@ -145,7 +145,10 @@ impl Wire {
         // The length counts itself, but not the tag.
         let length = body + 1;
         if self.incoming.len() < length {
-            self.make_room((length - self.incoming.len()).max(LEAST_ROOM));
+            // No more than came already, or than is read at a time: a length is
+            // only a claim.
+            let most = self.incoming.len().max(ROOM);
+            self.make_room((length - self.incoming.len()).clamp(LEAST_ROOM, most));
             return Ok(None);
         }
         Ok(Some(match header.tag() {
