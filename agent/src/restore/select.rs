@@ -176,6 +176,11 @@ pub(crate) fn unescape(name: &str) -> Vec<u8> {
     bytes
 }
 
+/// Numbers may have a sign, escapes may not.
+fn is_hex(digits: &str) -> bool {
+    digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 enum Unescaped {
     Byte(u8),
     Char(char),
@@ -207,6 +212,7 @@ fn escape(text: &str) -> (Unescaped, &str) {
     let hex = text
         .strip_prefix("\\x")
         .and_then(|text| Some((text.get(..2)?, text.get(2..)?)))
+        .filter(|(hex, _)| is_hex(hex))
         .and_then(|(hex, behind)| Some((u8::from_str_radix(hex, 16).ok()?, behind)));
     if let Some((byte, behind)) = hex {
         return (Unescaped::Byte(byte), behind);
@@ -214,6 +220,7 @@ fn escape(text: &str) -> (Unescaped, &str) {
     let unicode = text
         .strip_prefix("\\u{")
         .and_then(|text| text.split_once('}'))
+        .filter(|(hex, _)| is_hex(hex))
         .and_then(|(hex, behind)| Some((u32::from_str_radix(hex, 16).ok()?, behind)))
         .and_then(|(code, behind)| Some((char::from_u32(code)?, behind)));
     match unicode {
@@ -278,6 +285,13 @@ mod tests {
         assert!(selection.below(selection.top(), br"a\x41").is_some());
         assert!(selection.below(selection.top(), b"aA").is_some());
         assert!(selection.below(selection.top(), b"a").is_none());
+    }
+
+    #[test]
+    fn a_number_with_a_sign_is_no_escape() {
+        for name in [r"a\x+4", r"a\x-4", r"a\u{+41}"] {
+            assert_eq!(unescape(name), name.as_bytes());
+        }
     }
 
     proptest! {
