@@ -7,6 +7,9 @@
 //!
 //! Generated types stop at `strongroom-wire`: nothing else handles them.
 
+/// What encodes and decodes messages, in the version that they are made for.
+pub use prost;
+
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[rustfmt::skip]
 #[path = "gen/strongroom.v1.rs"]

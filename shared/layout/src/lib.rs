@@ -15,6 +15,8 @@
 //! To add a kind of object: add the variant, its directory and path in
 //! `object.rs`; the round-trip test there covers it by `ObjectKind::ALL`.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 mod object;
 pub mod position;

@@ -1,6 +1,8 @@
 //! What Strongroom speaks with PostgreSQL, versions 13 and newer.
 
 pub mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod inventory;
 pub mod logical;
 pub mod physical;

@@ -11,6 +11,8 @@ mod address;
 mod client;
 mod connection;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod glob;
 mod info;
 pub mod primary;

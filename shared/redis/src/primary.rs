@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
@@ -274,7 +274,7 @@ async fn handshake(stream: &mut BufReader<TcpStream>, history: &str) -> io::Resu
 }
 
 /// A command; empty for a sign of life.
-async fn command(stream: &mut BufReader<TcpStream>) -> io::Result<Vec<Vec<u8>>> {
+pub(crate) async fn command<R: AsyncBufRead + Unpin>(stream: &mut R) -> io::Result<Vec<Vec<u8>>> {
     let line = resp::line(stream).await?;
     let Some((kind, count)) = line.split_first() else {
         return Ok(Vec::new());

@@ -172,7 +172,7 @@ async fn line(client: &mut Client) -> Result<String, RedisError> {
 }
 
 /// `FULLRESYNC <id> <offset>`
-fn full_resync(text: &str) -> Option<(String, i64)> {
+pub(crate) fn full_resync(text: &str) -> Option<(String, i64)> {
     let mut words = text.split(' ');
     let id = (words.next()? == "FULLRESYNC").then(|| words.next())??;
     let offset = words.next()?.parse().ok()?;

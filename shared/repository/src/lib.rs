@@ -15,6 +15,8 @@
 pub mod buffers;
 pub mod check;
 pub mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod read;
 pub mod repository;
 pub mod store;

@@ -5,6 +5,8 @@ pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod keys;
 pub mod pki;
 pub mod shutdown;

@@ -16,6 +16,8 @@
 //! What it cannot know is who the writer was; that is told by who could store
 //! the objects.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod key;
 mod manifest;
 mod open;

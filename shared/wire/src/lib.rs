@@ -9,6 +9,8 @@
 //! to it, and add it to the round-trip property test.
 
 mod field;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod grant;
 pub mod identity;
 pub mod job;

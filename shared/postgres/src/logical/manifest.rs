@@ -332,8 +332,90 @@ pub fn file_name(database: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// With something in every field.
+    pub(crate) fn sample() -> Manifest {
+        let locale = Locale {
+            encoding: "UTF8".into(),
+            collate: "C".into(),
+            ctype: "C".into(),
+            provider: "icu".into(),
+            name: Some("de".into()),
+            icu_rules: Some("&a < b".into()),
+        };
+        let properties = Properties {
+            owner: "me".into(),
+            connection_limit: -1,
+            comment: Some("of the shop".into()),
+            settings: vec![Setting {
+                role: Some("app".into()),
+                name: "search_path".into(),
+                value: "shop, public".into(),
+            }],
+            privileges: Some(vec![Privilege {
+                role: None,
+                right: "CONNECT".into(),
+                grantable: false,
+            }]),
+            tablespace: Some("fast".into()),
+            template: false,
+        };
+        let relation = |kind, rows| Relation {
+            schema: "app".into(),
+            name: "orders".into(),
+            owner: "me".into(),
+            kind,
+            rows,
+            left_out: rows.is_none(),
+        };
+        Manifest {
+            format: FORMAT,
+            kind: KIND.into(),
+            connection: "main".into(),
+            server_version: "15.18".into(),
+            server_major: 15,
+            system_identifier: Some(u64::MAX.to_string()),
+            standby: true,
+            pg_dump_version: "15.18".into(),
+            pg_dump_major: 15,
+            started: "2026-11-21T12:00:00Z".into(),
+            finished: "2026-11-21T12:00:01Z".into(),
+            selection: Selection {
+                exclude_tables: vec!["*.log".into()],
+                content: Content::Data,
+                ..Selection::default()
+            },
+            globals: Some(Globals {
+                path: "/globals.sql".into(),
+                bytes: 300,
+                passwords: true,
+            }),
+            foreign: true,
+            databases: vec![DumpedDatabase {
+                name: "../my shop".into(),
+                path: "/databases/shop.dump".into(),
+                bytes: 5_000,
+                size_on_server: Some(8 << 20),
+                locale,
+                properties,
+                seconds: 1.5,
+                extensions: vec![Extension {
+                    name: "citext".into(),
+                    version: "1.6".into(),
+                }],
+                schemas: vec!["app".into()],
+                roles: vec!["me".into()],
+                tablespaces: vec!["fast".into()],
+                relations: vec![
+                    relation(RelationKind::Table, Some(3)),
+                    relation(RelationKind::MaterializedView, None),
+                ],
+                large_objects: 2,
+            }],
+        }
+    }
 
     #[test]
     fn file_names_are_possible_and_different() {

@@ -153,10 +153,10 @@ fn words(statement: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const GLOBALS: &str = "--\n-- it's a dump; really\n--\n\n\\restrict abc\n\n\
+    pub(crate) const GLOBALS: &str = "--\n-- it's a dump; really\n--\n\n\\restrict abc\n\n\
         SET default_transaction_read_only = off;\n\n\
         CREATE ROLE \"app\";\nALTER ROLE \"app\" WITH NOSUPERUSER LOGIN PASSWORD 'a;b''c\\';\n\
         CREATE ROLE \"o\"\"dd; role\";\nALTER ROLE \"o\"\"dd; role\" WITH NOSUPERUSER;\n\

@@ -116,10 +116,10 @@ pub fn write_tablespace_map(tablespaces: &[Tablespace]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const LABEL: &str = "START WAL LOCATION: 0/5000028 (file 000000010000000000000005)\n\
+    pub(crate) const LABEL: &str = "START WAL LOCATION: 0/5000028 (file 000000010000000000000005)\n\
         CHECKPOINT LOCATION: 0/5000060\nBACKUP METHOD: streamed\nBACKUP FROM: primary\n\
         START TIME: 2026-11-21 12:00:00 UTC\nLABEL: strongroom\nSTART TIMELINE: 1\n";
 

@@ -20,6 +20,8 @@ mod classify;
 mod dial;
 pub mod error;
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod login;
 mod said;
 pub mod session;
@@ -29,7 +31,7 @@ mod update;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::ReplicationError;
 pub use facts::{ServerFacts, server_facts};

@@ -41,6 +41,55 @@ fn remark(tag: u8, state: &str, text: &str) -> Vec<u8> {
     message(tag, format!("C{state}\0M{text}\0\0").as_bytes())
 }
 
+/// What fuzzing begins with: the number of a question, and a server's answers.
+pub(crate) fn conversations() -> Vec<Vec<u8>> {
+    let keepalive = [b"k", &[0; 16][..], &[1]].concat();
+    let refused = remark(
+        b'E',
+        "58P01",
+        "requested WAL segment has already been removed",
+    );
+    // It is announced, and does not come.
+    let claimed = [b'd', 3, 0xff, 0xff, 0xff, b'w'];
+    // And so do columns.
+    let columns = message(b'D', &[0xff, 0xff]);
+    let parts: [&[&[u8]]; 6] = [
+        &[&[0], &columns, READY],
+        &[&[2], COPY_BOTH, &claimed],
+        &[
+            &[0],
+            &row(&["7412345678901234567", "1", "0/5000028", "x"]),
+            READY,
+        ],
+        &[
+            &[1],
+            &row(&["00000002.history", "1\t0/3000000\tx\n"]),
+            READY,
+            &refused,
+        ],
+        &[
+            &[2],
+            COPY_BOTH,
+            &data(9, b"abc"),
+            &message(b'd', &keepalive),
+            &remark(b'N', "57P01", "going"),
+            &data(12, b"d"),
+            &message(b'c', b""),
+            &row(&["2", "0/3000000"]),
+            &message(b'C', b"START_STREAMING\0"),
+            READY,
+        ],
+        &[
+            &[2],
+            &message(b'T', &[0, 0]),
+            &row(&["2", "0/9"]),
+            READY,
+            COPY_BOTH,
+        ],
+    ];
+    parts.iter().map(|parts| parts.concat()).collect()
+}
+
 /// A session, and the server's end of it.
 fn session() -> (ReplicationSession, DuplexStream) {
     let (ours, theirs) = tokio::io::duplex(1 << 20);

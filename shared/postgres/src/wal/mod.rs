@@ -16,6 +16,8 @@
 //! All layouts are those of little-endian 64-bit servers, versions 13 to 18.
 
 mod edit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod history;
 mod open;
 mod page;

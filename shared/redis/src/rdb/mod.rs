@@ -22,4 +22,4 @@ pub use summary::{Checksum, Counts, Flavour, Summary};
 pub use verify::{Verified, verify};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

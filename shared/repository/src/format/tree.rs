@@ -11,7 +11,7 @@ mod decode;
 mod encode;
 mod file_mode;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use encode::TreeEncoder;
 

@@ -6,6 +6,8 @@
 mod body;
 pub mod credentials;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http;
 mod listing;
 pub mod location;

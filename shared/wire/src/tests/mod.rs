@@ -3,4 +3,5 @@
 
 mod refusals;
 mod round_trips;
+pub(crate) mod samples;
 mod values;

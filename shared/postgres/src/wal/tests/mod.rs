@@ -3,6 +3,7 @@
 mod cuts;
 mod damage;
 mod records;
+pub(crate) mod samples;
 mod tablespaces;
 
 use super::*;

@@ -7,6 +7,36 @@ use std::io::Cursor;
 use super::*;
 use writer::Writer;
 
+/// Every type of value, in both flavours, and all that stands around values.
+pub(crate) fn samples() -> Vec<Vec<u8>> {
+    let mut samples = Vec::new();
+    for (flavour, header) in [
+        (Flavour::Redis, b"REDIS0012"),
+        (Flavour::Valkey, b"VALKEY080"),
+    ] {
+        for (kind, value) in kinds::values(flavour) {
+            let mut rdb = Writer::new(header);
+            rdb.raw(&[kind]).string(b"key").raw(&value);
+            samples.push(rdb.end());
+        }
+        let mut rdb = Writer::new(header);
+        rdb.aux("redis-ver", "7.2.4").raw(&[254, 3, 251, 2, 1]);
+        rdb.raw(&[244, 7, 2, 1]).raw(&[245]).string(b"#!lua name=f");
+        rdb.raw(&[252]).raw(&1_700_000_000_123_i64.to_le_bytes());
+        rdb.raw(&[248, 7]).set(b"a", b"1");
+        rdb.raw(&[253]).raw(&1_700_000_000_i32.to_le_bytes());
+        rdb.raw(&[249, 9]).set(b"b", b"2");
+        rdb.raw(&[0, 0xc3, 5, 12, 0, b'a', 0xe0, 2, 0]).string(b"x");
+        rdb.raw(&[247]).number(0x0841_c1d7_5a5e_8c01).number(2);
+        rdb.number(1).number(5).string(b"text").number(0);
+        if flavour == Flavour::Valkey {
+            rdb.raw(&[243]).string(b"job").raw(&[1, 5, 9]);
+        }
+        samples.push(rdb.end());
+    }
+    samples
+}
+
 /// All keys with their values.
 fn read(rdb: &[u8]) -> Result<(Vec<(Key, Value)>, Summary), RdbError> {
     let mut reader = Reader::new(Cursor::new(rdb))?;

@@ -9,7 +9,7 @@ use crate::format::{
 
 /// Written by restic 0.14.0, except that the symlink's raw target is as
 /// restic 0.16 would write it.
-const RESTIC: &str = concat!(
+pub(crate) const RESTIC: &str = concat!(
     r#"{"nodes":[{"name":"a\u003cb\u0026","type":"file","mode":420,"mtime":"2026-11-21T02:47:53.931959203Z","atime":"2026-11-21T02:47:53.931959203Z","ctime":"2026-11-21T02:47:53.931959203Z","uid":0,"gid":0,"user":"root","group":"root","inode":10019044,"device_id":65024,"links":1,"content":[]},"#,
     r#"{"name":"d","type":"dir","mode":2148532717,"mtime":"2026-11-21T02:47:53.944243248Z","atime":"2026-11-21T02:47:53.944243248Z","ctime":"2026-11-21T02:47:53.944243248Z","uid":0,"gid":0,"user":"root","group":"root","inode":10018995,"device_id":65024,"content":null,"subtree":"31b6da4c98a5639633e72729ad8238b6703e5ecf313f211bc76f9d4fe2ac2ba8"},"#,
     r#"{"name":"data","type":"file","mode":8389092,"mtime":"2026-11-21T02:47:53.944243248Z","atime":"2026-11-21T02:47:53.944243248Z","ctime":"2026-11-21T02:47:53.944243248Z","uid":1000,"gid":7,"inode":10020389,"device_id":65024,"size":5000,"links":2,"extended_attributes":[{"name":"user.a","value":"AQI="},{"name":"user.b","value":""}],"content":["59a99bcf1072d88e2ad7fd26866e28243354390370684b747cf7c51ec1e25cd8"]},"#,

@@ -1,0 +1,114 @@
+//! Fuzz targets: an S3 service may answer anything.
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use strongroom_layout::{Directory, ObjectName};
+
+use super::{error, listing, location::S3Location};
+use crate::store::SignedRequest;
+
+const KEY: &str = "backups/web/";
+
+/// The XML of a listing.
+pub fn s3_listing(data: &[u8]) {
+    for (directory, key) in [
+        (Directory::Snapshots, format!("{KEY}snapshots/")),
+        (Directory::Data, format!("{KEY}data/")),
+    ] {
+        let mut listed = Vec::new();
+        let _ = listing::add_page(data, directory, &key, &mut listed);
+    }
+}
+
+/// What a refusal means: two bytes of status, a `Content-Range` up to a line
+/// feed, and the body. Whatever it says can be shown.
+pub fn s3_error(data: &[u8]) {
+    let Some((status, rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let status = StatusCode::from_u16(u16::from_be_bytes(*status) % 1000)
+        .unwrap_or(StatusCode::RANGE_NOT_SATISFIABLE);
+    let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(&rest[..end]) {
+        for name in [
+            header::CONTENT_RANGE.as_str(),
+            "x-amz-bucket-region",
+            "date",
+        ] {
+            headers.insert(name.parse::<header::HeaderName>().unwrap(), value.clone());
+        }
+    }
+    let mut sent = SignedRequest {
+        method: Method::GET,
+        url: "https://s3.example/bucket/key?X-Amz-Signature=abc".into(),
+        headers: HeaderMap::new(),
+    };
+    sent.headers
+        .insert(header::RANGE, HeaderValue::from_static("bytes=100-199"));
+    let failure = error::classify(status, &headers, &rest[end..], &sent, "the coordinator");
+    let _ = failure.kind.to_string();
+}
+
+/// A location as people write it: what is shown of it is read as the same.
+pub fn s3_location(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Ok(location) = text.parse::<S3Location>() {
+        let shown = location.to_string();
+        assert_eq!(
+            shown.parse::<S3Location>().as_ref(),
+            Ok(&location),
+            "{shown}"
+        );
+        let url = location.object_url(ObjectName::Config);
+        assert!(url.starts_with("http"), "{url}");
+        assert!(!location.host().is_empty());
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod seeds {
+    use super::KEY;
+
+    pub(crate) fn listings() -> Vec<Vec<u8>> {
+        let id = "ab".repeat(32);
+        let page = format!(
+            r#"<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name><Prefix>{KEY}</Prefix><KeyCount>2</KeyCount><IsTruncated>true</IsTruncated><NextContinuationToken>1&amp;2</NextContinuationToken><Contents><Key>{KEY}snapshots/{id}</Key><LastModified>2026-11-21T02:47:53.000Z</LastModified><Size>217</Size></Contents><Contents><Key>{KEY}data/ab/{id}</Key><Size>18446744073709551615</Size></Contents></ListBucketResult>"#
+        );
+        vec![page.into_bytes(), b"<ListBucketResult/>".to_vec()]
+    }
+
+    pub(crate) fn errors() -> Vec<Vec<u8>> {
+        let error = |status: u16, text: &str| [&status.to_be_bytes()[..], text.as_bytes()].concat();
+        vec![
+            error(
+                416,
+                "bytes */150\n<Error><Code>InvalidRange</Code><Message>no</Message><ActualObjectSize>150</ActualObjectSize></Error>",
+            ),
+            error(
+                301,
+                "eu-central-1\n<Error><Code>PermanentRedirect</Code><Endpoint>s3.example</Endpoint><Region>r</Region></Error>",
+            ),
+            error(
+                404,
+                "\n<Error><Code>NoSuchBucket</Code><BucketName>b</BucketName></Error>",
+            ),
+            error(503, "\n<html>busy</html>"),
+            error(
+                403,
+                "Sat, 21 Nov 2026 02:47:53 GMT\n<Error><Code>RequestTimeTooSkewed</Code></Error>",
+            ),
+        ]
+    }
+
+    pub(crate) fn locations() -> Vec<Vec<u8>> {
+        [
+            "s3:https://s3.example:9000/bucket/a/b",
+            "s3:s3.example/bucket",
+            "s3:http://[::1]:80/b/%20",
+        ]
+        .map(Into::into)
+        .to_vec()
+    }
+}
