@@ -12,6 +12,8 @@ pub mod config;
 pub mod enrol;
 #[cfg(test)]
 mod fake;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod grants;
 pub mod heap;
 pub mod inventory;

@@ -11,6 +11,8 @@ pub mod dev;
 pub mod dispatch;
 pub mod door;
 pub mod embedded;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod grants;
 pub mod http;
 pub mod identity;

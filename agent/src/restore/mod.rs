@@ -28,6 +28,8 @@ mod error;
 mod fetches;
 mod files;
 mod finish;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod list;
 mod marker;
 mod metadata;

@@ -21,6 +21,8 @@
 //! - `server`: connections.
 
 mod credentials;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guard;
 mod integrity;
 mod key;

@@ -411,11 +411,11 @@ fn folds(delimiter: Option<&str>) -> S3Result<bool> {
     }
 }
 
-fn encode_token(key: &str) -> String {
+pub(super) fn encode_token(key: &str) -> String {
     BASE64URL_NOPAD.encode(key.as_bytes())
 }
 
-fn decode_token(token: &str) -> S3Result<String> {
+pub(super) fn decode_token(token: &str) -> S3Result<String> {
     BASE64URL_NOPAD
         .decode(token.as_bytes())
         .ok()

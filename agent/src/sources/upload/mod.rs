@@ -9,6 +9,8 @@
 //! database then shares most of its chunks.
 
 mod dump;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod script;
 
 use std::{

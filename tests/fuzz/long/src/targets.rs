@@ -29,6 +29,9 @@ targets! {
         data_directory_names, backup_label, tablespace_map, timeline_history,
         replication_messages, sql_script, pg_restore_list, globals_sql, logical_manifest,
         physical_manifest, name_pattern, postgres_url, service_file, version_of_program;
+    strongroom_agent: agent_toml, file_globs, redis_manifest, report_json, selected_paths,
+        upload_head;
+    strongroom: policy_file, coordinator_toml, cron, spans_and_names, store_key;
     strongroom_redis: rdb, resp_replies, replica_commands, key_pattern, info, redis_url;
 }
 
