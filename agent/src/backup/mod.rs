@@ -21,6 +21,7 @@ use strongroom_layout::{ObjectId, ObjectName};
 use strongroom_repository::{
     Repository, RepositoryError,
     format::{blob::BlobId, snapshot::Snapshot},
+    read::Trouble,
     store::Body,
     write::{
         JournalDirectory, Known, ParentTrees, WriteError, WriteOptions, Writer, Written,
@@ -157,6 +158,10 @@ pub fn run(
     let cache = request.cache.as_deref();
     let journal = cache.map(|cache| JournalDirectory::new(cache, repository.config().id));
     let known = until_cancelled(&runtime, &monitor, known(&repository, journal.as_ref()))??;
+    for Trouble { object, cause } in known.trouble {
+        tracing::warn!(object, cause, "the repository is damaged");
+        monitor.warn(object, cause);
+    }
     let parents = parents(&repository, &runtime, &request, &monitor, known.trees)?;
     let writer = Writer::new(
         Arc::clone(repository.key()),

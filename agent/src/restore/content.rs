@@ -1,9 +1,13 @@
 //! Fetches packs and writes the files' content.
 //!
 //! Requests run several at a time, bounded by the bytes they bring; threads
-//! open, verify and write the chunks in whatever order they come.
+//! open, verify and write the chunks in whatever order they come. Chunks that
+//! are not where the index says, but may be elsewhere, are planned and fetched
+//! again from there, round by round.
 
 use std::{
+    collections::HashMap,
+    mem,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
 };
@@ -14,7 +18,7 @@ use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use strongroom_repository::{
     format::blob_codec::BlobCodec,
-    read::{BlobRef, ReadError},
+    read::{BlobRef, PackRef, ReadError},
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context,
     error::RestoreError,
-    fetches::{Fetch, place},
+    fetches::{self, Fetch, place},
     files::{Files, is_full},
     plan::{FileRef, Plan, Use},
     target::Target,
@@ -49,12 +53,25 @@ pub(crate) struct Moved {
     pub(crate) written: AtomicU64,
 }
 
+/// Chunks that were not at one place and have another.
+#[derive(Default)]
+struct Elsewhere {
+    /// At their next places.
+    uses: Vec<Use>,
+    /// Of each pack the first that did not have what it should.
+    wrong: HashMap<PackRef, (BlobRef, ReadError)>,
+}
+
+/// One round.
 struct Stage<'a> {
     context: &'a Context<'a>,
     target: &'a Target,
     plan: &'a Plan,
+    /// Those of the plan, or what is left of them; sorted.
+    uses: &'a [Use],
     files: &'a Files<'a>,
     moved: &'a Moved,
+    elsewhere: Mutex<Elsewhere>,
     /// Ends everything: cancelled from outside, or by the first fatal error.
     stop: CancellationToken,
     fatal: Mutex<Option<RestoreError>>,
@@ -70,15 +87,37 @@ pub(crate) fn write(
     fetches: &[Fetch],
 ) -> Result<Moved, RestoreError> {
     let moved = Moved::default();
-    let stage = Stage {
-        context,
-        target,
-        plan,
-        files,
-        moved: &moved,
-        stop: context.monitor.cancel.child_token(),
-        fatal: Mutex::default(),
+    let round = |uses: &[Use], fetches: &[Fetch]| {
+        let stage = Stage {
+            context,
+            target,
+            plan,
+            uses,
+            files,
+            moved: &moved,
+            elsewhere: Mutex::default(),
+            stop: context.monitor.cancel.child_token(),
+            fatal: Mutex::default(),
+        };
+        carry_out(stage, fetches)
     };
+    let mut left = round(&plan.uses, fetches)?;
+    while !left.uses.is_empty() {
+        let reader = context.reader;
+        for (place, error) in left.wrong.values() {
+            context.block_on(reader.report(*place, error))?;
+        }
+        let mut uses = mem::take(&mut left.uses);
+        let place = |blob| place(reader.index(), blob);
+        let fetches = fetches::plan(&mut uses, place, context.options.max_range());
+        left = round(&uses, &fetches)?;
+    }
+    Ok(moved)
+}
+
+/// Carries out one round; gives what is to be looked for elsewhere.
+fn carry_out(stage: Stage<'_>, fetches: &[Fetch]) -> Result<Elsewhere, RestoreError> {
+    let context = stage.context;
     let units = context.options.memory_units();
     let memory = Semaphore::new(units as usize);
     thread::scope(|scope| {
@@ -100,7 +139,7 @@ pub(crate) fn write(
         return Err(fatal);
     }
     context.check_cancelled()?;
-    Ok(moved)
+    Ok(stage.elsewhere.into_inner())
 }
 
 impl Stage<'_> {
@@ -140,7 +179,7 @@ impl Stage<'_> {
 
     async fn fetch(&self, fetch: &Fetch) -> Result<Bytes, ReadError> {
         let reader = self.context.reader;
-        let first = self.plan.uses[fetch.uses.start].blob;
+        let first = self.uses[fetch.uses.start].blob;
         let name = reader.index().pack_name(first);
         let bytes = reader.fetch(name, fetch.range.clone()).await?;
         let length = bytes.len() as u64;
@@ -174,10 +213,10 @@ impl Stage<'_> {
         } = fetched;
         let bytes = match bytes {
             Ok(bytes) => Some(bytes),
-            Err(error) if error.is_damage() => None,
+            Err(error) if error.is_of_one_place() => None,
             Err(error) => return self.fail(error.into()),
         };
-        let uses = &self.plan.uses[fetch.uses.clone()];
+        let uses = &self.uses[fetch.uses.clone()];
         for uses in uses.chunk_by(|left, right| left.blob == right.blob) {
             let blob = uses[0].blob;
             plaintext.clear();
@@ -187,7 +226,7 @@ impl Stage<'_> {
             };
             match opened {
                 Ok(()) => self.write_uses(uses, plaintext),
-                Err(error) if error.is_damage() => self.damaged(uses, &error),
+                Err(error) if error.is_of_one_place() => self.missed(uses, error),
                 Err(error) => return self.fail(error.into()),
             }
             if self.stop.is_cancelled() {
@@ -251,7 +290,21 @@ impl Stage<'_> {
         }
     }
 
-    fn damaged(&self, uses: &[Use], error: &ReadError) {
+    /// A chunk is not where it should be.
+    fn missed(&self, uses: &[Use], error: ReadError) {
+        let index = self.context.reader.index();
+        let place = uses[0].blob;
+        if let Some(next) = index.next_place(place) {
+            let mut elsewhere = self.elsewhere.lock();
+            let uses = uses.iter().map(|used| Use {
+                blob: next,
+                ..*used
+            });
+            elsewhere.uses.extend(uses);
+            let pack = index.pack_of(place);
+            elsewhere.wrong.entry(pack).or_insert((place, error));
+            return;
+        }
         for used in uses {
             self.failed(used.file, error.to_string(), true);
         }

@@ -98,10 +98,13 @@ pub enum RestoreError {
     },
     /// All else was restored, but not these paths.
     #[error(
-        "{count} paths could not be restored, all others were. {}",
+        "{count} paths of snapshot {} could not be restored, all others were. {}",
+        snapshot.short(),
         show(problems)
     )]
     Incomplete {
+        /// What was restored.
+        snapshot: ObjectId,
         /// The first of them.
         problems: Vec<Problem>,
         /// All of them.

@@ -133,8 +133,7 @@ impl Finish<'_> {
     /// The nodes of a directory that the plan knows as files, in its order.
     fn nodes(&self, dir: DirRef, tree: BlobId) -> Result<Vec<Node>, RestoreError> {
         let reader = self.context.reader;
-        let sealed = self.context.block_on(reader.fetch_tree(&tree))??;
-        let mut nodes = reader.open_tree(&tree, &sealed)?.nodes;
+        let mut nodes = self.context.block_on(reader.tree(&tree))??.nodes;
         let scope = self.plan.dir(dir).scope;
         nodes.retain(|node| {
             !matches!(node.kind, NodeKind::Dir { .. })

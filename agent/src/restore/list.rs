@@ -35,7 +35,7 @@ pub fn list(
     repository: Arc<Repository>,
     runtime: &Handle,
     work: &ListWork,
-    monitor: &Monitor,
+    monitor: &Arc<Monitor>,
 ) -> Result<ListResult, RestoreError> {
     let mut result = ListResult {
         entries: Vec::new(),
@@ -58,7 +58,7 @@ pub fn read_snapshot(
     repository: Arc<Repository>,
     runtime: &Handle,
     id: ObjectId,
-    monitor: &Monitor,
+    monitor: &Arc<Monitor>,
 ) -> Result<(Snapshot, Arc<Reader>), RestoreError> {
     open(repository, runtime, id, monitor)
 }

@@ -59,7 +59,11 @@ pub use error::RestoreError;
 pub use list::{list, list_with, read_snapshot};
 pub use problems::Problem;
 use strongroom_layout::ObjectId;
-use strongroom_repository::{Repository, format::snapshot::Snapshot, read::Reader};
+use strongroom_repository::{
+    Repository,
+    format::snapshot::Snapshot,
+    read::{OnTrouble, Reader, Trouble},
+};
 use strongroom_wire::job::{MAX_WARNINGS, PlannedAction, RestoreResult, RestoreWork};
 use tokio::runtime::Handle;
 
@@ -190,8 +194,18 @@ pub fn run(
         snapshot: work.snapshot,
     };
     let result = restore(&context, work, &selection, &snapshot)?;
-    problems.into_result()?;
+    problems.into_result(work.snapshot)?;
     Ok(result)
+}
+
+/// What is wrong with a repository and can be done without becomes a warning
+/// of the job.
+fn warn_of_trouble(monitor: &Arc<Monitor>) -> OnTrouble {
+    let monitor = Arc::clone(monitor);
+    OnTrouble(Arc::new(move |Trouble { object, cause }| {
+        tracing::warn!(object, cause, "the repository is damaged");
+        monitor.warn(object, cause);
+    }))
 }
 
 /// Loads a snapshot and the index.
@@ -199,13 +213,14 @@ fn open(
     repository: Arc<Repository>,
     runtime: &Handle,
     id: ObjectId,
-    monitor: &Monitor,
+    monitor: &Arc<Monitor>,
 ) -> Result<(Snapshot, Arc<Reader>), RestoreError> {
     monitor.enter("opening");
     let snapshot = block_on(runtime, monitor, repository.snapshot(id))?
         .map_err(|error| RestoreError::from_snapshot(id, error))?;
     monitor.enter("indexing");
-    let reader = block_on(runtime, monitor, Reader::open(repository))??;
+    let opening = Reader::open(repository, warn_of_trouble(monitor));
+    let reader = block_on(runtime, monitor, opening)??;
     Ok((snapshot, reader))
 }
 

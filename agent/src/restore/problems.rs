@@ -10,6 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 use strongroom_compare::EscapedPath;
+use strongroom_layout::ObjectId;
 
 use super::{error::RestoreError, plan::FileRef};
 
@@ -80,10 +81,11 @@ impl Problems {
     }
 
     /// `Ok` when there were none.
-    pub(crate) fn into_result(self) -> Result<(), RestoreError> {
+    pub(crate) fn into_result(self, snapshot: ObjectId) -> Result<(), RestoreError> {
         match self.count.into_inner() {
             0 => Ok(()),
             count => Err(RestoreError::Incomplete {
+                snapshot,
                 problems: self.first.into_inner(),
                 count,
                 damage: self.damage.into_inner(),

@@ -230,10 +230,19 @@ impl Survey<'_> {
         let mut chunks = Vec::with_capacity(content.len());
         let mut total = 0;
         for id in content {
-            match index.require(BlobKind::Data, id) {
+            let settled = match index.require(BlobKind::Data, id) {
+                Ok(blob) if index.is_disputed(blob) => {
+                    self.context.block_on(reader.settle(blob))?
+                }
+                found => found,
+            };
+            match settled {
                 Ok(blob) => {
                     chunks.push((blob, total));
                     total += u64::from(index.plaintext_length(blob));
+                }
+                Err(error) if !error.is_damage() && !error.is_of_one_place() => {
+                    return Err(error.into());
                 }
                 Err(error) => {
                     let file = self.plan.add_file(dir, &node.name, 0, action)?;

@@ -156,7 +156,9 @@ pub fn run(
     let forwarding = forward.map(RollForward::begin).transpose()?;
     base::restore_all(&contexts, &places, &selection, plans, &mut result)?;
     drop(contexts);
-    problems.into_result().map_err(ClusterRestoreError::from)?;
+    problems
+        .into_result(work.snapshot)
+        .map_err(ClusterRestoreError::from)?;
     complete(inputs, &decided, has_files, &mut result)?;
     forwarding.as_ref().map_or(Ok(()), Forwarding::tell)?;
     base::hand_over(&places, owner.as_ref())?;

@@ -163,7 +163,7 @@ impl Place {
     fn is_tree_pack(&self, id: &str) -> bool {
         let repository = self.repository();
         let index = strongroom_repository::read::load_index(&repository);
-        let index = self.runtime.block_on(index).unwrap();
+        let (index, _) = self.runtime.block_on(index).unwrap();
         let blobs = index.blobs_by_pack().into_iter();
         blobs
             .filter(|blob| index.location(*blob).pack.to_string() == id)

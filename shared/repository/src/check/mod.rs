@@ -19,11 +19,13 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use parking_lot::Mutex;
+
 pub use report::{CheckReport, MAX_PROBLEMS, Problem};
 
 use crate::{
     Repository,
-    read::{ReadError, Reader, load_index_with_problems},
+    read::{OnTrouble, ReadError, Reader, Trouble, load_index},
 };
 
 /// What to check.
@@ -53,17 +55,23 @@ pub async fn check(
     progress: &Arc<CheckProgress>,
 ) -> Result<CheckReport, ReadError> {
     let mut report = CheckReport::default();
-    let (index, problems) = load_index_with_problems(repository).await?;
+    let (index, problems) = load_index(repository).await?;
     for problem in &problems {
         report.add_error(problem);
     }
-    let reader = Reader::with_index(repository.clone(), index);
+    let trouble = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&trouble);
+    let on_trouble = OnTrouble(Arc::new(move |trouble| told.lock().push(trouble)));
+    let reader = Reader::with_index(repository.clone(), index, on_trouble);
     let packs = structure::packs(&reader, &mut report).await?;
     let total: u64 = packs.iter().map(|pack| pack.size).sum();
     progress.total_bytes.store(total, Relaxed);
     structure::snapshots(&reader, progress, &mut report).await?;
     if options.read_data {
         data::check(&reader, packs, options, progress, &mut report).await?;
+    }
+    for Trouble { object, cause } in std::mem::take(&mut *trouble.lock()) {
+        report.add(object, cause);
     }
     report.finish();
     Ok(report)

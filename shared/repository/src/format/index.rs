@@ -12,6 +12,14 @@ use super::{
     pack::PackEntry,
 };
 
+/// The longest envelope and plaintext of a data blob, in bytes: many times what
+/// any program writes (restic's chunks have 8 MiB at most).
+const MAX_DATA: u32 = 64 << 20;
+
+/// The same of a tree: one of a directory with a million entries has some
+/// 100 MiB.
+const MAX_TREE: u32 = 1 << 30;
+
 /// An index file. All blobs of a pack stand in one file. Its JSON is to stay
 /// below 8 MiB: flush at about 50,000 blobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +68,18 @@ impl IndexBlob {
     }
 }
 
+impl From<IndexBlob> for PackEntry {
+    fn from(blob: IndexBlob) -> Self {
+        Self {
+            id: blob.id,
+            kind: blob.kind,
+            offset: blob.offset,
+            length: blob.length,
+            uncompressed_length: blob.uncompressed_length,
+        }
+    }
+}
+
 impl From<PackEntry> for IndexBlob {
     fn from(entry: PackEntry) -> Self {
         Self {
@@ -78,34 +98,73 @@ impl IndexFile {
         serde_json::to_vec(self).map_err(FormatError::json("index"))
     }
 
-    /// From JSON; unknown fields are tolerated.
+    /// From JSON; unknown fields are tolerated. Refuses the whole file when any
+    /// of it cannot be true: blobs that are absurdly long, or that overlap in
+    /// their pack.
     pub fn decode(json: &[u8]) -> Result<Self, FormatError> {
         let mut index: Self = serde_json::from_slice(json).map_err(FormatError::json("index"))?;
         for pack in &mut index.packs {
             for blob in &mut pack.blobs {
                 // restic's zero means that the field is absent.
                 blob.uncompressed_length = blob.uncompressed_length.filter(|length| *length > 0);
-                check(&pack.id, blob)?;
             }
         }
+        index.check()?;
         Ok(index)
+    }
+
+    /// Refuses what cannot be true, see [`IndexFile::decode`].
+    pub fn check(&self) -> Result<(), FormatError> {
+        for pack in &self.packs {
+            for blob in &pack.blobs {
+                check(&pack.id, blob)?;
+            }
+            check_apart(pack)?;
+        }
+        Ok(())
     }
 }
 
 fn check(pack: &ObjectId, blob: &IndexBlob) -> Result<(), FormatError> {
-    let possible =
-        blob.length as usize >= ENVELOPE_OVERHEAD && blob.offset.checked_add(blob.length).is_some();
+    let most = match blob.kind {
+        BlobKind::Data => MAX_DATA,
+        BlobKind::Tree => MAX_TREE,
+    };
+    let possible = blob.length as usize >= ENVELOPE_OVERHEAD
+        && blob.length <= most
+        && blob.uncompressed_length.is_none_or(|it| it <= most)
+        && blob.offset.checked_add(blob.length).is_some();
     if possible {
         Ok(())
     } else {
         Err(FormatError::invalid(
             "index",
             format!(
-                "blob {} cannot take {} bytes from byte {} of pack {pack}",
-                blob.id, blob.length, blob.offset
+                "blob {} cannot take {} bytes from byte {} of pack {pack} and unpack to {:?}",
+                blob.id, blob.length, blob.offset, blob.uncompressed_length
             ),
         ))
     }
+}
+
+/// No two blobs of a pack share a byte. The codec's callers add up lengths.
+fn check_apart(pack: &IndexPack) -> Result<(), FormatError> {
+    let apart = |blobs: &[IndexBlob]| {
+        let mut pairs = blobs.windows(2);
+        // The sum was checked.
+        pairs.all(|pair| pair[0].offset + pair[0].length <= pair[1].offset)
+    };
+    // As nearly everybody writes them, they are in order.
+    if apart(&pack.blobs) {
+        return Ok(());
+    }
+    let mut sorted = pack.blobs.clone();
+    sorted.sort_unstable_by_key(|blob| blob.offset);
+    if apart(&sorted) {
+        return Ok(());
+    }
+    let problem = format!("blobs of pack {} overlap", pack.id);
+    Err(FormatError::invalid("index", problem))
 }
 
 #[cfg(test)]
@@ -140,32 +199,79 @@ mod tests {
     #[test]
     fn impossible_places_are_refused() {
         let id = "0".repeat(64);
-        for (offset, length) in [(0, 31), (u32::MAX, 32), (u32::MAX - 31, 32)] {
+        let most = u64::from(MAX_DATA);
+        for (offset, length, unpacked) in [
+            (0, 31, 0),
+            (u64::from(u32::MAX), 32, 0),
+            (u64::from(u32::MAX) - 31, 32, 0),
+            (0, most + 1, 0),
+            (0, 32, most + 1),
+            (0, 32, 1 << 32),
+        ] {
             let json = format!(
-                r#"{{"packs":[{{"id":"{id}","blobs":[{{"id":"{id}","type":"data","offset":{offset},"length":{length}}}]}}]}}"#
+                r#"{{"packs":[{{"id":"{id}","blobs":[{{"id":"{id}","type":"data","offset":{offset},"length":{length},"uncompressed_length":{unpacked}}}]}}]}}"#
             );
             IndexFile::decode(json.as_bytes()).unwrap_err();
         }
         IndexFile::decode(br#"{"packs":[{"id":"../x","blobs":[]}]}"#).unwrap_err();
     }
 
-    fn blobs() -> impl Strategy<Value = IndexBlob> {
-        let place = (0..1_000_000_u32, 32..1_000_000_u32);
-        let length = prop::option::of(1..u32::MAX);
-        (any::<[u8; 32]>(), any::<bool>(), place, length).prop_map(
-            |(id, tree, (offset, length), uncompressed_length)| IndexBlob {
-                id: ObjectId(id),
-                kind: if tree { BlobKind::Tree } else { BlobKind::Data },
-                offset,
-                length,
-                uncompressed_length,
-            },
-        )
+    #[test]
+    fn blobs_that_overlap_are_refused_in_any_order() {
+        let blob = |id, offset| IndexBlob {
+            id: ObjectId([id; 32]),
+            kind: BlobKind::Data,
+            offset,
+            length: 100,
+            uncompressed_length: None,
+        };
+        let decode = |offsets: [u32; 3]| {
+            let blobs = offsets.iter().zip(1..).map(|(at, id)| blob(id, *at));
+            let blobs = blobs.collect();
+            let id = ObjectId([9; 32]);
+            let packs = vec![IndexPack { id, blobs }];
+            IndexFile::decode(&IndexFile { packs }.encode().unwrap())
+        };
+        decode([0, 100, 200]).unwrap();
+        decode([200, 0, 100]).unwrap();
+        for offsets in [[0, 99, 200], [200, 0, 199], [0, 0, 100]] {
+            let error = decode(offsets).unwrap_err().to_string();
+            assert!(error.contains("overlap"), "{error}");
+        }
+    }
+
+    fn blobs() -> impl Strategy<Value = Vec<IndexBlob>> {
+        let gap = 0..1_000_u32;
+        let length = prop::option::of(1..MAX_DATA);
+        let blob = (
+            any::<[u8; 32]>(),
+            any::<bool>(),
+            gap,
+            32..1_000_000_u32,
+            length,
+        );
+        prop::collection::vec(blob, 0..9).prop_map(|blobs| {
+            let mut end = 0;
+            let blobs = blobs
+                .into_iter()
+                .map(|(id, tree, gap, length, uncompressed_length)| {
+                    let offset = end + gap;
+                    end = offset + length;
+                    IndexBlob {
+                        id: ObjectId(id),
+                        kind: if tree { BlobKind::Tree } else { BlobKind::Data },
+                        offset,
+                        length,
+                        uncompressed_length,
+                    }
+                });
+            blobs.collect()
+        })
     }
 
     proptest! {
         #[test]
-        fn round_trips(packs in prop::collection::vec((any::<[u8; 32]>(), prop::collection::vec(blobs(), 0..9)), 0..9)) {
+        fn round_trips(packs in prop::collection::vec((any::<[u8; 32]>(), blobs()), 0..9)) {
             let packs = packs
                 .into_iter()
                 .map(|(id, blobs)| IndexPack { id: ObjectId(id), blobs })

@@ -51,6 +51,23 @@ pub fn size(blobs: impl IntoIterator<Item = (u32, Option<u32>)>) -> u64 {
     each.sum::<u64>() + (ENVELOPE_OVERHEAD + TRAILER_LENGTH) as u64
 }
 
+/// Where the header of a pack lies, in bytes from its start, that holds these
+/// blobs, without gaps, and nothing else; `None` when they leave gaps, are none,
+/// or are more than a header takes. They must be sorted by offset.
+pub fn header_range(entries: &[PackEntry]) -> Option<std::ops::Range<u64>> {
+    let mut end = 0_u64;
+    for entry in entries {
+        if u64::from(entry.offset) != end {
+            return None;
+        }
+        end += u64::from(entry.length);
+    }
+    let whole = size(entries.iter().map(|it| (it.length, it.uncompressed_length)));
+    let range = end..whole;
+    let most = u64::from(MAX_HEADER_LENGTH) + TRAILER_LENGTH as u64;
+    (end > 0 && range.end - range.start <= most).then_some(range)
+}
+
 /// What stands at the end of a pack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackHeader {
@@ -224,6 +241,29 @@ mod tests {
                 .collect();
             (PackHeader { entries }, u64::from(offset))
         })
+    }
+
+    #[test]
+    fn the_header_lies_behind_blobs_without_gaps() {
+        let entry = |offset, length, uncompressed_length| PackEntry {
+            id: ObjectId([1; 32]),
+            kind: BlobKind::Data,
+            offset,
+            length,
+            uncompressed_length,
+        };
+        let entries = [entry(0, 100, None), entry(100, 50, Some(7))];
+        let tail = PackHeader {
+            entries: entries.to_vec(),
+        };
+        let tail = tail.seal(&key()).unwrap().len() as u64;
+        assert_eq!(header_range(&entries), Some(150..150 + tail));
+        assert_eq!(header_range(&entries[1..]), None);
+        assert_eq!(
+            header_range(&[entry(0, 100, None), entry(101, 50, None)]),
+            None
+        );
+        assert_eq!(header_range(&[]), None);
     }
 
     #[test]

@@ -16,8 +16,8 @@ const VERSION: u8 = 2;
 const LEVEL: i32 = 3;
 
 /// The most that a file may unpack to, in bytes; restic writes an index at
-/// some 8 MiB.
-const MOST: u64 = 256 << 20;
+/// some 8 MiB. Several are unpacked at once.
+const MOST: u64 = 64 << 20;
 
 /// From JSON to the plaintext of an envelope. `what` names the kind of file
 /// in errors.

@@ -41,14 +41,17 @@ pub enum ReadError {
     },
     /// No index knows a blob that a snapshot needs.
     #[error(
-        "{} {blob} is in no index: the repository is incomplete, `restic check` tells more",
-        match kind { BlobKind::Data => "data blob", BlobKind::Tree => "tree" }
+        "{} {blob} is in no index{}: the repository is incomplete, `restic check` tells more",
+        match kind { BlobKind::Data => "data blob", BlobKind::Tree => "tree" },
+        perhaps(passed_over)
     )]
     NotIndexed {
         /// Chunk or tree.
         kind: BlobKind,
         /// Which.
         blob: BlobId,
+        /// Index files that could not be read, and may have listed it.
+        passed_over: Vec<ObjectName>,
     },
     /// The repository cannot be used.
     #[error(transparent)]
@@ -62,6 +65,28 @@ pub enum ReadError {
     /// The process is ending.
     #[error("reading was stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
+}
+
+/// Which index files may have listed what is in none.
+fn perhaps(passed_over: &[ObjectName]) -> String {
+    /// So many are named.
+    const NAMED: usize = 3;
+    let Some(more) = passed_over.len().checked_sub(1) else {
+        return String::new();
+    };
+    let named: Vec<_> = passed_over
+        .iter()
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let rest = match (more + 1).saturating_sub(NAMED) {
+        0 => String::new(),
+        rest => format!(" and {rest} more"),
+    };
+    format!(
+        " that can be read; it may have been in {}{rest}, which cannot",
+        named.join(", ")
+    )
 }
 
 /// How an object is damaged.
@@ -105,6 +130,16 @@ impl ReadError {
             self,
             Self::Damaged { .. } | Self::DamagedBlob { .. } | Self::NotIndexed { .. }
         )
+    }
+
+    /// Whether another place of the same blob may do better: this one is
+    /// damaged, or not for this job to read.
+    pub fn is_of_one_place(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::DamagedBlob { .. } => true,
+            Self::Store(error) => error.is_unreadable(),
+            _ => false,
+        }
     }
 
     /// Whether an object is simply not there.

@@ -15,7 +15,8 @@ use crate::format::{
 /// can make a second one that fits.
 pub(crate) type ShortId = [u8; 16];
 
-/// A blob's place in the [`Index`].
+/// A place of a blob, by its number in the [`Index`]. A blob that lies in
+/// several packs, or is said to, has several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlobRef(u32);
 
@@ -57,11 +58,15 @@ struct Pack {
     end: u32,
 }
 
-/// All blobs of a repository, sorted by id.
+/// All places of all blobs of a repository, sorted by id. What index files say
+/// is not proven: whoever reads a blob goes on to its next place when one does
+/// not have it.
 #[derive(Default)]
 pub struct Index {
     packs: Vec<Pack>,
     entries: Vec<Entry>,
+    /// Index files that could not be read.
+    passed_over: Vec<ObjectName>,
 }
 
 impl std::fmt::Debug for Index {
@@ -87,6 +92,16 @@ impl std::fmt::Debug for IndexBuilder {
 }
 
 impl IndexBuilder {
+    /// Notes an index file that cannot be read: what it listed may be missing.
+    pub fn pass_over(&mut self, index: ObjectName) {
+        self.index.passed_over.push(index);
+    }
+
+    /// Whether a file that was added names this pack.
+    pub fn names(&self, pack: &ObjectId) -> bool {
+        self.numbers.contains_key(pack)
+    }
+
     /// Adds what a file lists; what is known already is kept once.
     pub fn add(&mut self, file: &IndexFile) -> Result<(), ReadError> {
         for pack in &file.packs {
@@ -135,25 +150,52 @@ impl IndexBuilder {
 }
 
 impl Index {
-    /// Where a blob lies; when it lies in several packs, one of them.
+    /// Where a blob lies; of several places the first, see
+    /// [`Index::next_place`].
     pub fn find(&self, kind: BlobKind, id: &BlobId) -> Option<BlobRef> {
         let id = short(id);
         let first = self.entries.partition_point(|entry| entry.id < id);
-        let same = self.entries[first..]
+        self.first_from(first, kind, &id)
+    }
+
+    /// The place to try when `blob` is not at this one.
+    pub fn next_place(&self, blob: BlobRef) -> Option<BlobRef> {
+        let entry = self.entry(blob);
+        self.first_from(blob.0 as usize + 1, entry.kind(), &entry.id)
+    }
+
+    /// Whether places of a blob, from this one on, say different lengths of its
+    /// plaintext. All but one of these lengths are lies.
+    pub fn is_disputed(&self, blob: BlobRef) -> bool {
+        let length = self.plaintext_length(blob);
+        std::iter::successors(self.next_place(blob), |place| self.next_place(*place))
+            .any(|place| self.plaintext_length(place) != length)
+    }
+
+    fn first_from(&self, start: usize, kind: BlobKind, id: &ShortId) -> Option<BlobRef> {
+        let same = self.entries[start..]
             .iter()
-            .take_while(|entry| entry.id == id);
-        same.zip(first..)
+            .take_while(|entry| entry.id == *id);
+        same.zip(start..)
             .find(|(entry, _)| entry.kind() == kind)
             .map(|(_, position)| BlobRef(position as u32))
     }
 
     /// The same, or an error that says that it is in no index.
     pub fn require(&self, kind: BlobKind, id: &BlobId) -> Result<BlobRef, ReadError> {
-        self.find(kind, id)
-            .ok_or(ReadError::NotIndexed { kind, blob: *id })
+        self.find(kind, id).ok_or_else(|| ReadError::NotIndexed {
+            kind,
+            blob: *id,
+            passed_over: self.passed_over.clone(),
+        })
     }
 
-    /// Number of blobs.
+    /// Index files that could not be read.
+    pub fn passed_over(&self) -> &[ObjectName] {
+        &self.passed_over
+    }
+
+    /// Number of places.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -288,6 +330,58 @@ mod tests {
         }
         let missing = index.require(BlobKind::Data, &ObjectId([8; 32]));
         assert!(missing.unwrap_err().to_string().contains("0808080808"));
+    }
+
+    #[test]
+    fn all_places_of_a_blob_are_kept_and_no_other_kind_is_among_them() {
+        let pack = |id: u8, kind, offset| IndexPack {
+            id: ObjectId([id; 32]),
+            blobs: vec![blob(7, kind, offset)],
+        };
+        let packs = vec![
+            pack(1, BlobKind::Data, 0),
+            pack(2, BlobKind::Tree, 0),
+            pack(3, BlobKind::Data, 0),
+            pack(3, BlobKind::Data, 500),
+            pack(3, BlobKind::Data, 0),
+        ];
+        let mut builder = IndexBuilder::default();
+        builder.add(&IndexFile { packs }).unwrap();
+        let index = builder.build().unwrap();
+        let first = index.find(BlobKind::Data, &ObjectId([7; 32])).unwrap();
+        let places = std::iter::successors(Some(first), |place| index.next_place(*place));
+        let places: Vec<_> = places
+            .map(|place| {
+                (
+                    index.location(place).pack.0[0],
+                    index.location(place).offset,
+                )
+            })
+            .collect();
+        assert_eq!(places, [(1, 0), (3, 0), (3, 500)]);
+        assert!(!index.is_disputed(first));
+        let tree = index.find(BlobKind::Tree, &ObjectId([7; 32])).unwrap();
+        assert_eq!(index.next_place(tree), None);
+    }
+
+    #[test]
+    fn lengths_that_differ_are_a_dispute() {
+        let pack = |id: u8, uncompressed_length| IndexPack {
+            id: ObjectId([id; 32]),
+            blobs: vec![IndexBlob {
+                uncompressed_length,
+                ..blob(7, BlobKind::Data, 0)
+            }],
+        };
+        // 68 bytes, compressed or not, are 68 bytes.
+        for (other, disputed) in [(Some(68), false), (Some(69), true)] {
+            let packs = vec![pack(1, None), pack(2, other)];
+            let mut builder = IndexBuilder::default();
+            builder.add(&IndexFile { packs }).unwrap();
+            let index = builder.build().unwrap();
+            let blob = index.find(BlobKind::Data, &ObjectId([7; 32])).unwrap();
+            assert_eq!(index.is_disputed(blob), disputed);
+        }
     }
 
     proptest! {

@@ -1,12 +1,20 @@
 //! Fetches and opens blobs and trees.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use strongroom_layout::ObjectName;
+use strongroom_layout::{Directory, ObjectName};
 
-use super::{BlobRef, Damage, Index, ReadError, load_index, segments::Segments};
+use super::{
+    BlobRef, Damage, Index, OnTrouble, PackRef, ReadError,
+    load::{load_file, load_index_or_headers},
+    segments::Segments,
+};
 use crate::{
     Repository,
     format::{
@@ -20,6 +28,10 @@ use crate::{
 /// The level of the codec's compressor, which is not used here.
 const READING_LEVEL: i32 = 1;
 
+/// So many packs that do not hold what is said of them are reported, each with
+/// the index files that say it, for which all are read again.
+const REPORTED: usize = 10;
+
 /// A repository whose index is loaded. Cheap to share; all methods may be
 /// called at once.
 #[derive(Debug)]
@@ -29,22 +41,46 @@ pub struct Reader {
     segments: Segments,
     /// Codecs are costly to make: each holds zstd contexts.
     codecs: Mutex<Vec<BlobCodec>>,
+    on_trouble: OnTrouble,
+    /// Packs that did not hold what was said of them.
+    reported: Mutex<HashSet<PackRef>>,
+    /// Where disputed blobs really lie, by their first place.
+    settled: Mutex<HashMap<BlobRef, BlobRef>>,
 }
 
 impl Reader {
-    /// Loads the index.
-    pub async fn open(repository: Arc<Repository>) -> Result<Arc<Self>, ReadError> {
-        let index = load_index(&repository).await?;
-        Ok(Self::with_index(repository, index))
+    /// Loads the index. Index files that are damaged are passed over; that, and
+    /// all else that is wrong and can be done without, is told to `on_trouble`.
+    pub async fn open(
+        repository: Arc<Repository>,
+        on_trouble: OnTrouble,
+    ) -> Result<Arc<Self>, ReadError> {
+        let (index, problems) = load_index_or_headers(&repository).await?;
+        for problem in problems {
+            match problem {
+                ReadError::Damaged { object, damage } => {
+                    on_trouble.tell(object, format!("{damage}; it was passed over"));
+                }
+                other => on_trouble.tell(Directory::Data, other.to_string()),
+            }
+        }
+        Ok(Self::with_index(repository, index, on_trouble))
     }
 
     /// With an index that is loaded already.
-    pub fn with_index(repository: Arc<Repository>, index: Index) -> Arc<Self> {
+    pub fn with_index(
+        repository: Arc<Repository>,
+        index: Index,
+        on_trouble: OnTrouble,
+    ) -> Arc<Self> {
         Arc::new(Self {
             repository,
             index,
             segments: Segments::new(),
             codecs: Mutex::default(),
+            on_trouble,
+            reported: Mutex::default(),
+            settled: Mutex::default(),
         })
     }
 
@@ -105,36 +141,126 @@ impl Reader {
         Err(self.damaged(blob, damage))
     }
 
-    /// Fetches, opens and verifies one blob.
+    /// Fetches, opens and verifies one blob, wherever it lies.
     pub async fn blob(&self, kind: BlobKind, id: &BlobId) -> Result<Vec<u8>, ReadError> {
         let blob = self.index.require(kind, id)?;
-        let sealed = self.fetch_blob(blob).await?;
-        let mut out = Vec::new();
-        self.with_codec(|codec| self.open_blob(codec, blob, &sealed, &mut out))?;
-        Ok(out)
+        let (_, plaintext) = self.blob_from(blob).await?;
+        Ok(plaintext)
     }
 
-    /// Fetches a tree without opening it: what may be done on any task. See
-    /// [`Reader::open_tree`].
-    pub async fn fetch_tree(&self, id: &BlobId) -> Result<Bytes, ReadError> {
-        let blob = self.index.require(BlobKind::Tree, id)?;
-        self.fetch_blob(blob).await
+    /// Fetches, opens and verifies a blob from this place, or else from its next
+    /// ones; gives the place that had it, too.
+    pub async fn blob_from(&self, blob: BlobRef) -> Result<(BlobRef, Vec<u8>), ReadError> {
+        self.first_good(blob, async |place| {
+            let sealed = self.fetch_blob(place).await?;
+            let mut out = Vec::new();
+            self.with_codec(|codec| self.open_blob(codec, place, &sealed, &mut out))?;
+            Ok((place, out))
+        })
+        .await
     }
 
-    /// Opens and decodes a tree: takes CPU, up to seconds for a directory
-    /// with a million entries.
-    pub fn open_tree(&self, id: &BlobId, sealed: &[u8]) -> Result<Tree, ReadError> {
+    /// The place of a blob by which to plan. Where index files disagree on a
+    /// blob's length, by which what follows it in a file is placed, it is read
+    /// to see who is right.
+    pub async fn settle(&self, blob: BlobRef) -> Result<BlobRef, ReadError> {
+        if !self.index.is_disputed(blob) {
+            return Ok(blob);
+        }
+        let settled = self.settled.lock().get(&blob).copied();
+        if let Some(place) = settled {
+            return Ok(place);
+        }
+        let (place, _) = self.blob_from(blob).await?;
+        self.settled.lock().insert(blob, place);
+        Ok(place)
+    }
+
+    /// Fetches and decodes a tree, wherever it lies.
+    pub async fn tree(self: &Arc<Self>, id: &BlobId) -> Result<Tree, ReadError> {
         let blob = self.index.require(BlobKind::Tree, id)?;
+        self.first_good(blob, async |place| {
+            let sealed = self.fetch_blob(place).await?;
+            let this = self.clone();
+            // Takes CPU, up to seconds for a directory with a million entries.
+            tokio::task::spawn_blocking(move || this.open_tree(place, &sealed)).await?
+        })
+        .await
+    }
+
+    fn open_tree(&self, blob: BlobRef, sealed: &[u8]) -> Result<Tree, ReadError> {
         let mut json = Vec::new();
         self.with_codec(|codec| self.open_blob(codec, blob, sealed, &mut json))?;
         Tree::decode(&json).map_err(|error| self.damaged(blob, Damage::Format(error)))
     }
 
-    /// Fetches and decodes a tree.
-    pub async fn tree(self: &Arc<Self>, id: &BlobId) -> Result<Tree, ReadError> {
-        let sealed = self.fetch_tree(id).await?;
-        let (this, id) = (self.clone(), *id);
-        tokio::task::spawn_blocking(move || this.open_tree(&id, &sealed)).await?
+    /// What `read` makes of the first place, from `blob` on, at which it does
+    /// not fail; the first failure when there is none.
+    async fn first_good<T>(
+        &self,
+        blob: BlobRef,
+        read: impl AsyncFn(BlobRef) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let mut first = None;
+        let mut place = Some(blob);
+        while let Some(at) = place {
+            let error = match read(at).await {
+                Err(error) if error.is_of_one_place() => error,
+                done => return done,
+            };
+            place = self.index.next_place(at);
+            if place.is_some() || first.is_some() {
+                self.report(at, &error).await;
+            }
+            first.get_or_insert(error);
+        }
+        // There was one place at least.
+        Err(first.unwrap_or_else(|| self.damaged(blob, Damage::Missing)))
+    }
+
+    /// Tells of a place that does not have its blob, with the index files that
+    /// say so; the first time only for each pack, and of the first few packs.
+    pub async fn report(&self, place: BlobRef, error: &ReadError) {
+        let pack = self.index.pack_of(place);
+        {
+            let mut reported = self.reported.lock();
+            if reported.len() >= REPORTED || !reported.insert(pack) {
+                return;
+            }
+        }
+        let listed_by = match self.listed_by(place).await {
+            Ok(files) if files.is_empty() => "its own header".to_owned(),
+            Ok(files) => files.join(", "),
+            Err(error) => format!("an index file, which one cannot be seen ({error})"),
+        };
+        let cause = format!(
+            "{error}; by {listed_by} the blob is there. It was looked for in its other places"
+        );
+        self.on_trouble.tell(self.index.pack_name(place), cause);
+    }
+
+    /// The index files that say that a blob is at this place.
+    async fn listed_by(&self, place: BlobRef) -> Result<Vec<String>, ReadError> {
+        let location = self.index.location(place);
+        let mut found = Vec::new();
+        for listed in self.repository.store().list(Directory::Index).await? {
+            let (object, file) = load_file(self.repository.clone(), listed.id).await;
+            // Those that are damaged were told of.
+            let Ok(file) = file else { continue };
+            let mut packs = file.packs.iter().filter(|pack| pack.id == location.pack);
+            let says_so = packs.any(|pack| {
+                let mut blobs = pack.blobs.iter();
+                blobs.any(|it| {
+                    it.location(pack.id) == location
+                        && it.kind == self.index.kind(place)
+                        && self.index.is_id(place, &it.id)
+                })
+            });
+            if says_so {
+                found.push(object.to_string());
+            }
+        }
+        Ok(found)
     }
 
     /// Lends a codec for as long as `work` takes.
@@ -162,7 +288,11 @@ impl Reader {
                 let pack = self.index.pack_of(blob);
                 let end = self.index.pack_end(pack);
                 let fetch = |range| self.fetch(name, range);
-                self.segments.get(pack, end, range, fetch).await
+                match self.segments.get(pack, end, range.clone(), fetch).await {
+                    // Another blob is said to lie where the pack has ended.
+                    Err(error) if error.is_of_one_place() => self.fetch(name, range).await,
+                    got => got,
+                }
             }
         }
     }

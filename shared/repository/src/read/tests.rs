@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
 
 use super::*;
@@ -18,6 +19,28 @@ use crate::{
     },
     store::{Body, SharedStore, memory::MemoryStore},
 };
+
+mod claims;
+
+/// What a reader was told of.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Trouble>>>);
+
+impl Told {
+    fn listen(&self) -> OnTrouble {
+        let told = Arc::clone(&self.0);
+        OnTrouble(Arc::new(move |trouble| told.lock().push(trouble)))
+    }
+
+    /// All of it, a line each.
+    fn text(&self) -> String {
+        let lines = self.0.lock();
+        let lines = lines
+            .iter()
+            .map(|it| format!("{}: {}\n", it.object, it.cause));
+        lines.collect()
+    }
+}
 
 struct Place {
     store: SharedStore,
@@ -78,7 +101,14 @@ impl Place {
     }
 
     async fn reader(&self) -> Arc<Reader> {
-        Reader::open(self.repository.clone()).await.unwrap()
+        self.reader_and_trouble().await.0
+    }
+
+    /// A reader, and what it is told of.
+    async fn reader_and_trouble(&self) -> (Arc<Reader>, Told) {
+        let told = Told::default();
+        let reader = Reader::open(self.repository.clone(), told.listen()).await;
+        (reader.unwrap(), told)
     }
 
     /// Replaces the stored bytes of an object.
@@ -193,23 +223,6 @@ async fn a_missing_pack_is_named() {
         .unwrap_err();
     assert!(error.is_missing() && error.is_damage());
     assert!(error.to_string().contains(&pack.to_string()), "{error}");
-}
-
-#[tokio::test]
-async fn a_damaged_index_is_named_and_the_others_are_read() {
-    let place = Place::new().await;
-    place.add_pack(BlobKind::Data, &[b"first"]).await;
-    let empty = place.save_index(&IndexFile::default()).await;
-    let flip = |bytes: &mut Vec<u8>| bytes[0] ^= 1;
-    place.change(ObjectName::index(empty), flip).await;
-    let error = load_index(&place.repository).await.unwrap_err();
-    assert!(
-        error.to_string().contains(&format!("index/{empty}")),
-        "{error}"
-    );
-    let (index, problems) = load_index_with_problems(&place.repository).await.unwrap();
-    assert_eq!((index.len(), problems.len()), (1, 1));
-    assert_eq!(place.store.list(Directory::Index).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -202,6 +202,12 @@ impl StoreError {
         matches!(self.kind, StoreErrorKind::Transient(_))
     }
 
+    /// Whether the coordinator gives this object to no job of this kind,
+    /// whereas it may give others.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(&self.kind, StoreErrorKind::Refused { reason, .. } if reason == "read-forbidden")
+    }
+
     /// Whether the object is simply not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self.kind, StoreErrorKind::NotFound)

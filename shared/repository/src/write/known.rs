@@ -1,10 +1,19 @@
 //! What a repository holds when a run begins.
 
-use futures::{StreamExt, TryStreamExt, stream};
+use std::collections::HashSet;
+
+use futures::{StreamExt, stream};
 use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
 
 use super::{
-    journal::{JournalDirectory, inherit::Inheritance},
+    claims::{
+        self, Doubt,
+        proven::{self, Proven},
+    },
+    journal::{
+        JournalDirectory,
+        inherit::{Inheritance, Sizes},
+    },
     membership::{Membership, Prefixes},
 };
 use crate::{
@@ -13,6 +22,7 @@ use crate::{
         blob::{BlobId, BlobKind, BlobLocation},
         index::IndexFile,
     },
+    read::{ReadError, Trouble},
 };
 
 /// Index files that are fetched at once; each takes some 10 MiB while it is
@@ -27,6 +37,9 @@ pub struct Known {
     pub membership: Membership,
     /// Where trees lie.
     pub trees: TreePlaces,
+    /// Index files that are damaged, or not to be believed: what they alone list
+    /// is stored again.
+    pub trouble: Vec<Trouble>,
 }
 
 /// Where trees lie: 32 bytes per tree.
@@ -56,32 +69,35 @@ struct Place {
 }
 
 impl TreePlaces {
-    /// Where a tree lies, and where the last tree of that pack ends.
-    pub fn find(&self, id: &BlobId) -> Option<(BlobLocation, u32)> {
+    /// Where a tree lies, each time with where the last tree of that pack ends.
+    pub fn find(&self, id: &BlobId) -> impl Iterator<Item = (BlobLocation, u32)> + use<'_> {
         let wanted = short(id);
-        let index = self
-            .places
-            .binary_search_by_key(&wanted, |place| place.id)
-            .ok()?;
-        let place = self.places.get(index)?;
-        let pack = self.packs.get(place.pack as usize)?;
-        let location = BlobLocation {
-            pack: pack.id,
-            offset: place.offset,
-            length: place.length,
-            uncompressed_length: Some(place.uncompressed_length).filter(|length| *length > 0),
-        };
-        Some((location, pack.end))
+        let first = self.places.partition_point(|place| place.id < wanted);
+        let places = self.places[first..].iter();
+        places
+            .take_while(move |place| place.id == wanted)
+            .filter_map(|place| {
+                let pack = self.packs.get(place.pack as usize)?;
+                let location = BlobLocation {
+                    pack: pack.id,
+                    offset: place.offset,
+                    length: place.length,
+                    uncompressed_length: Some(place.uncompressed_length)
+                        .filter(|length| *length > 0),
+                };
+                Some((location, pack.end))
+            })
     }
 }
 
 impl Known {
-    /// Loads all indexes. One that is damaged is passed over, with a warning
-    /// in the log: its blobs are stored again, which heals the repository.
+    /// Loads all indexes, as far as they are true. What is listed only by one
+    /// that is damaged, or that lies, is stored again, which heals the
+    /// repository. Looks at every pack: [`Known::resume`] remembers them.
     pub async fn load(repository: &Repository) -> Result<Self, RepositoryError> {
-        Ok(load_all(repository, &mut Inheritance::default())
-            .await?
-            .finish())
+        let mut inherited = Inheritance::default();
+        let loader = Loader::load(repository, Proven::default(), &mut inherited).await?;
+        Ok(loader.finish())
     }
 
     /// As [`Known::load`], and lists in an index of their own the packs that
@@ -93,45 +109,18 @@ impl Known {
         journals: &JournalDirectory,
     ) -> Result<Self, RepositoryError> {
         let (directory, key) = (journals.clone(), repository.key().clone());
-        let take_over = move || Inheritance::take_over(&directory, &key);
-        let mut inherited = blocking(take_over).await?;
-        let mut loader = load_all(repository, &mut inherited).await?;
-        if let Err(error) = inherited.drop_missing(repository.store()).await {
-            tracing::warn!(%error, "cannot see which packs of an interrupted run are there; \
-                some are uploaded again");
+        let remembered = move || {
+            let inherited = Inheritance::take_over(&directory, &key);
+            (inherited, Proven::load(&directory, &key))
+        };
+        let (mut inherited, proven) = blocking(remembered).await?;
+        let mut loader = Loader::load(repository, proven, &mut inherited).await?;
+        if !inherited.is_empty() && !loader.inherit(&mut inherited, journals).await? {
             return Ok(loader.finish());
-        }
-        for index in inherited.take_indexes() {
-            repository
-                .save_unpacked(ObjectKind::Index, &encode(&index)?)
-                .await?;
-            tracing::info!(
-                packs = index.packs.len(),
-                "what an interrupted run stored was found again"
-            );
-            loader.add(index);
         }
         blocking(move || inherited.settle()).await?;
         Ok(loader.finish())
     }
-}
-
-async fn load_all(
-    repository: &Repository,
-    inherited: &mut Inheritance,
-) -> Result<Loader, RepositoryError> {
-    let files = repository.store().list(Directory::Index).await?;
-    let mut loader = Loader::default();
-    let mut indexes = stream::iter(files)
-        .map(|file| load(repository, file.id))
-        .buffer_unordered(AT_ONCE);
-    while let Some(index) = indexes.try_next().await? {
-        let index = index.unwrap_or_default();
-        inherited.drop_listed(&index);
-        loader.add(index);
-    }
-    drop(indexes);
-    Ok(loader)
 }
 
 async fn blocking<T: Send + 'static>(
@@ -149,30 +138,181 @@ fn encode(index: &IndexFile) -> Result<Vec<u8>, RepositoryError> {
     })
 }
 
-async fn load(repository: &Repository, id: ObjectId) -> Result<Option<IndexFile>, RepositoryError> {
+/// An index file, or what is wrong with it. Fails when the store does.
+async fn load(
+    repository: &Repository,
+    id: ObjectId,
+) -> Result<Result<IndexFile, Trouble>, RepositoryError> {
     let object = ObjectName::Hashed(ObjectKind::Index, id);
     let loaded = repository
         .load_unpacked(object)
         .await
         .and_then(|json| IndexFile::decode(&json).map_err(RepositoryError::in_object(object)));
-    match loaded {
-        Ok(index) => Ok(Some(index)),
-        Err(error @ RepositoryError::Format { .. }) => {
-            tracing::warn!(%error, "a damaged index is passed over; run a check");
-            Ok(None)
-        }
-        Err(error) => Err(error),
+    let error = match loaded {
+        Ok(index) => return Ok(Ok(index)),
+        Err(error) => error,
+    };
+    match ReadError::from_repository(object, error) {
+        ReadError::Damaged { damage, .. } => Ok(Err(Trouble {
+            object: object.to_string(),
+            cause: format!("{damage}; it was passed over, what only it lists is stored again"),
+        })),
+        ReadError::Store(error) => Err(error.into()),
+        ReadError::Repository(error) => Err(error),
+        // Of these a load makes none.
+        _ => Err(RepositoryError::Interrupted),
     }
 }
 
-#[derive(Default)]
-struct Loader {
+fn log(index: ObjectId, doubts: &[Doubt]) {
+    /// Somebody may have listed a million.
+    const MOST: usize = 20;
+    for Doubt { pack, cause, .. } in doubts.iter().take(MOST) {
+        tracing::warn!(%index, %pack, cause, "an index is not believed about a pack");
+    }
+}
+
+struct Loader<'a> {
+    repository: &'a Repository,
+    proven: Proven,
     data: Prefixes,
     trees: Prefixes,
     places: TreePlaces,
+    trouble: Vec<Trouble>,
 }
 
-impl Loader {
+impl<'a> Loader<'a> {
+    async fn load(
+        repository: &'a Repository,
+        proven: Proven,
+        inherited: &mut Inheritance,
+    ) -> Result<Self, RepositoryError> {
+        let mut loader = Self {
+            repository,
+            proven,
+            data: Prefixes::default(),
+            trees: Prefixes::default(),
+            places: TreePlaces::default(),
+            trouble: Vec::new(),
+        };
+        let files = repository.store().list(Directory::Index).await?;
+        let listed: HashSet<ObjectId> = files.iter().map(|file| file.id).collect();
+        let mut indexes = stream::iter(files)
+            .map(|file| async move { (file.id, load(repository, file.id).await) })
+            .buffer_unordered(AT_ONCE);
+        while let Some((id, index)) = indexes.next().await {
+            match index? {
+                Ok(index) => {
+                    inherited.drop_listed(&id, &index);
+                    loader.believe(id, index).await?;
+                }
+                Err(trouble) => loader.trouble.push(trouble),
+            }
+        }
+        drop(indexes);
+        loader.proven.keep(repository.key(), &listed);
+        Ok(loader)
+    }
+
+    /// Adds what an index file says truly.
+    async fn believe(&mut self, id: ObjectId, mut index: IndexFile) -> Result<(), RepositoryError> {
+        let bad: HashSet<ObjectId> = if let Some(bad) = self.proven.verdict(&id) {
+            bad.iter().copied().collect()
+        } else {
+            let doubts = claims::doubts(self.repository, &index).await?;
+            log(id, &doubts);
+            let bad: HashSet<_> = doubts.iter().map(|doubt| doubt.pack).collect();
+            if doubts.iter().all(|doubt| doubt.is_final) {
+                let bad = bad.iter().copied().collect();
+                self.proven.add(self.repository.key(), id, bad);
+            }
+            bad
+        };
+        if let Some(one) = bad.iter().next() {
+            self.trouble.push(Trouble {
+                object: ObjectName::index(id).to_string(),
+                cause: format!(
+                    "it says of {} packs, {one} among them, what these do not hold; what only \
+                     it lists of them is stored again",
+                    bad.len(),
+                ),
+            });
+            index.packs.retain(|pack| !bad.contains(&pack.id));
+        }
+        self.add(index);
+        Ok(())
+    }
+
+    /// Lists what interrupted runs stored in index files of this run; gives
+    /// whether all is listed, or of no use.
+    async fn inherit(
+        &mut self,
+        inherited: &mut Inheritance,
+        journals: &JournalDirectory,
+    ) -> Result<bool, RepositoryError> {
+        let sizes = match Sizes::list(self.repository.store()).await {
+            Ok(sizes) => sizes,
+            Err(error) => {
+                tracing::warn!(%error, "cannot see which packs of an interrupted run are there; \
+                    some are uploaded again");
+                return Ok(false);
+            }
+        };
+        let mut written = Vec::new();
+        for id in inherited.take_unlisted() {
+            // Gone or damaged: of no use.
+            if let Ok(index) = load(self.repository, id).await? {
+                let is_proven = self.proven.verdict(&id).is_some_and(<[_]>::is_empty);
+                written.extend(self.list_anew(index, &sizes, is_proven).await?);
+            }
+        }
+        for index in inherited.take_indexes() {
+            written.extend(self.list_anew(index, &sizes, false).await?);
+        }
+        let (directory, key) = (journals.clone(), self.repository.key().clone());
+        let noted = blocking(move || {
+            for index in &written {
+                proven::note_own(&directory, &key, *index);
+            }
+            directory.note_indexes(&key, &written)
+        });
+        if let Err(error) = noted.await? {
+            tracing::warn!(%error, "cannot note what was found of an interrupted run");
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Lists in an index of this run what one of an interrupted run, or its
+    /// notes, list truly; gives its id unless that is nothing.
+    async fn list_anew(
+        &mut self,
+        mut index: IndexFile,
+        sizes: &Sizes,
+        is_proven: bool,
+    ) -> Result<Option<ObjectId>, RepositoryError> {
+        sizes.drop_missing(&mut index);
+        if !is_proven {
+            let doubts = claims::doubts(self.repository, &index).await?;
+            let bad: HashSet<_> = doubts.iter().map(|doubt| doubt.pack).collect();
+            index.packs.retain(|pack| !bad.contains(&pack.id));
+        }
+        if index.packs.is_empty() {
+            return Ok(None);
+        }
+        let json = encode(&index)?;
+        let id = self
+            .repository
+            .save_unpacked(ObjectKind::Index, &json)
+            .await?;
+        tracing::info!(
+            packs = index.packs.len(),
+            "what an interrupted run stored was found again"
+        );
+        self.add(index);
+        Ok(Some(id))
+    }
+
     fn add(&mut self, index: IndexFile) {
         for pack in index.packs {
             let number = self.places.packs.len() as u32;
@@ -205,6 +345,7 @@ impl Loader {
         Known {
             membership: Membership::from_prefixes(self.data, self.trees),
             trees: self.places,
+            trouble: self.trouble,
         }
     }
 }

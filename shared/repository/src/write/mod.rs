@@ -14,12 +14,14 @@
 //! - [`known`], [`parent`]: what the repository holds before,
 //! - [`plan`]: how a memory budget becomes pack sizes and buffers,
 //! - `pack`, `buffers`, `uploads`: from sealed blobs to durable packs,
+//! - `claims`: what of it index files say truly,
 //! - `journal`: what an interrupted run stored is found again,
 //! - `crew`, [`worker`], [`stream`]: the threads and what they do,
 //! - [`writer`]: all of it together; the first error ends everything.
 
 mod buffers;
 pub mod chunker;
+mod claims;
 mod crew;
 mod effort;
 mod error;

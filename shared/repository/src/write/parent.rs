@@ -139,8 +139,23 @@ impl ParentTrees {
 
 impl Source {
     fn load(&self, id: BlobId) -> Result<Option<ParentTree>, ParentError> {
-        let (place, end) = self.places.find(&id).ok_or(ParentError::NotIndexed)?;
-        let Some(sealed) = self.sealed(&place, end)? else {
+        let mut failed = Err(ParentError::NotIndexed);
+        for (place, end) in self.places.find(&id) {
+            match self.load_from(id, &place, end) {
+                Ok(Some(tree)) => return Ok(Some(tree)),
+                other => failed = other,
+            }
+        }
+        failed
+    }
+
+    fn load_from(
+        &self,
+        id: BlobId,
+        place: &BlobLocation,
+        end: u32,
+    ) -> Result<Option<ParentTree>, ParentError> {
+        let Some(sealed) = self.sealed(place, end)? else {
             return Ok(None);
         };
         let json = self.open(&id, &sealed, place.uncompressed_length)?;

@@ -18,6 +18,7 @@ use tracing::Instrument;
 use super::{
     JournalDirectory, WriteError,
     buffers::Buffers,
+    claims::proven,
     halt::Halt,
     journal::{self, Journal, JournalFile},
     pack::FinishedPack,
@@ -54,6 +55,8 @@ pub(super) struct Uploads {
     pub(super) packs: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) on_stored: OnStored,
+    /// Where it is remembered what was written.
+    pub(super) directory: Option<JournalDirectory>,
     pub(super) durable: Mutex<Durable>,
     pub(super) tasks: TaskTracker,
     pub(super) runtime: Handle,
@@ -214,11 +217,28 @@ impl Uploads {
             what: "an index",
             source,
         })?;
-        self.put("an index", ObjectKind::Index, Body::new(sealed))
-            .await?;
+        let body = Body::new(sealed);
+        let id = body.sha256;
+        self.put("an index", ObjectKind::Index, body).await?;
+        self.note_index(id)?;
         if let Some(noted) = due.noted {
             noted.remove();
         }
+        Ok(())
+    }
+
+    /// Remembers a durable index file, before the notes of its packs go.
+    fn note_index(&self, id: ObjectId) -> Result<(), WriteError> {
+        let Some(directory) = &self.directory else {
+            return Ok(());
+        };
+        let record = journal::record::encode_index(&self.key, id);
+        let record = record.map_err(|source| WriteError::Format {
+            what: "a note of an index",
+            source,
+        })?;
+        self.durable.lock().journal.append_index(&record);
+        proven::note_own(directory, &self.key, id);
         Ok(())
     }
 

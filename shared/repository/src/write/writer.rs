@@ -153,6 +153,7 @@ impl Writer {
             packs: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             on_stored: options.on_stored,
+            directory: options.journal.clone(),
             durable: Mutex::new(Durable::new(options.journal)),
             tasks: TaskTracker::new(),
             runtime,

@@ -1,7 +1,7 @@
 //! Taking over what an interrupted run noted.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File, TryLockError},
     io::{self, Read},
     path::Path,
@@ -9,7 +9,10 @@ use std::{
 
 use strongroom_layout::{Directory, ObjectId};
 
-use super::{JournalDirectory, JournalFile, SUFFIX, record};
+use super::{
+    INDEX_SUFFIX, JournalDirectory, JournalFile, SUFFIX,
+    record::{self, Note},
+};
 use crate::{
     format::{
         crypto::MasterKey,
@@ -23,11 +26,13 @@ use crate::{
 /// Far more than a run notes between two indexes, in bytes.
 const MAX_JOURNAL: u64 = 64 << 20;
 
-/// Packs of runs that ended before they listed them. The journals stay locked,
+/// Packs of runs that ended before they listed them, and index files of runs
+/// that may have ended before they published anything. The journals stay locked,
 /// and stay, until [`Inheritance::settle`].
 #[derive(Debug, Default)]
 pub(in crate::write) struct Inheritance {
     packs: BTreeMap<ObjectId, IndexPack>,
+    indexes: BTreeSet<ObjectId>,
     files: Vec<JournalFile>,
 }
 
@@ -52,7 +57,8 @@ impl Inheritance {
         for entry in entries.flatten() {
             let path = entry.path();
             let is_file = entry.file_type().is_ok_and(|it| it.is_file());
-            if is_file && path.extension().is_some_and(|it| it == SUFFIX) {
+            let is_journal = |it: &std::ffi::OsStr| it == SUFFIX || it == INDEX_SUFFIX;
+            if is_file && path.extension().is_some_and(is_journal) {
                 match open(&path) {
                     Ok(Some((file, bytes))) => all.add(file, &bytes, key),
                     Ok(None) => {}
@@ -68,8 +74,11 @@ impl Inheritance {
     fn add(&mut self, file: JournalFile, mut bytes: &[u8], key: &MasterKey) {
         loop {
             match record::decode(key, &mut bytes) {
-                Ok(Some(pack)) => {
+                Ok(Some(Note::Pack(pack))) => {
                     self.packs.insert(pack.id, pack);
+                }
+                Ok(Some(Note::Index(index))) => {
+                    self.indexes.insert(index);
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -81,8 +90,9 @@ impl Inheritance {
         self.files.push(file);
     }
 
-    /// Drops the packs that an index lists.
-    pub(in crate::write) fn drop_listed(&mut self, index: &IndexFile) {
+    /// Drops an index file that is listed, and the packs that it lists.
+    pub(in crate::write) fn drop_listed(&mut self, id: &ObjectId, index: &IndexFile) {
+        self.indexes.remove(id);
         if !self.packs.is_empty() {
             for pack in &index.packs {
                 self.packs.remove(&pack.id);
@@ -90,36 +100,17 @@ impl Inheritance {
         }
     }
 
-    /// Drops the packs that the store does not have, or not with the size that
-    /// their blobs take: they are stored anew. Asks the store only if there
-    /// are any.
-    pub(in crate::write) async fn drop_missing(
-        &mut self,
-        store: &SharedStore,
-    ) -> Result<(), StoreError> {
-        if self.packs.is_empty() {
-            return Ok(());
-        }
-        let mut sizes = HashMap::with_capacity(self.packs.len());
-        for listed in store.list(Directory::Data).await? {
-            if self.packs.contains_key(&listed.id) {
-                sizes.insert(listed.id, listed.size);
-            }
-        }
-        self.packs.retain(|id, pack| {
-            let blobs = pack.blobs.iter();
-            let expected = pack::size(blobs.map(|it| (it.length, it.uncompressed_length)));
-            let size = sizes.get(id).copied();
-            if size != Some(expected) {
-                tracing::debug!(pack = %id.short(), ?size, expected,
-                    "a pack of an interrupted run is not there, or not whole");
-            }
-            size == Some(expected)
-        });
-        Ok(())
+    /// Whether there is nothing to list.
+    pub(in crate::write) fn is_empty(&self) -> bool {
+        self.packs.is_empty() && self.indexes.is_empty()
     }
 
-    /// The indexes that are to list what is left.
+    /// Index files that were noted and not listed.
+    pub(in crate::write) fn take_unlisted(&mut self) -> BTreeSet<ObjectId> {
+        std::mem::take(&mut self.indexes)
+    }
+
+    /// The indexes that are to list the packs that were noted.
     pub(in crate::write) fn take_indexes(&mut self) -> Vec<IndexFile> {
         let mut indexes: Vec<IndexFile> = Vec::new();
         let mut blobs = 0;
@@ -141,6 +132,34 @@ impl Inheritance {
     /// file system.
     pub(in crate::write) fn settle(self) {
         self.files.into_iter().for_each(JournalFile::remove);
+    }
+}
+
+/// The sizes of the packs that are there.
+#[derive(Debug)]
+pub(in crate::write) struct Sizes(HashMap<ObjectId, u64>);
+
+impl Sizes {
+    /// Asks the store for all of them.
+    pub(in crate::write) async fn list(store: &SharedStore) -> Result<Self, StoreError> {
+        let listed = store.list(Directory::Data).await?;
+        let sizes = listed.into_iter().map(|pack| (pack.id, pack.size));
+        Ok(Self(sizes.collect()))
+    }
+
+    /// Drops the packs that are not there, or not with the size that their blobs
+    /// take: they are stored anew.
+    pub(in crate::write) fn drop_missing(&self, index: &mut IndexFile) {
+        index.packs.retain(|pack| {
+            let blobs = pack.blobs.iter();
+            let expected = pack::size(blobs.map(|it| (it.length, it.uncompressed_length)));
+            let size = self.0.get(&pack.id).copied();
+            if size != Some(expected) {
+                tracing::debug!(pack = %pack.id.short(), ?size, expected,
+                    "a pack of an interrupted run is not there, or not whole");
+            }
+            size == Some(expected)
+        });
     }
 }
 

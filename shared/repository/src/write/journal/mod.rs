@@ -9,12 +9,19 @@
 //! A journal is a file of sealed records ([`record`]), locked (`flock`) by the
 //! run that writes it. When an index is due a new file is begun; the old one
 //! is removed when the index is durable, so that a crash in between leaves
-//! only packs that are listed. Nothing is fsynced: what a power cut takes is
-//! stored again, and nothing here is believed unless the store confirms it.
-//! Whoever deletes the directory loses no more than that.
+//! only packs that are listed.
+//!
+//! A coordinator shows an index file to nobody before its run has published a
+//! snapshot. So a second file notes the index files that a run wrote, and stays
+//! when it ends: the next run forgets those that it is shown, and lists anew
+//! what the others list.
+//!
+//! Nothing is fsynced: what a power cut takes is stored again, and nothing here
+//! is believed unless the store confirms it. Whoever deletes the directory
+//! loses no more than that.
 
 pub(super) mod inherit;
-mod record;
+pub(super) mod record;
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -27,7 +34,12 @@ use strongroom_layout::ObjectId;
 
 pub(super) use record::encode;
 
+use crate::format::crypto::MasterKey;
+
+/// Of notes of packs.
 const SUFFIX: &str = "journal";
+/// Of notes of index files.
+const INDEX_SUFFIX: &str = "indexes";
 
 /// Where the journals of one repository lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +56,22 @@ impl JournalDirectory {
     pub fn as_path(&self) -> &Path {
         &self.0
     }
+
+    /// Where it is remembered which index files are true.
+    pub(super) fn proven(&self) -> PathBuf {
+        self.0.join("proven")
+    }
+
+    /// Notes index files that a run which ends now, or goes on, has written.
+    /// Blocks on the file system.
+    pub(super) fn note_indexes(&self, key: &MasterKey, indexes: &[ObjectId]) -> io::Result<()> {
+        let mut records = Vec::new();
+        for index in indexes {
+            let record = record::encode_index(key, *index).map_err(io::Error::other)?;
+            records.extend_from_slice(&record);
+        }
+        append(&mut None, self, INDEX_SUFFIX, &records)
+    }
 }
 
 /// What one run notes. Failing costs nothing but the notes: it is said once,
@@ -53,6 +81,7 @@ pub(super) struct Journal {
     /// `None`: none is kept, or no longer.
     directory: Option<JournalDirectory>,
     current: Option<JournalFile>,
+    indexes: Option<JournalFile>,
 }
 
 impl Journal {
@@ -60,6 +89,7 @@ impl Journal {
         Self {
             directory,
             current: None,
+            indexes: None,
         }
     }
 
@@ -74,13 +104,29 @@ impl Journal {
         let Some(directory) = &self.directory else {
             return;
         };
-        if let Err(error) = append(&mut self.current, directory, record) {
+        if let Err(error) = append(&mut self.current, directory, SUFFIX, record) {
+            self.give_up(&error);
+        }
+    }
+
+    /// Notes an index file that has become durable: a record of
+    /// [`record::encode_index`].
+    pub(super) fn append_index(&mut self, record: &[u8]) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        if let Err(error) = append(&mut self.indexes, directory, INDEX_SUFFIX, record) {
+            self.give_up(&error);
+        }
+    }
+
+    fn give_up(&mut self, error: &io::Error) {
+        if let Some(directory) = self.directory.take() {
             tracing::warn!(
                 directory = %directory.0.display(), %error,
                 "cannot note what is stored; were this run interrupted, the next one would \
                  upload some of it again. Check the cache directory's space, owner and mode"
             );
-            self.directory = None;
         }
     }
 
@@ -94,12 +140,13 @@ impl Journal {
 fn append(
     current: &mut Option<JournalFile>,
     directory: &JournalDirectory,
+    suffix: &str,
     record: &[u8],
 ) -> io::Result<()> {
     if let Some(current) = current {
         return (&current.file).write_all(record);
     }
-    let new = JournalFile::create(directory)?;
+    let new = JournalFile::create(directory, suffix)?;
     match (&new.file).write_all(record) {
         Ok(()) => *current = Some(new),
         Err(error) => {
@@ -118,13 +165,13 @@ pub(super) struct JournalFile {
 }
 
 impl JournalFile {
-    fn create(directory: &JournalDirectory) -> io::Result<Self> {
+    fn create(directory: &JournalDirectory, suffix: &str) -> io::Result<Self> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&directory.0)?;
         let random = getrandom::u64().map_err(io::Error::other)?;
-        let path = directory.0.join(format!("{random:016x}.{SUFFIX}"));
+        let path = directory.0.join(format!("{random:016x}.{suffix}"));
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)

@@ -1,9 +1,10 @@
-//! A note of one pack.
+//! A note of one pack, or of one index file.
 //!
-//! `length (u32 LE) ‖ envelope` of `magic (8) ‖ pack id (32) ‖ bytes of all
-//! blobs (u32 LE) ‖ the pack header's entries`, sealed with the repository's
-//! key: only who can read the repository can make one. The entries are those
-//! of [`PackHeader`], which say what an index would in a third of its bytes.
+//! `length (u32 LE) ‖ envelope`, sealed with the repository's key: only who can
+//! read the repository can make one. Of a pack, the plaintext is `magic (8) ‖
+//! pack id (32) ‖ bytes of all blobs (u32 LE) ‖ the pack header's entries`. The
+//! entries are those of [`PackHeader`], which say what an index would in a third
+//! of its bytes. Of an index file it is `magic (8) ‖ id (32)`.
 
 use strongroom_layout::ObjectId;
 
@@ -16,6 +17,8 @@ use crate::format::{
 
 /// Tells records from everything else that the key seals.
 const MAGIC: &[u8; 8] = b"SRjrnl\0\x01";
+/// The same for notes of index files.
+const INDEX_MAGIC: &[u8; 8] = b"SRjrnl\0\x02";
 const LENGTH: usize = 4;
 /// The longest header has some 10,000 entries; see
 /// [`crate::write::plan::MAX_PACK_BLOBS`].
@@ -34,17 +37,56 @@ pub(in crate::write) fn encode(
     plaintext.extend_from_slice(&pack.0);
     plaintext.extend_from_slice(&blobs.to_le_bytes());
     plaintext.extend_from_slice(&header.encode());
+    seal(key, &plaintext)
+}
+
+/// The record of an index file.
+pub(in crate::write) fn encode_index(
+    key: &MasterKey,
+    index: ObjectId,
+) -> Result<Vec<u8>, FormatError> {
+    seal(key, &[INDEX_MAGIC, &index.0[..]].concat())
+}
+
+/// A record of any kind.
+pub(in crate::write) fn seal(key: &MasterKey, plaintext: &[u8]) -> Result<Vec<u8>, FormatError> {
     let length = plaintext.len() + ENVELOPE_OVERHEAD;
     let mut out = Vec::with_capacity(LENGTH + length);
     out.extend_from_slice(&(length as u32).to_le_bytes());
-    key.seal_into(&mut out, &plaintext)?;
+    key.seal_into(&mut out, plaintext)?;
     Ok(out)
+}
+
+/// What a journal notes.
+#[derive(Debug, PartialEq)]
+pub(super) enum Note {
+    /// A pack that no index listed then.
+    Pack(IndexPack),
+    /// An index file that its run wrote.
+    Index(ObjectId),
 }
 
 /// Takes the first record off `bytes`; `None` when there is none left. After
 /// an error, which a crash in the middle of a write makes as well as a
 /// forgery, nothing that follows can be told apart.
-pub(super) fn decode(key: &MasterKey, bytes: &mut &[u8]) -> Result<Option<IndexPack>, FormatError> {
+pub(super) fn decode(key: &MasterKey, bytes: &mut &[u8]) -> Result<Option<Note>, FormatError> {
+    let mut rest = *bytes;
+    let Some(plaintext) = open(key, &mut rest)? else {
+        return Ok(None);
+    };
+    let note = match plaintext.strip_prefix(INDEX_MAGIC) {
+        Some(id) => Note::Index(ObjectId(id.try_into().map_err(|_| torn())?)),
+        None => Note::Pack(decode_pack(&plaintext)?),
+    };
+    *bytes = rest;
+    Ok(Some(note))
+}
+
+/// Takes the first record of any kind off `bytes`, see [`decode`].
+pub(in crate::write) fn open(
+    key: &MasterKey,
+    bytes: &mut &[u8],
+) -> Result<Option<Vec<u8>>, FormatError> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -56,12 +98,11 @@ pub(super) fn decode(key: &MasterKey, bytes: &mut &[u8]) -> Result<Option<IndexP
     let (envelope, rest) = rest.split_at_checked(length).ok_or_else(torn)?;
     let mut plaintext = Vec::new();
     key.open_into(envelope, &mut plaintext)?;
-    let pack = decode_plaintext(&plaintext)?;
     *bytes = rest;
-    Ok(Some(pack))
+    Ok(Some(plaintext))
 }
 
-fn decode_plaintext(plaintext: &[u8]) -> Result<IndexPack, FormatError> {
+fn decode_pack(plaintext: &[u8]) -> Result<IndexPack, FormatError> {
     let rest = plaintext
         .strip_prefix(MAGIC)
         .ok_or_else(|| FormatError::invalid("journal", "a record is of another kind"))?;
@@ -124,10 +165,10 @@ mod tests {
             }
             let mut rest = &file[..];
             for (number, blobs) in packs.iter().enumerate() {
-                let pack = decode(&key(), &mut rest).unwrap().unwrap();
-                prop_assert_eq!(pack.id, ObjectId([number as u8; 32]));
-                let expected: Vec<_> = header(blobs).entries.into_iter().map(Into::into).collect();
-                prop_assert_eq!(pack.blobs, expected);
+                let note = decode(&key(), &mut rest).unwrap().unwrap();
+                let blobs: Vec<_> = header(blobs).entries.into_iter().map(Into::into).collect();
+                let id = ObjectId([number as u8; 32]);
+                prop_assert_eq!(note, Note::Pack(IndexPack { id, blobs }));
             }
             prop_assert_eq!(decode(&key(), &mut rest).unwrap(), None);
         }
@@ -146,6 +187,17 @@ mod tests {
         fn noise_is_refused_and_never_panics(noise in prop::collection::vec(any::<u8>(), 1..200)) {
             prop_assert!(decode(&key(), &mut &noise[..]).is_err());
         }
+    }
+
+    #[test]
+    fn notes_of_index_files_come_back() {
+        let id = ObjectId([7; 32]);
+        let mut file = encode_index(&key(), id).unwrap();
+        file.extend(encode(&key(), id, &header(&[])).unwrap());
+        let mut rest = &file[..];
+        assert_eq!(decode(&key(), &mut rest).unwrap(), Some(Note::Index(id)));
+        assert!(matches!(decode(&key(), &mut rest), Ok(Some(Note::Pack(_)))));
+        assert_eq!(decode(&key(), &mut rest).unwrap(), None);
     }
 
     #[test]

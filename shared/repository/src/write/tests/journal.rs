@@ -25,10 +25,12 @@ const STREAMS: u64 = 5;
 const STREAM: usize = 4 * MIB;
 const SOURCE: u64 = STREAMS * STREAM as u64;
 
-/// Refuses to write or to list on demand.
+/// Refuses to write or to list on demand, and shows no index file of the
+/// hidden ones.
 #[derive(Debug, Default)]
 struct Moody {
     inner: MemoryStore,
+    hidden: parking_lot::Mutex<BTreeSet<strongroom_layout::ObjectId>>,
     refuses_indexes: AtomicBool,
     refuses_lists: AtomicBool,
 }
@@ -60,7 +62,13 @@ impl Store for Moody {
         if directory == Directory::Data && self.refuses_lists.load(Relaxed) {
             return refused("list");
         }
-        self.inner.list(directory)
+        let hidden = self.hidden.lock().clone();
+        let listed = self.inner.list(directory);
+        Box::pin(async move {
+            let mut listed = listed.await?;
+            listed.retain(|it| directory != Directory::Index || !hidden.contains(&it.id));
+            Ok(listed)
+        })
     }
 
     fn remove(&self, object: ObjectName) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -107,7 +115,8 @@ impl Bench {
     fn journals(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.directory().as_path());
         let entries = entries.into_iter().flatten().map(|it| it.unwrap().path());
-        entries.collect()
+        let is_journal = |path: &PathBuf| path.extension().is_some_and(|it| it == "journal");
+        entries.filter(is_journal).collect()
     }
 
     /// A run that takes over what is left of others.
@@ -145,6 +154,13 @@ impl Bench {
         let written = writer.finish().unwrap();
         self.verify();
         written
+    }
+
+    /// A run to the end, when not all that is there need be listed.
+    fn writer_that_saves(&self) -> Written {
+        let writer = self.writer();
+        save(&writer, &streams()).unwrap();
+        writer.finish().unwrap()
     }
 
     fn sent(&self) -> Tally {
@@ -222,6 +238,37 @@ fn data_is_listed_only_when_something_is_left() {
     bench.interrupted();
     bench.run();
     assert_eq!(lists(&bench).calls, 1);
+}
+
+#[test]
+fn what_a_run_listed_that_published_nothing_is_listed_anew_and_not_sent_again() {
+    let bench = Bench::new();
+    bench.run();
+    let hide = |bench: &Bench| {
+        let list = bench.moody.inner.list(Directory::Index);
+        let listed = bench.runtime.block_on(list).unwrap();
+        bench
+            .moody
+            .hidden
+            .lock()
+            .extend(listed.iter().map(|it| it.id));
+        listed.len()
+    };
+    let first = hide(&bench);
+    let sent = bench.sent();
+    for times in 2..4 {
+        // The new listings are hidden as well: these runs, too, publish nothing.
+        assert_eq!(bench.run(), Written::default());
+        assert_eq!(hide(&bench), times * first);
+    }
+    assert_eq!(bench.sent(), sent);
+    // What was published is not listed again.
+    bench.moody.hidden.lock().clear();
+    assert_eq!(bench.run(), Written::default());
+    assert_eq!(hide(&bench), 3 * first);
+    // Without notes it is stored again.
+    fs::remove_dir_all(bench.directory().as_path()).unwrap();
+    assert_eq!(bench.writer_that_saves().plain_bytes, SOURCE);
 }
 
 #[test]

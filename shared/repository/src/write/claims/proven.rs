@@ -1,0 +1,224 @@
+//! Index files whose claims were looked at, on the local disk.
+//!
+//! A file of sealed records (see [`record`]), each of an index file's id and of
+//! the packs of it that did not hold what it says. The name of an index file is
+//! its hash, so that what was found true of it stays true; and the records are
+//! sealed with the repository's key. Index files that a run writes itself are
+//! noted as they are written. Whoever deletes the file has a header read per
+//! pack once more.
+//!
+//! [`record`]: crate::write::journal::record
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{DirBuilder, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use strongroom_layout::ObjectId;
+
+use crate::{
+    format::crypto::MasterKey,
+    write::journal::{JournalDirectory, record},
+};
+
+/// Tells the records from all else that the key seals.
+const MAGIC: &[u8; 8] = b"SRprov\0\x01";
+
+/// Far more than is ever noted, in bytes: a million index files.
+const MAX_FILE: u64 = 128 << 20;
+
+/// Records of index files that are no more, which are suffered.
+const MAX_STALE: usize = 1_000;
+
+/// What is known of index files.
+#[derive(Debug, Default)]
+pub(in crate::write) struct Proven {
+    /// `None`: nothing is remembered.
+    path: Option<PathBuf>,
+    /// Of each index file the packs of which it is not to be believed.
+    verdicts: HashMap<ObjectId, Vec<ObjectId>>,
+}
+
+impl Proven {
+    /// What is remembered in `directory`; what cannot be read is forgotten.
+    /// Blocks on the file system.
+    pub(in crate::write) fn load(directory: &JournalDirectory, key: &MasterKey) -> Self {
+        let path = directory.proven();
+        let mut bytes = Vec::new();
+        let read = OpenOptions::new()
+            .read(true)
+            .open(&path)
+            .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
+        if let Err(error) = read
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::debug!(path = %path.display(), %error, "what was proven cannot be read");
+        }
+        let (mut verdicts, mut rest) = (HashMap::new(), &bytes[..]);
+        while let Ok(Some(plaintext)) = record::open(key, &mut rest) {
+            if let Some((index, bad)) = decode(&plaintext) {
+                verdicts.insert(index, bad);
+            }
+        }
+        let torn = !rest.is_empty();
+        let proven = Self {
+            path: Some(path),
+            verdicts,
+        };
+        if torn {
+            // Nothing that is added behind it would be found.
+            proven.rewrite(key);
+        }
+        proven
+    }
+
+    /// The packs of which an index file is not to be believed; `None` when it
+    /// has not been looked at.
+    pub(in crate::write) fn verdict(&self, index: &ObjectId) -> Option<&[ObjectId]> {
+        self.verdicts.get(index).map(Vec::as_slice)
+    }
+
+    /// Remembers an index file that was looked at. Blocks on the file system.
+    pub(in crate::write) fn add(&mut self, key: &MasterKey, index: ObjectId, bad: Vec<ObjectId>) {
+        if let Some(path) = &self.path {
+            append(path, key, index, &bad);
+        }
+        self.verdicts.insert(index, bad);
+    }
+
+    /// Forgets index files that are listed no more, when they are many. Blocks
+    /// on the file system.
+    pub(in crate::write) fn keep(&mut self, key: &MasterKey, listed: &HashSet<ObjectId>) {
+        if self.verdicts.len() > listed.len() + MAX_STALE {
+            self.verdicts.retain(|index, _| listed.contains(index));
+            self.rewrite(key);
+        }
+    }
+
+    fn rewrite(&self, key: &MasterKey) {
+        let Some(path) = &self.path else { return };
+        let write = || -> io::Result<()> {
+            let mut all = Vec::new();
+            for (index, bad) in &self.verdicts {
+                all.extend(encode(key, *index, bad)?);
+            }
+            let temporary = path.with_extension("new");
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            options.open(&temporary)?.write_all(&all)?;
+            std::fs::rename(&temporary, path)
+        };
+        if let Err(error) = write() {
+            tracing::debug!(path = %path.display(), %error, "what was proven is not rewritten");
+        }
+    }
+}
+
+/// Notes an index file that this run has written: its packs are this run's own,
+/// or were looked at. Blocks on the file system, but for no disk.
+pub(in crate::write) fn note_own(directory: &JournalDirectory, key: &MasterKey, index: ObjectId) {
+    append(&directory.proven(), key, index, &[]);
+}
+
+/// In one write, so that two runs do not mix. It costs reads and nothing else
+/// when it fails.
+fn append(path: &Path, key: &MasterKey, index: ObjectId, bad: &[ObjectId]) {
+    let write = || -> io::Result<()> {
+        let record = encode(key, index, bad)?;
+        if let Some(directory) = path.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)?;
+        }
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600);
+        options.open(path)?.write_all(&record)
+    };
+    if let Err(error) = write() {
+        tracing::debug!(path = %path.display(), %error, "what was proven is not remembered");
+    }
+}
+
+fn encode(key: &MasterKey, index: ObjectId, bad: &[ObjectId]) -> io::Result<Vec<u8>> {
+    let mut plaintext = MAGIC.to_vec();
+    plaintext.extend_from_slice(&index.0);
+    for pack in bad {
+        plaintext.extend_from_slice(&pack.0);
+    }
+    record::seal(key, &plaintext).map_err(io::Error::other)
+}
+
+fn decode(plaintext: &[u8]) -> Option<(ObjectId, Vec<ObjectId>)> {
+    let (ids, []) = plaintext.strip_prefix(MAGIC)?.as_chunks::<32>() else {
+        return None;
+    };
+    let (index, bad) = ids.split_first()?;
+    Some((
+        ObjectId(*index),
+        bad.iter().copied().map(ObjectId).collect(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> ObjectId {
+        ObjectId([n; 32])
+    }
+
+    #[test]
+    fn what_was_noted_is_known_under_the_same_key_only() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = JournalDirectory::new(place.path(), id(0));
+        let key = MasterKey::from_bytes(&[9; 64]);
+        let mut proven = Proven::load(&directory, &key);
+        proven.add(&key, id(1), vec![id(7), id(8)]);
+        note_own(&directory, &key, id(2));
+        for _ in 0..2 {
+            let proven = Proven::load(&directory, &key);
+            assert_eq!(proven.verdict(&id(1)), Some(&[id(7), id(8)][..]));
+            assert_eq!(proven.verdict(&id(2)), Some(&[][..]));
+            assert_eq!(proven.verdict(&id(3)), None);
+        }
+        let other = MasterKey::from_bytes(&[8; 64]);
+        assert_eq!(Proven::load(&directory, &other).verdict(&id(2)), None);
+    }
+
+    #[test]
+    fn behind_what_is_torn_notes_are_found_again() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = JournalDirectory::new(place.path(), id(0));
+        let key = MasterKey::from_bytes(&[9; 64]);
+        note_own(&directory, &key, id(1));
+        note_own(&directory, &key, id(2));
+        let path = directory.proven();
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+        let proven = Proven::load(&directory, &key);
+        assert!(proven.verdict(&id(1)).is_some() && proven.verdict(&id(2)).is_none());
+        note_own(&directory, &key, id(3));
+        let proven = Proven::load(&directory, &key);
+        assert!(proven.verdict(&id(1)).is_some() && proven.verdict(&id(3)).is_some());
+    }
+
+    #[test]
+    fn what_is_listed_no_more_is_forgotten_in_time() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = JournalDirectory::new(place.path(), id(0));
+        let key = MasterKey::from_bytes(&[9; 64]);
+        let mut proven = Proven::load(&directory, &key);
+        for n in 0..=MAX_STALE as u32 + 1 {
+            let mut index = [0; 32];
+            index[..4].copy_from_slice(&n.to_le_bytes());
+            proven.add(&key, ObjectId(index), Vec::new());
+        }
+        proven.keep(&key, &HashSet::from([id(0)]));
+        let kept = Proven::load(&directory, &key).verdicts;
+        assert_eq!(kept.into_keys().collect::<Vec<_>>(), [id(0)]);
+    }
+}

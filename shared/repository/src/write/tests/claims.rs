@@ -1,0 +1,251 @@
+//! A backup believes an index file about a pack only if the pack says the same.
+
+use strongroom_layout::Directory;
+
+use super::*;
+use crate::{
+    Repository,
+    format::{
+        index::{IndexBlob, IndexPack},
+        key_file::KeyOwner,
+        pack::PackEntry,
+    },
+    read::{OnTrouble, Reader, Trouble},
+    store::{
+        Body, Store,
+        memory::MemoryStore,
+        record::{Operation, RecordStore},
+    },
+};
+
+const STREAMS: u64 = 3;
+const STREAM: usize = 2 * MIB;
+
+struct Bench {
+    runtime: Runtime,
+    record: Arc<RecordStore>,
+    repository: Repository,
+    cache: tempfile::TempDir,
+}
+
+fn streams() -> Vec<Vec<u8>> {
+    (0..STREAMS).map(|seed| noise(seed, STREAM)).collect()
+}
+
+impl Bench {
+    fn new() -> Self {
+        let runtime = runtime();
+        let record = Arc::new(RecordStore::new(Arc::new(MemoryStore::new())));
+        let owner = KeyOwner {
+            created: jiff::Timestamp::UNIX_EPOCH,
+            username: "tester".into(),
+            hostname: "bench".into(),
+        };
+        let create = Repository::create(Arc::clone(&record) as _, "password", owner);
+        Self {
+            repository: runtime.block_on(create).unwrap(),
+            runtime,
+            record,
+            cache: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn directory(&self) -> JournalDirectory {
+        JournalDirectory::new(self.cache.path(), self.repository.config().id)
+    }
+
+    /// As after the loss of the agent's cache.
+    fn forget(&self) {
+        std::fs::remove_dir_all(self.directory().as_path()).unwrap();
+    }
+
+    /// A run to the end: what it wrote, what it was told of, and how many headers
+    /// of packs it read.
+    fn run(&self) -> (Written, Vec<Trouble>, u64) {
+        let before = self.reads();
+        let directory = self.directory();
+        let resume = Known::resume(&self.repository, &directory);
+        let known = self.runtime.block_on(resume).unwrap();
+        let writer = Writer::new(
+            Arc::clone(self.repository.key()),
+            Arc::clone(self.repository.store()),
+            known.membership,
+            self.runtime.handle().clone(),
+            WriteOptions {
+                journal: Some(directory),
+                ..options(2, 40 * MIB)
+            },
+            &CancellationToken::new(),
+        );
+        let writer = writer.unwrap();
+        let contents = save(&writer, &streams()).unwrap();
+        let written = writer.finish().unwrap();
+        let headers = self.reads() - before;
+        self.read_back(&contents);
+        (written, known.trouble, headers)
+    }
+
+    /// All of it can be restored.
+    fn read_back(&self, contents: &[Content]) {
+        let repository = Arc::new(self.repository.clone());
+        self.runtime.block_on(async {
+            let reader = Reader::open(repository, OnTrouble::default())
+                .await
+                .unwrap();
+            for (stream, content) in streams().iter().zip(contents) {
+                let mut whole = Vec::new();
+                for id in &content.blobs {
+                    whole.extend(reader.blob(BlobKind::Data, id).await.unwrap());
+                }
+                assert!(whole == *stream);
+            }
+        });
+    }
+
+    /// The only index file, which is removed.
+    fn take_index(&self) -> IndexFile {
+        self.runtime.block_on(async {
+            let listed = self.record.list(Directory::Index).await.unwrap();
+            assert_eq!(listed.len(), 1);
+            let object = ObjectName::index(listed[0].id);
+            let json = self.repository.load_unpacked(object).await.unwrap();
+            self.record.remove(object).await.unwrap();
+            IndexFile::decode(&json).unwrap()
+        })
+    }
+
+    fn add_index(&self, packs: Vec<IndexPack>) -> ObjectName {
+        let json = IndexFile { packs }.encode().unwrap();
+        let save = self.repository.save_unpacked(ObjectKind::Index, &json);
+        ObjectName::index(self.runtime.block_on(save).unwrap())
+    }
+
+    /// A pack of the thief's own, with one blob of other content.
+    fn add_thiefs_pack(&self) -> IndexPack {
+        let (mut codec, mut pack) = (BlobCodec::new(3).unwrap(), Vec::new());
+        let plaintext = noise(99, 500_000);
+        let key = self.repository.key();
+        let sealed = codec
+            .seal(key, BlobKind::Data, &plaintext, &mut pack)
+            .unwrap();
+        let entry = PackEntry {
+            id: crate::format::blob_codec::blob_id(&plaintext),
+            kind: BlobKind::Data,
+            offset: 0,
+            length: sealed.length,
+            uncompressed_length: sealed.uncompressed_length,
+        };
+        let header = PackHeader {
+            entries: vec![entry],
+        };
+        pack.extend(header.seal(key).unwrap());
+        let body = Body::new(pack);
+        let id = body.sha256;
+        let put = self.record.put(ObjectName::data_pack(id), body);
+        self.runtime.block_on(put).unwrap();
+        IndexPack {
+            id,
+            blobs: vec![entry.into()],
+        }
+    }
+
+    /// Reads of packs.
+    fn reads(&self) -> u64 {
+        let tally = self.record.tally(Operation::Get, Some(Directory::Data));
+        tally.calls + tally.failures
+    }
+}
+
+/// What of a pack of an honest index file becomes a lie.
+type Lie = fn(&mut IndexPack, thief: &IndexPack);
+
+fn lies() -> [(&'static str, Lie); 9] {
+    [
+        ("another pack", |pack, thief| pack.id = thief.id),
+        ("its place in another pack", |pack, thief| {
+            let id = pack.blobs[0].id;
+            pack.id = thief.id;
+            pack.blobs = vec![IndexBlob {
+                id,
+                ..thief.blobs[0]
+            }];
+        }),
+        ("no pack", |pack, _| pack.id = ObjectId([3; 32])),
+        ("another blob", |pack, _| {
+            pack.blobs[0].id = ObjectId([4; 32])
+        }),
+        ("another kind", |pack, _| {
+            pack.blobs[0].kind = BlobKind::Tree
+        }),
+        ("a shorter blob", |pack, _| pack.blobs[0].length -= 1),
+        ("a longer last blob", |pack, _| {
+            pack.blobs.last_mut().unwrap().length += 1;
+        }),
+        ("another length unpacked", |pack, _| {
+            pack.blobs[0].uncompressed_length = Some(7);
+        }),
+        ("one blob more", |pack, _| {
+            let last = *pack.blobs.last().unwrap();
+            pack.blobs.push(IndexBlob {
+                id: ObjectId([5; 32]),
+                offset: last.offset + last.length,
+                ..last
+            });
+        }),
+    ]
+}
+
+#[test]
+fn what_an_index_says_and_the_pack_does_not_is_stored_again() {
+    for (what, lie) in lies() {
+        let bench = Bench::new();
+        let (first, ..) = bench.run();
+        let mut packs = bench.take_index().packs;
+        bench.forget();
+        let thief = bench.add_thiefs_pack();
+        let blobs = packs[0].blobs.len() as u64;
+        lie(&mut packs[0], &thief);
+        let liar = bench.add_index(packs);
+
+        let (written, trouble, _) = bench.run();
+        assert_eq!(written.blobs, blobs, "{what}");
+        assert!(
+            written.blobs < first.blobs,
+            "{what}: the others are believed"
+        );
+        let [told] = &trouble[..] else {
+            panic!("{what}: {trouble:?}");
+        };
+        assert_eq!(told.object, liar.to_string(), "{what}");
+
+        // It is told of each time, and costs no more reads.
+        let (written, trouble, headers) = bench.run();
+        assert_eq!((written.blobs, trouble.len(), headers), (0, 1, 0), "{what}");
+    }
+}
+
+#[test]
+fn a_true_index_of_somebody_else_is_looked_at_once_and_ones_own_never() {
+    let bench = Bench::new();
+    let (first, ..) = bench.run();
+    assert_eq!(bench.run(), (Written::default(), vec![], 0));
+    bench.forget();
+    assert_eq!(bench.run(), (Written::default(), vec![], first.packs));
+    assert_eq!(bench.run(), (Written::default(), vec![], 0));
+}
+
+#[test]
+fn a_damaged_index_is_told_of_and_passed_over() {
+    let bench = Bench::new();
+    bench.run();
+    let body = Body::new(vec![7; 100]);
+    let object = ObjectName::index(body.sha256);
+    bench
+        .runtime
+        .block_on(bench.record.put(object, body))
+        .unwrap();
+    let (written, trouble, _) = bench.run();
+    assert_eq!(written, Written::default());
+    assert_eq!(trouble.len(), 1);
+    assert_eq!(trouble[0].object, object.to_string());
+}
