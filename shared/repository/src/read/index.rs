@@ -74,6 +74,7 @@ impl std::fmt::Debug for Index {
         f.debug_struct("Index")
             .field("packs", &self.packs.len())
             .field("blobs", &self.entries.len())
+            .field("passed_over", &self.passed_over)
             .finish()
     }
 }

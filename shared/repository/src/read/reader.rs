@@ -151,13 +151,20 @@ impl Reader {
     /// Fetches, opens and verifies a blob from this place, or else from its next
     /// ones; gives the place that had it, too.
     pub async fn blob_from(&self, blob: BlobRef) -> Result<(BlobRef, Vec<u8>), ReadError> {
-        self.first_good(blob, async |place| {
-            let sealed = self.fetch_blob(place).await?;
-            let mut out = Vec::new();
-            self.with_codec(|codec| self.open_blob(codec, place, &sealed, &mut out))?;
-            Ok((place, out))
-        })
-        .await
+        let (mut at, mut first) = (blob, None);
+        loop {
+            match self.blob_at(at).await {
+                Ok(plaintext) => return Ok((at, plaintext)),
+                Err(error) => at = self.elsewhere(at, error, &mut first).await?,
+            }
+        }
+    }
+
+    async fn blob_at(&self, place: BlobRef) -> Result<Vec<u8>, ReadError> {
+        let sealed = self.fetch_blob(place).await?;
+        let mut out = Vec::new();
+        self.with_codec(|codec| self.open_blob(codec, place, &sealed, &mut out))?;
+        Ok(out)
     }
 
     /// The place of a blob by which to plan. Where index files disagree on a
@@ -178,14 +185,21 @@ impl Reader {
 
     /// Fetches and decodes a tree, wherever it lies.
     pub async fn tree(self: &Arc<Self>, id: &BlobId) -> Result<Tree, ReadError> {
-        let blob = self.index.require(BlobKind::Tree, id)?;
-        self.first_good(blob, async |place| {
-            let sealed = self.fetch_blob(place).await?;
-            let this = self.clone();
-            // Takes CPU, up to seconds for a directory with a million entries.
-            tokio::task::spawn_blocking(move || this.open_tree(place, &sealed)).await?
-        })
-        .await
+        let mut at = self.index.require(BlobKind::Tree, id)?;
+        let mut first = None;
+        loop {
+            match self.tree_at(at).await {
+                Ok(tree) => return Ok(tree),
+                Err(error) => at = self.elsewhere(at, error, &mut first).await?,
+            }
+        }
+    }
+
+    async fn tree_at(self: &Arc<Self>, place: BlobRef) -> Result<Tree, ReadError> {
+        let sealed = self.fetch_blob(place).await?;
+        let this = self.clone();
+        // Takes CPU, up to seconds for a directory with a million entries.
+        tokio::task::spawn_blocking(move || this.open_tree(place, &sealed)).await?
     }
 
     fn open_tree(&self, blob: BlobRef, sealed: &[u8]) -> Result<Tree, ReadError> {
@@ -194,28 +208,29 @@ impl Reader {
         Tree::decode(&json).map_err(|error| self.damaged(blob, Damage::Format(error)))
     }
 
-    /// What `read` makes of the first place, from `blob` on, at which it does
-    /// not fail; the first failure when there is none.
-    async fn first_good<T>(
+    /// The place to try behind `place`, which failed; the `first` failure when
+    /// there is none, or at once one that is not of this place alone.
+    async fn elsewhere(
         &self,
-        blob: BlobRef,
-        read: impl AsyncFn(BlobRef) -> Result<T, ReadError>,
-    ) -> Result<T, ReadError> {
-        let mut first = None;
-        let mut place = Some(blob);
-        while let Some(at) = place {
-            let error = match read(at).await {
-                Err(error) if error.is_of_one_place() => error,
-                done => return done,
-            };
-            place = self.index.next_place(at);
-            if place.is_some() || first.is_some() {
-                self.report(at, &error).await;
-            }
-            first.get_or_insert(error);
+        place: BlobRef,
+        error: ReadError,
+        first: &mut Option<ReadError>,
+    ) -> Result<BlobRef, ReadError> {
+        if !error.is_of_one_place() {
+            return Err(error);
         }
-        // There was one place at least.
-        Err(first.unwrap_or_else(|| self.damaged(blob, Damage::Missing)))
+        let next = self.index.next_place(place);
+        if next.is_some() || first.is_some() {
+            self.report(place, &error).await;
+        }
+        let error = first.take().unwrap_or(error);
+        match next {
+            Some(next) => {
+                *first = Some(error);
+                Ok(next)
+            }
+            None => Err(error),
+        }
     }
 
     /// Tells of a place that does not have its blob, with the index files that

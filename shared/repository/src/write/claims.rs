@@ -66,9 +66,10 @@ async fn check(repository: &Repository, pack: &IndexPack) -> Result<Option<Doubt
     let Some(range) = pack::header_range(&claimed) else {
         return doubt("the blobs that it lists make no pack".into(), true);
     };
-    let name = match claimed.iter().any(|entry| entry.kind == BlobKind::Tree) {
-        true => ObjectName::tree_pack(pack.id),
-        false => ObjectName::data_pack(pack.id),
+    let name = if claimed.iter().any(|entry| entry.kind == BlobKind::Tree) {
+        ObjectName::tree_pack(pack.id)
+    } else {
+        ObjectName::data_pack(pack.id)
     };
     let bytes = ByteRange::new(range.start, range.end - range.start);
     let tail = match repository.store().get(name, bytes).await {

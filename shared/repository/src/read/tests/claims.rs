@@ -29,6 +29,7 @@ fn at(id: BlobId, kind: BlobKind, offset: u32, length: u32) -> IndexBlob {
 
 #[tokio::test]
 async fn whatever_stands_in_index_the_rest_is_read_and_it_is_named() {
+    type Damage = fn(&mut Vec<u8>);
     let id = ObjectId([7; 32]);
     let json = |blobs: Vec<IndexBlob>| {
         let packs = vec![IndexPack { id, blobs }];
@@ -68,7 +69,6 @@ async fn whatever_stands_in_index_the_rest_is_read_and_it_is_named() {
         let bad = add_index(&place, bytes).await;
         assert_passed_over(&place, what, bad).await;
     }
-    type Damage = fn(&mut Vec<u8>);
     let damages: [(&str, Damage); 2] = [
         ("flipped", |bytes| bytes[40] ^= 1),
         ("truncated", |bytes| bytes.truncate(50)),

@@ -11,7 +11,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -108,8 +108,13 @@ impl Proven {
             let temporary = path.with_extension("new");
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600);
-            options.open(&temporary)?.write_all(&all)?;
-            std::fs::rename(&temporary, path)
+            options
+                .open(&temporary)
+                .and_then(|mut file| file.write_all(&all))
+                .and_then(|()| fs::rename(&temporary, path))
+                .inspect_err(|_| {
+                    let _ = fs::remove_file(&temporary);
+                })
         };
         if let Err(error) = write() {
             tracing::debug!(path = %path.display(), %error, "what was proven is not rewritten");
@@ -136,7 +141,13 @@ fn append(path: &Path, key: &MasterKey, index: ObjectId, bad: &[ObjectId]) {
         }
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o600);
-        options.open(path)?.write_all(&record)
+        let mut file = options.open(path)?;
+        file.write_all(&record).inspect_err(|_| {
+            // Nothing is left where there is no room.
+            if file.metadata().is_ok_and(|it| it.len() == 0) {
+                let _ = fs::remove_file(path);
+            }
+        })
     };
     if let Err(error) = write() {
         tracing::debug!(path = %path.display(), %error, "what was proven is not remembered");
@@ -197,8 +208,8 @@ mod tests {
         note_own(&directory, &key, id(1));
         note_own(&directory, &key, id(2));
         let path = directory.proven();
-        let whole = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 3]).unwrap();
         let proven = Proven::load(&directory, &key);
         assert!(proven.verdict(&id(1)).is_some() && proven.verdict(&id(2)).is_none());
         note_own(&directory, &key, id(3));

@@ -172,10 +172,10 @@ fn lies() -> [(&'static str, Lie); 9] {
         }),
         ("no pack", |pack, _| pack.id = ObjectId([3; 32])),
         ("another blob", |pack, _| {
-            pack.blobs[0].id = ObjectId([4; 32])
+            pack.blobs[0].id = ObjectId([4; 32]);
         }),
         ("another kind", |pack, _| {
-            pack.blobs[0].kind = BlobKind::Tree
+            pack.blobs[0].kind = BlobKind::Tree;
         }),
         ("a shorter blob", |pack, _| pack.blobs[0].length -= 1),
         ("a longer last blob", |pack, _| {
