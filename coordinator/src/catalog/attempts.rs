@@ -252,9 +252,9 @@ impl Catalog {
         .bind(micros(self.now()))
         .bind(failure.map(json))
         .bind(report.map(|id| id.to_string()))
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        Ok(())
+        self.audit_withheld(connection, job, attempt).await
     }
 
     /// The audit row of a change of a job: its state and, if it has one, the

@@ -40,6 +40,7 @@ mod snapshots;
 mod tokens;
 mod transfers;
 mod wal;
+mod withheld;
 mod written;
 
 use std::sync::{Arc, Mutex};

@@ -11,6 +11,7 @@ use super::{
     objects::record_in,
     row::{int, json, micros, read_all},
     snapshots::read,
+    withheld::show_of_snapshot_in,
 };
 use crate::model::{Actor, Job, NewAudit, Snapshot};
 
@@ -74,6 +75,7 @@ impl Catalog {
             .bind(id.to_string())
             .execute(&mut *transaction)
             .await?;
+        show_of_snapshot_in(&mut transaction, repository, id, self.now()).await?;
         let entry = NewAudit::ok(Actor::Coordinator, "snapshot.confirm", &id);
         self.audit_in(&mut transaction, entry).await?;
         self.commit(transaction).await

@@ -9,6 +9,7 @@ use super::{
     Catalog, CatalogError,
     publications::{confirm_in, is_published_in},
     row::{int, json, micros},
+    withheld::show_in,
 };
 use crate::{
     jobs::{Backoff, TransitionError, transition},
@@ -90,6 +91,14 @@ impl Catalog {
         job: &Job,
         report: &Report,
     ) -> Result<(), CatalogError> {
+        // Before the attempt ends: what it has no snapshot for is then withheld.
+        if let (Ok(Success::Backup(result)), JobState::Succeeded { .. }) =
+            (&report.outcome, &job.state)
+        {
+            confirm_in(connection, report.attempt, result, report.warning_count).await?;
+            show_in(connection, report.attempt, self.now()).await?;
+            self.mark_ready_in(connection, &job.repository).await?;
+        }
         let failure = report.outcome.as_ref().err();
         self.end_attempt(
             connection,
@@ -112,12 +121,6 @@ impl Catalog {
         .bind(int(report.duration_ms))
         .execute(&mut *connection)
         .await?;
-        if let (Ok(Success::Backup(result)), JobState::Succeeded { .. }) =
-            (&report.outcome, &job.state)
-        {
-            confirm_in(connection, report.attempt, result, report.warning_count).await?;
-            self.mark_ready_in(connection, &job.repository).await?;
-        }
         self.audit_job(connection, job, Actor::Agent(job.agent), "job.report")
             .await
     }

@@ -11,6 +11,8 @@
 //! | upload | as a backup, and the pieces of this very upload | as a backup |
 //! | wal | config, keys, index, locks | wal, locks; config and keys if it creates the repository |
 //!
+//! Of other packs, a backup may read the header, and no more (`headers`).
+//!
 //! Nobody may write over what the catalog does not know ([`must_be_new`]): what
 //! lies in the store already is foreign, and recording it as an attempt's own
 //! would let that attempt read or remove it.

@@ -5,6 +5,8 @@
 //! - [`budget`]: how much a job may write in all.
 //! - `pace`: how fast an agent may ask.
 //! - [`sign`]: SigV4 for exactly that request.
+//! - `headers`: which part of a pack a backup may read.
+//! - `index_files`: which index files jobs are shown.
 //! - `claims`: whose an object is.
 //! - `spending`: what was written, against the budget and against history.
 //! - `service`: asks the catalog, decides, records, signs.
@@ -15,6 +17,8 @@
 pub mod budget;
 mod claims;
 pub mod decide;
+mod headers;
+mod index_files;
 mod pace;
 mod refusals;
 mod reported;

@@ -138,6 +138,10 @@ impl Grants {
             .iter()
             .map(|wanted| decide(attempt.as_ref(), asking, wanted, kind_of(wanted), now))
             .collect();
+        if let (Some(repository), Some(attempt)) = (own, &attempt) {
+            self.allow_headers(repository, attempt.scope, &request.requests, &mut decisions)
+                .await?;
+        }
         if let Some(repository) = own {
             let to_look_for: Vec<_> = (0..)
                 .zip(&request.requests)
@@ -264,10 +268,7 @@ impl Grants {
                 if directory == Directory::Locks {
                     return self.locks_that_count(repository).await;
                 }
-                let store = self.store(repository)?;
-                let prefix = &repository.prefix;
-                let page = store.client.list_page(prefix, directory, after, PAGE);
-                Ok(page.await?)
+                self.page(repository, attempt, directory, after, PAGE).await
             }
             (scope, _) => {
                 let reason = scope.err().unwrap_or(RefusalReason::UnknownAttempt);

@@ -240,6 +240,47 @@ impl StoreClient {
         Ok(ListObjectsResponse { objects, more })
     }
 
+    /// How many bytes a pack has, and its last four; `None` when there is no such
+    /// pack, or a shorter one.
+    pub async fn end_of(
+        &self,
+        repository: &str,
+        pack: ObjectName,
+    ) -> Result<Option<(u64, [u8; 4])>, StoreError> {
+        let key = self.config.object_key(repository, &pack);
+        let response = self
+            .client
+            .get_object()
+            .bucket(&self.config.bucket)
+            .key(&key)
+            .range("bytes=-4")
+            .send()
+            .await;
+        let response = match response {
+            Ok(response) => response,
+            Err(error) => {
+                // Nothing but an empty object has no last bytes.
+                let is_empty = error.code() == Some("InvalidRange");
+                let error = self.failed(&format!("reading {key}"), &error);
+                return if is_empty || error.is_not_found() {
+                    Ok(None)
+                } else {
+                    Err(error)
+                };
+            }
+        };
+        // `bytes FIRST-LAST/LENGTH`
+        let length = response
+            .content_range()
+            .and_then(|range| range.rsplit_once('/')?.1.parse().ok());
+        let bytes = response.body.collect().await.map_err(|error| {
+            let problem = StoreProblem::Unreachable(format!("reading {key}: {error}"));
+            StoreError::new(&self.config, problem)
+        })?;
+        let trailer = bytes.to_vec().try_into().ok();
+        Ok(length.zip(trailer))
+    }
+
     /// Deletes a lock of a repository; it is no error if it is gone.
     pub async fn delete_lock(&self, repository: &str, lock: ObjectId) -> Result<(), StoreError> {
         self.delete_transient(repository, ObjectName::lock(lock))

@@ -14,6 +14,7 @@ mod policies;
 mod several;
 mod snapshots;
 mod wal;
+mod withheld;
 mod written;
 
 use fixture::Fixture;

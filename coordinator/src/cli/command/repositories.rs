@@ -38,7 +38,14 @@ pub(super) async fn run(context: &Context, command: RepositoriesCommand) -> Resu
 pub(super) fn list(repositories: &Repositories, now: Timestamp) -> String {
     let mut table = Table::new(
         "no repositories yet: the first backup of an agent makes one",
-        &["name", "agent", "store", "restic location", "since"],
+        &[
+            "name",
+            "agent",
+            "store",
+            "restic location",
+            "since",
+            "withheld indexes",
+        ],
     );
     for repository in &repositories.repositories {
         table.row(&[
@@ -47,6 +54,7 @@ pub(super) fn list(repositories: &Repositories, now: Timestamp) -> String {
             repository.store.clone(),
             repository.location.clone(),
             format::relative(repository.created_at, now),
+            repository.withheld_indexes.to_string(),
         ]);
     }
     table.render()

@@ -26,6 +26,9 @@ pub struct Repository {
     pub prefix: String,
     /// How plain `restic -r` names it.
     pub location: String,
+    /// Index files of attempts that ended without a snapshot: no job is shown
+    /// them. The next backup lists anew what an interrupted one stored.
+    pub withheld_indexes: u64,
     /// Whether a job has created it in the store.
     pub created: bool,
     /// When the coordinator first knew it.

@@ -25,12 +25,14 @@ pub async fn handler(
 ) -> Result<Json<Repositories>, Problem> {
     let agents = state.catalog.agents().await?;
     let names: HashMap<_, _> = agents.iter().map(|it| (it.id, &it.name)).collect();
+    let withheld = state.catalog.withheld_counts().await?;
     let repositories = state.catalog.repositories().await?;
     let repositories = repositories
         .into_iter()
         .map(|repository| Repository {
             agent: names.get(&repository.agent).map(|name| (*name).clone()),
             location: super::location(&state, &repository),
+            withheld_indexes: withheld.get(&repository.name).copied().unwrap_or(0),
             created: matches!(repository.state, RepositoryState::Ready { .. }),
             name: repository.name,
             store: repository.store,
