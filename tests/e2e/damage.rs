@@ -8,7 +8,7 @@ use std::{
 
 use strongroom_tests::{operator::text, tree::Tree};
 
-use crate::world::{AGENT, World, assert_says};
+use crate::world::{AGENT, World, assert_identical, assert_says};
 
 /// A world with one backup, and its repository's directory.
 fn backed_up(name: &str) -> (World, String, PathBuf) {
@@ -144,7 +144,7 @@ fn a_damaged_snapshot_is_found() {
 }
 
 #[test]
-fn a_damaged_index_is_found() {
+fn a_damaged_index_is_named_and_restored_without() {
     let (world, snapshot, repository) = backed_up("index-damaged");
     let index = &objects(&repository.join("index"))[0];
     // The agent that wrote it would do with its own copy.
@@ -153,7 +153,15 @@ fn a_damaged_index_is_found() {
     let last = bytes.len() - 20;
     bytes[last] ^= 2;
     fs::write(index, bytes).expect("a write");
-    restore_names(&world, &snapshot, name(index));
+    let target = world.restores.join("all");
+    let to = target.to_str().expect("UTF-8");
+    let arguments = [
+        "restore", &snapshot, "--agent", AGENT, "--target", to, "--wait",
+    ];
+    // It succeeds with warnings.
+    let jobs = world.operator().json_with(3, &arguments);
+    assert_says(&jobs["jobs"][0]["warnings"].to_string(), &[name(index)]);
+    assert_identical(&world.source, &world.below(&target));
 }
 
 #[test]

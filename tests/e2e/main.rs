@@ -16,6 +16,7 @@ mod disk_full;
 mod foreign;
 mod hostile;
 mod identity;
+mod index_claims;
 mod jobs;
 mod limits;
 mod misconfiguration;

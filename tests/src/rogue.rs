@@ -4,7 +4,7 @@
 //! It works with the generated types, so that it can send what the programs'
 //! own types cannot express.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use data_encoding::HEXLOWER;
 use hyper_util::rt::TokioIo;
@@ -29,7 +29,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::program::PATIENCE;
+use crate::{operator::text, program::PATIENCE};
 
 /// Certificate, key and trust of an enrolled agent, all PEM.
 #[derive(Clone)]
@@ -97,6 +97,32 @@ impl Rogue {
             gateway,
             credentials,
             id: response.agent_id,
+        }
+    }
+
+    /// Connects with what a thief finds in an agent's `state_dir`.
+    pub fn stolen(coordinator: SocketAddr, state_dir: &Path) -> Self {
+        let identity = std::fs::read(state_dir.join("identity.json")).expect("an identity");
+        let identity: serde_json::Value = serde_json::from_slice(&identity).expect("JSON");
+        let text = |name: &str| text(&identity[name]);
+        let credentials = Credentials {
+            ca: text("ca_pem"),
+            chain: text("certificate_pem"),
+            key: text("key_pem"),
+        };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        let gateway = runtime
+            .block_on(gateway(coordinator, &credentials))
+            .expect("the certificate is good");
+        Self {
+            runtime,
+            gateway,
+            credentials,
+            id: text("agent_id"),
         }
     }
 
@@ -204,6 +230,34 @@ impl Rogue {
             v1::sign_answer::Answer::Grant(grant) => Ok(grant),
             v1::sign_answer::Answer::Refusal(refusal) => Err(refusal.reason),
         }
+    }
+
+    /// Writes an object that it is granted; returns its id.
+    pub fn write(&self, attempt: &v1::AttemptRef, kind: v1::ObjectKind, body: &[u8]) -> Vec<u8> {
+        let request = put(kind, body);
+        let id = request.sha256.clone();
+        let grant = self.sign_one(attempt, request);
+        let grant = grant.unwrap_or_else(|reason| panic!("refused: {reason}"));
+        let (status, said) = self.s3(&grant.method, &grant.url, &grant.headers, body.to_vec());
+        assert_eq!(status, 200, "{said}");
+        id
+    }
+
+    /// Reports the end of an attempt and waits until that is acknowledged.
+    pub fn report(&self, session: &mut Session, report: v1::Report) {
+        let id = report.report_id.clone();
+        self.within(async {
+            let sent = send(session, agent_message::Message::Report(report)).await;
+            assert!(sent, "the session stands");
+            while let Some(message) = next_alive(session).await {
+                if let coordinator_message::Message::ReportAck(ack) = message
+                    && ack.report_id == id
+                {
+                    return;
+                }
+            }
+            panic!("the session ended before the report was acknowledged");
+        });
     }
 
     /// Asks to publish a snapshot.
@@ -370,6 +424,16 @@ pub fn put(kind: v1::ObjectKind, body: &[u8]) -> v1::RequestToSign {
         length: body.len() as u64,
         sha256: hash,
         ..v1::RequestToSign::default()
+    }
+}
+
+/// A request to read a part of an object, both ends included.
+pub fn ask_part(kind: v1::ObjectKind, id: &[u8], (first, last): (u64, u64)) -> v1::RequestToSign {
+    v1::RequestToSign {
+        ranged: true,
+        range_start: first,
+        range_end: last,
+        ..ask(v1::Verb::Get, kind, id)
     }
 }
 
