@@ -26,6 +26,7 @@ fn sign(criterion: &mut Criterion) {
             session_token: None,
         },
         extra_ca_pem: None,
+        accept_risks: std::collections::BTreeSet::new(),
     })
     .expect("a signer");
     let id = ObjectId([0xab; 32]);

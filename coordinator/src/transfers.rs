@@ -22,7 +22,7 @@ use crate::{
     jobs::request,
     keys::{KeyEncryptionKey, KeyError, new_password},
     model::{Actor, Agent, Job, NewAudit, NewJob, NewRepository, Repository, StateWord, Transfer},
-    stores::{Store, StoreError, Stores},
+    stores::{NotSigned, Store, StoreError, Stores},
 };
 
 /// Requests that are signed at once.
@@ -81,6 +81,9 @@ pub enum TransferError {
     /// Nothing could be signed.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// Nothing is signed for the store.
+    #[error(transparent)]
+    NotSigned(#[from] NotSigned),
     /// Pieces could not be deleted.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -132,7 +135,7 @@ impl Transfers {
         self.catalog.audit(entry).await?;
         let repository = self.catalog.repository(&transfer.repository).await?;
         let requests = pieces.iter().map(|id| (*id, Action::Get { range: None }));
-        self.sign(&repository, requests)
+        self.sign(&repository, requests).await
     }
 
     /// Begins an upload to an agent, into its repository in `store`.
@@ -208,7 +211,7 @@ impl Transfers {
             };
             (*sha256, put)
         });
-        self.sign(&repository, requests)
+        self.sign(&repository, requests).await
     }
 
     /// All pieces are sent: makes the job that takes them.
@@ -280,18 +283,17 @@ impl Transfers {
         Ok(transfer)
     }
 
-    fn sign(
+    async fn sign(
         &self,
         repository: &Repository,
         requests: impl Iterator<Item = (ObjectId, Action)>,
     ) -> Result<Vec<Grant>, TransferError> {
-        let signer = &self.store(repository)?.signer;
+        let signing = self.store(repository)?.signing().await?;
         let now = self.catalog.clock().now();
         requests
             .map(|(id, action)| {
                 let name = ObjectName::transfer(id);
-                let key = signer.store().object_key(&repository.prefix, &name);
-                Ok(signer.sign(&key, &action, false, now)?)
+                Ok(signing.sign(&repository.prefix, &name, &action, now)?)
             })
             .collect()
     }

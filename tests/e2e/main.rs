@@ -34,6 +34,7 @@ mod schedule;
 mod snapshots;
 mod store_errors;
 mod store_faults;
+mod stores;
 mod telemetry;
 mod terminal;
 mod transfers;

@@ -12,6 +12,7 @@
 //! - [`planted`]: a database whose owner is after its server,
 //! - [`tree`]: directories with every kind of entry,
 //! - [`proxy`], [`cable`]: connections with faults,
+//! - [`gullible`]: an S3 service that believes what nobody signed,
 //! - [`traces`]: an OpenTelemetry receiver,
 //! - [`restic`], [`postgres`], [`redis`], [`http`]: foreign programs and plain
 //!   requests.
@@ -20,6 +21,7 @@ pub mod agent;
 pub mod cable;
 pub mod cluster;
 pub mod coordinator;
+pub mod gullible;
 pub mod http;
 pub mod offline;
 pub mod operator;

@@ -22,7 +22,7 @@ use strongroom_repository::store::{
 use strongroom_wire::{
     grant::{
         Action, Grant, ListObjectsRequest, ListObjectsResponse, PublishRequest, PublishResponse,
-        ReleaseLocksRequest, RequestToSign, SignAnswer,
+        RefusalReason, ReleaseLocksRequest, RequestToSign, SignAnswer,
     },
     job::BackupResult,
 };
@@ -84,6 +84,7 @@ impl GrantAuthority {
     async fn sign(&self, request: S3Request) -> Result<SignedRequest, StoreError> {
         let (operation, object) = match request {
             S3Request::Get { object, .. } => ("get", object),
+            S3Request::Head { object } => ("head", object),
             S3Request::Put { object, .. } => ("put", object),
         };
         let answer = match request {
@@ -202,6 +203,10 @@ fn to_sign(request: S3Request) -> RequestToSign {
                 range: range.map(|range| (range.first, range.last)),
             },
         },
+        S3Request::Head { object } => RequestToSign {
+            object,
+            action: Action::Head,
+        },
         S3Request::Put {
             object,
             length,
@@ -218,6 +223,10 @@ fn granted(answer: SignAnswer) -> Result<SignedRequest, StoreErrorKind> {
         SignAnswer::Grant(grant) => signed(&grant).ok_or_else(|| {
             StoreErrorKind::Denied("the coordinator's grant is not an HTTP request".into())
         }),
+        // The coordinator looks at the store again and again: ask it later.
+        SignAnswer::Refusal(refusal) if refusal.reason == RefusalReason::StoreUnchecked => {
+            Err(StoreErrorKind::Transient(refusal.message))
+        }
         SignAnswer::Refusal(refusal) => Err(StoreErrorKind::Refused {
             reason: refusal.reason.as_str().into(),
             message: refusal.message,

@@ -203,6 +203,32 @@ async fn a_refusal_concerns_one_request_only_and_keeps_its_reason() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_not_checked_yet_is_asked_for_again() {
+    let mut scene = scene().await;
+    for (reason, again) in [
+        (RefusalReason::StoreUnchecked, true),
+        (RefusalReason::StoreUnsafe, false),
+    ] {
+        let signed = scene.authority.sign(get(1));
+        let refuse = async {
+            let Call::Sign(_, answer) = scene.fake.call().await else {
+                panic!("no signing");
+            };
+            let message = "the store could not be checked".into();
+            let answers = vec![SignAnswer::Refusal(Refusal { reason, message })];
+            answer.send(Ok(SignResponse { answers })).unwrap();
+        };
+        let (signed, ()) = tokio::join!(signed, refuse);
+        let error = signed.unwrap_err();
+        assert_eq!(error.is_retryable(), again, "{error}");
+        assert!(
+            error.to_string().contains("could not be checked"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_restarted_coordinator_is_waited_for() {
     let mut scene = scene().await;
     let authority = scene.authority.clone();

@@ -1,6 +1,7 @@
 //! `[store.NAME]`: an S3 bucket and prefix, and where its credentials are.
 
 use std::{
+    collections::BTreeSet,
     env,
     path::{Path, PathBuf},
 };
@@ -8,6 +9,8 @@ use std::{
 use serde::Deserialize;
 use strongroom_runtime::files::{self, FileError};
 use zeroize::Zeroizing;
+
+use crate::stores::Risk;
 
 /// An S3-compatible store.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -42,6 +45,10 @@ pub struct StoreConfig {
     /// Environment variable with the secret access key.
     #[serde(default)]
     pub secret_access_key_env: Option<String>,
+    /// What the store lets happen to signed requests, and is signed for anyway:
+    /// `strongroom stores check` names it.
+    #[serde(default)]
+    pub accept_risks: BTreeSet<Risk>,
 }
 
 fn default_region() -> String {

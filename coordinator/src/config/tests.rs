@@ -137,6 +137,11 @@ fn a_store_must_be_complete() {
             "slash",
         ),
         (
+            "bucket = \"backups\"",
+            "bucket = \"b\"\naccept_risks = [\"everything\"]",
+            "unsigned-copy-source",
+        ),
+        (
             "secret_access_key_file = \"keys/secret\"",
             "",
             "exactly one pair",
@@ -152,6 +157,21 @@ fn a_store_must_be_complete() {
     }
     let twice = format!("{data}{STORE}[embedded]\nname = \"primary\"\n");
     assert!(refusal(&twice).contains("another name"));
+}
+
+#[test]
+fn a_risk_is_accepted_by_its_name() {
+    use crate::stores::Risk;
+
+    let accepting = STORE.replace(
+        "bucket = \"backups\"",
+        "bucket = \"backups\"\naccept_risks = [\"overwrite\"]",
+    );
+    let config = load(&format!("data_directory = \"d\"\n{accepting}")).unwrap();
+    let accepted = &config.stores["primary"].accept_risks;
+    assert!(accepted.iter().eq(&[Risk::Overwrite]));
+    let config = load(&format!("data_directory = \"d\"\n{STORE}")).unwrap();
+    assert!(config.stores["primary"].accept_risks.is_empty());
 }
 
 #[test]

@@ -85,6 +85,7 @@ impl Fixture {
                 path_style: true,
                 credentials,
                 extra_ca_pem: authority.map(|authority| authority.certificate_pem().to_owned()),
+                accept_risks: std::collections::BTreeSet::new(),
             },
             root,
             address,

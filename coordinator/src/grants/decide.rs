@@ -17,7 +17,9 @@
 //! lies in the store already is foreign, and recording it as an attempt's own
 //! would let that attempt read or remove it.
 //!
-//! Nobody may DELETE. A snapshot is written only through `Publish`, which
+//! Nobody may DELETE. Everybody may ask by HEAD how long an object is whose hash
+//! he knows: that is how a PUT that found its object there is told from one
+//! that failed. A snapshot is written only through `Publish`, which
 //! [`decide_publish`] judges. Everything is in the repository of the job: an
 //! agent cannot name another.
 
@@ -96,6 +98,7 @@ pub fn decide(
     let scope = live_scope(attempt, asking, now)?;
     match request.action {
         Action::Delete => Err(RefusalReason::DeleteForbidden),
+        Action::Head => Ok(()),
         Action::Get { .. } => decide_get(scope, request.object, known),
         Action::Put { length, sha256 } => decide_put(scope, request.object, length, sha256, known),
     }

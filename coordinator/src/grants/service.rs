@@ -1,6 +1,6 @@
 //! Asks the catalog, decides, records, signs.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     catalog::{AttemptState, Catalog, CatalogError, Publication, RecordError},
     model::{JobKind, Repository},
-    stores::{Store, StoreError, Stores},
+    stores::{NotSigned, Store, StoreError, Stores},
 };
 
 /// Requests in one batch.
@@ -117,7 +117,7 @@ impl Grants {
         }
         let cost = |wanted: &RequestToSign| match wanted.action {
             Action::Put { .. } => pace::PUT,
-            Action::Get { .. } | Action::Delete => 1,
+            Action::Get { .. } | Action::Head | Action::Delete => 1,
         };
         let cost = request.requests.iter().map(cost).sum();
         self.keep_pace(asking, cost).await?;
@@ -142,7 +142,13 @@ impl Grants {
             self.allow_headers(repository, attempt.scope, &request.requests, &mut decisions)
                 .await?;
         }
-        if let Some(repository) = own {
+        let signing = match own {
+            Some(repository) if decisions.iter().any(Result::is_ok) => {
+                Some(self.store(repository)?.signing().await)
+            }
+            _ => None,
+        };
+        if let (Some(repository), Some(Ok(_))) = (own, &signing) {
             let to_look_for: Vec<_> = (0..)
                 .zip(&request.requests)
                 .zip(&decisions)
@@ -175,18 +181,21 @@ impl Grants {
         }
         let mut answers = Vec::with_capacity(decisions.len());
         for (wanted, decision) in request.requests.iter().zip(decisions) {
-            answers.push(match (decision, own) {
-                (Ok(()), Some(repository)) => {
-                    self.grant(repository, wanted.object, &wanted.action, now)?
+            let refused = match (decision, own, &signing) {
+                (Ok(()), Some(repository), Some(Ok(signing))) => {
+                    let grant =
+                        signing.sign(&repository.prefix, &wanted.object, &wanted.action, now)?;
+                    answers.push(SignAnswer::Grant(grant));
+                    continue;
                 }
-                (decision, _) => {
-                    // Without a repository nothing was allowed.
-                    let reason = decision.err().unwrap_or(RefusalReason::UnknownAttempt);
-                    let action = format!("{} {}", verb(&wanted.action), wanted.object.kind());
-                    let object = wanted.object.path();
-                    SignAnswer::Refusal(self.refuse(&asked, reason, action, object).await?)
-                }
-            });
+                (Ok(()), _, Some(Err(error))) => because_of(error),
+                // Without a repository nothing was allowed.
+                (decision, ..) => because(decision.err().unwrap_or(RefusalReason::UnknownAttempt)),
+            };
+            let action = format!("{} {}", verb(&wanted.action), wanted.object.kind());
+            let object = wanted.object.path();
+            let refusal = self.refuse(&asked, refused, action, object).await?;
+            answers.push(SignAnswer::Refusal(refusal));
         }
         Ok(answers)
     }
@@ -216,18 +225,20 @@ impl Grants {
         let repository = match decision {
             Ok(repository) => repository,
             Err(reason) => {
-                let action = "publish snapshot".to_owned();
-                let refusal = self.refuse(&asked, reason, action, object.path()).await?;
-                return Ok(SignAnswer::Refusal(refusal));
+                return self.refuse_publish(&asked, because(reason), object).await;
+            }
+        };
+        let signing = match self.store(repository)?.signing().await {
+            Ok(signing) => signing,
+            Err(error) => {
+                return self.refuse_publish(&asked, because_of(&error), object).await;
             }
         };
         if let Err(reason) = self
             .may_publish(repository, request.attempt, object)
             .await?
         {
-            let action = "publish snapshot".to_owned();
-            let refusal = self.refuse(&asked, reason, action, object.path()).await?;
-            return Ok(SignAnswer::Refusal(refusal));
+            return self.refuse_publish(&asked, because(reason), object).await;
         }
         let publication = Publication {
             attempt: request.attempt,
@@ -240,7 +251,8 @@ impl Grants {
             length: request.length,
             sha256: request.snapshot,
         };
-        self.grant(repository, object, &action, now)
+        let grant = signing.sign(&repository.prefix, &object, &action, now)?;
+        Ok(SignAnswer::Grant(grant))
     }
 
     /// Lists a directory of the attempt's repository.
@@ -274,7 +286,7 @@ impl Grants {
                 let reason = scope.err().unwrap_or(RefusalReason::UnknownAttempt);
                 let action = format!("list {directory}");
                 let object = directory.to_string();
-                let refusal = self.refuse(&asked, reason, action, object).await?;
+                let refusal = self.refuse(&asked, because(reason), action, object).await?;
                 Err(GrantError::Refused(refusal))
             }
         }
@@ -325,20 +337,6 @@ impl Grants {
         Ok(())
     }
 
-    fn grant(
-        &self,
-        repository: &Repository,
-        object: ObjectName,
-        action: &Action,
-        now: Timestamp,
-    ) -> Result<SignAnswer, GrantError> {
-        let signer = &self.store(repository)?.signer;
-        let key = signer.store().object_key(&repository.prefix, &object);
-        // `config` is not named by its hash: it must never be replaced.
-        let only_new = object == ObjectName::Config;
-        Ok(SignAnswer::Grant(signer.sign(&key, action, only_new, now)?))
-    }
-
     pub(super) fn store(&self, repository: &Repository) -> Result<&Store, GrantError> {
         self.stores
             .get(&repository.store)
@@ -348,9 +346,24 @@ impl Grants {
             })
     }
 
+    async fn refuse_publish(
+        &self,
+        asked: &Asked,
+        because: Because,
+        snapshot: ObjectName,
+    ) -> Result<SignAnswer, GrantError> {
+        let action = "publish snapshot".to_owned();
+        let refusal = self
+            .refuse(asked, because, action, snapshot.path())
+            .await?;
+        Ok(SignAnswer::Refusal(refusal))
+    }
+
     async fn refuse_release(&self, asked: &Asked, reason: RefusalReason) -> Result<(), GrantError> {
         let action = "release locks".to_owned();
-        let refusal = self.refuse(asked, reason, action, "locks".into()).await?;
+        let refusal = self
+            .refuse(asked, because(reason), action, "locks".into())
+            .await?;
         Err(GrantError::Refused(refusal))
     }
 
@@ -358,11 +371,12 @@ impl Grants {
     pub(super) async fn refuse(
         &self,
         asked: &Asked,
-        reason: RefusalReason,
+        because: Because,
         action: String,
         object: String,
     ) -> Result<Refusal, CatalogError> {
-        let message = format!("{action} ({object}): {}", explain(reason));
+        let Because { reason, why } = because;
+        let message = format!("{action} ({object}): {why}");
         tracing::warn!(agent = %asked.agent, attempt = %asked.attempt, %message, "refused");
         let refused = Refused {
             agent: asked.agent,
@@ -451,9 +465,31 @@ fn granted_puts(
 fn verb(action: &Action) -> &'static str {
     match action {
         Action::Get { .. } => "get",
+        Action::Head => "head",
         Action::Put { .. } => "put",
         Action::Delete => "delete",
     }
+}
+
+/// Why something is refused, and in which words.
+pub(super) struct Because {
+    reason: RefusalReason,
+    why: Cow<'static, str>,
+}
+
+pub(super) fn because(reason: RefusalReason) -> Because {
+    let why = explain(reason).into();
+    Because { reason, why }
+}
+
+/// Allowed, but nothing is signed for the store.
+fn because_of(error: &NotSigned) -> Because {
+    let reason = match error {
+        NotSigned::Unchecked { .. } => RefusalReason::StoreUnchecked,
+        NotSigned::Unsafe { .. } => RefusalReason::StoreUnsafe,
+    };
+    let why = error.to_string().into();
+    Because { reason, why }
 }
 
 /// Why, and what to do.
@@ -477,5 +513,7 @@ fn explain(reason: RefusalReason) -> &'static str {
             "the job has written as much as it may: look at what it backs up, then raise \
              `limits.new_data` of its policy"
         }
+        RefusalReason::StoreUnchecked => "the store could not be checked yet",
+        RefusalReason::StoreUnsafe => "the store accepts forged requests",
     }
 }

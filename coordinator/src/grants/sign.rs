@@ -3,7 +3,8 @@
 //! The signature covers verb, path, host, date, content hash and, where they
 //! apply, content length, range and `if-none-match`. The service refuses any
 //! other request under these headers, and any other body: S3 compares the
-//! body with the signed `x-amz-content-sha256`.
+//! body with the signed `x-amz-content-sha256`. Whether a store does is found
+//! out before anything is signed for it: [`crate::stores::check`].
 
 use std::{fmt, time::SystemTime};
 
@@ -129,6 +130,7 @@ impl Signer {
                 let range = range.map(|(first, last)| ("range", format!("bytes={first}-{last}")));
                 ("GET", EMPTY_SHA256.to_owned(), Vec::from_iter(range))
             }
+            Action::Head => ("HEAD", EMPTY_SHA256.to_owned(), Vec::new()),
             Action::Put { length, sha256 } => {
                 let mut headers = vec![("content-length", length.to_string())];
                 if only_new {

@@ -9,7 +9,7 @@ use strongroom_wire::{
 use super::{
     decide::{Scope, live_scope},
     pace,
-    service::{Asked, GrantError, Grants, own_repository, view},
+    service::{Asked, GrantError, Grants, because, own_repository, view},
 };
 use crate::{
     catalog::{AttemptState, WalPage},
@@ -105,7 +105,7 @@ impl Grants {
     ) -> Result<T, GrantError> {
         let object = "wal".to_owned();
         let refusal = self
-            .refuse(asked, reason, action.to_owned(), object)
+            .refuse(asked, because(reason), action.to_owned(), object)
             .await?;
         Err(GrantError::Refused(refusal))
     }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{auth::Sentry, problem::Problem};
-use crate::{catalog::Catalog, model::Repository, transfers::Transfers};
+use crate::{catalog::Catalog, model::Repository, stores::Stores, transfers::Transfers};
 
 /// Shared by all requests.
 pub type SharedState = Arc<ApiState>;
@@ -27,6 +27,8 @@ pub struct ApiState {
     pub transfers: Transfers,
     /// Every store that policies may name, and where it is.
     pub stores: BTreeMap<String, StorePlace>,
+    /// What is known of them.
+    pub checked: Stores,
     /// The CA's certificate, PEM, for new operators' profiles.
     pub ca_certificate: String,
     /// SHA-256 of the CA's certificate: what join tokens pin.

@@ -123,6 +123,7 @@ impl TestApi {
                     restic: "s3:https://s3.example/bucket".into(),
                 },
             )]),
+            checked: Stores::default(),
             ca_certificate: "the CA".into(),
             ca_fingerprint: [7; 32],
             agents_address: "backup.example:7443".into(),

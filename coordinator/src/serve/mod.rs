@@ -63,6 +63,7 @@ use crate::{
     keys::{KeyEncryptionKey, KeyError},
     schedule,
     sessions::{AgentPort, CHALLENGE, Gateway, PortError, Registry, SessionConfig},
+    stores::Stores,
     transfers::Transfers,
 };
 
@@ -119,6 +120,7 @@ pub struct Coordinator {
     agent_port: AgentPort,
     api: ApiServer,
     api_state: SharedState,
+    stores: Stores,
     embedded: Option<EmbeddedStore>,
     profile: PathBuf,
     /// Held for as long as the coordinator lives.
@@ -192,7 +194,7 @@ impl Coordinator {
         let dispatcher = Dispatcher::new(
             catalog.clone(),
             registry.clone(),
-            stores,
+            stores.clone(),
             Arc::clone(&grants),
             Arc::clone(&key),
             concurrency(config),
@@ -204,6 +206,7 @@ impl Coordinator {
             passwords: key,
             transfers,
             stores: places,
+            checked: stores.clone(),
             ca_certificate: authority.ca_pem().to_owned(),
             ca_fingerprint: authority.fingerprint().to_bytes(),
             agents_address: public_address(&names, config, agent_port.address()),
@@ -220,6 +223,7 @@ impl Coordinator {
             agent_port,
             api,
             api_state,
+            stores,
             embedded,
             profile,
             data,
@@ -253,6 +257,8 @@ impl Coordinator {
         if let Some(embedded) = self.embedded {
             shutdown.spawn(embedded.serve(soft.clone()));
         }
+        let checks = crate::stores::keep(self.stores, self.catalog.clone(), soft.clone());
+        shutdown.spawn(checks);
         shutdown.spawn(self.dispatcher.run(soft.clone()));
         shutdown.spawn(schedule::run(self.catalog.clone(), soft.clone()));
         let authority = self.authority;

@@ -1,6 +1,9 @@
 //! From the configuration to stores.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use strongroom_runtime::{
     clock::SharedClock,
@@ -144,6 +147,7 @@ fn external(name: &str, configured: &Configured) -> Result<StoreConfig, StoresEr
             session_token: None,
         },
         extra_ca_pem,
+        accept_risks: configured.accept_risks.clone(),
     })
 }
 
@@ -190,6 +194,8 @@ async fn bind_embedded(
         path_style: true,
         credentials,
         extra_ca_pem: wanted.tls.then(|| authority.ca_pem().to_owned()),
+        // It is ours: it refuses all of it.
+        accept_risks: BTreeSet::new(),
     };
     Ok((server, store))
 }

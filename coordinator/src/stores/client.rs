@@ -98,6 +98,16 @@ impl StoreClient {
         })
     }
 
+    /// The clock that it signs by.
+    pub(super) fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+
+    /// The SDK's client, and the bucket, for what only [`super::check`] asks.
+    pub(super) fn sdk(&self) -> (&Client, &str) {
+        (&self.client, &self.config.bucket)
+    }
+
     /// What it talks to.
     pub fn config(&self) -> &StoreConfig {
         &self.config
@@ -344,7 +354,7 @@ impl StoreClient {
         Ok(body.to_vec())
     }
 
-    fn failed<E>(
+    pub(super) fn failed<E>(
         &self,
         action: &str,
         error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,

@@ -1,10 +1,12 @@
 //! Where a store is and what opens it.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use strongroom_layout::ObjectName;
 use url::Url;
 use zeroize::Zeroizing;
+
+use super::Risk;
 
 /// A store as `coordinator.toml` describes it.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct StoreConfig {
     pub credentials: StoreCredentials,
     /// Certificate authorities to trust besides the system's; PEM.
     pub extra_ca_pem: Option<String>,
+    /// What the operator knows that it lets happen, and signs for it anyway.
+    pub accept_risks: BTreeSet<Risk>,
 }
 
 /// An access key of a store. Never leaves the coordinator.
@@ -92,6 +96,7 @@ mod tests {
                 session_token: Some(Zeroizing::new("quiet".into())),
             },
             extra_ca_pem: None,
+            accept_risks: BTreeSet::new(),
         }
     }
 

@@ -139,7 +139,7 @@ fn skew(date: Option<&str>, now: Timestamp) -> Option<SignedDuration> {
 }
 
 /// An error and all its causes, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut causes: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {

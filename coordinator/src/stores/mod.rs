@@ -2,14 +2,18 @@
 //!
 //! Agents never come here: they send requests that [`crate::grants`] signed.
 //! The coordinator itself lists, deletes locks, and keeps the sealed
-//! repository passwords beside the data they open.
+//! repository passwords beside the data they open. Nothing is signed for a
+//! store that does not hold to what a signature covers: see [`check`].
 
+pub mod check;
 mod client;
 mod config;
 mod error;
 mod registry;
 
+pub(crate) use check::keeper::keep;
+pub use check::{Finding, NotSigned, Report, Risk, Standing, Verdict};
 pub use client::StoreClient;
 pub use config::{StoreConfig, StoreCredentials};
 pub use error::{StoreError, StoreProblem};
-pub use registry::{NewStoreError, Store, Stores};
+pub use registry::{NewStoreError, Signing, Store, Stores};

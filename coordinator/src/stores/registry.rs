@@ -1,10 +1,13 @@
 //! All stores of the configuration, by name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
+use strongroom_layout::ObjectName;
 use strongroom_runtime::clock::SharedClock;
+use strongroom_wire::grant::{Action, Grant};
 
-use super::{StoreClient, StoreConfig, StoreError};
+use super::{NotSigned, Risk, Standing, StoreClient, StoreConfig, StoreError, check::keeper::Gate};
 use crate::grants::sign::{SignError, Signer};
 
 /// One store: the coordinator's own client, and what signs for agents.
@@ -12,8 +15,17 @@ use crate::grants::sign::{SignError, Signer};
 pub struct Store {
     /// For the coordinator itself.
     pub client: StoreClient,
-    /// For agents.
-    pub signer: Signer,
+    /// For agents; reached through [`Store::signing`] only.
+    pub(super) signer: Signer,
+    pub(super) gate: Gate,
+}
+
+/// A store that holds to what is signed, or whose risks were accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct Signing<'a> {
+    signer: &'a Signer,
+    /// The store knows `if-none-match: *`.
+    conditional: bool,
 }
 
 /// Every configured store; cheap to clone.
@@ -31,6 +43,57 @@ pub enum NewStoreError {
     Signer(#[from] SignError),
 }
 
+impl Store {
+    /// What signs for this store, once it was checked; waits for the first
+    /// check, for some seconds at most.
+    pub async fn signing(&self) -> Result<Signing<'_>, NotSigned> {
+        self.gate.wait_for_a_first().await;
+        let config = self.client.config();
+        let judge = |standing: &Standing| {
+            let report = standing.trusted(&config.name, &config.accept_risks)?;
+            Ok(report.conditional)
+        };
+        let conditional = self.gate.judge(judge)?;
+        Ok(Signing {
+            signer: &self.signer,
+            conditional,
+        })
+    }
+
+    /// What is known of it.
+    pub fn standing(&self) -> Standing {
+        self.gate.standing()
+    }
+
+    /// Has it checked now, and waits for that; `false`: it took longer than
+    /// `patience`.
+    pub async fn check(&self, patience: Duration) -> bool {
+        self.gate.ask(patience).await
+    }
+
+    /// What it lets happen that the configuration does not accept.
+    pub fn open_risks(&self) -> Vec<Risk> {
+        let accepted = &self.client.config().accept_risks;
+        self.gate.judge(|standing| standing.open_risks(accepted))
+    }
+}
+
+impl Signing<'_> {
+    /// Signs `action` on an object of the repository that lies at `repository`,
+    /// a path below the store's prefix. What is there already is not replaced,
+    /// where the store can tell.
+    pub fn sign(
+        &self,
+        repository: &str,
+        object: &ObjectName,
+        action: &Action,
+        at: Timestamp,
+    ) -> Result<Grant, SignError> {
+        let key = self.signer.store().object_key(repository, object);
+        self.signer.sign(&key, action, self.conditional, at)
+    }
+}
+
 impl Stores {
     /// Makes clients and signers; talks to no store yet. Of two stores with
     /// one name the last counts.
@@ -43,6 +106,7 @@ impl Stores {
             let store = Store {
                 signer: Signer::new(config.clone())?,
                 client: StoreClient::new(config.clone(), Arc::clone(clock))?,
+                gate: Gate::default(),
             };
             stores.insert(config.name, store);
         }

@@ -27,7 +27,7 @@ use crate::{
     keys::KeyEncryptionKey,
     model::{Actor, AuditRow, DatasetName, Job, JobLimits, NewJob, NewJoinToken, SecretHash},
     sessions::{AgentPort, Gateway, Registry, SessionConfig},
-    stores::{Store, StoreConfig, Stores},
+    stores::{self, Store, StoreConfig, Stores},
 };
 
 pub(crate) const STORE: &str = "primary";
@@ -84,6 +84,8 @@ impl Coordinator {
         let pki = directory.path().join("pki");
         std::fs::create_dir(&pki).unwrap();
         let authority = Authority::open(&pki, &[], lifetimes, shared).unwrap();
+        let checks = stores::keep(stores.clone(), catalog.clone(), stop.clone());
+        let checks = tokio::spawn(checks);
         let authority = Arc::new(authority);
         let key = KeyEncryptionKey::open_or_create(&directory.path().join("kek")).unwrap();
         let grants = Arc::new(Grants::new(catalog.clone(), stores.clone()));
@@ -95,7 +97,7 @@ impl Coordinator {
             },
             limits,
             address: "127.0.0.1:0".parse().unwrap(),
-            tasks: vec![serving],
+            tasks: vec![serving, checks],
             key: Arc::new(key),
             catalog,
             clock,
@@ -251,6 +253,7 @@ async fn start_store(
         path_style: true,
         credentials,
         extra_ca_pem: None,
+        accept_risks: std::collections::BTreeSet::new(),
     };
     (config, tokio::spawn(store.serve(stop.clone())))
 }

@@ -1283,6 +1283,8 @@ pub enum Verb {
     Put = 2,
     /// always refused; here so that asking is audited, not unparsable
     Delete = 3,
+    /// how long an object is: after a PUT that found it there
+    Head = 4,
 }
 impl Verb {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1295,6 +1297,7 @@ impl Verb {
             Self::Get => "VERB_GET",
             Self::Put => "VERB_PUT",
             Self::Delete => "VERB_DELETE",
+            Self::Head => "VERB_HEAD",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1304,6 +1307,7 @@ impl Verb {
             "VERB_GET" => Some(Self::Get),
             "VERB_PUT" => Some(Self::Put),
             "VERB_DELETE" => Some(Self::Delete),
+            "VERB_HEAD" => Some(Self::Head),
             _ => None,
         }
     }

@@ -109,6 +109,7 @@ impl Bucket {
                 "GET",
                 vec![("range".to_owned(), format!("bytes={first}-{last}"))],
             ),
+            Action::Head => ("HEAD", vec![]),
             Action::Put { .. } => ("PUT", vec![]),
             Action::Delete => panic!("an agent asked to delete {object}"),
         };

@@ -5,6 +5,7 @@ mod jobs;
 mod operators;
 mod restore;
 mod snapshots;
+mod stores;
 mod transfers;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub(crate) use self::{
     operators::{AuditArgs, OperatorsCommand},
     restore::{EXAMPLES as RESTORE_EXAMPLES, RestoreArgs},
     snapshots::{LsArgs, SnapshotsCommand, SnapshotsListArgs},
+    stores::StoresCommand,
     transfers::{DownloadArgs, UploadArgs},
 };
 
@@ -128,6 +130,9 @@ pub(crate) enum ClientCommand {
     /// List repositories; show a repository's password.
     #[command(subcommand)]
     Repositories(RepositoriesCommand),
+    /// List stores; check whether a store refuses forged requests.
+    #[command(subcommand)]
+    Stores(StoresCommand),
     /// Create, renew, list and revoke operators' tokens.
     #[command(subcommand)]
     Operators(OperatorsCommand),

@@ -9,6 +9,7 @@ mod repositories;
 mod restore;
 mod snapshots;
 mod status;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod transfers;
@@ -52,6 +53,7 @@ pub(super) async fn run(context: &Context, command: ClientCommand) -> Result<Exi
         ClientCommand::Snapshots(command) => snapshots::run(context, command).await,
         ClientCommand::Restore(args) => restore::run(context, *args).await,
         ClientCommand::Repositories(command) => repositories::run(context, command).await,
+        ClientCommand::Stores(command) => stores::run(context, command).await,
         ClientCommand::Operators(command) => operators::run(context, command).await,
         ClientCommand::Audit(args) => audit::run(context, args).await,
     }

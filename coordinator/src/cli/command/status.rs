@@ -10,7 +10,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, format, recovery},
     },
-    http::shape::{DatasetStatus, JobState, Status},
+    http::shape::{DatasetStatus, JobState, Status, StoreState},
 };
 
 pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
@@ -47,6 +47,17 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
             format::relative(contested.contest.at, now),
             format::printable(&contested.contest.sign),
         );
+    }
+    for store in &status.stores {
+        let (name, state) = (&store.name, store.state);
+        let _ = match &store.problem {
+            Some(problem) => {
+                let problem = format::printable(problem);
+                writeln!(text, "store {name}: {state}: {problem}\n")
+            }
+            None if state == StoreState::Safe => Ok(()),
+            None => writeln!(text, "store {name}: {state}\n"),
+        };
     }
     let mut table = Table::new(
         "no datasets: apply a policy that selects an agent",

@@ -107,6 +107,24 @@ const SCOPES: [Scope; 13] = [
 ];
 
 #[test]
+fn how_long_an_object_is_may_be_asked_by_whoever_has_a_live_attempt() {
+    for kind in ObjectKind::ALL {
+        let head = RequestToSign {
+            object: name(kind),
+            action: Action::Head,
+        };
+        for scope in SCOPES {
+            let live = attempt(scope);
+            assert_eq!(decide(Some(&live), OWNER, &head, None, now()), OK);
+            let foreign = decide(Some(&live), OTHER, &head, None, now());
+            assert_eq!(foreign, Err(RefusalReason::UnknownAttempt));
+            let over = decide(Some(&live), OWNER, &head, None, live.lease_until);
+            assert_eq!(over, Err(RefusalReason::LeaseExpired));
+        }
+    }
+}
+
+#[test]
 #[rustfmt::skip]
 fn the_table() {
     use ObjectKind::{Config, DataPack, Index, Key, Lock, Snapshot, Transfer, TreePack, Wal};

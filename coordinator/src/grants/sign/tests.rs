@@ -18,6 +18,7 @@ fn store(endpoint: &str, path_style: bool) -> StoreConfig {
             session_token: None,
         },
         extra_ca_pem: None,
+        accept_risks: std::collections::BTreeSet::new(),
     }
 }
 

@@ -20,6 +20,7 @@ mod repository;
 mod restore;
 mod snapshot;
 mod status;
+mod store;
 mod transfer;
 
 pub use self::{
@@ -41,7 +42,8 @@ pub use self::{
     repository::{Repositories, Repository, RepositoryPassword},
     restore::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest},
     snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},
-    status::{ContestedAgent, Counts, DatasetStatus, Status},
+    status::{ContestedAgent, Counts, DatasetStatus, Status, StoreStatus},
+    store::{Store, StoreFinding, StoreState, Stores},
     transfer::{
         DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Piece, SendPieces,
         SignedRequest, SignedRequests, Upload, UploadFormat, UploadRequest,

@@ -22,6 +22,20 @@ pub struct Status {
     /// What can be recovered of datasets that are PostgreSQL clusters.
     #[serde(default)]
     pub recovery: Vec<super::Recovery>,
+    /// Every store.
+    #[serde(default)]
+    pub stores: Vec<StoreStatus>,
+}
+
+/// Whether anything is signed for a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoreStatus {
+    /// What policies call it.
+    pub name: String,
+    /// Whether anything is signed for it.
+    pub state: super::StoreState,
+    /// Why nothing is, or why the last check came to no end.
+    pub problem: Option<String>,
 }
 
 /// An agent that is not served until an operator decides.

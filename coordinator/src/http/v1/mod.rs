@@ -14,6 +14,7 @@ pub mod repositories;
 pub mod restores;
 pub mod snapshots;
 pub mod status;
+pub mod stores;
 #[cfg(test)]
 mod tests;
 pub mod transfers;
@@ -37,6 +38,7 @@ pub(super) fn routes() -> Router<SharedState> {
         .merge(restores::routes())
         .merge(snapshots::routes())
         .merge(status::routes())
+        .merge(stores::routes())
         .merge(transfers::routes())
 }
 

@@ -4,7 +4,7 @@ use axum::{Json, Router, extract::State, routing::get};
 
 use strongroom_wire::job::{PostgresSource, Source};
 
-use super::{agents, jobs, policies, recovery};
+use super::{agents, jobs, policies, recovery, stores};
 use crate::{
     catalog::JobFilter,
     http::{
@@ -53,6 +53,7 @@ pub async fn handler(
         contested: contested(agents),
         datasets,
         recovery,
+        stores: stores::statuses(&state.checked),
     }))
 }
 

@@ -106,7 +106,9 @@ impl ByteRange {
 }
 
 /// Objects by name. Names are hashes, so an object never changes once it is
-/// there, and writing it again is harmless.
+/// there, and writing it again is harmless: it succeeds, whether or not the
+/// store replaces what is there. Only `config` is not named by its hash, and
+/// writing that again may be refused.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Writes an object; when this returns, it is durable.
     fn put(&self, object: ObjectName, body: Body) -> BoxFuture<'_, Result<(), StoreError>>;
@@ -158,6 +160,9 @@ pub enum StoreErrorKind {
         /// Bytes that should have come.
         expected: u64,
     },
+    /// The store replaces nothing that is there, and there is something.
+    #[error("the store has an object of this name already and replaces none")]
+    Exists,
     /// No room.
     #[error("no space left in the store")]
     Full,
@@ -243,6 +248,11 @@ pub enum S3Request {
         /// All of it, or a part.
         range: Option<ByteRange>,
     },
+    /// Ask how long an object is.
+    Head {
+        /// Which.
+        object: ObjectName,
+    },
     /// Write an object.
     Put {
         /// Which.
@@ -257,7 +267,7 @@ pub enum S3Request {
 /// A signed S3 request, to be sent as it is.
 #[derive(Clone, Debug)]
 pub struct SignedRequest {
-    /// `GET` or `PUT`.
+    /// `GET`, `HEAD` or `PUT`.
     pub method: http::Method,
     /// Absolute.
     pub url: String,

@@ -16,7 +16,10 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
-use ::http::{StatusCode, header::CONTENT_RANGE};
+use ::http::{
+    StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_RANGE},
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use strongroom_layout::{Directory, ObjectName};
@@ -122,7 +125,38 @@ impl S3Store {
             length: body.length,
             sha256: body.sha256,
         };
-        self.send("put", request, Some(&body)).await.map(drop)
+        match self.send("put", request, Some(&body)).await {
+            // Most likely an earlier try of ours whose answer was lost. By its
+            // name it is the same object, if the store kept all of it.
+            Err(error) if matches!(error.kind, StoreErrorKind::Exists) && object.id().is_some() => {
+                self.require_whole(object, body.length).await
+            }
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// Refuses an object that does not have this length, in bytes.
+    async fn require_whole(&self, object: ObjectName, length: u64) -> Result<(), StoreError> {
+        let answer = self.send("head", S3Request::Head { object }, None).await;
+        let answer = answer.map_err(|mut error| {
+            if error.is_not_found() {
+                error.kind = StoreErrorKind::Transient("it was there a moment ago".into());
+            }
+            error
+        })?;
+        let stated = answer.headers.get(CONTENT_LENGTH);
+        let stated = stated.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let kind = match stated {
+            Some(stated) if stated == length => return Ok(()),
+            Some(stated) => StoreErrorKind::Denied(format!(
+                "the store holds {stated} of {length} bytes under this name and replaces nothing: \
+                 remove that object, and find out how it came there"
+            )),
+            None => StoreErrorKind::Denied(
+                "the store replaces nothing, and does not say how long what it has is".into(),
+            ),
+        };
+        Err(StoreError::new("put", object, kind))
     }
 
     async fn get_object(

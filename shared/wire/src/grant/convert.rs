@@ -156,6 +156,7 @@ impl TryFrom<v1::RequestToSign> for RequestToSign {
             Ok(v1::Verb::Get) => Action::Get {
                 range: Some((value.range_start, value.range_end)),
             },
+            Ok(v1::Verb::Head) => Action::Head,
             Ok(v1::Verb::Put) => Action::Put {
                 length: value.length,
                 sha256: read.hash("sha256", &value.sha256)?,
@@ -185,6 +186,11 @@ impl From<RequestToSign> for v1::RequestToSign {
                     ..Self::default()
                 }
             }
+            Action::Head => Self {
+                verb: v1::Verb::Head.into(),
+                object,
+                ..Self::default()
+            },
             Action::Put { length, sha256 } => Self {
                 verb: v1::Verb::Put.into(),
                 object,

@@ -33,6 +33,8 @@ pub enum Action {
         /// First and last byte.
         range: Option<(u64, u64)>,
     },
+    /// Ask how long it is.
+    Head,
     /// Write it.
     Put {
         /// Bytes of the body.
@@ -56,7 +58,7 @@ pub enum SignAnswer {
 /// A signed S3 request. The headers hold a signature, never a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// `GET` or `PUT`.
+    /// `GET`, `HEAD` or `PUT`.
     pub method: String,
     /// Absolute.
     pub url: String,
@@ -102,6 +104,10 @@ pub enum RefusalReason {
     AlreadyThere,
     /// The attempt has used up what it may write.
     OverBudget,
+    /// The store could not be checked yet; it may be soon.
+    StoreUnchecked,
+    /// The store accepts forged requests, and no operator has accepted that.
+    StoreUnsafe,
 }
 
 impl RefusalReason {
@@ -118,6 +124,8 @@ impl RefusalReason {
         Self::NotPublished,
         Self::AlreadyThere,
         Self::OverBudget,
+        Self::StoreUnchecked,
+        Self::StoreUnsafe,
     ];
 
     /// The word on the wire and in the audit log.
@@ -134,6 +142,8 @@ impl RefusalReason {
             Self::NotPublished => "not-published",
             Self::AlreadyThere => "already-there",
             Self::OverBudget => "over-budget",
+            Self::StoreUnchecked => "store-unchecked",
+            Self::StoreUnsafe => "store-unsafe",
         }
     }
 }

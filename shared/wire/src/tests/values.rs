@@ -546,6 +546,7 @@ fn action() -> impl Strategy<Value = Action> {
             range: range.map(|(a, b)| (a.min(b), a.max(b)))
         }),
         (any::<u64>(), id()).prop_map(|(length, sha256)| Action::Put { length, sha256 }),
+        Just(Action::Head),
         Just(Action::Delete),
     ]
 }

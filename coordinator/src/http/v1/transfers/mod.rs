@@ -46,7 +46,9 @@ impl From<TransferError> for Problem {
             TransferError::NoStore(_) => Self::new(Code::NotFound, message),
             TransferError::TooLarge(_) => Self::new(Code::TooLarge, message),
             TransferError::Catalog(error) => error.into(),
-            TransferError::Store(_) => Self::new(Code::Unavailable, message),
+            TransferError::Store(_) | TransferError::NotSigned(_) => {
+                Self::new(Code::Unavailable, message)
+            }
             TransferError::Key(_) | TransferError::Sign(_) => Self::internal(&error),
         }
     }

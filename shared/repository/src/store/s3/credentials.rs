@@ -144,6 +144,11 @@ impl CredentialAuthority {
                 let signed = self.sign_request(Method::GET, url, &extra, SignableBody::empty());
                 ("get", object, signed)
             }
+            S3Request::Head { object } => {
+                let url = self.location.object_url(object);
+                let signed = self.sign_request(Method::HEAD, url, &[], SignableBody::empty());
+                ("head", object, signed)
+            }
             S3Request::Put {
                 object,
                 length,

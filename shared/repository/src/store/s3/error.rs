@@ -110,6 +110,8 @@ fn by_status(
         | StatusCode::PERMANENT_REDIRECT => StoreErrorKind::Denied(elsewhere(error, headers)),
         StatusCode::RANGE_NOT_SATISFIABLE => range(error, headers, sent),
         StatusCode::INSUFFICIENT_STORAGE => StoreErrorKind::Full,
+        // We set no other condition than `if-none-match: *`.
+        StatusCode::PRECONDITION_FAILED => StoreErrorKind::Exists,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {
             StoreErrorKind::Transient(said)
         }

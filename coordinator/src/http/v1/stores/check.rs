@@ -1,0 +1,58 @@
+//! `POST /stores/{store}/check`
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+
+use crate::{
+    http::{
+        auth::Caller,
+        problem::{Code, Problem},
+        shape::{Store, StoreState},
+        state::SharedState,
+    },
+    model::{NewAudit, Outcome},
+};
+
+/// A check that is under way, the one that was asked for, and the cleaning after
+/// each; clients wait for two minutes.
+const PATIENCE: Duration = Duration::from_secs(110);
+
+/// Forges requests to the store with grants of the coordinator's own, and tells
+/// what came of each. From then on the outcome decides whether anything is signed
+/// for the store.
+#[utoipa::path(post, path = "/api/v1/stores/{store}/check", tag = "stores",
+    params(("store" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, body = Store),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn handler(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Path(name): Path<String>,
+) -> Result<Json<Store>, Problem> {
+    let store = super::find(&state, &name)?;
+    let answered = tokio::select! {
+        answered = store.check(PATIENCE) => answered,
+        () = state.shutdown.cancelled() => false,
+    };
+    if !answered {
+        let message = format!("the check of store {name:?} has not ended yet");
+        return Err(Problem::new(Code::Unavailable, message)
+            .hint("it goes on: `strongroom stores list` shows what it finds"));
+    }
+    let shape = super::shape(store);
+    let outcome = match shape.state {
+        StoreState::Safe | StoreState::RiskAccepted if shape.problem.is_none() => Outcome::Ok,
+        _ => Outcome::Failed,
+    };
+    let entry = NewAudit::ok(caller.actor, "store.check", &name)
+        .outcome(outcome)
+        .detail(serde_json::json!({ "risks": shape.risks, "problem": shape.problem }));
+    state.catalog.audit(entry).await?;
+    Ok(Json(shape))
+}
