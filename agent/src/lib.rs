@@ -6,6 +6,9 @@
 //! exception is [`offline`], the engine without any coordinator, which takes
 //! credentials from the environment of whoever runs it.
 
+// What is printed goes through `strongroom_runtime::printable`.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod backup;
 pub mod cli;
 pub mod config;

@@ -4,6 +4,9 @@
 //! It never links `strongroom-repository`: it handles ciphertext only, and a
 //! test over `cargo metadata` keeps it so.
 
+// What is printed goes through `strongroom_runtime::printable`.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -133,9 +133,19 @@ impl Rogue {
 
     /// Opens a session and waits for the coordinator's greeting.
     pub fn open_session(&self) -> Session {
+        self.open_session_as(hello())
+    }
+
+    /// The same, with an introduction of the test's.
+    pub fn open_session_as(&self, hello: v1::AgentHello) -> Session {
         let mut gateway = self.gateway.clone();
-        self.within(async move { open_session(&mut gateway).await })
+        self.within(async move { open_session(&mut gateway, hello).await })
             .expect("a session")
+    }
+
+    /// Sends whatever the test wants to say.
+    pub fn say(&self, session: &Session, message: agent_message::Message) {
+        assert!(self.within(send(session, message)), "the session stands");
     }
 
     /// Waits for the next job and accepts it.
@@ -407,7 +417,7 @@ pub fn try_session(coordinator: SocketAddr, credentials: &Credentials) -> Result
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime starts").block_on(async {
         let mut gateway = gateway(coordinator, credentials).await?;
-        let opened = timeout(PATIENCE, open_session(&mut gateway)).await;
+        let opened = timeout(PATIENCE, open_session(&mut gateway, hello())).await;
         opened
             .expect("the coordinator answers in time")
             .map(drop)
@@ -485,9 +495,9 @@ async fn connect(coordinator: SocketAddr, trust: ClientConfig) -> Result<Channel
         .map_err(|error| format!("{error:?}"))
 }
 
-async fn open_session(gateway: &mut AgentGatewayClient<Channel>) -> Result<Session, Status> {
-    let (sender, receiver) = mpsc::channel(16);
-    let hello = v1::AgentHello {
+/// What an agent begins with.
+pub fn hello() -> v1::AgentHello {
+    v1::AgentHello {
         boot_id: uuid::Uuid::new_v4().to_string(),
         agent_version: "0".into(),
         hostname: "rogue".into(),
@@ -495,7 +505,14 @@ async fn open_session(gateway: &mut AgentGatewayClient<Channel>) -> Result<Sessi
         architecture: "x86_64".into(),
         consent: Some(v1::Consent::default()),
         ..v1::AgentHello::default()
-    };
+    }
+}
+
+async fn open_session(
+    gateway: &mut AgentGatewayClient<Channel>,
+    hello: v1::AgentHello,
+) -> Result<Session, Status> {
+    let (sender, receiver) = mpsc::channel(16);
     let hello = v1::AgentMessage {
         message: Some(agent_message::Message::Hello(hello)),
     };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use strongroom_runtime::printable::{self, Line};
 use strongroom_wire::identity::JoinToken;
 use zeroize::Zeroizing;
 
@@ -37,14 +38,14 @@ pub(super) fn main(args: EnrollArgs) -> anyhow::Result<ExitCode> {
         hostname: super::hostname(),
     };
     let identity = super::runtime()?.block_on(enrol::enrol(enrolment))?;
-    println!(
+    printable::out(&format!(
         "Enrolled with {} as {} ({}).\nThe identity is in {}; what this host allows is up to \
-         agent.toml. Next: strongroom-agent run",
+         agent.toml. Next: strongroom-agent run\n",
         identity.coordinator,
-        identity.agent_name,
+        Line(&identity.agent_name),
         identity.agent_id,
         Identity::path(&state_dir).display(),
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

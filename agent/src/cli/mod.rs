@@ -7,6 +7,7 @@ mod wal;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use strongroom_runtime::printable;
 
 use crate::{
     config::Address,
@@ -103,6 +104,7 @@ pub fn main() -> ExitCode {
     // Whatever makes its own TLS configuration uses the same cryptography; it
     // can only be installed twice by a defect, and then the first one counts.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let foreign = matches!(cli.command, Command::Offline(_));
     let result = match cli.command {
         Command::Run(args) => run::main(&args),
         Command::Enroll(args) => enroll::main(args),
@@ -112,7 +114,12 @@ pub fn main() -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        eprintln!("strongroom-agent: {}", explain(&error));
+        let mut said = explain(&error);
+        if foreign {
+            // A repository of strangers may stand in every error.
+            said = printable::line(&said).into_owned();
+        }
+        printable::err(&format!("strongroom-agent: {said}"));
         ExitCode::FAILURE
     })
 }

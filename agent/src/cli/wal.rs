@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
+use strongroom_runtime::printable::{self, Line};
 
 use crate::{
     config::DEFAULT_WAL_SOCKET,
@@ -80,7 +81,7 @@ fn fetch(args: &FetchArgs) -> ExitCode {
         Ok(Served::Copied) => ExitCode::SUCCESS,
         Ok(Served::NotPlanned) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("strongroom-agent: {error}");
+            printable::err(&format!("strongroom-agent: {}", Line(error)));
             ExitCode::from(STOP)
         }
     }

@@ -10,6 +10,7 @@ use strongroom_repository::store::{
     s3::S3Store,
     throttle::{RateLimiter, ThrottleStore},
 };
+use strongroom_runtime::printable;
 
 use crate::{
     config::{ByteRate, ByteSize, parse_memory, parse_rate, parse_threads},
@@ -37,10 +38,10 @@ impl MachineArgs {
         let asked = self.threads.map(|threads| threads.get() as usize);
         let threads = limits::threads(asked, memory);
         if let Some(asked) = asked.filter(|asked| threads < *asked) {
-            eprintln!(
+            printable::err(&format!(
                 "strongroom-agent: {threads} threads instead of {asked}: more do not fit into the \
                  memory (--memory)"
-            );
+            ));
         }
         (threads, memory)
     }

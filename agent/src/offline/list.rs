@@ -4,6 +4,7 @@ use std::{ops::ControlFlow, process::ExitCode};
 
 use clap::Args;
 use comfy_table::{Table, presets};
+use strongroom_runtime::printable::Line;
 use strongroom_wire::job::{Entry, ListWork};
 
 use super::{Common, Output, Session, limits::StoreLimits, output, place::Place, progress};
@@ -54,12 +55,12 @@ pub(super) async fn snapshots(common: &Common, session: &Session) -> anyhow::Res
         table.add_row([
             id.short(),
             format!("{:.0}", snapshot.time),
-            snapshot.hostname.clone(),
-            snapshot.tags.join(","),
-            snapshot.paths.join(" "),
+            Line(&snapshot.hostname).to_string(),
+            Line(snapshot.tags.join(",")).to_string(),
+            Line(snapshot.paths.join(" ")).to_string(),
         ]);
     }
-    output::line(&table.to_string())?;
+    output::table(&table)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,15 +106,12 @@ impl Printer {
     }
 
     fn print(&mut self, entry: &Entry) -> ControlFlow<()> {
-        let text = match self.output {
-            Output::Text => text(entry),
-            Output::Json => {
-                let opening = if self.first { "[" } else { "," };
-                format!("{opening}{}", json(entry))
-            }
-        };
+        let opening = if self.first { "[" } else { "," };
         self.first = false;
-        self.result = output::line(&text);
+        self.result = match self.output {
+            Output::Text => output::line(&text(entry)),
+            Output::Json => output::part_of_json(&format!("{opening}{}", json(entry))),
+        };
         if self.result.is_ok() {
             ControlFlow::Continue(())
         } else {

@@ -1,27 +1,32 @@
-//! Results on standard output, all else on standard error.
+//! Results on standard output, all else on standard error. The repository may
+//! be anybody's: what stands in it is cleaned here, line by line.
 
-use std::{
-    ffi::OsStr,
-    io::{self, Write},
-    os::unix::ffi::OsStrExt,
-};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use serde::Serialize;
 use strongroom_compare::EscapedPath;
+use strongroom_runtime::printable::{self, Line};
 
 use crate::monitor::Monitor;
 
 /// Prints one JSON document.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    line(&serde_json::to_string_pretty(value)?)
+    part_of_json(&serde_json::to_string_pretty(value)?)
 }
 
-/// Prints a line. That nobody reads any more is no failure.
+/// Prints a line of a JSON document.
+pub(super) fn part_of_json(text: &str) -> anyhow::Result<()> {
+    Ok(printable::out_json(&format!("{text}\n"))?)
+}
+
+/// Prints one line, whatever stands in it.
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    Ok(printable::out(&format!("{}\n", Line(text)))?)
+}
+
+/// Prints a table, whose cells are [`Line`]s.
+pub(super) fn table(table: &comfy_table::Table) -> anyhow::Result<()> {
+    Ok(printable::out(&format!("{table}\n"))?)
 }
 
 /// A path for people and JSON.
@@ -50,10 +55,14 @@ pub(super) fn warnings(monitor: &Monitor) -> (Vec<ShownWarning>, u64) {
 pub(super) fn print_warnings(monitor: &Monitor) {
     let (shown, count) = warnings(monitor);
     for warning in &shown {
-        eprintln!("warning: {}: {}", warning.path, warning.cause);
+        printable::err(&format!(
+            "warning: {}: {}",
+            Line(&warning.path),
+            Line(&warning.cause)
+        ));
     }
     let more = count.saturating_sub(shown.len() as u64);
     if more > 0 {
-        eprintln!("warning: and {more} more");
+        printable::err(&format!("warning: and {more} more"));
     }
 }

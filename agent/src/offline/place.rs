@@ -19,6 +19,7 @@ use strongroom_repository::{
         },
     },
 };
+use strongroom_runtime::printable::{self, Line};
 use zeroize::Zeroizing;
 
 use super::{Common, Session, limits::StoreLimits};
@@ -95,7 +96,10 @@ pub(super) async fn release(lock: Option<RepositoryLock>) {
     if let Some(lock) = lock
         && let Err(error) = lock.release().await
     {
-        eprintln!("strongroom-agent: the lock was not removed: {error}");
+        printable::err(&format!(
+            "strongroom-agent: the lock was not removed: {}",
+            Line(error)
+        ));
     }
 }
 

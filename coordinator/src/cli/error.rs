@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
+use strongroom_runtime::printable;
 use strongroom_transfer::{OpenError, SealError};
 
 use super::{client::ClientError, profile::ProfileError, store::StoreError};
@@ -62,6 +63,11 @@ pub(crate) enum CliError {
     Exists(PathBuf),
     #[error("{cause}; `strongroom jobs show {id}` says more")]
     Job { id: String, cause: String },
+    #[error(
+        "standard output is a terminal, and the file may hold anything: name a file or a pipe, or \
+         say --force"
+    )]
+    Terminal,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the download cannot be opened: {0}")]
@@ -73,6 +79,17 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
+    /// In one line, whoever wrote it: agents' messages stand in many of them.
+    /// Only what is wrong with a policy file takes several.
+    pub(crate) fn for_people(&self) -> String {
+        match self {
+            Self::Client(ClientError::Problem(problem)) if problem.code == Code::Invalid => {
+                printable::block(&problem.to_string()).into_owned()
+            }
+            other => printable::line(&other.to_string()).into_owned(),
+        }
+    }
+
     /// The exit code that stands for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -92,6 +109,23 @@ impl CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::problem::Problem;
+
+    #[test]
+    fn an_agents_message_is_one_line_and_harmless() {
+        let error = CliError::Job {
+            id: "1".into(),
+            cause: "no\u{1b}[2J\nstrongroom: all is well".into(),
+        };
+        let text = error.for_people();
+        assert!(text.contains(r"no\u{1b}[2J\nstrongroom"), "{text}");
+        let failed = Problem::new(Code::JobFailed, "a\nb\u{9b}");
+        let text = CliError::from(ClientError::from(failed)).for_people();
+        assert_eq!(text, r"a\nb\u{9b}");
+        let invalid = Problem::new(Code::Invalid, "line 1\nline 2\r");
+        let text = CliError::from(ClientError::from(invalid)).for_people();
+        assert_eq!(text, "line 1\nline 2\\r");
+    }
 
     #[test]
     fn failure_outweighs_warnings_outweighs_done() {

@@ -5,6 +5,7 @@
 //! result looks in a file of `command`. The shapes come from
 //! [`crate::http::shape`], so that `--output json` is the API's own answer.
 
+mod archive;
 pub(crate) mod args;
 pub(crate) mod client;
 mod command;
@@ -16,7 +17,10 @@ pub(crate) mod watch;
 
 use std::{future::Future, io, process::ExitCode};
 
-use strongroom_runtime::clock::{Clock as _, SystemClock};
+use strongroom_runtime::{
+    clock::{Clock as _, SystemClock},
+    printable,
+};
 use tokio::runtime::Builder;
 
 use self::{
@@ -58,7 +62,7 @@ async fn client(global: GlobalArgs, command: ClientCommand) -> ExitCode {
     match command::run(&context, command).await {
         Ok(exit) => exit.into(),
         Err(error) => {
-            say(&error.to_string());
+            say(&error.for_people());
             error.exit().into()
         }
     }
@@ -76,5 +80,5 @@ fn finish(result: anyhow::Result<Exit>) -> ExitCode {
 }
 
 fn say(error: &str) {
-    eprintln!("strongroom: {error}");
+    printable::err(&format!("strongroom: {error}"));
 }

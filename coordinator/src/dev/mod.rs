@@ -23,6 +23,7 @@ mod verdict;
 
 use strongroom_runtime::{
     clock::SystemClock,
+    printable,
     shutdown::{Ended, Shutdown, Signals},
     telemetry::{self, TelemetryConfig},
 };
@@ -32,7 +33,7 @@ use self::{
     place::{Place, Ports},
 };
 use crate::{
-    cli::{args::DevArgs, client::Client, error::Exit, profile::Profile, render::write_out},
+    cli::{args::DevArgs, client::Client, error::Exit, profile::Profile},
     serve::{Addresses, Coordinator, GRACE, Running, ServeError},
 };
 
@@ -101,7 +102,7 @@ async fn work(
     once: bool,
     shutdown: &Shutdown,
 ) -> anyhow::Result<Exit> {
-    write_out(&report::opening(place, addresses))?;
+    printable::out(&report::opening(place, addresses))?;
     let client = Client::new(&Profile::load(&addresses.profile)?)?;
     let mut agent = AgentProcess::start(place, addresses, &client).await?;
     let result = with_agent(place, running, &client, &mut agent, once, shutdown).await;
@@ -126,7 +127,7 @@ async fn with_agent(
     if once {
         return Ok(exit);
     }
-    write_out(&report::staying())?;
+    printable::out(&report::staying())?;
     tokio::select! {
         error = agent.ended() => Err(error),
         () = stopping.cancelled() => Ok(exit),
@@ -141,6 +142,6 @@ async fn prove_and_report(
     running.agent_connected(place::AGENT).await?;
     let proof = prove::prove(place, client).await?;
     restic::write_environment(place, client, &proof).await?;
-    write_out(&report::proof(place, &proof))?;
+    printable::out(&report::proof(place, &proof))?;
     Ok(proof.exit())
 }

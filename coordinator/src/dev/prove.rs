@@ -84,7 +84,7 @@ pub(super) async fn prove(place: &Place, client: &Client) -> anyhow::Result<Proo
     };
     let restore: Job = client.post(&["restores"], &request).await?;
     done(follow(client, &view, restore).await?)?;
-    eprintln!("comparing every file with its source");
+    strongroom_runtime::printable::err("comparing every file with its source");
     let comparison = compare_with_source(place).await?;
     let verdict = judge(&comparison, &backup, began);
     remove_scratch(place).await?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{place::Place, prove::Proof, restic::quoted, verdict::Verdict};
+use super::{place::Place, prove::Proof, verdict::Verdict};
 use crate::{
     cli::render::{fields, format},
     serve::Addresses,
@@ -54,7 +54,7 @@ pub(super) fn proof(place: &Place, proof: &Proof) -> String {
         )
     }));
     rows.extend(proof.backup.trace_id.clone().map(|id| ("trace", id)));
-    let directory = quoted(&place.data.to_string_lossy());
+    let directory = format::quoted(&place.data.to_string_lossy());
     let mut text = fields(rows);
     text.push_str(&comparison(&proof.verdict));
     let _ = write!(

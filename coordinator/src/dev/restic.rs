@@ -3,7 +3,10 @@
 use strongroom_runtime::files;
 
 use super::{place::Place, prove::Proof};
-use crate::{cli::client::Client, http::shape::RepositoryPassword};
+use crate::{
+    cli::{client::Client, render::format::quoted},
+    http::shape::RepositoryPassword,
+};
 
 /// Writes `restic.env` and the password that it names, both mode 0600.
 pub(super) async fn write_environment(
@@ -31,11 +34,6 @@ fn environment(repository: &str, password_file: &str) -> String {
         quoted(repository),
         quoted(password_file)
     )
-}
-
-/// As one word of a POSIX shell.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::{fmt::Write as _, path::Path};
 
 use strongroom_runtime::{
     clock::SystemClock,
+    printable,
     shutdown::{Ended, Shutdown, Signals},
     telemetry,
 };
 
 use super::{Addresses, Coordinator, GRACE};
-use crate::{cli::render::write_out, config::Config};
+use crate::config::Config;
 
 /// Runs a coordinator until SIGINT or SIGTERM. `true`: it ran well and every
 /// task came to its end.
@@ -21,7 +22,7 @@ pub async fn run(path: &Path) -> anyhow::Result<bool> {
     let coordinator = Coordinator::open(&config, SystemClock::shared(), &shutdown).await?;
     let addresses = coordinator.addresses();
     let running = coordinator.run(&shutdown);
-    write_out(&greeting(&addresses))?;
+    printable::out(&greeting(&addresses))?;
     let ended = shutdown.wait(signals, GRACE).await;
     let well = running.close().await && ended == Ended::Cleanly;
     tokio::task::spawn_blocking(move || telemetry.shutdown()).await?;

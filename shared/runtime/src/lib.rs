@@ -1,5 +1,6 @@
 //! What both processes do alike: clock, backoff, shutdown, files and secrets,
-//! configuration and its units, PKI and TLS, telemetry. No product logic.
+//! configuration and its units, PKI and TLS, telemetry, what is printed. No
+//! product logic.
 
 pub mod backoff;
 pub mod clock;
@@ -9,6 +10,7 @@ pub mod files;
 pub mod fuzz;
 pub mod keys;
 pub mod pki;
+pub mod printable;
 pub mod shutdown;
 pub mod telemetry;
 pub mod units;

@@ -26,11 +26,11 @@ pub(crate) struct DownloadArgs {
     /// A file, or a directory, which becomes a tar.
     #[arg(default_value = "/")]
     pub(crate) path: String,
-    /// Where to write it; `-` for standard output. By default the file's name,
-    /// here.
+    /// Where to write it; `-` for standard output, which must be no terminal. By
+    /// default the last name of PATH, here, with .tar behind a directory's.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output_file: Option<PathBuf>,
-    /// Replace the file if it is there.
+    /// Replace the file if it is there; write to a terminal.
     #[arg(long)]
     pub(crate) force: bool,
     /// The agent that reads it, when the snapshot's own is gone: name or id.

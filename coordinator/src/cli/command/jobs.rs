@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use strongroom_runtime::clock::{Clock as _, SystemClock};
+use strongroom_runtime::{
+    clock::{Clock as _, SystemClock},
+    printable,
+};
 
 use super::Context;
 use crate::{
@@ -24,7 +27,7 @@ pub(super) async fn start(context: &Context, args: RunArgs) -> Result<Exit, CliE
         .await?;
     if args.wait {
         for note in &runs.notes {
-            eprintln!("{}", format::printable(note));
+            printable::err(&format::printable(note));
         }
         return wait(context, &client, runs.jobs).await;
     }

@@ -142,10 +142,19 @@ pub(super) fn entries(listing: &Listing) -> String {
     let text = table.render();
     match listing.entries.last() {
         Some(last) if listing.truncated => format!(
-            "{text}\nthere is more: --after {:?} continues, --limit N shows more at once",
-            last.path.text
+            "{text}\nthere is more: {} continues, --limit N shows more at once",
+            after(&last.path.text)
         ),
         _ => text,
+    }
+}
+
+/// To be pasted into a shell, whoever gave the file its name.
+fn after(path: &str) -> String {
+    if format::printable(path) == path {
+        format!("--after {}", format::quoted(path))
+    } else {
+        "--after with the last path of --output json".into()
     }
 }
 

@@ -17,7 +17,7 @@ fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
-fn backup_job() -> serde_json::Value {
+pub(super) fn backup_job() -> serde_json::Value {
     json!({
         "id": "0b8f4f3e-0000-7000-8000-000000000001",
         "kind": "backup", "state": "succeeded", "revision": "9",
@@ -167,8 +167,58 @@ fn a_listing_looks_like_ls_and_says_how_to_go_on() {
         snapshots::entries(&listing),
         "MODE        UID  GID  SIZE  MODIFIED    PATH\n\
          lrwxrwxrwx    0    0     -  not a time  /srv/l -> x\n\
-         there is more: --after \"/srv/l\" continues, --limit N shows more at once"
+         there is more: --after '/srv/l' continues, --limit N shows more at once"
     );
+}
+
+#[test]
+fn names_of_a_snapshot_do_nothing_to_a_terminal_nor_to_a_shell() {
+    let listing = |name: &str| -> Listing {
+        serde_json::from_value(json!({
+            "entries": [{
+                "path": {"text": name, "base64": null}, "type": name, "mode": 0o777,
+                "uid": 0, "gid": 0, "size": 0, "modified": name,
+                "link_target": {"text": name, "base64": null},
+            }],
+            "truncated": true,
+        }))
+        .unwrap()
+    };
+    let text = snapshots::entries(&listing("/a\u{1b}[2J\u{202e}\nb"));
+    let bad = |c| c != '\n' && strongroom_runtime::printable::is_treacherous(c);
+    assert!(!text.contains(bad), "{text:?}");
+    assert!(text.contains(r"/a\u{1b}[2J\u{202e}\nb"), "{text}");
+    assert!(text.contains("--after with the last path of --output json"));
+    let text = snapshots::entries(&listing("/it's $(reboot)"));
+    assert!(
+        text.contains(r"--after '/it'\''s $(reboot)' continues"),
+        "{text}"
+    );
+}
+
+#[test]
+fn stores_show_what_they_let_happen() {
+    let store: crate::http::shape::Store = serde_json::from_value(json!({
+        "name": "primary", "endpoint": "https://s3.example", "bucket": "b", "prefix": "",
+        "state": "unsafe", "checked_at": "2026-11-21T11:00:00Z", "problem": "it is unsafe",
+        "risks": ["unsigned-acl"], "accepted_risks": [],
+        "findings": [{"probe": "acl", "risk": "unsigned-acl", "verdict": "accepted",
+                      "answer": "200\u{1b}"}],
+    }))
+    .unwrap();
+    let text = stores::one(&store, now());
+    assert!(text.contains("state         UNSAFE\n"), "{text}");
+    assert!(text.contains("problem       it is unsafe\n"), "{text}");
+    assert!(
+        text.contains(r"acl     accepted  unsigned-acl  200\u{1b}"),
+        "{text}"
+    );
+    let listed = crate::http::shape::Stores {
+        stores: vec![store],
+    };
+    let text = stores::list(&listed, now());
+    assert!(text.contains("primary  UNSAFE  1 h ago"), "{text}");
+    assert!(text.ends_with("\n\nit is unsafe"), "{text}");
 }
 
 #[test]

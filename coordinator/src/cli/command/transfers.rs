@@ -3,17 +3,19 @@
 
 use std::{
     fs,
-    io::{self, Read as _, Write},
+    io::{self, IsTerminal as _, Read as _, Write},
     path::{Path, PathBuf},
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use strongroom_layout::ObjectId;
+use strongroom_runtime::printable::{self, Line};
 use strongroom_transfer::{MAX_PLAIN, Opener, PublicKey, Sealed, Sealer, SecretKey};
 
 use super::{Context, jobs};
 use crate::{
     cli::{
+        archive::Guard,
         args::{DownloadArgs, UploadArgs},
         client::Client,
         error::{CliError, Exit},
@@ -22,8 +24,8 @@ use crate::{
         watch,
     },
     http::shape::{
-        DownloadFigures, DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Job, JobResult,
-        Piece, SendPieces, SignedRequests, Upload, UploadFormat, UploadRequest,
+        DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Job, JobResult, Piece,
+        SendPieces, SignedRequests, Upload, UploadFormat, UploadRequest,
     },
 };
 
@@ -33,6 +35,10 @@ const AT_ONCE: usize = 3;
 const BATCH: usize = 16;
 
 pub(super) async fn download(context: &Context, args: DownloadArgs) -> Result<Exit, CliError> {
+    let to_stdout = args.output_file.as_deref() == Some(Path::new("-"));
+    if to_stdout && !args.force && io::stdout().is_terminal() {
+        return Err(CliError::Terminal);
+    }
     let client = context.client()?;
     let store = StoreClient::new(&context.profile()?)?;
     let key = SecretKey::generate().map_err(|error| io::Error::other(error.to_string()))?;
@@ -54,10 +60,14 @@ pub(super) async fn download(context: &Context, args: DownloadArgs) -> Result<Ex
     // Whatever came of it; what is not deleted now goes within a day.
     let ended: Result<EndedTransfer, _> = client.delete(&["downloads", &id]).await;
     if let Err(error) = ended {
-        eprintln!("strongroom: the pieces could not be deleted yet: {error}");
+        let cause = CliError::from(error).for_people();
+        printable::err(&format!(
+            "strongroom: the pieces could not be deleted yet: {cause}"
+        ));
     }
     if let Some((path, bytes)) = fetched? {
-        eprintln!("{} ({})", path.display(), format::bytes(bytes));
+        let path = Line(path.display());
+        printable::err(&format!("{path} ({})", format::bytes(bytes)));
     }
     Ok(Exit::Done)
 }
@@ -87,27 +97,68 @@ async fn fetch(
     match &args.output_file {
         Some(path) if path.as_os_str() == "-" => {
             let mut out = io::stdout();
-            write(client, store, &job.id, opener, &mut out).await?;
+            let archive = figures.archive;
+            write(client, store, &job.id, opener, archive, &mut out).await?;
             out.flush()?;
             Ok(None)
         }
         path => {
-            let path = path.clone().unwrap_or_else(|| safe_name(figures));
+            let path = path.clone();
+            let path = path.unwrap_or_else(|| own_name(&args.path, &job, figures.archive).into());
             let mut partial = Partial::create(&path, args.force)?;
-            write(client, store, &job.id, opener, &mut partial.file).await?;
+            let archive = figures.archive;
+            write(client, store, &job.id, opener, archive, &mut partial.file).await?;
             partial.keep(args.force)?;
             Ok(Some((path, figures.bytes)))
         }
     }
 }
 
-/// The agent's suggestion, as a name in this directory and nowhere else.
-fn safe_name(figures: &DownloadFigures) -> PathBuf {
-    let name = Path::new(&figures.file_name).file_name();
-    name.map_or_else(|| "download".into(), PathBuf::from)
+/// A name in this directory, from what the operator asked for: the last name of
+/// the path, or the snapshot's. What the agent calls the file is not asked; it
+/// could be a name that some program here reads by itself.
+fn own_name(asked: &str, job: &Job, archive: bool) -> String {
+    let last = asked
+        .split('/')
+        .rfind(|name| !matches!(*name, "" | "." | ".."));
+    let snapshot = || job.snapshot.as_deref().map_or("snapshot", format::short);
+    let seen = |c: char| match c {
+        c if printable::is_treacherous(c) || c == '\\' => '_',
+        c => c,
+    };
+    let mut name: String = last
+        .unwrap_or_else(|| snapshot())
+        .chars()
+        .map(seen)
+        .collect();
+    // Not an option of whatever command reads it next.
+    if name.starts_with('-') {
+        name.insert(0, '_');
+    }
+    if archive {
+        name.push_str(".tar");
+    }
+    name
 }
 
+/// Writes what the pieces hold; a tar is looked at on its way.
 async fn write(
+    client: &Client,
+    store: &StoreClient,
+    id: &str,
+    opener: Opener,
+    archive: bool,
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    if !archive {
+        return write_all(client, store, id, opener, out).await;
+    }
+    let mut guard = Guard::new(out);
+    write_all(client, store, id, opener, &mut guard).await?;
+    Ok(guard.finish()?)
+}
+
+async fn write_all(
     client: &Client,
     store: &StoreClient,
     id: &str,
@@ -325,6 +376,23 @@ async fn put(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_download_is_called_what_the_operator_asked_for() {
+        let mut job = super::super::tests::backup_job();
+        job["result"] = serde_json::Value::Null;
+        let job: Job = serde_json::from_value(job).unwrap();
+        for (asked, archive, name) in [
+            ("/srv/a.sql", false, "a.sql"),
+            ("/srv/site/", true, "site.tar"),
+            ("/", true, "abababab.tar"),
+            ("/srv/..", true, "srv.tar"),
+            ("/srv/--checkpoint=1", false, "_--checkpoint=1"),
+            ("/srv/a\u{1b}[2J\u{202e}b", false, "a_[2J_b"),
+        ] {
+            assert_eq!(own_name(asked, &job, archive), name, "{asked:?}");
+        }
+    }
 
     #[test]
     fn files_are_known_by_their_first_bytes() {

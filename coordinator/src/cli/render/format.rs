@@ -1,8 +1,9 @@
 //! Sizes, times and names for people.
 
-use std::{borrow::Cow, fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
+pub(crate) use strongroom_runtime::printable::line as printable;
 
 /// Bytes with a binary unit and three digits: `512 B`, `1.50 MiB`, `12.3 GiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
@@ -108,21 +109,9 @@ pub(crate) fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// Names come from hosts: no control character of theirs may reach the
-/// reader's terminal.
-pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
-        return text.into();
-    }
-    let mut safe = String::with_capacity(text.len() + 8);
-    for character in text.chars() {
-        if character.is_control() {
-            let _ = write!(safe, "{}", character.escape_default());
-        } else {
-            safe.push(character);
-        }
-    }
-    safe.into()
+/// As one word of a POSIX shell.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Unix permissions as `ls -l` shows them, with the type's letter.
@@ -197,12 +186,6 @@ mod tests {
         ] {
             assert_eq!(relative(time.parse().unwrap(), now), text);
         }
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(printable("a/ä"), "a/ä");
-        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
     }
 
     #[test]

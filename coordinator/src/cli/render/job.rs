@@ -204,7 +204,7 @@ fn plan(figures: &RestoreFigures) -> String {
         let _ = writeln!(
             text,
             "{:7}  {}  {}",
-            action.action,
+            format::printable(&action.action),
             format::printable(&action.path.text),
             format::bytes(action.bytes)
         );

@@ -6,10 +6,11 @@ pub(crate) mod progress;
 pub(crate) mod recovery;
 mod table;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use strongroom_runtime::printable;
 
 pub(crate) use self::table::{Table, fields};
 use super::args::Output;
@@ -33,30 +34,26 @@ impl Renderer {
         self.output == Output::Json
     }
 
-    /// Writes `value` as JSON, or what `for_people` makes of it.
+    /// Writes `value` as JSON, or what `for_people` makes of it: there, every
+    /// text of others goes through [`format::printable`].
     pub(crate) fn show<T: Serialize>(
         self,
         value: &T,
         for_people: impl FnOnce(&T) -> String,
     ) -> io::Result<()> {
-        let mut text = match self.output {
-            Output::Json => serde_json::to_string_pretty(value)?,
-            Output::Table => for_people(value),
-        };
-        if !text.is_empty() && !text.ends_with('\n') {
-            text.push('\n');
+        match self.output {
+            Output::Json => {
+                let json = serde_json::to_string_pretty(value)?;
+                printable::out_json(&format!("{json}\n"))
+            }
+            Output::Table => {
+                let mut text = for_people(value);
+                if !text.is_empty() && !text.ends_with('\n') {
+                    text.push('\n');
+                }
+                printable::out(&text)
+            }
         }
-        write_out(&text)
-    }
-}
-
-/// Writes to standard output. A reader that has gone, such as `head`, is no
-/// error.
-pub(crate) fn write_out(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
     }
 }
 

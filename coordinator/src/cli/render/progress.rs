@@ -6,6 +6,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use strongroom_runtime::printable;
 
 use super::format;
 use crate::http::shape::{Job, JobState, Progress};
@@ -82,11 +83,11 @@ impl JobLine {
             LineKind::Plain { last, written } => {
                 let due = written.is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL);
                 if *last != stage || due {
-                    eprintln!(
+                    printable::err(&format!(
                         "{}: {}",
                         format::printable(&self.label),
                         format::printable(&describe(job))
-                    );
+                    ));
                     *last = stage;
                     *written = Some(Instant::now());
                 }
@@ -105,7 +106,7 @@ impl JobLine {
 
 fn update_bar(bar: &ProgressBar, job: &Job) {
     let Some(progress) = &job.progress else {
-        bar.set_message(describe(job));
+        bar.set_message(format::printable(&describe(job)).into_owned());
         return;
     };
     match progress.total_bytes.filter(|total| *total > 0) {

@@ -18,6 +18,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use crate::printable;
+
 /// One object a line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct JsonLines;
@@ -62,7 +64,8 @@ where
         event.record(&mut fields);
         fields.result.map_err(|_| fmt::Error)?;
         fields.map.end().map_err(|_| fmt::Error)?;
-        writer.write_str(std::str::from_utf8(&line).map_err(|_| fmt::Error)?)?;
+        let line = std::str::from_utf8(&line).map_err(|_| fmt::Error)?;
+        writer.write_str(&printable::json(line))?;
         writeln!(writer)
     }
 }

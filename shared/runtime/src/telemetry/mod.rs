@@ -6,6 +6,7 @@
 //! either way.
 
 mod json;
+mod text;
 pub mod trace;
 
 use std::io::IsTerminal;
@@ -106,6 +107,7 @@ pub fn init(
         // No colours in files and journals.
         LogFormat::Text => lines
             .with_target(false)
+            .fmt_fields(text::fields())
             .with_ansi(std::io::stderr().is_terminal())
             .boxed(),
         LogFormat::Json => lines.with_ansi(false).event_format(json::JsonLines).boxed(),
