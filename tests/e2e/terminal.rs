@@ -142,7 +142,7 @@ fn what_an_agent_says_does_nothing_to_a_terminal() {
     };
     let heartbeat = v1::Heartbeat {
         running: vec![progress],
-        resident_bytes: 0,
+        ..v1::Heartbeat::default()
     };
     rogue.say(&session, Message::Heartbeat(heartbeat));
     let running = eventually("the stage", || {

@@ -305,21 +305,6 @@ impl Rogue {
             .map(drop)
     }
 
-    /// Says how an attempt ended, and waits for the acknowledgement.
-    pub fn report(&self, session: &mut Session, report: v1::Report) {
-        let id = report.report_id.clone();
-        self.within(async {
-            let report = agent_message::Message::Report(report);
-            assert!(send(session, report).await, "the session stands");
-            loop {
-                match next_alive(session).await.expect("the session stands") {
-                    coordinator_message::Message::ReportAck(ack) if ack.report_id == id => return,
-                    _other => {}
-                }
-            }
-        });
-    }
-
     /// Says what it finds at its connections.
     pub fn tell_inventory(&self, session: &Session, connections: Vec<v1::Connection>) {
         let inventory = agent_message::Message::Inventory(v1::Inventory { connections });

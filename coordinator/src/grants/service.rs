@@ -231,7 +231,9 @@ impl Grants {
         let signing = match self.store(repository)?.signing().await {
             Ok(signing) => signing,
             Err(error) => {
-                return self.refuse_publish(&asked, because_of(&error), object).await;
+                return self
+                    .refuse_publish(&asked, because_of(&error), object)
+                    .await;
             }
         };
         if let Err(reason) = self
@@ -353,9 +355,7 @@ impl Grants {
         snapshot: ObjectName,
     ) -> Result<SignAnswer, GrantError> {
         let action = "publish snapshot".to_owned();
-        let refusal = self
-            .refuse(asked, because, action, snapshot.path())
-            .await?;
+        let refusal = self.refuse(asked, because, action, snapshot.path()).await?;
         Ok(SignAnswer::Refusal(refusal))
     }
 

@@ -44,6 +44,7 @@ async fn publish(fixture: &Fixture, attempt: AttemptRef, number: u8) {
     let time = fixture.now();
     let publication = Publication {
         attempt,
+        length: 300,
         result,
         time,
     };

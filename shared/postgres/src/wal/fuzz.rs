@@ -56,7 +56,8 @@ pub fn wal_record(data: &[u8]) {
     let header = RecordHeader::new(header);
     let kept = &body[..body.len().min(header.kind().kept())];
     for major in [13, 18] {
-        let _ = record::read(&header, kept, Lsn(START), major);
+        let end = Lsn(START + data.len() as u64);
+        let _ = record::read(&header, kept, (Lsn(START), end), major);
     }
 }
 

@@ -112,7 +112,7 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownAttempt,
         Self::AttemptEnded,
         Self::LeaseExpired,

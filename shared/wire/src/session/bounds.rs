@@ -65,7 +65,9 @@ fn bound_hello(hello: &mut AgentHello) {
     } = &mut hello.consent;
     for list in [sources, read_paths, restore_paths, commands] {
         list.truncate(ENTRIES);
-        list.iter_mut().for_each(|entry| cut(entry, LINE));
+        for entry in list {
+            cut(entry, LINE);
+        }
     }
 }
 
