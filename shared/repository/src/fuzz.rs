@@ -42,16 +42,13 @@ pub fn envelope(data: &[u8]) {
     let mut appended = b"before".to_vec();
     let mut in_place = data.to_vec();
     let opened = key().open_into(data, &mut appended);
-    match key().open(&mut in_place) {
-        Ok(text) => {
-            opened.unwrap();
-            assert_eq!(&appended[6..], text);
-        }
-        Err(_) => {
-            opened.unwrap_err();
-            assert_eq!(appended, b"before");
-            assert_eq!(in_place, data);
-        }
+    if let Ok(text) = key().open(&mut in_place) {
+        opened.unwrap();
+        assert_eq!(&appended[6..], text);
+    } else {
+        opened.unwrap_err();
+        assert_eq!(appended, b"before");
+        assert_eq!(in_place, data);
     }
 }
 
