@@ -23,6 +23,17 @@ const PIECE: usize = 4095;
 /// Set once the kernel, or a sandbox around us, has refused `openat2`.
 static WITHOUT_OPENAT2: AtomicBool = AtomicBool::new(false);
 
+/// Who resolves a path of several names. Both refuse the same paths; the choice
+/// is there for tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Walker {
+    /// The kernel, in one call of `openat2`; where there is none, as [`Self::Steps`].
+    #[default]
+    Kernel,
+    /// A call for each name.
+    Steps,
+}
+
 const DIRECTORY: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
@@ -39,23 +50,87 @@ pub fn open_root(path: &Path) -> io::Result<OwnedFd> {
 /// long the path. Fails with `ELOOP` or `ENOTDIR` when any part of it is a
 /// symlink. The descriptor is `O_PATH`.
 pub fn open_dir(root: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
-    let mut rest = path;
-    let mut directory: Option<OwnedFd> = None;
-    loop {
-        let (piece, behind) = split_piece(rest);
-        let base = directory.as_ref().map_or(root.as_fd(), AsFd::as_fd);
-        let piece = if piece.is_empty() {
-            b".".as_slice()
-        } else {
-            piece
-        };
-        let next = open_piece(base, piece)?;
-        if behind.is_empty() {
-            return Ok(next);
+    Walker::default().open_dir(root, path)
+}
+
+impl Walker {
+    /// See [`open_dir`].
+    pub fn open_dir(self, root: impl AsFd, path: &[u8]) -> io::Result<OwnedFd> {
+        let mut rest = path;
+        let mut directory: Option<OwnedFd> = None;
+        loop {
+            let (piece, behind) = split_piece(rest);
+            let base = directory.as_ref().map_or(root.as_fd(), AsFd::as_fd);
+            let piece = if piece.is_empty() {
+                b".".as_slice()
+            } else {
+                piece
+            };
+            let next = self.open_piece(base, piece)?;
+            if behind.is_empty() {
+                return Ok(next);
+            }
+            directory = Some(next);
+            rest = behind;
         }
-        directory = Some(next);
-        rest = behind;
     }
+
+    /// Opens the directory at `path` below `root` as [`open_dir`] does, and makes
+    /// what is missing: `last` is the mode of the directory itself, `above` of
+    /// those on the way to it.
+    pub fn create_dir(
+        self,
+        root: impl AsFd,
+        path: &[u8],
+        above: Mode,
+        last: Mode,
+    ) -> io::Result<OwnedFd> {
+        match self.open_dir(&root, path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        let mut directory: Option<OwnedFd> = None;
+        let mut names = names_of(path).peekable();
+        while let Some(name) = names.next() {
+            let name = name?;
+            let base = directory.as_ref().map_or(root.as_fd(), AsFd::as_fd);
+            let mode = if names.peek().is_some() { above } else { last };
+            match fs::mkdirat(base, name, mode) {
+                // There before, or made by somebody else just now: if it is a
+                // symlink, it is refused as any other.
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            directory = Some(open_child(base, name)?);
+        }
+        directory.ok_or_else(|| Errno::INVAL.into())
+    }
+
+    fn open_piece(self, base: BorrowedFd<'_>, piece: &[u8]) -> io::Result<OwnedFd> {
+        if self == Self::Kernel && !WITHOUT_OPENAT2.load(Relaxed) {
+            let resolve =
+                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            match fs::openat2(base, piece, DIRECTORY, Mode::empty(), resolve) {
+                // Kernels before 5.6, and sandboxes that do not know the call.
+                Err(Errno::NOSYS | Errno::PERM) => WITHOUT_OPENAT2.store(true, Relaxed),
+                result => return Ok(result?),
+            }
+        }
+        let mut directory: Option<OwnedFd> = None;
+        for name in names_of(piece) {
+            let next = open_child(directory.as_ref().map_or(base, AsFd::as_fd), name?)?;
+            directory = Some(next);
+        }
+        directory.ok_or_else(|| Errno::INVAL.into())
+    }
+}
+
+/// The names in a path. Those that lead out of a directory are errors.
+fn names_of(path: &[u8]) -> impl Iterator<Item = io::Result<&[u8]>> {
+    path.split(|byte| *byte == b'/').map(|name| match name {
+        b".." | b"" => Err(Errno::INVAL.into()),
+        name => Ok(name),
+    })
 }
 
 /// Opens the directory `name` in `directory`; fails when it is a symlink.
@@ -100,38 +175,13 @@ fn split_piece(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn open_piece(base: BorrowedFd<'_>, piece: &[u8]) -> io::Result<OwnedFd> {
-    if !WITHOUT_OPENAT2.load(Relaxed) {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        match fs::openat2(base, piece, DIRECTORY, Mode::empty(), resolve) {
-            // Kernels before 5.6, and sandboxes that do not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => WITHOUT_OPENAT2.store(true, Relaxed),
-            result => return Ok(result?),
-        }
-    }
-    open_steps(base, piece)
-}
-
-/// The same, a name at a time.
-fn open_steps(base: BorrowedFd<'_>, piece: &[u8]) -> io::Result<OwnedFd> {
-    let mut directory: Option<OwnedFd> = None;
-    for name in piece.split(|byte| *byte == b'/') {
-        if name == b".." || name.is_empty() {
-            return Err(Errno::INVAL.into());
-        }
-        let next = open_child(directory.as_ref().map_or(base, AsFd::as_fd), name)?;
-        directory = Some(next);
-    }
-    directory.ok_or_else(|| Errno::INVAL.into())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
-    type Open = fn(BorrowedFd<'_>, &[u8]) -> io::Result<OwnedFd>;
+    const BOTH: [Walker; 2] = [Walker::Kernel, Walker::Steps];
 
     #[test]
     fn symlinks_and_parents_are_refused_both_ways() {
@@ -139,13 +189,46 @@ mod tests {
         std::fs::create_dir_all(scratch.path().join("a/b")).unwrap();
         symlink("a", scratch.path().join("link")).unwrap();
         let root = open_root(scratch.path()).unwrap();
-        for open in [open_piece as Open, open_steps as Open] {
-            assert!(open(root.as_fd(), b"a/b").is_ok());
-            assert!(open(root.as_fd(), b"link").is_err());
-            assert!(open(root.as_fd(), b"link/b").is_err());
-            assert!(open(root.as_fd(), b"../").is_err());
-            assert!(open(root.as_fd(), b"/tmp").is_err());
+        for walker in BOTH {
+            let open = |path| walker.open_dir(&root, path);
+            assert!(open(b"a/b").is_ok());
+            assert!(open(b"").is_ok());
+            assert!(open(b"link").is_err());
+            assert!(open(b"link/b").is_err());
+            assert!(open(b"../").is_err());
+            assert!(open(b"/tmp").is_err());
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_made_and_symlinks_are_not_walked_through() {
+        let scratch = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::create_dir(scratch.path().join("a")).unwrap();
+        symlink(outside.path(), scratch.path().join("a/link")).unwrap();
+        symlink("nowhere", scratch.path().join("a/dangling")).unwrap();
+        let root = open_root(scratch.path()).unwrap();
+        let mode = |path: &str| {
+            let metadata = scratch.path().join(path).metadata().unwrap();
+            metadata.permissions().mode() & 0o777
+        };
+        let (above, last) = (Mode::from_raw_mode(0o711), Mode::RWXU);
+        for (walker, name) in BOTH.into_iter().zip(["kernel", "steps"]) {
+            let create = |path: &str| walker.create_dir(&root, path.as_bytes(), above, last);
+            let path = format!("a/{name}/b/c");
+            let made = create(&path).unwrap();
+            fs::mkdirat(&made, "in it", Mode::RWXU).unwrap();
+            assert!(scratch.path().join(&path).join("in it").is_dir());
+            assert_eq!(mode(&path), 0o700);
+            assert_eq!(mode(&format!("a/{name}/b")), 0o711);
+            create(&path).unwrap();
+            for path in ["a/link/x", "a/link", "a/dangling/x", "a/dangling", "a/../x"] {
+                create(path).unwrap_err();
+            }
+        }
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert!(!scratch.path().join("x").exists());
+        assert!(!scratch.path().join("nowhere").exists());
     }
 
     #[test]
