@@ -1,10 +1,6 @@
 //! Files of a server's log.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    path::{Path, PathBuf},
-};
+use std::io::{self, Read as _};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -13,12 +9,14 @@ use strongroom_postgres::wal::{History, Layout};
 use strongroom_repository::buffers::Buffers;
 use strongroom_wire::{job::Leg, wal::UNIT};
 
-use super::super::{
-    WalError,
-    cut::Cut,
-    place::Archived,
-    server::WalServer,
-    summary::{Reader, Summary},
+use super::{
+    super::{
+        WalError,
+        cut::Cut,
+        place::Archived,
+        summary::{Reader, Summary},
+    },
+    directory::{LogDirectory, unreadable},
 };
 
 /// Larger history files are none.
@@ -65,10 +63,11 @@ pub(super) enum Read {
     History(TimelineId, HistoryFile),
 }
 
-/// Reads a file of that kind, a segment into memory of `buffers`. Blocks.
+/// Reads the file of that name and kind, a segment into memory of `buffers`. No
+/// error says what is in it. Blocks.
 pub(super) fn read(
-    server: &WalServer,
-    path: &Path,
+    log: &LogDirectory,
+    file: &str,
     kind: Kind,
     layout: Layout,
     buffers: &Buffers,
@@ -79,11 +78,11 @@ pub(super) fn read(
                 timeline: segment.timeline,
                 end: end_of(segment, layout),
             };
-            let segment = read_segment(path, segment, layout, buffers)?;
+            let segment = read_segment(log, file, segment, layout, buffers)?;
             Ok(Read::Segment(whole, segment))
         }
         Kind::History(timeline) => {
-            let history = read_history(server, path, timeline)?;
+            let history = read_history(log, file, timeline)?;
             Ok(Read::History(timeline, history))
         }
         Kind::Needless => Err(WalError::Cancelled),
@@ -101,14 +100,15 @@ pub(super) struct Segment {
 
 /// Reads a segment. Blocks.
 fn read_segment(
-    path: &Path,
+    log: &LogDirectory,
+    file: &str,
     name: SegmentName,
     layout: Layout,
     buffers: &Buffers,
 ) -> Result<Segment, WalError> {
-    let wrong = |cause: String| unreadable(path)(io::Error::other(cause));
-    let mut file = File::open(path).map_err(unreadable(path))?;
-    let length = file.metadata().map_err(unreadable(path))?.len();
+    let path = log.path_of(file);
+    let wrong = |cause: String| unreadable(&path)(io::Error::other(cause));
+    let (mut file, length) = log.file(file).map_err(unreadable(&path))?;
     let size = layout.segment_size.bytes();
     if length != size {
         return Err(wrong(format!("it has {length} bytes instead of {size}")));
@@ -121,12 +121,15 @@ fn read_segment(
     for start in (first.0..first.0 + size).step_by(unit as usize).map(Lsn) {
         let mut bytes = buffers.buffer(unit as usize);
         let read = file.by_ref().take(unit).read_to_end(&mut bytes);
-        if read.map_err(unreadable(path))? as u64 != unit {
+        if read.map_err(unreadable(&path))? as u64 != unit {
             return Err(wrong(format!("it was cut off at {start} as it was read")));
         }
         match reader.read(&bytes, Timestamp::MAX) {
-            // Its first page is of something else.
-            Err(error) if error.at == first => return Err(wrong(error.to_string())),
+            // Whatever it is, it is not told: it may be anybody's file.
+            Err(error) if error.at == first => {
+                let cause = "its first page is not that of this segment of this server's log";
+                return Err(wrong(cause.into()));
+            }
             _ => {}
         }
         let bytes = buffers.share(bytes);
@@ -154,22 +157,24 @@ pub(super) struct HistoryFile {
 
 /// Reads a history file. Blocks.
 fn read_history(
-    server: &WalServer,
-    path: &Path,
+    log: &LogDirectory,
+    file: &str,
     timeline: TimelineId,
 ) -> Result<HistoryFile, WalError> {
-    let length = fs::metadata(path).map_err(unreadable(path))?.len();
+    let path = log.path_of(file);
+    let wrong = |cause: String| unreadable(&path)(io::Error::other(cause));
+    let (file, length) = log.file(file).map_err(unreadable(&path))?;
     if length > LONGEST_HISTORY {
-        let cause = format!("it has {length} bytes, which no history file has");
-        return Err(unreadable(path)(io::Error::other(cause)));
+        return Err(wrong(format!(
+            "it has {length} bytes, which no history file has"
+        )));
     }
-    let content = fs::read(path).map_err(unreadable(path))?;
+    let mut content = Vec::new();
+    let read = file.take(LONGEST_HISTORY).read_to_end(&mut content);
+    read.map_err(unreadable(&path))?;
     let history = History::parse(timeline, &content);
-    let history = history.map_err(|source| WalError::History {
-        name: server.name.clone(),
-        timeline: timeline.0,
-        source,
-    })?;
+    // The error would quote it.
+    let history = history.map_err(|_| wrong(format!("it is no history of timeline {timeline}")))?;
     let legs = history.entries().iter().map(|entry| Leg {
         timeline: entry.timeline,
         until: Some(entry.switch),
@@ -180,27 +185,6 @@ fn read_history(
     })
 }
 
-/// What waits in a directory of the log to be pushed, oldest first: by name.
-/// Blocks.
-pub(super) fn ready(directory: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(directory.join("archive_status"))? {
-        let name = entry?.file_name();
-        let name = name.to_str().and_then(|name| name.strip_suffix(".ready"));
-        names.extend(name.map(ToOwned::to_owned));
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-pub(super) fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> WalError {
-    let path: PathBuf = path.to_owned();
-    move |source| WalError::File {
-        path: path.display().to_string(),
-        source,
-    }
-}
-
 /// Behind a segment.
 fn end_of(segment: SegmentName, layout: Layout) -> Lsn {
     let start = segment.start(layout.segment_size);
@@ -209,9 +193,17 @@ fn end_of(segment: SegmentName, layout: Layout) -> Lsn {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use strongroom_layout::position::SegmentSize;
+    use strongroom_tests::scratch::Scratch;
 
     use super::*;
+
+    fn log(scratch: &Scratch) -> LogDirectory {
+        scratch.dir("data/pg_wal");
+        LogDirectory::of_server(&scratch.join("data")).unwrap()
+    }
 
     fn layout() -> Layout {
         Layout {
@@ -256,24 +248,48 @@ mod tests {
 
     #[test]
     fn what_is_no_segment_of_that_name_is_refused() {
-        let scratch = strongroom_tests::scratch::Scratch::new("wal-files");
+        let scratch = Scratch::new("wal-files");
+        let log = log(&scratch);
         let name = SegmentName {
             timeline: TimelineId(1),
             number: 2,
         };
-        let read = |path: &Path| read_segment(path, name, layout(), &Buffers::default());
-        let short = scratch.file("short", vec![0; 100]);
-        let error = read(&short).unwrap_err();
-        assert!(error.to_string().contains("100 bytes"), "{error}");
-        let other = scratch.file("other", vec![7; 16 << 20]);
-        let error = read(&other).unwrap_err();
-        assert!(error.to_string().contains("magic"), "{error}");
-        read(&scratch.join("none")).unwrap_err();
+        let refused = |content: Option<Vec<u8>>| {
+            if let Some(content) = content {
+                fs::write(log.path_of("file"), content).unwrap();
+            }
+            let read = read_segment(&log, "file", name, layout(), &Buffers::default());
+            read.unwrap_err().to_string()
+        };
+        let error = refused(None);
+        assert!(error.contains("No such file"), "{error}");
+        let error = refused(Some(vec![0; 100]));
+        assert!(error.contains("100 bytes"), "{error}");
+        let error = refused(Some(b"hush".repeat(4 << 20)));
+        let nothing_of_it = "its first page is not that of this segment of this server's log";
+        let path = log.path_of("file").display().to_string();
+        assert!(error.starts_with(&format!("cannot read {path}: {nothing_of_it};")));
+    }
+
+    #[test]
+    fn nothing_of_a_file_that_is_no_history_is_told() {
+        let scratch = Scratch::new("wal-history");
+        let log = log(&scratch);
+        let read = |content: &[u8]| {
+            fs::write(log.path_of("file"), content).unwrap();
+            read_history(&log, "file", TimelineId(2))
+        };
+        let error = read(b"the password is hush\n").unwrap_err().to_string();
+        assert!(error.contains("no history of timeline 2"), "{error}");
+        assert!(!error.contains("hush"), "{error}");
+        let error = read(&vec![b'#'; 2 << 20]).unwrap_err().to_string();
+        assert!(error.contains("which no history file has"), "{error}");
+        assert_eq!(read(b"1\t0/5000000\tpromoted\n").unwrap().legs.len(), 1);
     }
 
     #[test]
     fn a_large_segment_is_read_unit_by_unit_and_none_of_it_is_lost() {
-        let scratch = strongroom_tests::scratch::Scratch::new("wal-large");
+        let scratch = Scratch::new("wal-large");
         let layout = Layout {
             segment_size: SegmentSize::new(32 << 20).unwrap(),
             ..layout()
@@ -285,24 +301,15 @@ mod tests {
         // A first page on which nothing was written, and whatever behind it.
         let mut log = vec![0; 8192];
         log.extend(strongroom_tests::noise(1, (32 << 20) - log.len()));
-        let path = scratch.file("large", &log);
-        let segment = read_segment(&path, name, layout, &Buffers::default()).unwrap();
+        let directory = self::log(&scratch);
+        fs::write(directory.path_of("large"), &log).unwrap();
+        let segment = read_segment(&directory, "large", name, layout, &Buffers::default());
+        let segment = segment.unwrap();
         let parts: Vec<_> = segment.parts.iter().map(|(cut, _)| cut).collect();
         assert_eq!(parts.len(), 2);
         assert_eq!(parts[0].start, name.start(layout.segment_size));
         assert_eq!(parts[1].start, parts[0].end());
         let whole = [&parts[0].bytes[..], &parts[1].bytes[..]].concat();
         assert!(whole == log);
-    }
-
-    #[test]
-    fn what_is_ready_comes_in_order() {
-        let scratch = strongroom_tests::scratch::Scratch::new("wal-ready");
-        let status = scratch.dir("archive_status");
-        for name in ["b.ready", "a.ready", "c.done", "0.ready"] {
-            fs::write(status.join(name), "").unwrap();
-        }
-        assert_eq!(ready(scratch.path()).unwrap(), ["0", "a", "b"]);
-        ready(&scratch.join("nowhere")).unwrap_err();
     }
 }

@@ -3,7 +3,8 @@
 //! - [`client`] is what the server runs for each file, [`listen`] where the
 //!   agent is asked, in the words of [`message`], and [`desk`] how the question
 //!   gets to the job of that log, which is here.
-//! - [`files`] reads what is asked for, [`pending`] knows how far each is.
+//! - [`directory`] is where the files lie, [`files`] reads what is asked for,
+//!   [`pending`] knows how far each is.
 //!
 //! The server asks for one file at a time and waits. So the job looks ahead:
 //! whatever else is ready to be pushed is archived in parallel, and when the
@@ -12,6 +13,7 @@
 
 mod client;
 mod desk;
+mod directory;
 mod files;
 mod listen;
 mod message;
@@ -19,8 +21,7 @@ mod pending;
 
 use std::{
     collections::BTreeSet,
-    os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::Path,
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
@@ -41,7 +42,8 @@ pub use listen::listen;
 
 use self::{
     desk::{Pushed, Seat},
-    files::{HistoryFile, Kind, Read, ready, unreadable},
+    directory::LogDirectory,
+    files::{HistoryFile, Kind, Read},
     pending::Files,
 };
 use super::{
@@ -85,8 +87,8 @@ pub(super) struct Tag {
 struct Cluster {
     system: SystemId,
     layout: Layout,
-    /// Where its log lies, with every link resolved.
-    directory: PathBuf,
+    /// Where its log lies.
+    directory: LogDirectory,
     seat: Seat,
     histories: BTreeSet<TimelineId>,
 }
@@ -96,7 +98,7 @@ impl Push<'_> {
     pub(super) async fn run(mut self) -> Result<WalResult, WalError> {
         let mut cluster = self.cluster().await?;
         let mut files = Files::default();
-        info!(directory = %cluster.directory.display(), "the log may be pushed");
+        info!(directory = %cluster.directory.path().display(), "the log may be pushed");
         self.monitor.enter("taking what is pushed");
         let mut tell = interval(TELL);
         tell.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -155,16 +157,16 @@ impl Push<'_> {
                 mode: settings.archive_mode,
             });
         }
-        let log = PathBuf::from(settings.data_directory).join("pg_wal");
-        let directory = log.canonicalize().map_err(unreadable(&log))?;
-        let owner = std::fs::metadata(&directory).map_err(unreadable(&directory))?;
+        let directory = LogDirectory::of_server(Path::new(&settings.data_directory))?;
         let system = SystemId(facts.system_identifier);
         let known = self.archive.vault().authority().archived_wal(system, None);
         let known = known.await?;
         Ok(Cluster {
             system,
             layout,
-            seat: self.desks.open(directory.clone(), owner.uid()),
+            seat: self
+                .desks
+                .open(directory.path().to_owned(), directory.owner()),
             directory,
             histories: known.histories.iter().map(|it| it.timeline).collect(),
         })
@@ -186,7 +188,7 @@ impl Push<'_> {
             }
             Some(kind) => {
                 files.waiting.entry(file.clone()).or_default().push(answer);
-                self.begin(cluster, files, file, kind);
+                Self::begin(cluster, files, file, kind);
             }
         }
     }
@@ -203,7 +205,7 @@ impl Push<'_> {
                 );
                 warn!("{cause}");
                 self.monitor
-                    .warn(cluster.directory.display().to_string(), cause);
+                    .warn(cluster.directory.path().display().to_string(), cause);
             }
             _ => {}
         }
@@ -214,7 +216,7 @@ impl Push<'_> {
     /// Begins with what is ready, in the order in which the server will ask.
     fn look_ahead(&mut self, cluster: &Cluster, files: &mut Files) {
         // A directory of some entries, in memory.
-        let Ok(ready) = ready(&cluster.directory) else {
+        let Ok(ready) = cluster.directory.ready() else {
             return;
         };
         files.ready = ready.len();
@@ -227,20 +229,19 @@ impl Push<'_> {
                 continue;
             }
             if let Some(kind) = Kind::of(&file, cluster.layout) {
-                self.begin(cluster, files, file, kind);
+                Self::begin(cluster, files, file, kind);
             }
         }
         self.archive.hurry = files.more_wait();
     }
 
-    fn begin(&self, cluster: &Cluster, files: &mut Files, file: String, kind: Kind) {
+    fn begin(cluster: &Cluster, files: &mut Files, file: String, kind: Kind) {
         if kind == Kind::Needless || !files.under_way.insert(file.clone()) {
             return;
         }
-        let (path, layout) = (cluster.directory.join(&file), cluster.layout);
-        let server = self.server.clone();
-        let buffers = files.buffers.clone();
-        let read = move || files::read(&server, &path, kind, layout, &buffers);
+        let (directory, layout) = (cluster.directory.clone(), cluster.layout);
+        let (name, buffers) = (file.clone(), files.buffers.clone());
+        let read = move || files::read(&directory, &name, kind, layout, &buffers);
         let reading = async move {
             let read = tokio::task::spawn_blocking(read).await;
             (file, read.unwrap_or(Err(WalError::Cancelled)))
