@@ -6,6 +6,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use strongroom_agent::{
+    allowed::AllowedPaths,
     backup::{BackupRequest, BackupSource, PreparedBackup, run},
     monitor::Monitor,
     sources::pace::Pace,
@@ -50,6 +51,7 @@ fn request(root: &Path, parent: Option<ObjectId>) -> BackupRequest {
         pace: Pace::unlimited(),
         cache: None,
         clock: SystemClock::shared(),
+        allowed: AllowedPaths::default(),
         probe: None,
     }
 }

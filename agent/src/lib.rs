@@ -9,6 +9,7 @@
 // What is printed goes through `strongroom_runtime::printable`.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
+pub mod allowed;
 pub mod backup;
 pub mod cli;
 pub mod config;

@@ -35,6 +35,7 @@ use tokio::runtime::Handle;
 pub use error::BackupError;
 
 use crate::{
+    allowed::AllowedPaths,
     limits,
     monitor::Monitor,
     sources::{
@@ -91,6 +92,8 @@ pub struct BackupRequest {
     pub cache: Option<PathBuf>,
     /// Gives the snapshot its time.
     pub clock: SharedClock,
+    /// How the paths of a files source are reached; by default by their names.
+    pub allowed: AllowedPaths,
     /// For tests.
     pub probe: Option<Probe>,
 }
@@ -319,6 +322,7 @@ fn save_files(
 ) -> Result<Saved, BackupError> {
     let options = FilesOptions {
         source: source.clone(),
+        allowed: request.allowed.clone(),
         pace,
         probe: request.probe.clone(),
         monitor: Arc::clone(monitor),
@@ -331,7 +335,7 @@ fn save_files(
     let (root, counts) = std::thread::scope(|scope| {
         if count {
             let stop = || done.load(Relaxed) || monitor.cancel.is_cancelled();
-            let estimate = move || estimate::count(source, monitor, &stop);
+            let estimate = move || estimate::count(source, &request.allowed, monitor, &stop);
             // Without a total there is no harm.
             let _ = std::thread::Builder::new()
                 .name("estimate".into())

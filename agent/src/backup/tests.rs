@@ -1,3 +1,4 @@
+mod allowed;
 mod bench;
 mod cached;
 mod commands;
@@ -18,6 +19,7 @@ use strongroom_tests::tree::Tree;
 use strongroom_wire::job::FailureCode;
 
 use self::bench::{Bench, Gate};
+use crate::allowed::AllowedPaths;
 
 /// What restic 0.14 cannot restore: attributes of symlinks (it follows them),
 /// hard links of anything but files, targets that are not UTF-8.
@@ -159,7 +161,12 @@ fn totals_are_counted_beside_the_first_backup() {
     let crate::backup::BackupSource::Files(source) = bench.request().source else {
         unreachable!()
     };
-    crate::sources::files::estimate::count(&source, &bench.monitor, &|| false);
+    crate::sources::files::estimate::count(
+        &source,
+        &AllowedPaths::default(),
+        &bench.monitor,
+        &|| false,
+    );
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(super::Relaxed);
     assert_eq!(load(&bench.monitor.total_files), 3);
     assert_eq!(load(&bench.monitor.total_bytes), 10_000);

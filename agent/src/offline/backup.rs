@@ -26,6 +26,7 @@ use super::{
     progress,
 };
 use crate::{
+    allowed::AllowedPaths,
     backup::{BackupRequest, BackupSource, PreparedBackup},
     cli::hostname,
     config::{ByteRate, parse_rate},
@@ -119,6 +120,8 @@ pub(super) async fn run(args: BackupArgs, session: &Session) -> anyhow::Result<E
         pace: Pace::new(limiter(args.limit_read), Handle::current()),
         cache: args.cache,
         clock: session.clock.clone(),
+        // Whoever sits here may read what the process may.
+        allowed: AllowedPaths::default(),
         probe: None,
     };
     let lock = place::lock(&repository, session, false).await?;

@@ -1,8 +1,12 @@
 //! `offline restore`
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::HumanBytes;
 use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork};
@@ -14,7 +18,10 @@ use super::{
     place::{self, Place},
     progress,
 };
-use crate::restore::{self, RestoreOptions};
+use crate::{
+    allowed::AllowedDirectory,
+    restore::{self, RestoreOptions},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
@@ -75,6 +82,8 @@ pub(super) async fn run(args: RestoreArgs, session: &Session) -> anyhow::Result<
             args.target.display()
         );
     };
+    let directory = AllowedDirectory::named(Path::new(&target));
+    let directory = directory.with_context(|| format!("{target} cannot be reached"))?;
     let place = Place::new(&args.common, session, args.download.into())?;
     let repository = place.open().await?;
     let (snapshot, _) = repository.find_snapshot(&args.snapshot).await?;
@@ -96,7 +105,7 @@ pub(super) async fn run(args: RestoreArgs, session: &Session) -> anyhow::Result<
     let for_thread = (repository, work.clone());
     let restored = progress::watch(session, output, move |runtime, monitor| {
         let (repository, work) = for_thread;
-        restore::run(repository, runtime, &work, &options, monitor)
+        restore::run(repository, runtime, &work, &directory, &options, monitor)
     })
     .await;
     place::release(lock).await;

@@ -68,9 +68,6 @@ pub enum RestoreError {
         #[source]
         source: io::Error,
     },
-    /// The target's path is not absolute.
-    #[error("the target {0:?} is not an absolute path")]
-    RelativeTarget(String),
     /// Another process restores into the target.
     #[error("another restore is at work in {path}; wait until it has ended", path = EscapedPath(.0))]
     Busy(PathBuf),
@@ -148,7 +145,6 @@ impl RestoreError {
             Self::NotEmpty { .. }
             | Self::InTheWay { .. }
             | Self::Target { .. }
-            | Self::RelativeTarget(_)
             | Self::Busy(_)
             | Self::NoSpace { .. }
             | Self::Full { .. }

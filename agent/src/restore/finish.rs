@@ -119,12 +119,14 @@ impl Finish<'_> {
         };
         let mut file = self.plan.dir(dir).first_file;
         for node in self.nodes(dir, tree)? {
+            let next = self.plan.files.get(file.0 as usize);
+            if next.is_none_or(|next| next.dir != dir) {
+                break;
+            }
+            // Not all nodes were planned.
             if self.plan.file_name(file) == node.name {
                 self.finish_file(&directory, file, &node)?;
-            }
-            file.0 += 1;
-            if file.0 as usize == self.plan.files.len() {
-                break;
+                file.0 += 1;
             }
         }
         Ok(())

@@ -48,7 +48,7 @@ mod verify;
 mod tests;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -77,7 +77,7 @@ use self::{
     select::Selection,
     target::Target,
 };
-use crate::{monitor::Monitor, sources::redis::DUMP};
+use crate::{allowed::AllowedDirectory, monitor::Monitor, sources::redis::DUMP};
 
 /// How a restore may use the machine.
 #[derive(Debug, Clone)]
@@ -121,7 +121,7 @@ struct Context<'a> {
     options: &'a RestoreOptions,
     monitor: &'a Monitor,
     problems: &'a Problems,
-    target: &'a Path,
+    target: &'a AllowedDirectory,
     snapshot: ObjectId,
 }
 
@@ -164,8 +164,8 @@ fn block_on<F: Future>(
     })
 }
 
-/// Restores a snapshot, or plans to. Blocks: call it from a thread that may,
-/// outside of async code.
+/// Restores a snapshot into a directory, or plans to. Blocks: call it from a
+/// thread that may, outside of async code.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "handles, as they come from whoever starts the thread"
@@ -174,13 +174,10 @@ pub fn run(
     repository: Arc<Repository>,
     runtime: Handle,
     work: &RestoreWork,
+    target: &AllowedDirectory,
     options: &RestoreOptions,
     monitor: Arc<Monitor>,
 ) -> Result<RestoreResult, RestoreError> {
-    let path = Path::new(&work.target);
-    if !path.is_absolute() {
-        return Err(RestoreError::RelativeTarget(work.target.clone()));
-    }
     let selection = Selection::new(&work.paths)?;
     let (snapshot, reader) = open(repository, &runtime, work.snapshot, &monitor)?;
     let problems = Problems::default();
@@ -190,7 +187,7 @@ pub fn run(
         options,
         monitor: &monitor,
         problems: &problems,
-        target: path,
+        target,
         snapshot: work.snapshot,
     };
     let result = restore(&context, work, &selection, &snapshot)?;
@@ -252,7 +249,7 @@ fn restore(
     if work.dry_run {
         return Ok(result);
     }
-    space::check(context.target, target, space::needed(&plan, length))?;
+    space::check(context.target, space::needed(&plan, length))?;
     let result = carry_out(context, work, selection, plan, result)?;
     Ok(RestoreResult {
         notes: hints(work, snapshot),

@@ -1,27 +1,25 @@
 //! Whether a restore will fit, before it starts.
 
-use std::{io, path::Path};
+use std::io;
 
-use rustix::fs::{StatVfs, fstatvfs, statvfs};
+use rustix::fs::{fstat, fstatvfs};
 
 use super::{
     error::RestoreError,
     plan::{FileAction, Plan},
-    target::Target,
 };
+use crate::allowed::AllowedDirectory;
 
 /// What files take is rounded up to this.
 const BLOCK: u64 = 4096;
 
-/// Refuses a restore for which there is no room.
-pub(crate) fn check(path: &Path, target: Option<&Target>, needed: u64) -> Result<(), RestoreError> {
-    let stat = match target {
-        Some(target) => fstatvfs(target.root()).map_err(io::Error::from),
-        None => nearest(path),
-    };
-    let stat = stat.map_err(|source| RestoreError::Target {
+/// Refuses a restore for which there is no room. A directory that is not there
+/// yet will lie on the file system of the nearest above it.
+pub(crate) fn check(target: &AllowedDirectory, needed: u64) -> Result<(), RestoreError> {
+    let examine = || -> io::Result<_> { Ok(fstatvfs(target.nearest()?)?) };
+    let stat = examine().map_err(|source| RestoreError::Target {
         operation: "examine the file system of",
-        path: path.into(),
+        path: target.path().into(),
         source,
     })?;
     let blocks = if rustix::process::geteuid().is_root() {
@@ -34,22 +32,15 @@ pub(crate) fn check(path: &Path, target: Option<&Target>, needed: u64) -> Result
         return Ok(());
     }
     Err(RestoreError::NoSpace {
-        path: path.into(),
+        path: target.path().into(),
         needed,
         available,
     })
 }
 
-/// The file system that a path which is not there yet will lie on.
-fn nearest(path: &Path) -> io::Result<StatVfs> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for ancestor in path.ancestors() {
-        match statvfs(ancestor) {
-            Ok(stat) => return Ok(stat),
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
+/// The number of the file system on which a directory lies, or will.
+pub(crate) fn device(target: &AllowedDirectory) -> io::Result<u64> {
+    Ok(fstat(target.nearest()?)?.st_dev)
 }
 
 /// Bytes that a plan will take on disk beyond what it frees. Known holes take

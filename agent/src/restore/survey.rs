@@ -26,7 +26,7 @@ use super::{
     marker::is_marker,
     plan::{DirAction, DirMetadata, DirRef, FileAction, FileRef, Link, Plan, ROOT, absolute},
     select::{Scope, Selection},
-    target::{Target, examine},
+    target::{Target, examine, stat},
 };
 
 /// Trees that are loaded at once.
@@ -77,7 +77,7 @@ impl Survey<'_> {
                     None => Vec::new(),
                     Some(Ok(tree)) => self.directory(dir, tree)?,
                     Some(Err(error)) if error.is_damage() => {
-                        let path = absolute(self.context.target, self.plan.dir_path(dir));
+                        let path = absolute(self.context.target.path(), self.plan.dir_path(dir));
                         self.context.problems.note(path, error.to_string(), true);
                         Vec::new()
                     }
@@ -121,14 +121,26 @@ impl Survey<'_> {
                 continue;
             };
             if dir == ROOT && is_marker(&node.name) {
-                let path = absolute(self.context.target, node.name);
+                let path = absolute(self.context.target.path(), node.name);
                 let cause = "the marker of an unfinished restore is not restored";
                 self.context.warn(path, cause.into());
                 continue;
             }
             let (existing, blocks) = match &existing {
-                Some(directory) => examine(directory, &node.name)
-                    .map_err(|source| self.target_error(dir, &node.name, source))?,
+                Some(directory) => {
+                    let found = examine(directory, &node.name)
+                        .map_err(|source| self.target_error(dir, &node.name, source))?;
+                    if let Some(own) = self.off_limits(directory, &node.name) {
+                        let cause = format!(
+                            "it is the agent's own state ({}), which no restore writes to: what \
+                             the snapshot has there is not restored",
+                            own.display()
+                        );
+                        self.context.warn(self.entry_path(dir, &node.name), cause);
+                        continue;
+                    }
+                    found
+                }
                 None => (Existing::Nothing, 0),
             };
             if let NodeKind::Dir { subtree } = node.kind {
@@ -138,6 +150,12 @@ impl Survey<'_> {
             }
         }
         Ok(dirs)
+    }
+
+    /// What of the agent's own state stands there.
+    fn off_limits(&self, directory: &OwnedFd, name: &[u8]) -> Option<PathBuf> {
+        let found = stat(directory, name).ok()?;
+        self.context.target.off_limits(&found)
     }
 
     fn open_existing(&self, dir: DirRef) -> Result<Option<Arc<OwnedFd>>, RestoreError> {
@@ -246,7 +264,7 @@ impl Survey<'_> {
                 }
                 Err(error) => {
                     let file = self.plan.add_file(dir, &node.name, 0, action)?;
-                    let path = || absolute(self.context.target, self.plan.file_path(file));
+                    let path = || absolute(self.context.target.path(), self.plan.file_path(file));
                     let cause = error.to_string();
                     self.context.problems.fail(file, path, cause, true);
                     return Ok(());
@@ -294,7 +312,7 @@ impl Survey<'_> {
             path.push(b'/');
         }
         path.extend_from_slice(name);
-        absolute(self.context.target, path)
+        absolute(self.context.target.path(), path)
     }
 
     fn refused(&self, dir: DirRef, node: &Node, refusal: Refusal) -> RestoreError {

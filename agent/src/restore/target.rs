@@ -1,6 +1,6 @@
 //! The directory restored into. Everything in it is reached by descriptor
 //! from its root, one directory or name at a time, so that no symlink in it is
-//! ever followed.
+//! ever followed; nor is one on the way to it (see [`crate::allowed`]).
 
 use std::{
     io,
@@ -26,6 +26,7 @@ use super::{
     error::RestoreError,
     plan::{DirAction, DirRef, FileRef, Plan, ROOT, absolute},
 };
+use crate::allowed::AllowedDirectory;
 
 /// Directories kept open.
 const OPEN_DIRS: usize = 64;
@@ -35,38 +36,36 @@ pub(crate) const PRIVATE_DIR: Mode = Mode::RWXU;
 
 #[derive(Debug)]
 pub(crate) struct Target {
-    path: PathBuf,
-    root: OwnedFd,
+    directory: AllowedDirectory,
+    root: Arc<OwnedFd>,
     open: Mutex<Recent<DirRef, Arc<OwnedFd>>>,
 }
 
 impl Target {
     /// Opens the target; `None` when it is not there.
-    pub(crate) fn open(path: &Path) -> Result<Option<Self>, RestoreError> {
-        match beneath::open_root(path) {
-            Ok(root) => Ok(Some(Self {
-                path: path.into(),
-                root,
-                open: Mutex::new(Recent::new(OPEN_DIRS)),
-            })),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(failed("open", path, source)),
-        }
+    pub(crate) fn open(directory: &AllowedDirectory) -> Result<Option<Self>, RestoreError> {
+        let opened = directory.open();
+        let opened = opened.map_err(|source| failed("open", directory.path(), source))?;
+        Ok(opened.map(|root| Self::new(directory, root)))
     }
 
     /// Makes the target and opens it.
-    pub(crate) fn create(path: &Path) -> Result<Self, RestoreError> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(|source| failed("create", path, source))?;
-        Self::open(path)?.ok_or_else(|| failed("open", path, Errno::NOENT.into()))
+    pub(crate) fn create(directory: &AllowedDirectory) -> Result<Self, RestoreError> {
+        let created = directory.create(PRIVATE_DIR);
+        let root = created.map_err(|source| failed("create", directory.path(), source))?;
+        Ok(Self::new(directory, root))
+    }
+
+    fn new(directory: &AllowedDirectory, root: Arc<OwnedFd>) -> Self {
+        Self {
+            directory: directory.clone(),
+            root,
+            open: Mutex::new(Recent::new(OPEN_DIRS)),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
     }
 
     pub(crate) fn root(&self) -> &OwnedFd {
@@ -130,12 +129,12 @@ impl Target {
 
     /// The absolute path of an entry of the plan.
     pub(crate) fn path_of(&self, plan: &Plan, file: FileRef) -> PathBuf {
-        absolute(&self.path, plan.file_path(file))
+        absolute(self.path(), plan.file_path(file))
     }
 
     /// The absolute path of a directory of the plan.
     pub(crate) fn path_of_dir(&self, plan: &Plan, dir: DirRef) -> PathBuf {
-        absolute(&self.path, plan.dir_path(dir))
+        absolute(self.path(), plan.dir_path(dir))
     }
 }
 

@@ -3,16 +3,19 @@
 //!
 //! Paths are compared twice: as they are spelled, and with the symbolic links
 //! in them resolved, so that a link inside an allowed directory does not lead
-//! out of it.
+//! out of it. What is used afterwards is not the path but the place that it led
+//! to (see [`crate::allowed`]): [`check`] only says no early, and whoever does
+//! the work asks again for [`paths`] or a [`target`].
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
+use strongroom_compare::beneath::Walker;
 use strongroom_wire::job::{Failure, FailureCode, Source, Work};
 
-use crate::config::{AbsolutePath, AgentConfig, SourceKind};
+use crate::{
+    allowed::{AllowedDirectory, AllowedPaths, OffLimits, Prefixes, Problem},
+    config::{AgentConfig, SourceKind},
+};
 
 /// What is not allowed, and by which key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,12 +48,12 @@ impl From<NotAllowed> for Failure {
 pub fn check(config: &AgentConfig, work: &Work) -> Result<(), NotAllowed> {
     match work {
         Work::Backup(backup) => check_source(config, &backup.source),
-        Work::Restore(restore) => check_target(config, &restore.target),
+        Work::Restore(restore) => target(config, &restore.target).map(drop),
         Work::RestoreCluster(restore) => {
             let moved = restore.tablespaces.iter().map(|it| &it.to);
             std::iter::once(&restore.target)
                 .chain(moved)
-                .try_for_each(|target| check_target(config, target))
+                .try_for_each(|path| target(config, path).map(drop))
         }
         Work::RestorePostgres(restore) => {
             let name = &restore.connection;
@@ -75,15 +78,7 @@ pub fn check(config: &AgentConfig, work: &Work) -> Result<(), NotAllowed> {
 
 fn check_source(config: &AgentConfig, source: &Source) -> Result<(), NotAllowed> {
     let (kind, checked) = match source {
-        Source::Files(files) => (
-            SourceKind::Files,
-            files.paths.iter().try_for_each(|path| {
-                let allowed = &config.allow.read_paths;
-                // A link as the last part is backed up, not followed.
-                check_path(path, allowed, resolve_parent)
-                    .map_err(|what| refusal(&what, "reading", "allow.read_paths", path))
-            }),
-        ),
+        Source::Files(files) => (SourceKind::Files, paths(config, &files.paths).map(drop)),
         Source::Command(command) => (
             SourceKind::Command,
             if config.commands.contains_key(&command.name) {
@@ -132,11 +127,34 @@ fn check_kind(
     checked
 }
 
-/// Whether something may be restored into a directory.
-pub(super) fn check_target(config: &AgentConfig, target: &str) -> Result<(), NotAllowed> {
-    let allowed = &config.allow.restore_paths;
-    check_path(target, allowed, resolve_existing)
-        .map_err(|what| refusal(&what, "restoring into", "allow.restore_paths", target))
+/// What a backup of these files may read. Blocks on the file system.
+pub(super) fn paths(config: &AgentConfig, paths: &[String]) -> Result<AllowedPaths, NotAllowed> {
+    let prefixes = Prefixes::open(&config.allow.read_paths, Walker::default());
+    let mut allowed = AllowedPaths::new(off_limits(config)?);
+    for path in paths {
+        let requested = allowed.request(&prefixes, path);
+        requested.map_err(|what| refusal(&what, "reading", "allow.read_paths", path))?;
+    }
+    Ok(allowed)
+}
+
+/// A directory to restore into. Blocks on the file system.
+pub(super) fn target(config: &AgentConfig, path: &str) -> Result<AllowedDirectory, NotAllowed> {
+    let prefixes = Prefixes::open(&config.allow.restore_paths, Walker::default());
+    AllowedDirectory::within(&prefixes, path, off_limits(config)?)
+        .map_err(|what| refusal(&what, "restoring into", "allow.restore_paths", path))
+}
+
+/// The agent's own state is nobody's to read or write, whatever the keys say.
+fn off_limits(config: &AgentConfig) -> Result<OffLimits, NotAllowed> {
+    let path = &config.state_dir;
+    OffLimits::of_agent(path).map_err(|error| NotAllowed {
+        what: "anything to be done with files".into(),
+        remedy: format!(
+            "its own state_dir, {}, could not be kept out of it: {error}",
+            path.display()
+        ),
+    })
 }
 
 /// `allowed` is what the connection's table says of restores; `None`: there is
@@ -169,18 +187,6 @@ fn check_connection(kind: &str, name: &str, defined: bool) -> Result<(), NotAllo
     }
 }
 
-/// What is wrong with a path.
-enum Problem {
-    /// Relative, or with `..`.
-    Spelling,
-    /// Not below an allowed prefix.
-    Outside,
-    /// Below one by its spelling, but links lead elsewhere.
-    LeadsTo(PathBuf),
-    /// The links in it cannot be resolved.
-    Unresolved(io::Error),
-}
-
 fn refusal(problem: &Problem, doing: &str, key: &str, path: &str) -> NotAllowed {
     let value = |path: &Path| format!("\"{}\" or a directory above it", path.display());
     match problem {
@@ -194,68 +200,17 @@ fn refusal(problem: &Problem, doing: &str, key: &str, path: &str) -> NotAllowed 
             key,
             value(place),
         ),
+        Problem::OffLimits(own) => NotAllowed {
+            what: format!("{doing} {path}"),
+            remedy: format!(
+                "it is, or lies in, the agent's own state at {}, which nothing may touch",
+                own.display()
+            ),
+        },
         Problem::Unresolved(error) => NotAllowed {
             what: format!("{doing} {path}, whose symbolic links cannot be resolved ({error})"),
             remedy: "name a path that can be reached".into(),
         },
-    }
-}
-
-fn check_path(
-    path: &str,
-    allowed: &[AbsolutePath],
-    resolve: impl Fn(&Path) -> io::Result<PathBuf>,
-) -> Result<(), Problem> {
-    let spelled = AbsolutePath::new(path).ok_or(Problem::Spelling)?;
-    if !allowed.iter().any(|prefix| spelled.is_within(prefix)) {
-        return Err(Problem::Outside);
-    }
-    let resolved = resolve(spelled.as_path()).map_err(Problem::Unresolved)?;
-    let within = allowed.iter().any(|prefix| {
-        // The allowed directory may itself be reached through links.
-        let real = prefix.as_path().canonicalize();
-        let real = real.as_deref().unwrap_or(prefix.as_path());
-        resolved.starts_with(real)
-    });
-    if within {
-        Ok(())
-    } else {
-        Err(Problem::LeadsTo(resolved))
-    }
-}
-
-/// Resolves everything but the last component. A path that is not there is
-/// the source's to report.
-fn resolve_parent(path: &Path) -> io::Result<PathBuf> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Ok(path.to_owned());
-    };
-    Ok(resolve_existing(parent)?.join(name))
-}
-
-/// Resolves as much of the path as exists; what does not exist has no links.
-fn resolve_existing(path: &Path) -> io::Result<PathBuf> {
-    let mut missing = Vec::new();
-    let mut existing = path;
-    loop {
-        match existing.canonicalize() {
-            Ok(mut resolved) => {
-                resolved.extend(missing.iter().rev());
-                return Ok(resolved);
-            }
-            // A dangling link is there, but leads to nothing we could check.
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound
-                    && existing.symlink_metadata().is_err() =>
-            {
-                let (Some(parent), Some(name)) = (existing.parent(), existing.file_name()) else {
-                    return Err(error);
-                };
-                missing.push(name);
-                existing = parent;
-            }
-            Err(error) => return Err(error),
-        }
     }
 }
 
@@ -400,6 +355,30 @@ mod tests {
     }
 
     #[test]
+    fn the_agents_own_state_is_allowed_to_nobody() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().canonicalize().unwrap();
+        let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+        fs::create_dir_all(root.join("state/outbox")).unwrap();
+        symlink(root.join("state"), root.join("link")).unwrap();
+        let config = config(&format!(
+            "state_dir='{1}'\n[allow]\nsources=['files']\nread_paths=['{0}']\n\
+             restore_paths=['/','{0}','{1}']",
+            root.display(),
+            path("link"),
+        ));
+        for name in ["state", "state/outbox", "link", "link/new/dir"] {
+            refused(&config, &restore(path(name)), "the agent's own state");
+        }
+        for name in ["state", "state/outbox", "link/outbox"] {
+            refused(&config, &files(&[&path(name)]), "the agent's own state");
+        }
+        assert_eq!(check(&config, &files(&[&path("")])), Ok(()));
+        assert_eq!(check(&config, &restore(path(""))), Ok(()));
+        assert_eq!(check(&config, &restore(path("state2"))), Ok(()));
+    }
+
+    #[test]
     fn links_do_not_lead_out() {
         let scratch = tempfile::tempdir().unwrap();
         let root = scratch.path().canonicalize().unwrap();
@@ -423,6 +402,10 @@ mod tests {
         refused(&config, &restore(path("allowed/out/x")), "which leads to");
         refused(&config, &restore(path("allowed/dangling/x")), "resolved");
         refused(&config, &restore(path("secret")), "restoring into");
+
+        // Later a link does not matter: see `crate::allowed`.
+        let opened = target(&config, &path("allowed/in/x")).unwrap();
+        assert_eq!(opened.path(), root.join("allowed/deep/x"));
 
         // A backup takes the link itself, but does not walk through it.
         assert_eq!(check(&config, &files(&[&path("allowed/out")])), Ok(()));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use strongroom_agent::{
+    allowed::{AllowedDirectory, AllowedPaths},
     backup::{self, BackupRequest, BackupSource},
     config::PostgresConnection,
     monitor::Monitor,
@@ -152,7 +153,7 @@ impl Site {
             self.runtime.handle().clone(),
             work,
             &RestoreOptions::default(),
-            &|_| Ok(()),
+            &|path| AllowedDirectory::named(Path::new(path)).map_err(|error| error.to_string()),
             &log,
             Arc::clone(monitor),
         )
@@ -214,6 +215,7 @@ fn back_up(
         pace: Pace::unlimited(),
         cache: None,
         clock: SystemClock::shared(),
+        allowed: AllowedPaths::default(),
         probe: None,
     };
     let monitor = Arc::new(Monitor::new(CancellationToken::new()));

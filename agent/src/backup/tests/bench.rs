@@ -24,7 +24,7 @@ use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use super::super::{BackupError, BackupRequest, BackupSource, PreparedBackup, run};
-use crate::{monitor::Monitor, sources::pace::Pace};
+use crate::{allowed::AllowedPaths, monitor::Monitor, sources::pace::Pace};
 
 const PASSWORD: &str = "correct horse";
 /// Threads that write, at most.
@@ -125,6 +125,7 @@ impl Bench {
             pace: Pace::unlimited(),
             cache: Some(self.cache.clone()),
             clock: SystemClock::shared(),
+            allowed: AllowedPaths::default(),
             probe: None,
         }
     }

@@ -16,7 +16,10 @@ use super::{
     super::{BackupRequest, PreparedBackup, run},
     bench::{Bench, text},
 };
-use crate::restore::{self, RestoreOptions};
+use crate::{
+    allowed::AllowedDirectory,
+    restore::{self, RestoreOptions},
+};
 
 /// Bytes in all; a data pack of the tests' budget holds 4 MiB.
 const BYTES: usize = 24 << 20;
@@ -81,6 +84,7 @@ impl Counted {
             Arc::clone(&self.repository),
             self.bench.runtime.handle().clone(),
             &work,
+            &AllowedDirectory::named(&target).unwrap(),
             &RestoreOptions::default(),
             Arc::clone(&self.bench.monitor),
         )

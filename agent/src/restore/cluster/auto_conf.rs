@@ -9,16 +9,15 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::OwnedFd,
-    path::Path,
 };
 
 use rustix::{
     fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat},
     io::Errno,
 };
-use strongroom_compare::beneath;
 
 use super::{owner::Owner, recovery::RecoveryError};
+use crate::allowed::AllowedDirectory;
 
 /// The file's name.
 pub(super) const FILE: &str = "postgresql.auto.conf";
@@ -85,13 +84,14 @@ pub(super) fn without(text: &[u8], block: Block) -> Vec<u8> {
 /// Puts these lines in the place of a block's, at the file's end. The file came
 /// from a snapshot, or is the server's user's: no link is followed.
 pub(super) fn edit(
-    target: &Path,
+    target: &AllowedDirectory,
     owner: Option<&Owner>,
     block: Block,
     lines: &str,
 ) -> Result<(), RecoveryError> {
-    let path = target.join(FILE);
-    let root = beneath::open_root(target).map_err(RecoveryError::file("open", target))?;
+    let path = target.path().join(FILE);
+    let root = target.descriptor();
+    let root = root.map_err(RecoveryError::file("open", target.path()))?;
     let old = read(&root).map_err(RecoveryError::file("read", &path))?;
     let mut new = without(&old, block);
     new.extend_from_slice(lines.as_bytes());

@@ -1,29 +1,28 @@
 //! The directories of a snapshot, restored as any other restore does it.
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-    path::Path,
-};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 
+use rustix::fs::{Mode as FileMode, OFlags, fchmod, openat};
+use strongroom_compare::beneath;
 use strongroom_layout::ObjectId;
 use strongroom_repository::read::Reader;
 use strongroom_wire::job::{Overwrite, RestoreResult};
 
 use super::{ClusterRestoreError, owner::Owner, snapshot::Place};
-use crate::restore::{
-    Context, carry_out,
-    decide::Mode,
-    marker::{Marker, marker_name},
-    plan::{Plan, Use},
-    planned,
-    select::Selection,
-    space,
-    survey::survey,
-    target::Target,
-    verify,
+use crate::{
+    allowed::AllowedDirectory,
+    restore::{
+        Context, carry_out,
+        decide::Mode,
+        marker::{Marker, marker_name},
+        plan::{Plan, Use},
+        planned,
+        select::Selection,
+        space,
+        survey::survey,
+        target::Target,
+        verify,
+    },
 };
 
 /// Plans every directory, each of which must be empty, or what an interrupted
@@ -58,22 +57,21 @@ pub(super) fn plan_all(
 }
 
 /// The marker that this restore has made, before it wrote anything, is fine.
-fn check_empty(target: &Path, snapshot: ObjectId) -> Result<(), ClusterRestoreError> {
-    let entries = match fs::read_dir(target) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(ClusterRestoreError::file("list", target))?,
+fn check_empty(target: &AllowedDirectory, snapshot: ObjectId) -> Result<(), ClusterRestoreError> {
+    let look = || -> io::Result<Vec<_>> {
+        let opened = target.open()?;
+        opened.map_or(Ok(Vec::new()), beneath::names)
     };
-    for entry in entries {
-        let name = entry
-            .map_err(ClusterRestoreError::file("list", target))?
-            .file_name();
-        if name != *marker_name(snapshot) {
-            return Err(ClusterRestoreError::NotEmpty {
-                path: target.into(),
-            });
-        }
+    let names = look().map_err(ClusterRestoreError::file("list", target.path()))?;
+    if names
+        .iter()
+        .all(|name| **name == *marker_name(snapshot).as_bytes())
+    {
+        return Ok(());
     }
-    Ok(())
+    Err(ClusterRestoreError::NotEmpty {
+        path: target.path().into(),
+    })
 }
 
 /// Refuses what does not fit: directories on one file system together, and the
@@ -82,27 +80,21 @@ pub(super) fn check_space(
     reader: &Reader,
     plans: &[Plan],
     places: &[Place],
-    (target, log): (&Path, u64),
+    (target, log): (&AllowedDirectory, u64),
 ) -> Result<(), ClusterRestoreError> {
     let length = |used: &Use| u64::from(reader.index().plaintext_length(used.blob));
-    let mut needed: BTreeMap<u64, (u64, &Path)> = BTreeMap::new();
+    let mut needed: BTreeMap<u64, (u64, &AllowedDirectory)> = BTreeMap::new();
     let bases = plans.iter().zip(places);
-    let bases = bases.map(|(plan, place)| (&*place.target, space::needed(plan, length)));
-    for (path, bytes) in bases.chain([(target, log)]) {
-        let device = device_of(path).unwrap_or(0);
-        let entry = needed.entry(device).or_insert((0, path));
+    let bases = bases.map(|(plan, place)| (&place.target, space::needed(plan, length)));
+    for (directory, bytes) in bases.chain([(target, log)]) {
+        let device = space::device(directory).unwrap_or(0);
+        let entry = needed.entry(device).or_insert((0, directory));
         entry.0 = entry.0.saturating_add(bytes);
     }
-    for (bytes, path) in needed.into_values() {
-        space::check(path, None, bytes)?;
+    for (bytes, directory) in needed.into_values() {
+        space::check(directory, bytes)?;
     }
     Ok(())
-}
-
-/// Of the directory, or of the nearest above it that is there.
-fn device_of(path: &Path) -> Option<u64> {
-    let found = path.ancestors().find_map(|above| fs::metadata(above).ok());
-    found.map(|metadata| metadata.dev())
 }
 
 /// Restores what was planned; the figures are of what was done.
@@ -115,7 +107,7 @@ pub(super) fn restore_all(
 ) -> Result<(), ClusterRestoreError> {
     let mut done = Vec::new();
     for ((context, place), plan) in contexts.iter().zip(places).zip(plans) {
-        make_parents(&place.target)?;
+        make_directory(&place.target)?;
         let figures = planned(&plan);
         done.push(carry_out(context, &place.work, selection, plan, figures)?);
     }
@@ -126,28 +118,12 @@ pub(super) fn restore_all(
     Ok(())
 }
 
-/// Makes the directories above a target such that the server's user can pass
-/// through them.
-pub(super) fn make_parents(target: &Path) -> Result<(), ClusterRestoreError> {
-    let Some(above) = target.parent() else {
-        return Ok(());
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(above)
-        .map_err(ClusterRestoreError::file("create", above))
-}
-
-/// Makes a data directory that nobody else can look into.
-pub(super) fn make_directory(target: &Path) -> Result<(), ClusterRestoreError> {
-    make_parents(target)?;
-    match DirBuilder::new().mode(0o700).create(target) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(ClusterRestoreError::file("create", target)(error))
-        }
-        _ => Ok(()),
-    }
+/// Makes a data directory that nobody else can look into. Those above it, if
+/// they are missing, let the server's user pass through.
+pub(super) fn make_directory(target: &AllowedDirectory) -> Result<(), ClusterRestoreError> {
+    let created = target.create(FileMode::from_raw_mode(0o755));
+    let created = created.map_err(ClusterRestoreError::file("create", target.path()));
+    created.map(drop)
 }
 
 /// Gives everything to the user that will run the server.
@@ -156,14 +132,21 @@ pub(super) fn hand_over(
     owner: Option<&Owner>,
 ) -> Result<(), ClusterRestoreError> {
     for Place { target, mode, .. } in places {
-        let permissions = fs::Permissions::from_mode(*mode);
-        fs::set_permissions(target, permissions)
-            .map_err(ClusterRestoreError::file("set the mode of", target))?;
+        let set = || -> io::Result<()> {
+            let opened = readable(target)?;
+            Ok(fchmod(opened, FileMode::from_raw_mode(*mode))?)
+        };
+        set().map_err(ClusterRestoreError::file("set the mode of", target.path()))?;
         if let Some(owner) = owner {
-            owner
-                .take(target)
-                .map_err(ClusterRestoreError::file("set the owner of", target))?;
+            let take = || owner.take(&*target.descriptor()?);
+            take().map_err(ClusterRestoreError::file("set the owner of", target.path()))?;
         }
     }
     Ok(())
+}
+
+/// Opens the very directory for calls that take no `O_PATH` descriptor.
+pub(super) fn readable(target: &AllowedDirectory) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(target.descriptor()?, ".", flags, FileMode::empty())?)
 }

@@ -1,16 +1,15 @@
 //! What a restored cluster lacks when its configuration lay elsewhere.
 
-use std::{
-    fmt::Write as _,
-    fs::File,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{fmt::Write as _, fs::File, io::Write as _};
 
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    io::Errno,
+};
 use strongroom_postgres::physical::manifest::Manifest;
 
 use super::ClusterRestoreError;
+use crate::allowed::AllowedDirectory;
 
 /// Settings that a server must have at least as the original had them, or
 /// cannot read some of its files without.
@@ -61,9 +60,11 @@ const IDENT: &str = "# The original's maps lay outside of its data directory.\n"
 
 /// Writes what is missing; gives the names of what was written.
 pub(super) fn complete(
-    target: &Path,
+    target: &AllowedDirectory,
     manifest: &Manifest,
 ) -> Result<Vec<&'static str>, ClusterRestoreError> {
+    let root = target.descriptor();
+    let root = root.map_err(ClusterRestoreError::file("open", target.path()))?;
     let files = [
         ("postgresql.conf", main_file(manifest)),
         ("pg_hba.conf", HBA.to_owned()),
@@ -71,16 +72,16 @@ pub(super) fn complete(
     ];
     let mut written = Vec::new();
     for (name, text) in files {
-        let path = target.join(name);
-        let mut options = File::options();
-        match options.write(true).create_new(true).mode(0o600).open(&path) {
+        let path = target.path().join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        match openat(&root, name, flags, Mode::RUSR | Mode::WUSR).map(File::from) {
             Ok(mut file) => {
                 file.write_all(text.as_bytes())
                     .map_err(ClusterRestoreError::file("write", &path))?;
                 written.push(name);
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(ClusterRestoreError::file("create", &path)(error)),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(ClusterRestoreError::file("create", &path)(error.into())),
         }
     }
     Ok(written)

@@ -11,6 +11,7 @@ use strongroom_postgres::{
 use strongroom_wire::job::{Failure, FailureCode};
 
 use super::{super::RestoreError, recovery::RecoveryError};
+use crate::allowed::Unsteady;
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +164,19 @@ pub enum ClusterRestoreError {
         /// As it preloaded them.
         libraries: String,
     },
+    /// `agent.toml` does not allow a directory that was asked for; in words of the
+    /// consent.
+    #[error("{0}")]
+    Refused(String),
+    /// Others decide what a server would find there.
+    #[error("no server can be started on {path}: {source}; or restore without --start", path = EscapedPath(path))]
+    Unsteady {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Unsteady,
+    },
     /// No server programs of that version.
     #[error(
         "PostgreSQL {major} is not installed on this host (found: {found}): install the package \
@@ -226,7 +240,9 @@ impl ClusterRestoreError {
             Self::NotPhysical { .. } | Self::Manifest { .. } | Self::NoTablespace { .. } => {
                 FailureCode::NotFound
             }
-            Self::NotAllowed { .. } | Self::LogTablespace { .. } => FailureCode::NotAllowed,
+            Self::NotAllowed { .. } | Self::Refused(_) | Self::LogTablespace { .. } => {
+                FailureCode::NotAllowed
+            }
             Self::HeldLog(_)
             | Self::ShortLog { .. }
             | Self::Changed(_)
@@ -237,6 +253,7 @@ impl ClusterRestoreError {
             | Self::NoLibrary { .. }
             | Self::NotEmpty { .. }
             | Self::Overlap { .. }
+            | Self::Unsteady { .. }
             | Self::NoServer { .. }
             | Self::NoUser { .. }
             | Self::Start { .. }

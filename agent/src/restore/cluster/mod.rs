@@ -33,10 +33,7 @@ mod replayed;
 mod server;
 mod snapshot;
 
-use std::{
-    path::Path,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use strongroom_postgres::physical::manifest::Manifest;
 use strongroom_repository::Repository;
@@ -57,14 +54,12 @@ use self::{
     snapshot::Source,
 };
 use super::{
-    Context, RestoreError, RestoreOptions, open, problems::Problems, select::Selection,
-    stream::SnapshotFiles,
+    Context, RestoreOptions, open, problems::Problems, select::Selection, stream::SnapshotFiles,
 };
-use crate::monitor::Monitor;
+use crate::{allowed::AllowedDirectory, monitor::Monitor};
 
-/// Says whether a directory may be written that nobody named in the request,
-/// and why not.
-pub type Consent<'a> = &'a dyn Fn(&str) -> Result<(), String>;
+/// Gives a directory that may be written, or says why it may not.
+pub type Consent<'a> = &'a dyn Fn(&str) -> Result<AllowedDirectory, String>;
 
 /// Restores a cluster, or plans to. Blocks, as [`super::run`] does.
 #[expect(
@@ -80,10 +75,7 @@ pub fn run(
     log: &LogSource,
     monitor: Arc<Monitor>,
 ) -> Result<RestoreResult, ClusterRestoreError> {
-    let target = Path::new(&work.target);
-    if !target.is_absolute() {
-        return Err(RestoreError::RelativeTarget(work.target.clone()).into());
-    }
+    let target = consent(&work.target).map_err(ClusterRestoreError::Refused)?;
     let (snapshot, reader) = open(Arc::clone(&repository), &runtime, work.snapshot, &monitor)?;
     let source = Source {
         reader: &reader,
@@ -109,6 +101,7 @@ pub fn run(
         options,
         log,
         work,
+        target: &target,
         manifest: &manifest,
         owner: owner.as_ref(),
         held: &held,
@@ -119,7 +112,12 @@ pub fn run(
     let resumes = forward.as_ref().is_some_and(RollForward::resumes);
     let has_files = forward.as_ref().is_some_and(RollForward::has_files);
     let decided = decide(inputs, forward.as_mut(), programs.as_ref(), consent)?;
-    let mut places = source.places(&root, work, &decided.replay.bases)?;
+    if let (true, Some(owner)) = (work.start, owner.as_ref()) {
+        for directory in [&target].into_iter().chain(decided.replay.directories()) {
+            server::check_steady(directory, owner)?;
+        }
+    }
+    let mut places = source.places(&root, work, &target, &decided.replay.bases)?;
     if has_files {
         // A server may have worked on them since.
         places.clear();
@@ -151,8 +149,8 @@ pub fn run(
     if work.dry_run {
         return Ok(result);
     }
-    base::check_space(&reader, &plans, &places, (target, log_bytes))?;
-    base::make_directory(target)?;
+    base::check_space(&reader, &plans, &places, (&target, log_bytes))?;
+    base::make_directory(&target)?;
     let forwarding = forward.map(RollForward::begin).transpose()?;
     base::restore_all(&contexts, &places, &selection, plans, &mut result)?;
     drop(contexts);
@@ -164,19 +162,19 @@ pub fn run(
     base::hand_over(&places, owner.as_ref())?;
     let forwarding = match forwarding {
         Some(mut forwarding) => {
-            forwarding.files_are_there(places.iter().map(|place| &*place.target))?;
+            forwarding.files_are_there(places.iter().map(|place| &place.target))?;
             Some(forwarding)
         }
         None => None,
     };
     let running = finish(forwarding, programs.as_ref(), inputs, &mut result)?;
     if let Some((running, programs, owner)) = running {
-        let checked = decided.replay.verify(target);
+        let checked = decided.replay.verify(&target);
         if checked.is_err() {
-            runtime.block_on(programs.stop(target, owner));
+            runtime.block_on(programs.stop(target.path(), owner));
         }
         checked?;
-        let gone = decided.replay.settle(target);
+        let gone = decided.replay.settle(&target);
         result.notes.push(notes::started(inputs, &running, owner));
         result.notes.extend(notes::not_there(&gone));
         let quiet = decided.quiet.iter();
@@ -203,6 +201,7 @@ fn decide(
 ) -> Result<Decided, ClusterRestoreError> {
     let Inputs {
         work,
+        target,
         manifest,
         held,
         ..
@@ -217,6 +216,7 @@ fn decide(
     let version = programs.map(|it| it.version).or_else(installed);
     let terms = Terms {
         work,
+        target,
         manifest,
         layout: held.layout(),
         version: version.or_else(|| Version::parse(&manifest.server_version)),
@@ -258,9 +258,10 @@ fn complete(
     has_files: bool,
     result: &mut RestoreResult,
 ) -> Result<(), ClusterRestoreError> {
-    let target = Path::new(&inputs.work.target);
+    let target = inputs.target;
     if !has_files {
-        relink::relink(target, &replay.bases)?;
+        let moves: Vec<_> = replay.bases.iter().map(|it| it.to.clone()).collect();
+        relink::relink(target, &moves)?;
         replay.edit(target, &inputs.held.layout())?;
         complete_config(target, inputs.manifest, result)?;
     }
@@ -273,7 +274,7 @@ fn complete(
 
 /// Writes what is missing of the configuration, and says so.
 fn complete_config(
-    target: &Path,
+    target: &AllowedDirectory,
     manifest: &Manifest,
     result: &mut RestoreResult,
 ) -> Result<(), ClusterRestoreError> {
@@ -298,7 +299,7 @@ fn finish<'a>(
     let Inputs {
         runtime,
         monitor,
-        work,
+        target,
         ..
     } = inputs;
     let running = match (programs.zip(inputs.owner), forwarding) {
@@ -309,7 +310,7 @@ fn finish<'a>(
         }
         (Some((programs, owner)), None) => {
             monitor.enter("starting the server");
-            let running = programs.start(Path::new(&work.target), owner, runtime, monitor, &[])?;
+            let running = programs.start(target, owner, runtime, monitor, &[])?;
             Some((running, programs, owner))
         }
         (None, Some(forwarding)) => {

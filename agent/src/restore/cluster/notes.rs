@@ -43,13 +43,13 @@ pub(super) fn describe(
         "PostgreSQL {} cluster {}, as it was at {} ({}), in {}",
         manifest.major, manifest.system_identifier, manifest.ended, manifest.stop_lsn, work.target
     )];
-    for place in &replay.bases {
+    for place in replay.bases.iter().map(|it| &it.to) {
         notes.push(format!(
             "tablespace {} of {} in {}",
             place.oid, place.from, place.to
         ));
     }
-    for place in &replay.made {
+    for place in replay.made.iter().map(|it| &it.to) {
         notes.push(format!(
             "tablespace {} of {}, which the log makes, in {}",
             place.oid, place.from, place.to

@@ -3,7 +3,6 @@
 use std::{
     fs, io,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
 };
 
 use rustix::{
@@ -44,13 +43,12 @@ impl Owner {
 
     /// Makes everything at and below a directory the owner's, the deepest
     /// first: until it is all done, nobody else can enter and interfere.
-    pub(super) fn take(&self, path: &Path) -> io::Result<()> {
+    pub(super) fn take(&self, root: &OwnedFd) -> io::Result<()> {
         if !geteuid().is_root() {
             return Ok(());
         }
-        let root = beneath::open_root(path)?;
-        self.take_below(&root)?;
-        self.take_one(&root, b"")
+        self.take_below(root)?;
+        self.take_one(root, b"")
     }
 
     fn take_below(&self, directory: &OwnedFd) -> io::Result<()> {

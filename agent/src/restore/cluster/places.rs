@@ -5,7 +5,8 @@ use std::path::{Component, Path};
 use strongroom_postgres::{physical::label::Tablespace, wal::TablespaceCreation};
 use strongroom_wire::job::Relocation;
 
-use super::ClusterRestoreError;
+use super::{ClusterRestoreError, Consent};
+use crate::allowed::AllowedDirectory;
 
 /// A tablespace and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +109,69 @@ pub(super) fn check(
                 first: other.shown(),
                 second: place.shown(),
             });
+        }
+    }
+    Ok(())
+}
+
+/// A destination, and the directory there.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    pub(super) to: Destination,
+    pub(super) directory: AllowedDirectory,
+}
+
+impl Placed {
+    /// Asks for the directory. A server that is led there by a link of ours is told
+    /// where it really is; `by_name` for one that goes by the name in the log.
+    pub(super) fn enter(
+        mut to: Destination,
+        by_name: bool,
+        consent: Consent<'_>,
+        not_back: impl FnOnce(&Destination, String) -> ClusterRestoreError,
+    ) -> Result<Self, ClusterRestoreError> {
+        let asked = consent(&to.to).and_then(|directory| {
+            let path = directory.path();
+            let text = path.to_str().map(ToOwned::to_owned);
+            let not_text = || format!("{}, where it leads, is not UTF-8", path.display());
+            Ok((text.ok_or_else(not_text)?, directory))
+        });
+        let (real, directory) = asked.map_err(|cause| {
+            if to.moved {
+                ClusterRestoreError::Refused(cause)
+            } else {
+                not_back(&to, cause)
+            }
+        })?;
+        if !by_name {
+            to.to = real;
+        }
+        Ok(Self { to, directory })
+    }
+}
+
+/// Refuses directories that links lead into one another; of those that are not
+/// moved two may have the same.
+pub(super) fn check_apart(
+    target: &AllowedDirectory,
+    all: &[&Placed],
+) -> Result<(), ClusterRestoreError> {
+    let within = |left: &Path, right: &Path| left.starts_with(right) || right.starts_with(left);
+    for (index, place) in all.iter().enumerate() {
+        let path = place.directory.path();
+        let refused = |first: String| ClusterRestoreError::Overlap {
+            first,
+            second: place.to.shown(),
+        };
+        if within(target.path(), path) {
+            return Err(refused(target.path().display().to_string()));
+        }
+        let other = all[..index].iter().find(|other| {
+            let (before, stay) = (other.directory.path(), !other.to.moved && !place.to.moved);
+            within(before, path) && !(stay && before == path)
+        });
+        if let Some(other) = other {
+            return Err(refused(other.to.shown()));
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 //! lines away; what only this run concerns (`server`) is on its command line.
 //! Restored with `keep_settings`, none of it is there.
 
-use std::{fs, io::Read, path::Path};
+use std::{fs, io::Read};
 
 use strongroom_postgres::physical::manifest::Manifest;
 
@@ -17,6 +17,7 @@ use super::{
     programs::Programs,
     recovery::RecoveryError,
 };
+use crate::allowed::AllowedDirectory;
 
 const BLOCK: Block = Block {
     begin: "# Strongroom: switched off in this restored cluster.",
@@ -152,7 +153,7 @@ impl Quiet {
 
 /// Switches off what `quiet` says; `None`: everything is as the original had it.
 pub(super) fn switch_off(
-    target: &Path,
+    target: &AllowedDirectory,
     owner: Option<&Owner>,
     quiet: Option<&Quiet>,
 ) -> Result<(), RecoveryError> {

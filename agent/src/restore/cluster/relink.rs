@@ -7,7 +7,6 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::OwnedFd,
-    path::Path,
 };
 
 use rustix::{
@@ -20,6 +19,7 @@ use strongroom_postgres::physical::label::{
 };
 
 use super::{ClusterRestoreError, places::Destination};
+use crate::allowed::AllowedDirectory;
 
 const MAP: &str = "tablespace_map";
 
@@ -29,9 +29,13 @@ const LARGEST: u64 = 16 << 20;
 /// Puts the links to tablespaces in place, and their new paths into the map
 /// from which the server makes them again. A map that names others than the
 /// snapshot's manifest does is refused: nobody was asked about those.
-pub(super) fn relink(target: &Path, moves: &[Destination]) -> Result<(), ClusterRestoreError> {
-    let root = beneath::open_root(target).map_err(ClusterRestoreError::file("open", target))?;
-    let path = target.join(MAP);
+pub(super) fn relink(
+    target: &AllowedDirectory,
+    moves: &[Destination],
+) -> Result<(), ClusterRestoreError> {
+    let root = target.descriptor();
+    let root = root.map_err(ClusterRestoreError::file("open", target.path()))?;
+    let path = target.path().join(MAP);
     let text = match read(&root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && moves.is_empty() => return Ok(()),
         text => text.map_err(ClusterRestoreError::file("read", &path))?,
@@ -41,13 +45,13 @@ pub(super) fn relink(target: &Path, moves: &[Destination]) -> Result<(), Cluster
     for Tablespace { oid, path: to } in &mut map {
         let place = moves.iter().find(|place| place.oid == *oid);
         let place = place.ok_or_else(|| ClusterRestoreError::StrayLink {
-            link: target.join(format!("pg_tblspc/{oid}")),
+            link: target.path().join(format!("pg_tblspc/{oid}")),
             to: to.clone(),
         })?;
         to.clone_from(&place.to);
     }
     write(&root, &write_tablespace_map(&map)).map_err(ClusterRestoreError::file("write", &path))?;
-    let links = target.join("pg_tblspc");
+    let links = target.path().join("pg_tblspc");
     let above = beneath::open_child(&root, b"pg_tblspc")
         .map_err(ClusterRestoreError::file("open", &links))?;
     for place in moves {
@@ -93,9 +97,13 @@ fn remove(directory: &OwnedFd, name: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::{fs, os::unix::fs::symlink, path::Path};
 
     use super::*;
+
+    fn named(path: &Path) -> AllowedDirectory {
+        AllowedDirectory::named(path).unwrap()
+    }
 
     fn moves(to: &str) -> Vec<Destination> {
         vec![Destination {
@@ -112,7 +120,7 @@ mod tests {
         fs::create_dir(target.path().join("pg_tblspc")).unwrap();
         fs::write(target.path().join(MAP), "16400 /old\n").unwrap();
         for to in ["/new place", "/newer"] {
-            relink(target.path(), &moves(to)).unwrap();
+            relink(&named(target.path()), &moves(to)).unwrap();
             let link = fs::read_link(target.path().join("pg_tblspc/16400")).unwrap();
             assert_eq!(link, Path::new(to));
             let map = fs::read_to_string(target.path().join(MAP)).unwrap();
@@ -129,14 +137,16 @@ mod tests {
             (vec![], "16401 /precious\n"),
         ] {
             fs::write(target.path().join(MAP), map).unwrap();
-            let error = relink(target.path(), &moves).unwrap_err().to_string();
+            let error = relink(&named(target.path()), &moves)
+                .unwrap_err()
+                .to_string();
             assert!(
                 error.contains("/precious") && error.contains("16401"),
                 "{error}"
             );
         }
         fs::remove_file(target.path().join(MAP)).unwrap();
-        relink(target.path(), &[]).unwrap();
+        relink(&named(target.path()), &[]).unwrap();
     }
 
     #[test]
@@ -147,10 +157,10 @@ mod tests {
         let target = tempfile::tempdir().unwrap();
         symlink(&precious, target.path().join(MAP)).unwrap();
         symlink(trap.path(), target.path().join("pg_tblspc")).unwrap();
-        relink(target.path(), &moves("/new")).unwrap_err();
+        relink(&named(target.path()), &moves("/new")).unwrap_err();
         fs::remove_file(target.path().join(MAP)).unwrap();
         fs::write(target.path().join(MAP), "16400 /old\n").unwrap();
-        relink(target.path(), &moves("/new")).unwrap_err();
+        relink(&named(target.path()), &moves("/new")).unwrap_err();
         assert_eq!(fs::read_to_string(&precious).unwrap(), "16400 /old\n");
         assert_eq!(fs::read_dir(trap.path()).unwrap().count(), 1);
     }

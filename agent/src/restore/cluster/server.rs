@@ -8,17 +8,17 @@
 use std::{
     ffi::OsStr,
     fmt::Write as _,
-    fs::{self, DirBuilder, File},
+    fs::{DirBuilder, File},
     io::{self, Read, Seek, SeekFrom},
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Gid, Uid, chownat},
+    fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, open},
     process::geteuid,
 };
 use strongroom_postgres::said;
@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{ClusterRestoreError, owner::Owner, programs::Programs};
-use crate::monitor::Monitor;
+use crate::{allowed::AllowedDirectory, monitor::Monitor};
 
 /// Shown of a server's log, in bytes.
 const TAIL: u64 = 4096;
@@ -69,15 +69,18 @@ impl Running {
 
 impl Programs {
     /// Starts a server with these settings beside ours, and waits until it
-    /// accepts connections.
+    /// accepts connections. It is given a path: that must lead to the directory
+    /// that was restored, as long as the server may look at it.
     pub(super) fn start(
         &self,
-        target: &Path,
+        directory: &AllowedDirectory,
         owner: &Owner,
         runtime: &Handle,
         monitor: &Monitor,
         settings: &[(&str, &str)],
     ) -> Result<Running, ClusterRestoreError> {
+        check_steady(directory, owner)?;
+        let target = directory.path();
         let sockets = socket_directory(owner)?;
         let log = sockets.join(LOG);
         let mut failure = String::new();
@@ -258,10 +261,35 @@ fn free_port() -> io::Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
+/// An error when somebody else decides what a server of this owner's would find
+/// in a directory.
+pub(super) fn check_steady(
+    directory: &AllowedDirectory,
+    owner: &Owner,
+) -> Result<(), ClusterRestoreError> {
+    let steady = directory.check_steady(owner.uid);
+    steady.map_err(|source| ClusterRestoreError::Unsteady {
+        path: directory.path().into(),
+        source,
+    })
+}
+
+/// Opens a server's log, of which we show the end. It lies in a directory of the
+/// server's user, who must not have us show another file in its place.
+pub(super) fn open_log(log: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(open(log, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.nlink() == 1 {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is not the file that the server made"))
+}
+
 fn tail(log: &Path) -> String {
     let read = || -> io::Result<String> {
-        let mut file = File::open(log)?;
-        let length = fs::metadata(log)?.len();
+        let mut file = open_log(log)?;
+        let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
         let mut bytes = Vec::new();
         file.take(TAIL).read_to_end(&mut bytes)?;
@@ -289,6 +317,21 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn no_other_file_is_shown_as_a_server_s_log() {
+        let scratch = strongroom_tests::scratch::Scratch::new("server-log");
+        let secret = scratch.file("secret", "hush");
+        let log = scratch.join(LOG);
+        std::os::unix::fs::symlink(&secret, &log).unwrap();
+        assert!(!tail(&log).contains("hush"));
+        std::fs::remove_file(&log).unwrap();
+        std::fs::hard_link(&secret, &log).unwrap();
+        assert!(!tail(&log).contains("hush"));
+        std::fs::remove_file(&log).unwrap();
+        std::fs::write(&log, "FATAL: no").unwrap();
+        assert_eq!(tail(&log), "FATAL: no");
+    }
 
     #[test]
     fn a_shell_sees_every_path_as_it_is() {

@@ -1,6 +1,6 @@
 //! What a snapshot of a cluster holds: its manifest and its directories.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use strongroom_layout::ObjectId;
 use strongroom_postgres::physical::manifest::{
@@ -16,15 +16,16 @@ use strongroom_repository::{
 use strongroom_wire::job::{Overwrite, RestoreClusterWork, RestoreWork};
 use tokio::runtime::Handle;
 
-use super::{ClusterRestoreError, places::Destination};
+use super::{ClusterRestoreError, places::Placed};
 use crate::{
+    allowed::AllowedDirectory,
     monitor::Monitor,
     restore::{RestoreError, block_on},
 };
 
 /// A directory to restore.
 pub(super) struct Place {
-    pub(super) target: PathBuf,
+    pub(super) target: AllowedDirectory,
     pub(super) tree: BlobId,
     /// What the marker in it says.
     pub(super) work: RestoreWork,
@@ -75,14 +76,15 @@ impl Source<'_> {
         })
     }
 
-    /// The data directory first, then the tablespaces.
+    /// The data directory first, which goes to `target`, then the tablespaces.
     pub(super) fn places(
         &self,
         root: &Tree,
         work: &RestoreClusterWork,
-        moves: &[Destination],
+        target: &AllowedDirectory,
+        moves: &[Placed],
     ) -> Result<Vec<Place>, ClusterRestoreError> {
-        let mut places = vec![self.place(root, PGDATA, PGDATA, &work.target, work)?];
+        let mut places = vec![self.place(root, PGDATA, PGDATA, target.clone(), work)?];
         if moves.is_empty() {
             return Ok(places);
         }
@@ -90,9 +92,9 @@ impl Source<'_> {
         let above = above.ok_or_else(|| self.not_physical("its tablespaces are missing"))?;
         let above = self.tree(&above)?;
         for place in moves {
-            let name = place.oid.to_string();
+            let name = place.to.oid.to_string();
             let shown = format!("{TABLESPACES}/{name}");
-            places.push(self.place(&above, &name, &shown, &place.to, work)?);
+            places.push(self.place(&above, &name, &shown, place.directory.clone(), work)?);
         }
         Ok(places)
     }
@@ -102,7 +104,7 @@ impl Source<'_> {
         above: &Tree,
         name: &str,
         shown: &str,
-        target: &str,
+        target: AllowedDirectory,
         work: &RestoreClusterWork,
     ) -> Result<Place, ClusterRestoreError> {
         let node = find(above, name);
@@ -110,7 +112,6 @@ impl Source<'_> {
         let missing = || self.not_physical(format!("it has no directory /{shown}"));
         let (node, tree) = node.zip(tree).ok_or_else(missing)?;
         Ok(Place {
-            target: target.into(),
             tree,
             // PostgreSQL takes no other modes.
             mode: if node.mode & 0o050 == 0o050 && shown == PGDATA {
@@ -120,11 +121,12 @@ impl Source<'_> {
             },
             work: RestoreWork {
                 snapshot: work.snapshot,
-                target: target.to_owned(),
+                target: target.path().to_string_lossy().into_owned(),
                 paths: vec![format!("/{shown}")],
                 overwrite: Overwrite::Never,
                 dry_run: work.dry_run,
             },
+            target,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! `restic` must be on the path, and the tests run as root: they restore
 //! owners and devices.
 
+mod allowed;
 mod damage;
 mod hostile;
 mod listing;

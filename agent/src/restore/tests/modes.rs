@@ -173,19 +173,3 @@ fn a_dry_run_says_what_would_be_done_and_does_nothing() {
         b"other"
     );
 }
-
-#[test]
-fn a_relative_target_is_refused() {
-    let place = place();
-    let work = RestoreWork {
-        target: "target".into(),
-        ..place.work()
-    };
-    assert!(
-        place
-            .run(&work)
-            .unwrap_err()
-            .to_string()
-            .contains("not an absolute")
-    );
-}

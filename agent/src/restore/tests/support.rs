@@ -26,6 +26,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    allowed::AllowedDirectory,
     monitor::Monitor,
     restore::{RestoreError, RestoreOptions, run},
 };
@@ -127,6 +128,7 @@ impl Place {
             self.repository(),
             self.runtime.handle().clone(),
             work,
+            &AllowedDirectory::named(Path::new(&work.target)).unwrap(),
             &self.options,
             self.monitor.clone(),
         )

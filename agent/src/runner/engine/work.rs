@@ -12,6 +12,7 @@ use tracing::{Instrument, info_span};
 
 use super::{Engine, SharedRepository, access::Stores, blocking, failure};
 use crate::{
+    allowed::AllowedPaths,
     backup::{self, BackupRequest, BackupSource, PreparedBackup},
     config::PostgresConnection,
     grants::{GrantAuthority, Publication},
@@ -83,12 +84,20 @@ impl Engine {
             pace: Pace::new(limits.read.clone(), Handle::current()),
             cache: Some(self.0.config.cache_directory()),
             clock: self.0.clock.clone(),
+            allowed: AllowedPaths::default(),
             probe: None,
         };
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
-        let prepared = blocking(move || backup::run(repository, runtime, request, watched))
-            .await?
-            .map_err(|error| error.to_failure())?;
+        let config = Arc::clone(&self.0.config);
+        let prepared = blocking(move || {
+            let allowed = match &request.source {
+                BackupSource::Files(files) => consent::paths(&config, &files.paths)?,
+                _ => AllowedPaths::default(),
+            };
+            let request = BackupRequest { allowed, ..request };
+            backup::run(repository, runtime, request, watched).map_err(|error| error.to_failure())
+        })
+        .await??;
         monitor.enter("publishing");
         publish(stores, authority, prepared)
             .instrument(info_span!("publish"))
@@ -162,10 +171,14 @@ impl Engine {
     ) -> Result<Success, Failure> {
         let options = restore_options(limits);
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
-        blocking(move || restore::run(repository, runtime, &work, &options, watched))
-            .await?
-            .map(Success::Restore)
-            .map_err(|error| failure::of_restore(&error))
+        let config = Arc::clone(&self.0.config);
+        blocking(move || {
+            let target = consent::target(&config, &work.target)?;
+            restore::run(repository, runtime, &work, &target, &options, watched)
+                .map(Success::Restore)
+                .map_err(|error| failure::of_restore(&error))
+        })
+        .await?
     }
 
     pub(super) async fn restore_cluster(
@@ -184,9 +197,8 @@ impl Engine {
         let config = Arc::clone(&self.0.config);
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
         blocking(move || {
-            let consent = |path: &str| {
-                consent::check_target(&config, path).map_err(|refusal| refusal.to_string())
-            };
+            let consent =
+                |path: &str| consent::target(&config, path).map_err(|refusal| refusal.to_string());
             cluster::run(
                 repository, runtime, &work, &options, &consent, &log, watched,
             )

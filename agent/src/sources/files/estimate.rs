@@ -4,85 +4,153 @@
 //! Nothing waits for it, and it gives up quietly.
 
 use std::{
-    fs::{self, DirEntry},
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
-    path::PathBuf,
+    ffi::OsStr,
+    io,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    path::Path,
     sync::atomic::Ordering::Relaxed,
 };
 
+use rustix::fs::{AtFlags, FileType, Stat, statat};
+use strongroom_compare::beneath;
 use strongroom_wire::job::FilesSource;
 
-use super::globs::Filter;
-use crate::monitor::Monitor;
+use super::{
+    globs::Filter,
+    metadata::{kind, size},
+    roots::join,
+};
+use crate::{allowed::AllowedPaths, monitor::Monitor};
 
 /// Counts what a source holds and sets the monitor's totals when done. Ends
 /// early, without setting them, when `stop` says so.
-pub fn count(source: &FilesSource, monitor: &Monitor, stop: &dyn Fn() -> bool) {
+pub fn count(
+    source: &FilesSource,
+    allowed: &AllowedPaths,
+    monitor: &Monitor,
+    stop: &dyn Fn() -> bool,
+) {
     let Ok(filter) = Filter::new(&source.include, &source.exclude) else {
         return;
     };
-    let (mut files, mut bytes) = (0, 0);
+    let mut count = Count {
+        source,
+        allowed,
+        filter,
+        files: 0,
+        bytes: 0,
+    };
     for root in &source.paths {
-        let Ok(metadata) = fs::symlink_metadata(root) else {
-            continue;
-        };
-        if !metadata.is_dir() {
-            files += 1;
-            bytes += if metadata.is_file() {
-                metadata.len()
-            } else {
-                0
-            };
-            continue;
+        if count.root(root, stop).is_none() {
+            return;
         }
-        let mut waiting = vec![(PathBuf::from(root), filter.includes(root.as_bytes(), true))];
-        while let Some((directory, included)) = waiting.pop() {
-            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+    }
+    monitor.total_files.store(count.files, Relaxed);
+    monitor.total_bytes.store(count.bytes, Relaxed);
+}
+
+struct Count<'a> {
+    source: &'a FilesSource,
+    allowed: &'a AllowedPaths,
+    filter: Filter,
+    files: u64,
+    bytes: u64,
+}
+
+impl Count<'_> {
+    /// Counts what lies at and below a requested path; `None` when it was
+    /// stopped.
+    fn root(&mut self, root: &str, stop: &dyn Fn() -> bool) -> Option<()> {
+        let Ok((above, name)) = self.above(Path::new(root)) else {
+            return Some(());
+        };
+        let Ok(stat) = stat(&above, &name) else {
+            return Some(());
+        };
+        if kind(&stat) != FileType::Directory {
+            self.file(&stat);
+            return Some(());
+        }
+        let Ok(top) = beneath::open_child(&above, &name) else {
+            return Some(());
+        };
+        let included = self.filter.includes(root.as_bytes(), true);
+        // By their paths below the top: however many wait, few are open.
+        let mut waiting = vec![(Vec::new(), included)];
+        while let Some((below, included)) = waiting.pop() {
+            let directory = beneath::open_dir(&top, &below);
+            let Ok((directory, names)) = directory.and_then(|directory| {
+                let names = beneath::names(&directory)?;
+                Ok((directory, names))
+            }) else {
+                continue;
+            };
+            for name in names {
                 if stop() {
-                    return;
+                    return None;
                 }
-                match look(&entry, &filter, included, source, metadata.dev()) {
-                    Found::Nothing => {}
-                    Found::File(size) => {
-                        files += 1;
-                        bytes += size;
-                    }
-                    Found::Directory(included) => waiting.push((entry.path(), included)),
+                let Ok(found) = self::stat(&directory, &name) else {
+                    continue;
+                };
+                let below = if below.is_empty() {
+                    name.to_vec()
+                } else {
+                    join(&below, &name)
+                };
+                let path = join(root.trim_end_matches('/').as_bytes(), &below);
+                if let Some(included) = self.entry(&path, &found, included, stat.st_dev) {
+                    waiting.push((below, included));
                 }
             }
         }
+        Some(())
     }
-    monitor.total_files.store(files, Relaxed);
-    monitor.total_bytes.store(bytes, Relaxed);
+
+    /// The directory in which a requested path lies, and its name there.
+    fn above(&self, root: &Path) -> io::Result<(OwnedFd, Vec<u8>)> {
+        let Some((above, name)) = root.parent().zip(root.file_name()) else {
+            return Ok((beneath::open_root(root)?, b".".to_vec()));
+        };
+        let opened = match self.allowed.way(above) {
+            Some(way) => way.open()?,
+            None => beneath::open_root(above)?,
+        };
+        Ok((opened, name.as_bytes().to_vec()))
+    }
+
+    /// Counts an entry, unless it is a directory that is to be looked into: then
+    /// whether all in it is included.
+    fn entry(&mut self, path: &[u8], found: &Stat, included: bool, device: u64) -> Option<bool> {
+        let directory = kind(found) == FileType::Directory;
+        let other_device = self.source.one_file_system && found.st_dev != device;
+        let left_out = other_device
+            || self.filter.excludes(path, directory)
+            || self.allowed.off_limits().find(found).is_some();
+        if left_out {
+            return None;
+        }
+        let included = included || self.filter.includes(path, directory);
+        if directory {
+            return Some(included);
+        }
+        if included {
+            self.file(found);
+        }
+        None
+    }
+
+    fn file(&mut self, found: &Stat) {
+        self.files += 1;
+        if kind(found) == FileType::RegularFile {
+            self.bytes += size(found);
+        }
+    }
 }
 
-enum Found {
-    Nothing,
-    File(u64),
-    Directory(bool),
-}
-
-fn look(
-    entry: &DirEntry,
-    filter: &Filter,
-    included: bool,
-    source: &FilesSource,
-    device: u64,
-) -> Found {
-    let Ok(metadata) = entry.metadata() else {
-        return Found::Nothing;
-    };
-    let path = entry.path();
-    let path = path.as_os_str().as_bytes();
-    let directory = metadata.is_dir();
-    let other_device = source.one_file_system && metadata.dev() != device;
-    if other_device || filter.excludes(path, directory) {
-        return Found::Nothing;
-    }
-    match included || filter.includes(path, directory) {
-        included if directory => Found::Directory(included),
-        true if metadata.is_file() => Found::File(metadata.len()),
-        true => Found::File(0),
-        false => Found::Nothing,
-    }
+fn stat(directory: &OwnedFd, name: &[u8]) -> io::Result<Stat> {
+    Ok(statat(
+        directory,
+        OsStr::from_bytes(name),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }

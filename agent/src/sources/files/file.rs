@@ -20,6 +20,7 @@ use strongroom_repository::{
 
 use super::{
     metadata::{self, changed, is_unchanged, kind, links, modified, size},
+    open::off_limits,
     reader::FileReader,
     walk::{Item, Moment, Walk},
     xattrs::{self, Xattrs},
@@ -123,6 +124,9 @@ impl<'t> Walk<'t> {
         let before = fstat(&file).map_err(io::Error::from)?;
         if kind(&before) != FileType::RegularFile {
             return Err(io::Error::other("it was replaced by something that is no file").into());
+        }
+        if let Some(own) = self.allowed.off_limits().find(&before) {
+            return Err(io::Error::other(off_limits(&own)).into());
         }
         self.probe(Moment::Opened, entry.path);
         let xattrs = xattrs::of_open(file.as_fd()).unwrap_or_else(|error| {

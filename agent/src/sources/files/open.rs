@@ -4,6 +4,7 @@ use std::{
     io,
     mem::MaybeUninit,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     sync::Arc,
 };
 
@@ -17,6 +18,7 @@ use strongroom_repository::format::{
 };
 
 use super::{caches, frame::Place, metadata, walk::Walk, xattrs};
+use crate::allowed::Way;
 
 /// Bytes that the kernel fills with entries at a time.
 const LISTING: usize = 64 * 1024;
@@ -31,9 +33,18 @@ pub(super) struct Directory<'t> {
     pub(super) stat: Option<Stat>,
     /// Its tree in the parent snapshot.
     pub(super) previous: Option<BlobId>,
-    /// Only the way to a requested path: it may be a symlink, and may be
-    /// closed to us but for passing through.
-    pub(super) follow: bool,
+    pub(super) approach: Approach<'t>,
+}
+
+/// How a directory is come to.
+#[derive(Clone, Copy)]
+pub(super) enum Approach<'t> {
+    /// In a directory that is backed up: no symlink.
+    Below,
+    /// On the way to a requested path, by its name, which may be a symlink.
+    Through,
+    /// On the way to a requested path, where it was when that was allowed.
+    Along(&'t Way),
 }
 
 /// An open directory.
@@ -58,6 +69,9 @@ impl Directory<'_> {
 pub(super) fn open(walk: &Walk<'_>, wanted: &Directory<'_>) -> io::Result<Opened> {
     let (directory, listable) = open_directory(wanted)?;
     let stat = fstat(&directory)?;
+    if let Some(own) = walk.allowed.off_limits().find(&stat) {
+        return Err(io::Error::other(off_limits(&own)));
+    }
     let path = &wanted.place.path;
     let mut names = if listable && wanted.place.inherited.requested {
         list(walk, &directory, path)
@@ -97,17 +111,26 @@ pub(super) fn open(walk: &Walk<'_>, wanted: &Directory<'_>) -> io::Result<Opened
     })
 }
 
-/// Whether it can be listed, too.
+/// Whether it can be listed, too: those on the way to a requested path may be
+/// closed to us but for passing through.
 fn open_directory(wanted: &Directory<'_>) -> io::Result<(OwnedFd, bool)> {
-    let parent = wanted.parent.as_ref().map_or(CWD, |parent| parent.as_fd());
+    let along = match wanted.approach {
+        Approach::Along(way) => Some(way.open()?),
+        Approach::Below | Approach::Through => None,
+    };
+    let (parent, name) = if let Some(itself) = &along {
+        (itself.as_fd(), b".".as_slice())
+    } else {
+        let parent = wanted.parent.as_ref().map_or(CWD, |parent| parent.as_fd());
+        (parent, &*wanted.name)
+    };
+    let follow = match wanted.approach {
+        Approach::Through => OFlags::empty(),
+        Approach::Below | Approach::Along(_) => OFlags::NOFOLLOW,
+    };
     let open = |flags| {
-        let follow = if wanted.follow {
-            OFlags::empty()
-        } else {
-            OFlags::NOFOLLOW
-        };
         let flags = flags | follow | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat(parent, &*wanted.name, flags, Mode::empty())
+        openat(parent, name, flags, Mode::empty())
     };
     let opened = match open(OFlags::RDONLY | OFlags::NOATIME) {
         // Only a directory's owner may leave its access time alone.
@@ -118,6 +141,15 @@ fn open_directory(wanted: &Directory<'_>) -> io::Result<(OwnedFd, bool)> {
         Err(Errno::ACCESS) if !wanted.place.inherited.requested => Ok((open(OFlags::PATH)?, false)),
         result => Ok((result?, true)),
     }
+}
+
+/// Why something is left out that belongs to the agent.
+pub(super) fn off_limits(own: &Path) -> String {
+    format!(
+        "it is the agent's own state ({}), which is never backed up: exclude it in the policy, and \
+         nothing more will be said of it",
+        own.display()
+    )
 }
 
 /// The names in a directory, unsorted, without `.` and `..`; with a warning

@@ -1,12 +1,16 @@
 //! The paths that a source names, as a tree of names below `/`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::allowed::{AllowedPaths, Way};
 
 /// A name on the way to a requested path, or one itself.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Target {
     /// The source names this path: everything below it is taken.
     pub(super) requested: bool,
+    /// How it is reached, if it is a directory on the way; absent: by its name.
+    pub(super) way: Option<Way>,
     /// What is requested below it, by name.
     pub(super) children: BTreeMap<Vec<u8>, Target>,
 }
@@ -21,18 +25,23 @@ pub struct InvalidPath {
 
 impl Target {
     /// From absolute paths. Empty parts and `.` are passed over.
-    pub(super) fn new(paths: &[String]) -> Result<Self, InvalidPath> {
+    pub(super) fn new(paths: &[String], allowed: &AllowedPaths) -> Result<Self, InvalidPath> {
         let mut root = Self::default();
         for path in paths {
             let invalid = || InvalidPath { path: path.clone() };
             let below = path.strip_prefix('/').ok_or_else(invalid)?;
             let mut target = &mut root;
+            let mut at = PathBuf::from("/");
             for part in below.split('/') {
                 match part {
                     "" | "." => {}
                     ".." => return Err(invalid()),
                     name if name.contains('\0') => return Err(invalid()),
-                    name => target = target.children.entry(name.into()).or_default(),
+                    name => {
+                        at.push(name);
+                        target = target.children.entry(name.into()).or_default();
+                        target.way = allowed.way(&at).cloned();
+                    }
                 }
             }
             target.requested = true;
@@ -70,7 +79,7 @@ mod tests {
     fn requested(paths: &[&str]) -> Vec<String> {
         let paths: Vec<String> = paths.iter().map(ToString::to_string).collect();
         let mut found = Vec::new();
-        Target::new(&paths)
+        Target::new(&paths, &AllowedPaths::default())
             .unwrap()
             .for_each_requested(b"/", &mut |path| {
                 found.push(String::from_utf8_lossy(path).into_owned());
@@ -90,7 +99,7 @@ mod tests {
     #[test]
     fn other_paths_are_refused() {
         for path in ["", "srv", "./srv", "/srv/../etc", "/..", "/a\0b"] {
-            Target::new(&[path.into()]).unwrap_err();
+            Target::new(&[path.into()], &AllowedPaths::default()).unwrap_err();
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rustix::{
-    fs::{AtFlags, FileType, Stat, readlinkat, statat},
+    fs::{AtFlags, FileType, Stat, fstat, readlinkat, statat},
     io::Errno,
 };
 use strongroom_repository::{
@@ -30,12 +31,12 @@ use super::{
     frame::{Batch, Complete, Frame, Inherited, Place, Slot},
     globs::{Filter, InvalidGlob},
     metadata::{self, kind},
-    open::{self, Directory},
+    open::{self, Approach, Directory},
     owners::Owners,
     roots::{InvalidPath, Target, join},
     xattrs::{self, Xattrs},
 };
-use crate::{monitor::Monitor, sources::pace::Pace};
+use crate::{allowed::AllowedPaths, monitor::Monitor, sources::pace::Pace};
 
 /// Entries that a worker takes at once.
 const BATCH: usize = 16;
@@ -85,6 +86,8 @@ pub enum Moment {
 pub struct FilesOptions {
     /// What to save.
     pub source: FilesSource,
+    /// How its paths are reached, and what is left out.
+    pub allowed: AllowedPaths,
     /// The last snapshot's trees.
     pub parents: ParentTrees,
     /// Told about progress and warnings.
@@ -153,6 +156,7 @@ impl Counts {
 /// What everybody in a walk shares.
 pub(super) struct Walk<'t> {
     target: &'t Target,
+    pub(super) allowed: AllowedPaths,
     pub(super) filter: Filter,
     one_file_system: bool,
     pub(super) exclude_caches: bool,
@@ -188,13 +192,14 @@ enum Outcome<'t> {
 /// Saves all files of a source; gives the root tree and what was met.
 pub fn save(writer: &Writer, options: FilesOptions) -> Result<(BlobId, Counts), FilesError> {
     let source = &options.source;
-    let target = Target::new(&source.paths)?;
+    let target = Target::new(&source.paths, &options.allowed)?;
     if source.paths.is_empty() {
         return Err(FilesError::NoPaths);
     }
     let previous = options.parents.root();
     let walk = Walk {
         target: &target,
+        allowed: options.allowed,
         filter: Filter::new(&source.include, &source.exclude)?,
         one_file_system: source.one_file_system,
         exclude_caches: source.exclude_caches,
@@ -243,7 +248,7 @@ impl<'t> Walk<'t> {
             name: Box::from(*b"/"),
             stat: None,
             previous,
-            follow: false,
+            approach: Approach::Below,
         }
     }
 
@@ -310,10 +315,11 @@ impl<'t> Walk<'t> {
             // `/` itself: there is no tree.
             return Ok(());
         };
-        let gone = matches!(
-            Errno::from_io_error(error),
-            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
-        );
+        let gone = error.kind() == io::ErrorKind::NotADirectory
+            || matches!(
+                Errno::from_io_error(error),
+                Some(Errno::NOENT | Errno::LOOP)
+            );
         let node = match directory.stat {
             Some(stat) if !gone => {
                 self.counts.directories.fetch_add(1, Relaxed);
@@ -374,25 +380,32 @@ impl<'t> Walk<'t> {
         let path = join(&above.path, &name);
         let target = above.target.and_then(|target| target.children.get(&*name));
         let requested = target.is_some_and(|target| target.requested);
-        // Only symlinks on the way to a requested path are followed.
-        let follow = !above.inherited.requested && !requested;
-        self.probe(Moment::Listed, &path);
-        let flags = if follow {
-            AtFlags::empty()
-        } else {
-            AtFlags::SYMLINK_NOFOLLOW
+        let on_the_way = !above.inherited.requested && !requested;
+        let approach = match target.and_then(|target| target.way.as_ref()) {
+            Some(way) if on_the_way => Approach::Along(way),
+            None if on_the_way => Approach::Through,
+            _ => Approach::Below,
         };
-        let stat = match statat(directory, &*name, flags) {
-            Ok(stat) if follow && kind(&stat) != FileType::Directory => {
+        self.probe(Moment::Listed, &path);
+        let stat = match look(directory, &name, approach) {
+            Ok(stat) if on_the_way && kind(&stat) != FileType::Directory => {
                 self.lose(target, &path, "it is not a directory");
                 return Ok(Outcome::Node(None));
             }
             Ok(stat) => stat,
-            Err(errno) => {
-                self.lose(target, &path, &cause(&errno.into()));
+            Err(error) => {
+                self.lose(target, &path, &cause(&error));
                 return Ok(Outcome::Node(None));
             }
         };
+        let entry = Entry {
+            directory,
+            name: &name,
+            path: &path,
+        };
+        if let Some(own) = self.allowed.off_limits().find(&stat) {
+            return self.own_state(worker, entry, target, &stat, &own);
+        }
         let Some(inherited) = self.inherit(above, target, &path, &stat) else {
             let other_device =
                 kind(&stat) == FileType::Directory && !self.filter.excludes(&path, true);
@@ -422,14 +435,9 @@ impl<'t> Walk<'t> {
                 parent: Some(Arc::clone(directory)),
                 name,
                 stat: Some(stat),
-                follow,
+                approach,
             })));
         }
-        let entry = Entry {
-            directory,
-            name: &name,
-            path: &path,
-        };
         let node = self.leaf(worker, entry, &stat, frame.previous_tree())?;
         if node.is_some() {
             self.counts.files.fetch_add(1, Relaxed);
@@ -449,6 +457,31 @@ impl<'t> Walk<'t> {
             }
         }
         Ok(Outcome::Node(node))
+    }
+
+    /// The agent's own state: its directory stands in the snapshot, empty, and
+    /// what else of it is met does not.
+    fn own_state(
+        &self,
+        worker: &mut Worker<'_, Item<'t>>,
+        entry: Entry<'_>,
+        target: Option<&Target>,
+        stat: &Stat,
+        own: &Path,
+    ) -> Result<Outcome<'t>, Halted> {
+        let is_directory = kind(stat) == FileType::Directory;
+        // What a policy excludes is left out without a word.
+        if target.is_none() && self.filter.excludes(entry.path, is_directory) {
+            return Ok(Outcome::Node(None));
+        }
+        self.lose(target, entry.path, &open::off_limits(own));
+        if !is_directory {
+            return Ok(Outcome::Node(None));
+        }
+        self.counts.directories.fetch_add(1, Relaxed);
+        let xattrs = self.xattrs(entry.directory, entry.name, entry.path);
+        let node = self.empty_directory(worker, entry.name, stat, xattrs)?;
+        Ok(Outcome::Node(Some(node)))
     }
 
     /// What an entry inherits; `None` when it is left out.
@@ -617,6 +650,15 @@ impl<'t> Walk<'t> {
             self.warn(lost, cause);
         });
     }
+}
+
+/// What an entry is, before it is opened.
+fn look(directory: &OwnedFd, name: &[u8], approach: Approach<'_>) -> io::Result<Stat> {
+    Ok(match approach {
+        Approach::Below => statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?,
+        Approach::Through => statat(directory, name, AtFlags::empty())?,
+        Approach::Along(way) => fstat(way.open()?)?,
+    })
 }
 
 /// An entry of a directory in the parent snapshot.

@@ -36,7 +36,7 @@ use strongroom_postgres::physical::exclude::FETCHED_LOG;
 use strongroom_wire::job::RecoveryTarget;
 
 use super::RecoveryError;
-use crate::restore::cluster::owner::Owner;
+use crate::{allowed::AllowedDirectory, restore::cluster::owner::Owner};
 
 /// Its name in the data directory; backups leave it out.
 const NAME: &str = FETCHED_LOG;
@@ -109,11 +109,11 @@ pub(super) struct Unfinished {
 impl WalDirectory {
     /// The one in a data directory, if there is one.
     pub(crate) fn open(
-        target: &Path,
+        target: &AllowedDirectory,
         owner: Option<&Owner>,
     ) -> Result<Option<Self>, RecoveryError> {
-        let path = target.join(NAME);
-        let open = || beneath::open_child(beneath::open_root(target)?, NAME.as_bytes());
+        let path = target.path().join(NAME);
+        let open = || beneath::open_child(target.descriptor()?, NAME.as_bytes());
         match open() {
             Ok(fd) => Ok(Some(Self {
                 fd,
@@ -126,9 +126,12 @@ impl WalDirectory {
     }
 
     /// Opens it, or makes it in a data directory that is there.
-    pub(crate) fn create(target: &Path, owner: Option<&Owner>) -> Result<Self, RecoveryError> {
-        let path = target.join(NAME);
-        let make = || match mkdirat(beneath::open_root(target)?, NAME, Mode::RWXU) {
+    pub(crate) fn create(
+        target: &AllowedDirectory,
+        owner: Option<&Owner>,
+    ) -> Result<Self, RecoveryError> {
+        let path = target.path().join(NAME);
+        let make = || match mkdirat(target.descriptor()?, NAME, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(io::Error::from(error)),
         };
@@ -262,7 +265,7 @@ impl WalDirectory {
     /// The restore is over, and what was fetched stays: nothing of ours is
     /// needed beside it.
     pub(crate) fn leave(self) -> Result<(), RecoveryError> {
-        sync(&self.path)?;
+        sync(&self.fd).map_err(RecoveryError::file("write to disk", &self.path))?;
         for name in [STATE, PLAN, LOCK] {
             self.remove_file(name)
                 .map_err(RecoveryError::file("remove", self.path.join(name)))?;
@@ -271,7 +274,7 @@ impl WalDirectory {
     }
 
     /// Removes it with all that is in it.
-    pub(crate) fn remove(self, target: &Path) -> Result<(), RecoveryError> {
+    pub(crate) fn remove(self, target: &AllowedDirectory) -> Result<(), RecoveryError> {
         let remove = || -> io::Result<()> {
             for name in beneath::names(&self.fd)? {
                 match unlinkat(&self.fd, &*name, AtFlags::empty()) {
@@ -279,11 +282,7 @@ impl WalDirectory {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Ok(unlinkat(
-                beneath::open_root(target)?,
-                NAME,
-                AtFlags::REMOVEDIR,
-            )?)
+            Ok(unlinkat(target.descriptor()?, NAME, AtFlags::REMOVEDIR)?)
         };
         remove().map_err(RecoveryError::file("remove", &self.path))
     }
@@ -317,9 +316,9 @@ impl WalDirectory {
 }
 
 /// Has the file system of a directory written to disk.
-pub(crate) fn sync(directory: &Path) -> Result<(), RecoveryError> {
-    let sync = || -> io::Result<()> { Ok(syncfs(File::open(directory)?)?) };
-    sync().map_err(RecoveryError::file("write to disk", directory))
+pub(crate) fn sync(directory: &OwnedFd) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(syncfs(openat(directory, ".", flags, Mode::empty())?)?)
 }
 
 #[cfg(test)]

@@ -20,7 +20,10 @@ use super::{
     error::shown,
     said::{Said, said},
 };
-use crate::restore::cluster::ClusterRestoreError;
+use crate::{
+    allowed::AllowedDirectory,
+    restore::cluster::{ClusterRestoreError, server::open_log},
+};
 
 /// How often a control file that seems torn is read again: the server writes
 /// it in one call.
@@ -54,21 +57,21 @@ pub(super) fn failure(error: ClusterRestoreError, wanted: &RecoveryTarget) -> Cl
 
 /// Verifies that the server of a data directory is a primary, and gives what
 /// its log says.
-pub(super) fn ended(target: &Path, log: &Path) -> Result<Said, RecoveryError> {
+pub(super) fn ended(target: &AllowedDirectory, log: &Path) -> Result<Said, RecoveryError> {
     let state = state(target)?;
     if state != ClusterState::InProduction {
         return Err(RecoveryError::NotEnded {
-            target: target.display().to_string(),
+            target: target.path().display().to_string(),
             state: format!("{state:?}"),
             log: log.into(),
         });
     }
-    let read = || said(BufReader::new(File::open(log)?));
+    let read = || said(BufReader::new(open_log(log)?));
     read().map_err(RecoveryError::file("read", log))
 }
 
-fn state(target: &Path) -> Result<ClusterState, RecoveryError> {
-    let path = target.join("global/pg_control");
+fn state(target: &AllowedDirectory) -> Result<ClusterState, RecoveryError> {
+    let path = target.path().join("global/pg_control");
     let mut last = InvalidControl::Short(0);
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
@@ -84,8 +87,8 @@ fn state(target: &Path) -> Result<ClusterState, RecoveryError> {
     Err(RecoveryError::file("understand", path)(invalid))
 }
 
-fn read(target: &Path) -> io::Result<Vec<u8>> {
-    let global = beneath::open_dir(beneath::open_root(target)?, b"global")?;
+fn read(target: &AllowedDirectory) -> io::Result<Vec<u8>> {
+    let global = beneath::open_dir(target.descriptor()?, b"global")?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(openat(&global, "pg_control", flags, Mode::empty())?);
     let mut bytes = Vec::new();

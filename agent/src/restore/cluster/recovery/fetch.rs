@@ -5,7 +5,6 @@ use std::{
     fs::File,
     io::{self, Write},
     os::unix::fs::FileExt,
-    path::Path,
 };
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -23,7 +22,7 @@ use super::{
     plan::{Asked, Plan},
     segments::Segment,
 };
-use crate::{monitor::Monitor, restore::RestoreError};
+use crate::{allowed::AllowedDirectory, monitor::Monitor, restore::RestoreError};
 
 /// Bytes copied at once.
 const BUFFER: usize = 1 << 20;
@@ -45,7 +44,7 @@ pub(super) struct Fetch<'a> {
     pub(super) shelf: &'a Shelf,
     pub(super) directory: &'a WalDirectory,
     /// The data directory: the snapshot's own segments are there.
-    pub(super) target: &'a Path,
+    pub(super) target: &'a AllowedDirectory,
     pub(super) monitor: &'a Monitor,
     /// Files that are there already.
     pub(super) whole: BTreeSet<String>,
@@ -190,7 +189,7 @@ struct PartSource<'a> {
     current: Option<(usize, Vec<u8>)>,
     fetched: u64,
     legs: &'a Asked<'a>,
-    target: &'a Path,
+    target: &'a AllowedDirectory,
     edits: &'a Edits,
 }
 
@@ -268,9 +267,9 @@ impl PartSource<'_> {
         let size = self.plan.size;
         let segment: Option<&SegmentName> = self.plan.held.get(number);
         let name = segment.map(|it| it.file_name(size)).unwrap_or_default();
-        let path = self.target.join("pg_wal").join(&name);
+        let path = self.target.path().join("pg_wal").join(&name);
         let open = || -> io::Result<File> {
-            let wal = beneath::open_dir(beneath::open_root(self.target)?, b"pg_wal")?;
+            let wal = beneath::open_dir(self.target.descriptor()?, b"pg_wal")?;
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             Ok(File::from(openat(&wal, &name, flags, Mode::empty())?))
         };

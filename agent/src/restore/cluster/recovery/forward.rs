@@ -23,6 +23,7 @@ use super::{
     scan::facts,
 };
 use crate::{
+    allowed::AllowedDirectory,
     monitor::Monitor,
     restore::{
         RestoreOptions,
@@ -62,6 +63,7 @@ pub(in super::super) struct Inputs<'a> {
     pub(in super::super) options: &'a RestoreOptions,
     pub(in super::super) log: &'a LogSource,
     pub(in super::super) work: &'a RestoreClusterWork,
+    pub(in super::super) target: &'a AllowedDirectory,
     pub(in super::super) manifest: &'a Manifest,
     pub(in super::super) owner: Option<&'a Owner>,
     /// The snapshot's own log.
@@ -92,13 +94,13 @@ impl<'a> RollForward<'a> {
         recovery: &'a Recovery,
     ) -> Result<Self, RecoveryError> {
         inputs.monitor.enter("planning");
-        let target = Path::new(&inputs.work.target);
+        let target = inputs.target;
         let directory = WalDirectory::open(target, inputs.owner)?;
         let state = match &directory {
             Some(directory) => directory.state()?,
             None => None,
         };
-        let left = stage_of(state.as_ref(), target, inputs.work, recovery)?;
+        let left = stage_of(state.as_ref(), target.path(), inputs.work, recovery)?;
         let shelf = inputs.shelf(inputs.monitor.cancel.clone());
         let plan = inputs.asked(recovery, &shelf).plan()?;
         let whole = match (directory, &state) {
@@ -245,10 +247,6 @@ impl<'a> Inputs<'a> {
             shelf,
         }
     }
-
-    pub(super) fn target(&self) -> &'a Path {
-        Path::new(&self.work.target)
-    }
 }
 
 #[cfg(test)]
@@ -263,7 +261,8 @@ mod tests {
     #[test]
     fn a_segment_in_which_the_archive_ended_is_fetched_again_when_it_goes_on() {
         let scratch = Scratch::new("whole-segments");
-        let directory = WalDirectory::create(scratch.path(), None).unwrap();
+        let directory =
+            WalDirectory::create(&AllowedDirectory::named(scratch.path()).unwrap(), None).unwrap();
         let size = SegmentSize::new(1 << 20).unwrap();
         let plan = |filled: &[u64]| Plan {
             segments: (0..)

@@ -1,7 +1,7 @@
 //! Carrying out what was decided: the server is told, the log is fetched, and
 //! replayed, or left for whoever starts the server.
 
-use std::{io, path::Path, thread, time::Instant};
+use std::{io, thread, time::Instant};
 
 use strongroom_wire::job::RestoreResult;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +18,12 @@ use super::{
     settings::{self, Settings},
     watch::until_ready,
 };
-use crate::restore::{
-    RestoreError,
-    cluster::{ClusterRestoreError, owner::Owner, programs::Programs, server::Running},
+use crate::{
+    allowed::AllowedDirectory,
+    restore::{
+        RestoreError,
+        cluster::{ClusterRestoreError, owner::Owner, programs::Programs, server::Running},
+    },
 };
 
 /// For the run in which the log is replayed: we read what the server says.
@@ -57,7 +60,7 @@ impl<'a> Forwarding<'a> {
     /// here on no other restore works on it.
     pub(super) fn begin(roll: RollForward<'a>) -> Result<Self, RecoveryError> {
         let inputs = &roll.inputs;
-        let directory = WalDirectory::create(inputs.target(), inputs.owner)?;
+        let directory = WalDirectory::create(inputs.target, inputs.owner)?;
         let fetching = Some(directory.fetching()?);
         let state = State {
             snapshot: inputs.work.snapshot,
@@ -82,7 +85,7 @@ impl<'a> Forwarding<'a> {
     /// not sent back into it.
     pub(in super::super) fn tell(&self) -> Result<(), RecoveryError> {
         let inputs = &self.roll.inputs;
-        if self.state.stage == Stage::Replay && !settings::is_signalled(inputs.target())? {
+        if self.state.stage == Stage::Replay && !settings::is_signalled(inputs.target)? {
             return Ok(());
         }
         let directory = self.directory.path();
@@ -100,17 +103,18 @@ impl<'a> Forwarding<'a> {
             timeline: self.roll.plan.timeline,
             stop: self.roll.plan.stop.clone(),
         };
-        settings.write(inputs.target(), inputs.owner)
+        settings.write(inputs.target, inputs.owner)
     }
 
     /// Notes that the cluster's files are complete: they are not looked at
     /// again. Those of tablespaces may lie on other file systems.
     pub(in super::super) fn files_are_there<'p>(
         &mut self,
-        directories: impl Iterator<Item = &'p Path>,
+        directories: impl Iterator<Item = &'p AllowedDirectory>,
     ) -> Result<(), RecoveryError> {
         for directory in directories {
-            sync(directory)?;
+            let written = directory.descriptor().and_then(|opened| sync(&opened));
+            written.map_err(RecoveryError::file("write to disk", directory.path()))?;
         }
         let stage = self.state.stage.max(Stage::Log);
         self.enter(stage)
@@ -147,11 +151,11 @@ impl<'a> Forwarding<'a> {
         owner: &Owner,
     ) -> Result<(Running, Forwarded), ClusterRestoreError> {
         let inputs = self.roll.inputs;
-        let target = inputs.target();
+        let target = inputs.target;
         inputs.monitor.enter("replaying the log");
         if self.state.stage == Stage::Replay {
             // Of an agent that was killed: nobody brings it any log.
-            inputs.runtime.block_on(programs.stop(target, owner));
+            inputs.runtime.block_on(programs.stop(target.path(), owner));
         }
         self.announce()?;
         self.enter(Stage::Replay)?;
@@ -227,7 +231,7 @@ impl<'a> Forwarding<'a> {
             asked: &inputs.asked(recovery, &shelf),
             shelf: &shelf,
             directory: &self.directory,
-            target: inputs.target(),
+            target: inputs.target,
             monitor: inputs.monitor,
             whole: whole.clone(),
             edits,
@@ -247,7 +251,7 @@ impl<'a> Forwarding<'a> {
     /// The server is up: what is left behind is a blemish, no failure.
     fn clean_up(self) {
         let inputs = self.roll.inputs;
-        let (target, path) = (inputs.target(), self.directory.path().to_owned());
+        let (target, path) = (inputs.target, self.directory.path().to_owned());
         let forgotten = settings::forget(target, inputs.owner);
         for result in [forgotten, self.directory.remove(target)] {
             if let Err(error) = result {

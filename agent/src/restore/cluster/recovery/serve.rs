@@ -139,12 +139,13 @@ mod tests {
     use strongroom_tests::scratch::Scratch;
 
     use super::*;
-    use crate::restore::cluster::recovery::directory::WalDirectory;
+    use crate::{allowed::AllowedDirectory, restore::cluster::recovery::directory::WalDirectory};
 
     const FILE: &str = "000000010000000000000003";
 
     fn planned(scratch: &Scratch) -> WalDirectory {
-        let directory = WalDirectory::create(scratch.path(), None).unwrap();
+        let directory =
+            WalDirectory::create(&AllowedDirectory::named(scratch.path()).unwrap(), None).unwrap();
         directory.set_plan([(FILE, 7)].into_iter()).unwrap();
         directory
     }

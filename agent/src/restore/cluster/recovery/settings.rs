@@ -10,14 +10,20 @@
 use std::{io, path::Path};
 
 use jiff::{Timestamp, tz::TimeZone};
-use strongroom_compare::beneath;
+use rustix::{
+    fs::{AtFlags, statat},
+    io::Errno,
+};
 use strongroom_layout::position::TimelineId;
 use strongroom_wire::job::RecoveryTarget;
 
 use super::{RecoveryError, error::shown};
-use crate::restore::cluster::{
-    auto_conf::{self, Block, create, remove},
-    owner::Owner,
+use crate::{
+    allowed::AllowedDirectory,
+    restore::cluster::{
+        auto_conf::{self, Block, create, remove},
+        owner::Owner,
+    },
 };
 
 const SIGNAL: &str = "recovery.signal";
@@ -75,11 +81,15 @@ impl Settings {
     }
 
     /// Tells the server of a data directory.
-    pub(super) fn write(&self, target: &Path, owner: Option<&Owner>) -> Result<(), RecoveryError> {
+    pub(super) fn write(
+        &self,
+        target: &AllowedDirectory,
+        owner: Option<&Owner>,
+    ) -> Result<(), RecoveryError> {
         auto_conf::edit(target, owner, BLOCK, &self.lines())?;
-        let path = target.join(SIGNAL);
+        let path = target.path().join(SIGNAL);
         let make = || -> io::Result<()> {
-            let root = beneath::open_root(target)?;
+            let root = target.descriptor()?;
             remove(&root, SIGNAL)?;
             create(&root, SIGNAL, owner)?.sync_all()
         };
@@ -88,18 +98,23 @@ impl Settings {
 }
 
 /// Takes these settings away again.
-pub(super) fn forget(target: &Path, owner: Option<&Owner>) -> Result<(), RecoveryError> {
+pub(super) fn forget(
+    target: &AllowedDirectory,
+    owner: Option<&Owner>,
+) -> Result<(), RecoveryError> {
     auto_conf::edit(target, owner, BLOCK, "")
 }
 
 /// Whether the server of a data directory has yet to end its recovery.
-pub(super) fn is_signalled(target: &Path) -> Result<bool, RecoveryError> {
-    let path = target.join(SIGNAL);
-    match path.symlink_metadata() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(RecoveryError::file("look for", path)(error)),
-    }
+pub(super) fn is_signalled(target: &AllowedDirectory) -> Result<bool, RecoveryError> {
+    let look = || -> io::Result<bool> {
+        match statat(target.descriptor()?, SIGNAL, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    };
+    look().map_err(RecoveryError::file("look for", target.path().join(SIGNAL)))
 }
 
 /// The command that copies a file from where it lies already.

@@ -5,15 +5,21 @@
 //! `standby` until recovery has ended, then `ready`.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    fs::File,
+    io::{self, Read},
+    os::fd::OwnedFd,
     time::Duration,
 };
 
-use rustix::process::{Pid, test_kill_process};
+use rustix::{
+    fs::{Mode, OFlags, openat},
+    io::Errno,
+    process::{Pid, test_kill_process},
+};
 use tokio::runtime::Handle;
 
 use crate::{
+    allowed::AllowedDirectory,
     monitor::Monitor,
     restore::{
         RestoreError,
@@ -23,6 +29,11 @@ use crate::{
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Where a server notes what it is at.
+const PID_FILE: &str = "postmaster.pid";
+/// Longer ones are none, bytes.
+const LARGEST: u64 = 4096;
 
 /// The lines of `postmaster.pid` that matter, counted from 0.
 const PID_LINE: usize = 0;
@@ -42,33 +53,37 @@ enum Status {
 /// Waits until the server of a data directory has ended its recovery. A cancel
 /// ends the server, too.
 pub(super) fn until_ready(
-    target: &Path,
+    target: &AllowedDirectory,
     running: &Running,
     (programs, owner): (&Programs, &Owner),
     runtime: &Handle,
     monitor: &Monitor,
 ) -> Result<(), ClusterRestoreError> {
-    let path = target.join("postmaster.pid");
+    let path = target.path().join(PID_FILE);
     loop {
-        match status(&path).map_err(ClusterRestoreError::file("read", &path))? {
+        let status = target.descriptor().and_then(|opened| status(&opened));
+        match status.map_err(ClusterRestoreError::file("read", &path))? {
             Status::Ready => return Ok(()),
-            Status::Ended => return Err(running.failure(target)),
+            Status::Ended => return Err(running.failure(target.path())),
             Status::Busy => {}
         }
         let pause = async { tokio::time::timeout(PAUSE, monitor.cancel.cancelled()).await };
         if runtime.block_on(pause).is_ok() {
-            runtime.block_on(programs.stop(target, owner));
+            runtime.block_on(programs.stop(target.path(), owner));
             return Err(RestoreError::Cancelled.into());
         }
     }
 }
 
-fn status(path: &PathBuf) -> io::Result<Status> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Status::Ended),
-        Err(error) => return Err(error),
-    };
+fn status(target: &OwnedFd) -> io::Result<Status> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut text = String::new();
+    match openat(target, PID_FILE, flags, Mode::empty()) {
+        // What is no text says nothing.
+        Ok(file) => drop(File::from(file).take(LARGEST).read_to_string(&mut text)),
+        Err(Errno::NOENT) => return Ok(Status::Ended),
+        Err(error) => return Err(error.into()),
+    }
     let line = |number| text.lines().nth(number).unwrap_or_default().trim();
     if line(STATUS_LINE) == "ready" {
         return Ok(Status::Ready);
@@ -81,6 +96,9 @@ fn status(path: &PathBuf) -> io::Result<Status> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use strongroom_compare::beneath;
     use strongroom_tests::scratch::Scratch;
 
     use super::*;
@@ -88,8 +106,9 @@ mod tests {
     #[test]
     fn a_server_s_own_word_counts_and_its_life() {
         let scratch = Scratch::new("watch-status");
-        let path = scratch.join("postmaster.pid");
-        assert_eq!(status(&path).unwrap(), Status::Ended);
+        let path = scratch.join(PID_FILE);
+        let target = beneath::open_root(scratch.path()).unwrap();
+        assert_eq!(status(&target).unwrap(), Status::Ended);
         let own = std::process::id().to_string();
         // No process has as large a number.
         let dead = i32::MAX.to_string();
@@ -101,9 +120,14 @@ mod tests {
         ] {
             let text = format!("{pid}\n/d\n1790000000\n5432\n/tmp\n127.0.0.1\n  1 2\n{word}\n");
             fs::write(&path, text).unwrap();
-            assert_eq!(status(&path).unwrap(), wanted, "{word}");
+            assert_eq!(status(&target).unwrap(), wanted, "{word}");
         }
         fs::write(&path, "").unwrap();
-        assert_eq!(status(&path).unwrap(), Status::Ended);
+        assert_eq!(status(&target).unwrap(), Status::Ended);
+        // What a link leads to is not looked at.
+        let elsewhere = scratch.file("elsewhere", format!("{own}\n2\n3\n4\n5\n6\n7\nready\n"));
+        fs::remove_file(&path).unwrap();
+        symlink(elsewhere, &path).unwrap();
+        status(&target).unwrap_err();
     }
 }

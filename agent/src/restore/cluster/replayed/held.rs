@@ -1,6 +1,6 @@
 //! The log that the snapshot itself holds: every segment in its `pg_wal`.
 
-use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, path::Path};
+use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt};
 
 use rustix::fs::{Mode, OFlags, openat};
 use strongroom_compare::beneath;
@@ -12,7 +12,10 @@ use strongroom_postgres::{
 use strongroom_repository::format::node::{Node, NodeKind};
 
 use super::reading::{LogFacts, Reading};
-use crate::restore::{RestoreError, cluster::ClusterRestoreError, stream::SnapshotFiles};
+use crate::{
+    allowed::AllowedDirectory,
+    restore::{RestoreError, cluster::ClusterRestoreError, stream::SnapshotFiles},
+};
 
 /// See the module.
 pub(in super::super) struct HeldLog {
@@ -184,12 +187,12 @@ impl HeldLog {
 /// Makes edits in the segments of a data directory. It came from a snapshot: no
 /// link in it is followed.
 pub(super) fn edit(
-    target: &Path,
+    target: &AllowedDirectory,
     size: SegmentSize,
     all: &BTreeMap<SegmentName, Edits>,
 ) -> Result<(), ClusterRestoreError> {
-    let path = target.join("pg_wal");
-    let open = || beneath::open_dir(beneath::open_root(target)?, b"pg_wal");
+    let path = target.path().join("pg_wal");
+    let open = || beneath::open_dir(target.descriptor()?, b"pg_wal");
     let directory = open().map_err(ClusterRestoreError::file("open", &path))?;
     for (segment, edits) in all {
         let name = segment.file_name(size);

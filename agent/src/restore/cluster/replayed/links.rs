@@ -1,6 +1,6 @@
 //! The links in `pg_tblspc` of a restored cluster.
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::Path};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd};
 
 use rustix::{
     fs::{AtFlags, FileType, readlinkat, statat, unlinkat},
@@ -8,21 +8,21 @@ use rustix::{
 };
 use strongroom_compare::beneath;
 
-use crate::restore::cluster::ClusterRestoreError;
+use crate::{allowed::AllowedDirectory, restore::cluster::ClusterRestoreError};
 
 const DIRECTORY: &str = "pg_tblspc";
 
-fn open(target: &Path) -> io::Result<OwnedFd> {
-    beneath::open_child(beneath::open_root(target)?, DIRECTORY.as_bytes())
+fn open(target: &AllowedDirectory) -> io::Result<OwnedFd> {
+    beneath::open_child(target.descriptor()?, DIRECTORY.as_bytes())
 }
 
 /// Verifies that each link leads where the tablespace of its number goes, and
 /// that there are no others. What is no link lies in the data directory.
 pub(super) fn verify(
-    target: &Path,
+    target: &AllowedDirectory,
     allowed: &BTreeMap<u32, &str>,
 ) -> Result<(), ClusterRestoreError> {
-    let path = target.join(DIRECTORY);
+    let path = target.path().join(DIRECTORY);
     let stray = stray(target, allowed).map_err(ClusterRestoreError::file("list", &path))?;
     stray.map_or(Ok(()), |(name, to)| {
         Err(ClusterRestoreError::StrayLink {
@@ -32,7 +32,10 @@ pub(super) fn verify(
     })
 }
 
-fn stray(target: &Path, allowed: &BTreeMap<u32, &str>) -> io::Result<Option<(String, String)>> {
+fn stray(
+    target: &AllowedDirectory,
+    allowed: &BTreeMap<u32, &str>,
+) -> io::Result<Option<(String, String)>> {
     let directory = open(target)?;
     for name in beneath::names(&directory)? {
         // A server that runs may drop one.
@@ -59,7 +62,7 @@ fn stray(target: &Path, allowed: &BTreeMap<u32, &str>) -> io::Result<Option<(Str
 }
 
 /// Removes the link of a tablespace, if there is one.
-pub(super) fn forget(target: &Path, oid: u32) {
+pub(super) fn forget(target: &AllowedDirectory, oid: u32) {
     if let Ok(directory) = open(target) {
         let _gone = unlinkat(directory, oid.to_string(), AtFlags::empty());
     }

@@ -16,15 +16,9 @@ pub(super) mod held;
 mod links;
 pub(super) mod reading;
 
-use std::{
-    collections::BTreeMap,
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-};
+use std::{collections::BTreeMap, io};
 
-use rustix::fs::{CWD, Mode, OFlags, fchmod, openat};
+use rustix::fs::{Mode, fchmod};
 use strongroom_compare::beneath;
 use strongroom_layout::position::SegmentName;
 use strongroom_postgres::{
@@ -36,20 +30,21 @@ use strongroom_wire::job::RestoreClusterWork;
 use self::reading::LogFacts;
 use super::{
     ClusterRestoreError, Consent,
-    base::make_parents,
+    base::{make_directory, readable},
     owner::Owner,
-    places::{self, Destination, destinations},
+    places::{self, Destination, Placed, destinations},
     programs::Version,
     relink::link,
 };
+use crate::allowed::AllowedDirectory;
 
 /// Where a restored cluster's tablespaces go.
 #[derive(Debug)]
 pub(super) struct Replay {
     /// Those of the base backup.
-    pub(super) bases: Vec<Destination>,
+    pub(super) bases: Vec<Placed>,
     /// Those that the log makes.
-    pub(super) made: Vec<Destination>,
+    pub(super) made: Vec<Placed>,
     /// What changes in archived log.
     pub(super) edits: Edits,
     /// What changes in segments of the snapshot.
@@ -59,6 +54,7 @@ pub(super) struct Replay {
 /// What it is decided from, beside the log.
 pub(super) struct Terms<'a> {
     pub(super) work: &'a RestoreClusterWork,
+    pub(super) target: &'a AllowedDirectory,
     pub(super) manifest: &'a Manifest,
     pub(super) layout: Layout,
     /// Of the server that will replay, as far as it is known.
@@ -76,18 +72,16 @@ impl Replay {
         let bases = destinations(known, &work.tablespaces);
         let made = places::made(&creations, &bases, &work.tablespaces);
         places::check(&work.target, &bases, &made, &work.tablespaces)?;
-        for place in bases.iter().filter(|place| !place.moved) {
-            (terms.consent)(&place.to).map_err(|cause| ClusterRestoreError::NotAllowed {
-                path: place.to.clone(),
-                cause,
-            })?;
-        }
-        for place in &made {
-            terms.check(place, &creations)?;
-        }
+        let bases = bases.into_iter().map(|place| terms.enter_base(place));
+        let bases = bases.collect::<Result<Vec<_>, _>>()?;
+        let made = made.into_iter();
+        let made = made.map(|place| terms.enter_made(place, &creations));
+        let made = made.collect::<Result<Vec<_>, _>>()?;
+        let all: Vec<_> = bases.iter().chain(&made).collect();
+        places::check_apart(terms.target, &all)?;
         let moved = |creation: &TablespaceCreation| {
             let mut all = bases.iter().chain(&made);
-            all.any(|place| place.moved && place.oid == creation.oid)
+            all.any(|place| place.to.moved && place.to.oid == creation.oid)
         };
         for creation in creations.iter().filter(|it| moved(it)) {
             terms.check_moved(creation, &creations)?;
@@ -111,15 +105,20 @@ impl Replay {
     /// restored. Those that are there are left.
     pub(super) fn make(
         &self,
-        target: &Path,
+        target: &AllowedDirectory,
         owner: Option<&Owner>,
     ) -> Result<(), ClusterRestoreError> {
-        let root = beneath::open_root(target).map_err(ClusterRestoreError::file("open", target))?;
-        let links = target.join("pg_tblspc");
+        let root = target.descriptor();
+        let root = root.map_err(ClusterRestoreError::file("open", target.path()))?;
+        let links = target.path().join("pg_tblspc");
         let above = beneath::open_child(&root, b"pg_tblspc");
         let above = above.map_err(ClusterRestoreError::file("open", &links))?;
-        for place in &self.made {
-            make_place(Path::new(&place.to), owner)?;
+        for Placed {
+            to: place,
+            directory,
+        } in &self.made
+        {
+            make_place(directory, owner)?;
             if place.moved {
                 let name = place.oid.to_string();
                 let at = links.join(&name);
@@ -131,7 +130,11 @@ impl Replay {
     }
 
     /// Has the snapshot's own log lead there.
-    pub(super) fn edit(&self, target: &Path, layout: &Layout) -> Result<(), ClusterRestoreError> {
+    pub(super) fn edit(
+        &self,
+        target: &AllowedDirectory,
+        layout: &Layout,
+    ) -> Result<(), ClusterRestoreError> {
         held::edit(target, layout.segment_size, &self.held)
     }
 
@@ -139,24 +142,34 @@ impl Replay {
     pub(super) fn taken(&self) -> BTreeMap<u32, String> {
         self.made
             .iter()
-            .map(|place| (place.oid, place.to.clone()))
+            .map(|place| (place.to.oid, place.to.to.clone()))
             .collect()
     }
 
-    /// Verifies that no link in `pg_tblspc` leads anywhere else.
-    pub(super) fn verify(&self, target: &Path) -> Result<(), ClusterRestoreError> {
+    /// All directories of tablespaces.
+    pub(super) fn directories(&self) -> impl Iterator<Item = &AllowedDirectory> {
         let all = self.bases.iter().chain(&self.made);
-        links::verify(target, &all.map(|it| (it.oid, &*it.to)).collect())
+        all.map(|place| &place.directory)
+    }
+
+    /// Verifies that no link in `pg_tblspc` leads anywhere else.
+    pub(super) fn verify(&self, target: &AllowedDirectory) -> Result<(), ClusterRestoreError> {
+        let all = self.bases.iter().chain(&self.made);
+        links::verify(target, &all.map(|it| (it.to.oid, &*it.to.to)).collect())
     }
 
     /// Removes what was made for tablespaces that the server, which has replayed
     /// the log, does not have: they were made later, or dropped again. Gives
     /// where they would have been.
-    pub(super) fn settle(&self, target: &Path) -> Vec<String> {
+    pub(super) fn settle(&self, target: &AllowedDirectory) -> Vec<String> {
         let mut gone = Vec::new();
-        for place in &self.made {
+        for Placed {
+            to: place,
+            directory,
+        } in &self.made
+        {
             // Only a directory that nothing is in goes.
-            if fs::remove_dir(&place.to).is_ok() {
+            if directory.remove().is_ok() {
                 links::forget(target, place.oid);
                 gone.push(place.to.clone());
             }
@@ -166,30 +179,44 @@ impl Replay {
 }
 
 impl Terms<'_> {
-    /// Whether the log may make a tablespace there.
-    fn check(
+    /// Whether a tablespace of the base backup may go there.
+    fn enter_base(&self, place: Destination) -> Result<Placed, ClusterRestoreError> {
+        Placed::enter(place, false, self.consent, |place, cause| {
+            let path = place.to.clone();
+            ClusterRestoreError::NotAllowed { path, cause }
+        })
+    }
+
+    /// Whether the log may make a tablespace there. One that is not moved is made
+    /// by the name in the log.
+    fn enter_made(
         &self,
-        place: &Destination,
+        place: Destination,
         creations: &[&TablespaceCreation],
-    ) -> Result<(), ClusterRestoreError> {
-        let refused = |cause: String| ClusterRestoreError::LogTablespace {
+    ) -> Result<Placed, ClusterRestoreError> {
+        let refused = |place: &Destination, cause: String| ClusterRestoreError::LogTablespace {
             oid: place.oid,
             path: place.from.clone(),
             to: place.to.clone(),
             cause,
         };
+        let by_name = !place.moved;
+        let placed = Placed::enter(place, by_name, self.consent, refused)?;
+        let Placed {
+            to: place,
+            directory,
+        } = &placed;
         if !place.moved {
-            (self.consent)(&place.to).map_err(refused)?;
             let exact = |it: &&&TablespaceCreation| it.oid == place.oid;
             let text = creations.iter().filter(exact);
             if !text.map(|it| &it.path).all(|it| it == place.to.as_bytes()) {
-                return Err(refused("its name is no UTF-8".into()));
+                return Err(refused(place, "its name is no UTF-8".into()));
             }
         }
         if !(self.taken)(place) {
-            check_free(Path::new(&place.to)).map_err(refused)?;
+            check_free(directory).map_err(|cause| refused(place, cause))?;
         }
-        Ok(())
+        Ok(placed)
     }
 
     /// Whether replay can be had to make a tablespace elsewhere.
@@ -223,31 +250,29 @@ impl Terms<'_> {
 }
 
 /// Makes a directory that a server can make a tablespace in.
-fn make_place(path: &Path, owner: Option<&Owner>) -> Result<(), ClusterRestoreError> {
-    make_parents(path)?;
-    if let Err(error) = DirBuilder::new().mode(0o700).create(path)
-        && error.kind() != io::ErrorKind::AlreadyExists
-    {
-        return Err(ClusterRestoreError::file("create", path)(error));
-    }
+fn make_place(
+    directory: &AllowedDirectory,
+    owner: Option<&Owner>,
+) -> Result<(), ClusterRestoreError> {
+    make_directory(directory)?;
     let give = || -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = openat(CWD, path, flags, Mode::empty())?;
-        fchmod(&directory, Mode::RWXU)?;
-        owner.map_or(Ok(()), |owner| owner.take_one(&directory, b""))
+        let opened = readable(directory)?;
+        fchmod(&opened, Mode::RWXU)?;
+        owner.map_or(Ok(()), |owner| owner.take_one(&opened, b""))
     };
-    give().map_err(ClusterRestoreError::file("give away", path))
+    give().map_err(ClusterRestoreError::file("give away", directory.path()))
 }
 
 /// Whether a directory is empty or not there; else why it cannot be taken.
-fn check_free(path: &Path) -> Result<(), String> {
-    match fs::read_dir(path) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(format!("{} is not empty", path.display())),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => Ok(()),
-        Err(error) => Err(format!("{} cannot be looked into: {error}", path.display())),
+fn check_free(directory: &AllowedDirectory) -> Result<(), String> {
+    let path = directory.path().display();
+    let names = directory
+        .open()
+        .and_then(|opened| opened.map_or(Ok(Vec::new()), beneath::names));
+    match names {
+        Ok(names) if names.is_empty() => Ok(()),
+        Ok(_) => Err(format!("{path} is not empty")),
+        Err(error) => Err(format!("{path} cannot be looked into: {error}")),
     }
 }
 

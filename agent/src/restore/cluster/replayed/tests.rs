@@ -1,5 +1,7 @@
 //! What is decided of logs that make tablespaces.
 
+use std::{fs, path::Path};
+
 use std::collections::BTreeMap;
 
 use strongroom_layout::{
@@ -134,13 +136,15 @@ fn decide(case: &Case<'_>) -> Result<Decision, String> {
         dry_run: false,
     };
     let consent = |path: &str| {
-        let allowed = Path::new(path).starts_with(case.allowed);
-        allowed
-            .then_some(())
-            .ok_or_else(|| "it is not allowed".to_owned())
+        if Path::new(path).starts_with(case.allowed) {
+            return AllowedDirectory::named(Path::new(path)).map_err(|error| error.to_string());
+        }
+        Err("it is not allowed".to_owned())
     };
+    let target = AllowedDirectory::named(Path::new(&work.target)).unwrap();
     let terms = Terms {
         work: &work,
+        target: &target,
         manifest: &manifest,
         layout: layout(),
         version: Version::parse(case.version),
@@ -148,7 +152,8 @@ fn decide(case: &Case<'_>) -> Result<Decision, String> {
         taken: &|_| case.taken,
     };
     let replay = Replay::decide(&log(case.log), &terms).map_err(|error| error.to_string())?;
-    let made = replay.made.into_iter().map(|it| (it.oid, it.to, it.moved));
+    let made = replay.made.into_iter().map(|it| it.to);
+    let made = made.map(|it| (it.oid, it.to, it.moved));
     Ok((made.collect(), !replay.edits.is_empty()))
 }
 
@@ -202,7 +207,7 @@ fn what_the_log_makes_stays_only_where_nothing_is() {
         let case = Case {
             log: &log,
             moves: &moves,
-            allowed: "/none",
+            allowed: absent.as_str(),
             ..Case::default()
         };
         assert_eq!(
@@ -360,11 +365,12 @@ fn links_lead_where_they_should_and_nowhere_else() {
 
     let scratch = Scratch::new("replayed-links");
     let links = scratch.dir("pg_tblspc");
+    let target = AllowedDirectory::named(scratch.path()).unwrap();
     fs::create_dir(links.join("16402")).unwrap();
     fs::write(links.join("note"), "").unwrap();
     symlink("/new", links.join("16400")).unwrap();
     let allowed = BTreeMap::from([(16_400, "/new"), (16_401, "/not there")]);
-    let verify = |allowed: &BTreeMap<u32, &str>| links::verify(scratch.path(), allowed);
+    let verify = |allowed: &BTreeMap<u32, &str>| links::verify(&target, allowed);
     verify(&allowed).unwrap();
     let elsewhere = BTreeMap::from([(16_400, "/newer")]);
     assert!(verify(&elsewhere).unwrap_err().to_string().contains("/new"));
@@ -377,6 +383,6 @@ fn links_lead_where_they_should_and_nowhere_else() {
         );
         fs::remove_file(links.join(stray)).unwrap();
     }
-    links::forget(scratch.path(), 16_400);
+    links::forget(&target, 16_400);
     assert!(!links.join("16400").is_symlink());
 }

@@ -4,8 +4,12 @@ use strongroom_tests::scratch::Scratch;
 
 use super::*;
 
+fn named(path: &Path) -> AllowedDirectory {
+    AllowedDirectory::named(path).unwrap()
+}
+
 fn directory(scratch: &Scratch) -> WalDirectory {
-    WalDirectory::create(scratch.path(), None).unwrap()
+    WalDirectory::create(&named(scratch.path()), None).unwrap()
 }
 
 #[test]
@@ -31,7 +35,11 @@ fn what_is_unfinished_has_no_name_yet() {
 #[test]
 fn the_state_comes_back_and_goes_with_the_end() {
     let scratch = Scratch::new("wal-directory-state");
-    assert!(WalDirectory::open(scratch.path(), None).unwrap().is_none());
+    assert!(
+        WalDirectory::open(&named(scratch.path()), None)
+            .unwrap()
+            .is_none()
+    );
     let first = directory(&scratch);
     assert_eq!(first.state().unwrap(), None);
     let state = State {
@@ -52,7 +60,7 @@ fn the_state_comes_back_and_goes_with_the_end() {
     let left = std::fs::read_dir(scratch.join(NAME)).unwrap();
     let left: Vec<_> = left.map(|it| it.unwrap().file_name()).collect();
     assert_eq!(left, ["segment"]);
-    first.remove(scratch.path()).unwrap();
+    first.remove(&named(scratch.path())).unwrap();
     assert!(!scratch.join(NAME).exists());
 }
 

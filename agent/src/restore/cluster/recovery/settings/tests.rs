@@ -9,6 +9,10 @@ use strongroom_tests::scratch::Scratch;
 use super::*;
 use crate::restore::cluster::auto_conf::{FILE, without};
 
+fn named(path: &Path) -> AllowedDirectory {
+    AllowedDirectory::named(path).unwrap()
+}
+
 fn settings(stop: RecoveryTarget) -> Settings {
     Settings {
         restore_command: copying(Path::new("/d")).unwrap(),
@@ -105,18 +109,18 @@ fn the_settings_come_last_and_go_again() {
     fs::write(&path, "port = '5'\nrecovery_target_xid = '7'").unwrap();
     let settings = settings(RecoveryTarget::Lsn(Lsn(5)));
     for _ in 0..2 {
-        settings.write(scratch.path(), None).unwrap();
+        settings.write(&named(scratch.path()), None).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.matches(BLOCK.begin).count(), 1, "{text}");
         assert_eq!(understood(&text, "recovery_target_xid").unwrap(), "");
         assert_eq!(understood(&text, "port").unwrap(), "5");
     }
-    assert!(is_signalled(scratch.path()).unwrap());
-    forget(scratch.path(), None).unwrap();
+    assert!(is_signalled(&named(scratch.path())).unwrap());
+    forget(&named(scratch.path()), None).unwrap();
     let left = fs::read_to_string(&path).unwrap();
     assert_eq!(left, "port = '5'\nrecovery_target_xid = '7'\n");
     fs::remove_file(&path).unwrap();
-    settings.write(scratch.path(), None).unwrap();
+    settings.write(&named(scratch.path()), None).unwrap();
     assert!(fs::read_to_string(&path).unwrap().starts_with(BLOCK.begin));
 }
 
@@ -126,7 +130,7 @@ fn a_link_in_the_place_of_the_settings_is_refused() {
     let precious = scratch.file("precious", "data");
     std::os::unix::fs::symlink(&precious, scratch.join(FILE)).unwrap();
     let latest = settings(RecoveryTarget::Latest);
-    latest.write(scratch.path(), None).unwrap_err();
+    latest.write(&named(scratch.path()), None).unwrap_err();
     assert_eq!(fs::read(precious).unwrap(), b"data");
 }
 
