@@ -35,6 +35,7 @@ mod snapshots;
 mod store_errors;
 mod store_faults;
 mod stores;
+mod swaps;
 mod telemetry;
 mod terminal;
 mod transfers;

@@ -1,8 +1,6 @@
 //! What is decided of logs that make tablespaces.
 
-use std::{fs, path::Path};
-
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
 
 use strongroom_layout::{
     ObjectId,
