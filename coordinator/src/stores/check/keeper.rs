@@ -2,6 +2,7 @@
 //! day: a store may be upgraded.
 
 use std::{
+    pin::pin,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -45,6 +46,8 @@ struct State {
     /// Of the questions that [`Gate::ask`] numbered, those up to this one are
     /// answered by a check that began after them.
     answered: u64,
+    /// Checks that have ended, one way or the other.
+    ended: u64,
 }
 
 impl Gate {
@@ -67,11 +70,27 @@ impl Gate {
         matches!(tokio::time::timeout(patience, answered).await, Ok(Ok(_)))
     }
 
-    /// As [`Gate::ask`], if nothing is known yet.
+    /// If nothing is known yet, waits for the next check to end.
     pub(in crate::stores) async fn wait_for_a_first(&self) {
-        if self.judge(|standing| standing.report.is_none()) {
-            self.ask(PATIENCE).await;
-        }
+        let mut state = self.state.subscribe();
+        let known = |state: &State| state.standing.report.is_some();
+        let seen = {
+            let state = state.borrow_and_update();
+            if known(&state) {
+                return;
+            }
+            state.ended
+        };
+        self.wake.notify_one();
+        let next = state.wait_for(|state| known(state) || state.ended > seen);
+        // Whatever came of it is judged by the caller.
+        let _ = tokio::time::timeout(PATIENCE, next).await;
+    }
+
+    /// Whether somebody waits for a check that has not begun.
+    fn is_wanted(&self) -> bool {
+        let state = self.state.borrow();
+        state.standing.report.is_none() || self.asked.load(Ordering::SeqCst) > state.answered
     }
 
     fn publish(&self, answered: u64, outcome: Result<Report, String>) -> Standing {
@@ -80,6 +99,7 @@ impl Gate {
             let before = std::mem::take(&mut state.standing);
             state.standing = before.after(outcome);
             state.answered = answered;
+            state.ended += 1;
             after = state.standing.clone();
         });
         after
@@ -104,10 +124,13 @@ async fn keep_one(name: &str, store: &Store, catalog: &Catalog, cancel: &Cancell
         } else {
             backoff.next_random()
         };
-        tokio::select! {
-            () = sleep(wait) => {}
-            () = store.gate.wake.notified() => {}
-            () = cancel.cancelled() => {}
+        let mut over = pin!(sleep(wait));
+        loop {
+            tokio::select! {
+                () = over.as_mut() => break,
+                () = store.gate.wake.notified() => if store.gate.is_wanted() { break },
+                () = cancel.cancelled() => return,
+            }
         }
     }
 }
