@@ -18,6 +18,8 @@ use crate::world::assert_says;
 fn coordinator(scratch: &Scratch, store: ExternalStore) -> Coordinator {
     let setup = Setup {
         store: Some(store),
+        // A signature may wait for a check.
+        lease_seconds: 600,
         ..Setup::default()
     };
     setup.start(scratch, "coordinator")

@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, convert::Infallible, net::Ipv4Addr, sync::Arc};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
-use hyper::{server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt as _, Collected};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 #[allow(clippy::wildcard_imports, reason = "a dozen input and output types")]
@@ -85,7 +86,7 @@ impl Gullible {
                 let answer = service_fn(move |request: hyper::Request<_>| {
                     let service = service.clone();
                     async move {
-                        let answer = service.call(request.map(Body::from)).await;
+                        let answer = service.call(with_arrived(request).await).await;
                         Ok::<_, Infallible>(answer.expect("s3s answers"))
                     }
                 });
@@ -122,6 +123,19 @@ impl Gullible {
         let objects = self.objects.by_key.lock();
         objects.get(key).map(|kept| kept.bytes.clone())
     }
+}
+
+/// A body as it arrived: `s3s` gives none whose hash is not the signed one.
+#[derive(Clone)]
+struct Arrived(Bytes);
+
+async fn with_arrived(request: hyper::Request<Incoming>) -> hyper::Request<Body> {
+    let (mut parts, body) = request.into_parts();
+    // The client may go at any time.
+    let bytes = body.collect().await.map(Collected::to_bytes);
+    let bytes = bytes.unwrap_or_default();
+    parts.extensions.insert(Arrived(bytes.clone()));
+    hyper::Request::from_parts(parts, Body::from(bytes))
 }
 
 struct Handler(Arc<Objects>);
@@ -161,7 +175,12 @@ impl S3 for Handler {
             while let Some(piece) = body.next().await {
                 match piece {
                     Ok(piece) => bytes.extend_from_slice(&piece),
-                    Err(_) if keeps_wrong_bodies => break,
+                    Err(_) if keeps_wrong_bodies => {
+                        let arrived = request.extensions.get::<Arrived>();
+                        let Arrived(all) = arrived.expect("every request has it");
+                        bytes = BytesMut::from(&all[..]);
+                        break;
+                    }
                     Err(error) => return Err(s3_error!(BadDigest, "{error}")),
                 }
             }

@@ -53,8 +53,8 @@ fn rows_are_counted_in_the_dump_s_own_snapshot() {
         &scratch,
         &[(
             "pg_dump",
-            "PSQL -Xq -c 'INSERT INTO kept SELECT generate_series(1, 1000); \
-             DELETE FROM gone' || exit 9\nexec REAL \"$@\"",
+            "PSQL -Xq -c 'INSERT INTO public.kept SELECT generate_series(1, 1000); \
+             DELETE FROM public.gone' || exit 9\nexec REAL \"$@\"",
         )],
     );
     let more = format!("bin_dir = '{}'\nallow_restore = true", bin.display());

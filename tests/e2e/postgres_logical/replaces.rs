@@ -137,7 +137,7 @@ fn a_pg_restore_that_fails_half_way_leaves_the_original() {
 fn a_restored_database_that_lacks_rows_does_not_take_the_name() {
     let scratch = Scratch::new("bin");
     let script = "REAL \"$@\" || exit 8\ncase \"$*\" in *--dbname=dbname=*) ;; *) exit 0 ;; esac\n\
-                  exec PSQL -Xq -c 'DELETE FROM t'";
+                  exec PSQL -Xq -c 'DELETE FROM public.t'";
     // The programs' environment names the database that is filled.
     let bin = bin_dir(&scratch, &[("pg_restore", script)]);
     let bin = format!("bin_dir = '{}'", bin.display());

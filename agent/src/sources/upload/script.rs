@@ -58,7 +58,7 @@ mod tests {
             read("SELECT 1;\n\\! true\n"),
             Err(ScriptError::Meta {
                 line: 2,
-                command: "\\\\! true".into()
+                command: "\\!".into()
             })
         );
         assert_eq!(read("SELECT '"), Err(ScriptError::CutOff { line: 1 }));

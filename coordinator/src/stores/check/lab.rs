@@ -12,7 +12,7 @@ use super::{
     forge::{Forger, Said},
 };
 
-/// Below the store's prefix; below it, a directory per check.
+/// Below the store's prefix. No directories below it: on a disk they would stay.
 const DIRECTORY: &str = ".strongroom/check";
 /// What a check left that was cut off is removed after this time: a check of
 /// another coordinator may be at work on what is younger.
@@ -25,7 +25,7 @@ pub(super) const SIGNED: &[u8] = b"strongroom: what was signed\n";
 /// As long as [`SIGNED`], and something else.
 pub(super) const FORGED: &[u8] = b"strongroom: what was forged\n";
 
-/// Below a directory that nobody else uses.
+/// Objects whose names nobody else uses.
 pub(super) struct Lab<'a> {
     pub(super) store: &'a Store,
     pub(super) forger: &'a Forger,
@@ -42,14 +42,14 @@ impl<'a> Lab<'a> {
         self.store.client.clock().now()
     }
 
-    /// The path, below the store's prefix, of what the forgeries write.
+    /// What all paths of this check begin with, below the store's prefix.
     pub(super) fn place(&self) -> String {
         format!("{DIRECTORY}/{}", self.id)
     }
 
     /// A path of this check.
     pub(super) fn path(&self, name: &str) -> String {
-        format!("{}/{name}", self.place())
+        format!("{}-{name}", self.place())
     }
 
     /// The object that is there from the beginning and holds [`SECRET`].
@@ -119,7 +119,7 @@ impl<'a> Lab<'a> {
     /// Removes everything of this check.
     pub(super) async fn clean(&self) -> Result<(), StoreError> {
         let client = &self.store.client;
-        let own = format!("{}/", self.place());
+        let own = format!("{}-", self.place());
         for (path, _) in client.list_below(&own).await? {
             client.delete_below(DIRECTORY, &path).await?;
         }

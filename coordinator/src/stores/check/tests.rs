@@ -7,10 +7,17 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::testing::Coordinator;
 
+/// The store, once the check at the start is over.
+async fn checked(coordinator: &Coordinator) -> &Store {
+    let store = coordinator.store();
+    store.signing().await.unwrap();
+    store
+}
+
 #[tokio::test]
 async fn the_embedded_store_refuses_every_forgery_and_nothing_is_left() {
     let coordinator = Coordinator::start().await;
-    let store = coordinator.store();
+    let store = checked(&coordinator).await;
     let report = Box::pin(check(store, &CancellationToken::new()))
         .await
         .unwrap();
@@ -25,15 +32,13 @@ async fn the_embedded_store_refuses_every_forgery_and_nothing_is_left() {
 #[tokio::test]
 async fn a_check_that_is_cut_off_cleans_up_and_is_no_report() {
     let coordinator = Coordinator::start().await;
-    let store = coordinator.store();
+    let store = checked(&coordinator).await;
     let cancelled = CancellationToken::new();
     let forger = Forger::new(store.client.config()).unwrap();
     let lab = Lab::new(store, &forger);
     lab.prepare().await.unwrap();
-    assert_eq!(
-        store.client.list_below(".strongroom/").await.unwrap().len(),
-        1
-    );
+    let left = store.client.list_below(".strongroom/").await.unwrap();
+    assert_eq!(left.len(), 1);
     lab.clean().await.unwrap();
     assert_eq!(store.client.list_below(".strongroom/").await.unwrap(), []);
     cancelled.cancel();
