@@ -117,6 +117,9 @@ fn another_log_is_not_edited() {
 }
 
 proptest! {
+    // Half of the logs are longer than a segment.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     /// Wherever such a record lies, over however many pages and segments, it
     /// becomes one that is as valid, and comes back as it was.
     #[test]
