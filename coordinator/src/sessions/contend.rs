@@ -76,11 +76,13 @@ async fn is_there(older: &Handle, challenge: Duration, heartbeat: Duration) -> b
         (heartbeat + SETTLES + challenge).min(LONGEST)
     };
     let (question, answer) = oneshot::channel();
-    // Full: it has not even taken the last question. Closed: it has ended.
-    if older.questions.try_send(question).is_err() {
-        return false;
-    }
-    matches!(tokio::time::timeout(patience, answer).await, Ok(Ok(())))
+    let answered = async {
+        // There may be a question of somebody who has gone: a session that is
+        // busy has not taken it yet. Closed: it has ended.
+        older.questions.send(question).await.ok()?;
+        answer.await.ok()
+    };
+    matches!(tokio::time::timeout(patience, answered).await, Ok(Some(())))
 }
 
 /// The question that a session has not answered yet.

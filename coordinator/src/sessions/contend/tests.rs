@@ -1,14 +1,17 @@
 //! Two that hold one identity, over real TLS.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
 use strongroom_proto::v1;
 use strongroom_runtime::pki::new_key_and_request;
 use strongroom_wire::session::{AgentMessage, CoordinatorMessage, Heartbeat};
+use tokio::sync::{mpsc, oneshot};
 use tonic::Code;
+use uuid::Uuid;
 
+use super::{super::registry::End, Handle, Side, is_there, questions};
 use crate::{
-    catalog::{AuditFilter, CatalogError},
+    catalog::{AuditFilter, CatalogError, SessionStart},
     model::{AuditRow, ContestSign},
     testing::{Coordinator, TestAgent, TestSession, operator},
 };
@@ -106,6 +109,41 @@ async fn a_lost_stream_gives_way_without_an_alarm() {
     let known = coordinator.catalog.agent(agent.id).await.unwrap();
     assert_eq!(known.contest, None);
     assert!(audited(&coordinator, "agent.contest").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_session_that_is_busy_is_not_taken_for_a_lost_one() {
+    let (asker, mut asked) = questions();
+    let start = SessionStart {
+        address: Ipv4Addr::LOCALHOST.into(),
+        boot: Uuid::from_u128(1),
+        serial: "1".into(),
+        version: None,
+    };
+    let older = Handle {
+        session: Uuid::from_u128(1),
+        boot: start.boot,
+        side: Side {
+            start,
+            answers_challenges: true,
+        },
+        sender: mpsc::channel(1).0,
+        questions: asker,
+        end: End::default(),
+    };
+    // Somebody asked and went away, before the session came to it.
+    older.questions.try_send(oneshot::channel().0).unwrap();
+    let comes_to_it = async {
+        tokio::task::yield_now().await;
+        while let Some(question) = asked.recv().await {
+            let _ = question.send(());
+        }
+    };
+    let patience = Duration::from_mins(1);
+    tokio::select! {
+        there = is_there(&older, patience, patience) => assert!(there),
+        () = comes_to_it => unreachable!("the handle has the other end"),
+    }
 }
 
 #[tokio::test]
