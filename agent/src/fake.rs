@@ -392,6 +392,7 @@ impl AgentGateway for Gateway {
 /// Job `n`, attempt 1.
 pub(crate) fn offer(n: u128, timeout_seconds: Option<u32>) -> JobOffer {
     JobOffer {
+        accept: Vec::new(),
         attempt: AttemptRef {
             job: JobId(Uuid::from_u128(n)),
             attempt: 1,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use strongroom_wire::job::{MAX_WARNINGS, Warning};
+use strongroom_wire::job::{MAX_WARNINGS, Warning, WarningCode};
 use tokio_util::sync::CancellationToken;
 
 /// Shared between an attempt and whoever watches it. Cheap to update from the
@@ -26,6 +26,7 @@ pub struct Monitor {
     /// Cancelled: every loop ends as soon as it can.
     pub cancel: CancellationToken,
     stage: Mutex<Cow<'static, str>>,
+    accept: Vec<WarningCode>,
     warnings: Mutex<Warnings>,
 }
 
@@ -33,6 +34,7 @@ pub struct Monitor {
 struct Warnings {
     first: Vec<Warning>,
     count: u64,
+    accepted: Vec<Warning>,
 }
 
 impl Monitor {
@@ -42,6 +44,13 @@ impl Monitor {
             cancel,
             ..Self::default()
         }
+    }
+
+    /// Warnings of these kinds are listed, but do not count.
+    #[must_use]
+    pub fn accepting(mut self, accept: &[WarningCode]) -> Self {
+        self.accept = accept.to_vec();
+        self
     }
 
     /// Says what the attempt is at: `opening`, `backing up`, …. An event of the
@@ -59,26 +68,36 @@ impl Monitor {
         self.stage.lock().to_string()
     }
 
-    /// Notes a path that could not be treated as asked. Keeps the first
+    /// Notes an object that could not be treated as asked. Keeps the first
     /// [`MAX_WARNINGS`] and counts all.
-    pub fn warn(&self, path: impl Into<Vec<u8>>, cause: impl Into<String>) {
+    pub fn warn(&self, code: WarningCode, path: impl Into<Vec<u8>>, cause: impl Into<String>) {
+        let accepted = self.accept.contains(&code);
         let mut warnings = self.warnings.lock();
-        warnings.count += 1;
-        if warnings.first.len() < MAX_WARNINGS {
-            warnings.first.push(Warning {
+        let kept = if accepted {
+            &mut warnings.accepted
+        } else {
+            warnings.count += 1;
+            &mut warnings.first
+        };
+        if kept.len() < MAX_WARNINGS {
+            kept.push(Warning {
+                code,
                 path: path.into(),
                 cause: cause.into(),
+                accepted,
             });
         }
     }
 
-    /// The first warnings and the count of all.
+    /// The first warnings, those that are accepted behind the others, and the
+    /// count of the others.
     pub fn warnings(&self) -> (Vec<Warning>, u64) {
         let warnings = self.warnings.lock();
-        (warnings.first.clone(), warnings.count)
+        let all = warnings.first.iter().chain(&warnings.accepted);
+        (all.take(MAX_WARNINGS).cloned().collect(), warnings.count)
     }
 
-    /// The count of all warnings.
+    /// The count of all warnings but those that are accepted.
     pub fn warning_count(&self) -> u64 {
         self.warnings.lock().count
     }
@@ -87,5 +106,24 @@ impl Monitor {
     pub fn add(&self, bytes: u64) {
         self.files.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_warnings_are_listed_last_and_not_counted() {
+        let monitor = Monitor::default().accepting(&[WarningCode::ChangedWhileRead]);
+        for _ in 0..2 * MAX_WARNINGS {
+            monitor.warn(WarningCode::ChangedWhileRead, "/log", "it grew");
+        }
+        monitor.warn(WarningCode::Unreadable, "/secret", "no");
+        let (warnings, count) = monitor.warnings();
+        assert_eq!((warnings.len(), count), (MAX_WARNINGS, 1));
+        assert_eq!(warnings[0].code, WarningCode::Unreadable);
+        assert!(!warnings[0].accepted && warnings[1..].iter().all(|it| it.accepted));
+        assert_eq!(monitor.warning_count(), 1);
     }
 }

@@ -166,6 +166,8 @@ fn what_an_agent_says_does_nothing_to_a_terminal() {
         warnings: vec![v1::Warning {
             path: nasty().into_bytes(),
             cause: nasty(),
+            code: nasty(),
+            accepted: false,
         }],
         warning_count: 1,
         outcome: Some(v1::report::Outcome::Failure(failure)),

@@ -54,6 +54,19 @@ fn what_cannot_be_read_is_named_and_the_rest_is_backed_up() {
     for part in ["contents", "many", "deep"] {
         assert_identical(&world.source.join(part), &restored.join(part));
     }
+
+    // Whoever accepts that kind is told, and not alarmed.
+    world
+        .operator()
+        .apply(&world.policy("accept = [\"unreadable\"]"));
+    let jobs = world.operator().json(&["run", POLICY, "--wait"]);
+    let job = &jobs["jobs"][0];
+    assert_eq!(job["warning_count"], 0, "{job:#}");
+    let warnings = job["warnings"].as_array().expect("warnings");
+    let accepted = |it: &&Value| it["code"] == "unreadable" && it["accepted"] == true;
+    assert_eq!(warnings.iter().filter(accepted).count(), 2, "{job:#}");
+    let status = world.operator().json(&["status"]);
+    assert_eq!(status["datasets"][0]["warning_count"], 0, "{status:#}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ use strongroom_repository::{
     },
 };
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::{BackupResult, ClusterPoint, FilesSource};
+use strongroom_wire::job::{BackupResult, ClusterPoint, FilesSource, WarningCode};
 use tokio::runtime::Handle;
 
 pub use error::BackupError;
@@ -163,7 +163,7 @@ pub fn run(
     let known = until_cancelled(&runtime, &monitor, known(&repository, journal.as_ref()))??;
     for Trouble { object, cause } in known.trouble {
         tracing::warn!(object, cause, "the repository is damaged");
-        monitor.warn(object, cause);
+        monitor.warn(WarningCode::RepositoryDamaged, object, cause);
     }
     let parents = parents(&repository, &runtime, &request, &monitor, known.trees)?;
     let writer = Writer::new(

@@ -6,6 +6,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 use serde::Serialize;
 use strongroom_compare::EscapedPath;
 use strongroom_runtime::printable::{self, Line};
+use strongroom_wire::job::WarningCode;
 
 use crate::monitor::Monitor;
 
@@ -37,6 +38,7 @@ pub(super) fn path(bytes: &[u8]) -> String {
 /// A warning in JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct ShownWarning {
+    code: WarningCode,
     path: String,
     cause: String,
 }
@@ -45,6 +47,7 @@ pub(super) struct ShownWarning {
 pub(super) fn warnings(monitor: &Monitor) -> (Vec<ShownWarning>, u64) {
     let (warnings, count) = monitor.warnings();
     let shown = warnings.into_iter().map(|warning| ShownWarning {
+        code: warning.code,
         path: path(&warning.path),
         cause: warning.cause,
     });
@@ -56,9 +59,10 @@ pub(super) fn print_warnings(monitor: &Monitor) {
     let (shown, count) = warnings(monitor);
     for warning in &shown {
         printable::err(&format!(
-            "warning: {}: {}",
+            "warning: {}: {} [{}]",
             Line(&warning.path),
-            Line(&warning.cause)
+            Line(&warning.cause),
+            warning.code
         ));
     }
     let more = count.saturating_sub(shown.len() as u64);

@@ -18,6 +18,7 @@ use strongroom_repository::format::{
     blob::BlobId,
     node::{Node, NodeKind},
 };
+use strongroom_wire::job::WarningCode;
 
 use super::{
     Context,
@@ -66,7 +67,7 @@ impl Finish<'_> {
                 if let Err(error) = removed {
                     let path = self.target.path_of(self.plan, file);
                     let cause = format!("incomplete, and not removed: {error}");
-                    self.context.warn(path, cause);
+                    self.context.warn(WarningCode::Leftover, path, cause);
                 }
             }
         }
@@ -276,7 +277,7 @@ impl Finish<'_> {
             let name = self.plan.dir_name(dir);
             metadata::apply(&parent, name, Metadata::from(wanted), |cause| {
                 let path = self.target.path_of_dir(self.plan, dir);
-                self.context.warn(path, cause);
+                self.context.warn(WarningCode::NotRestored, path, cause);
             })
         });
         match applied {
@@ -300,6 +301,6 @@ impl Finish<'_> {
 
     fn warn(&self, file: FileRef, cause: String) {
         let path = self.target.path_of(self.plan, file);
-        self.context.warn(path, cause);
+        self.context.warn(WarningCode::NotRestored, path, cause);
     }
 }

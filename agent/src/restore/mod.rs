@@ -64,7 +64,7 @@ use strongroom_repository::{
     format::snapshot::Snapshot,
     read::{OnTrouble, Reader, Trouble},
 };
-use strongroom_wire::job::{MAX_WARNINGS, PlannedAction, RestoreResult, RestoreWork};
+use strongroom_wire::job::{MAX_WARNINGS, PlannedAction, RestoreResult, RestoreWork, WarningCode};
 use tokio::runtime::Handle;
 
 use self::{
@@ -137,9 +137,10 @@ impl Context<'_> {
         Ok(())
     }
 
-    fn warn(&self, path: PathBuf, cause: String) {
+    fn warn(&self, code: WarningCode, path: PathBuf, cause: String) {
         use std::os::unix::ffi::OsStringExt;
-        self.monitor.warn(path.into_os_string().into_vec(), cause);
+        let path = path.into_os_string().into_vec();
+        self.monitor.warn(code, path, cause);
     }
 
     /// Bytes still to be written.
@@ -201,7 +202,7 @@ fn warn_of_trouble(monitor: &Arc<Monitor>) -> OnTrouble {
     let monitor = Arc::clone(monitor);
     OnTrouble(Arc::new(move |Trouble { object, cause }| {
         tracing::warn!(object, cause, "the repository is damaged");
-        monitor.warn(object, cause);
+        monitor.warn(WarningCode::RepositoryDamaged, object, cause);
     }))
 }
 

@@ -18,6 +18,7 @@ use strongroom_repository::{
     },
     read::ReadError,
 };
+use strongroom_wire::job::WarningCode;
 
 use super::{
     Context,
@@ -123,7 +124,7 @@ impl Survey<'_> {
             if dir == ROOT && is_marker(&node.name) {
                 let path = absolute(self.context.target.path(), node.name);
                 let cause = "the marker of an unfinished restore is not restored";
-                self.context.warn(path, cause.into());
+                self.context.warn(WarningCode::Leftover, path, cause.into());
                 continue;
             }
             let (existing, blocks) = match &existing {
@@ -136,7 +137,8 @@ impl Survey<'_> {
                              the snapshot has there is not restored",
                             own.display()
                         );
-                        self.context.warn(self.entry_path(dir, &node.name), cause);
+                        let path = self.entry_path(dir, &node.name);
+                        self.context.warn(WarningCode::OwnState, path, cause);
                         continue;
                     }
                     found
@@ -274,7 +276,8 @@ impl Survey<'_> {
         if total != size {
             let path = self.entry_path(dir, &node.name);
             let cause = format!("the snapshot states {size} bytes, but holds {total}");
-            self.context.warn(path, cause);
+            self.context
+                .warn(WarningCode::RepositoryDamaged, path, cause);
         }
         self.plan.add_file(dir, &node.name, total, action)?;
         if action == FileAction::Keep {

@@ -94,7 +94,7 @@ impl Runner {
     /// Begins an attempt, unless it runs already.
     pub fn begin(&self, offer: JobOffer) {
         let running = Running {
-            monitor: Arc::new(Monitor::new(CancellationToken::new())),
+            monitor: Arc::new(Monitor::new(CancellationToken::new()).accepting(&offer.accept)),
             stop: Arc::default(),
         };
         {

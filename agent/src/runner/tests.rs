@@ -1,4 +1,4 @@
-use strongroom_wire::job::ListResult;
+use strongroom_wire::job::{ListResult, WarningCode};
 
 use super::*;
 use crate::fake::offer;
@@ -21,7 +21,7 @@ impl Worker for Script {
         let script = *self;
         Box::pin(async move {
             monitor.enter("testing");
-            monitor.warn("/p", "odd");
+            monitor.warn(WarningCode::Unreadable, "/p", "odd");
             match script {
                 Script::Succeed => Ok(Success::List(ListResult {
                     entries: Vec::new(),

@@ -25,7 +25,7 @@ use strongroom_postgres::{
 };
 use strongroom_runtime::{backoff::Backoff, units::ByteSize};
 use strongroom_wire::{
-    job::{Leg, WalResult},
+    job::{Leg, WalResult, WarningCode},
     wal::WalPosition,
 };
 use tracing::{info, warn};
@@ -180,7 +180,7 @@ impl Stream<'_> {
              says; there is a gap, and the next base backup ends it"
         );
         warn!("{cause}");
-        self.monitor.warn(self.slot, cause);
+        self.monitor.warn(WarningCode::LogGap, self.slot, cause);
         let connection = self.server.resolve().await?;
         let session = self.server.session(&connection).await?;
         self.server.drop_slot(&session, self.slot).await?;
@@ -246,7 +246,8 @@ impl Stream<'_> {
             Some(known) if known.system != system => {
                 let cause = format!("the connection leads to another cluster now: {system}");
                 warn!("{cause}");
-                self.monitor.warn(self.slot, cause);
+                self.monitor
+                    .warn(WarningCode::OtherCluster, self.slot, cause);
                 self.heard = Heard::default();
             }
             _ => {}
@@ -278,7 +279,8 @@ impl Stream<'_> {
              max_slot_wal_keep_size on the server{limit} (PostgreSQL {})",
             session.version()
         );
-        self.monitor.warn(self.slot, cause);
+        self.monitor
+            .warn(WarningCode::SlotUnbounded, self.slot, cause);
     }
 
     /// Begins at the best place that the server still has.
@@ -307,7 +309,7 @@ impl Stream<'_> {
                          there is a gap, and the next base backup ends it"
                     );
                     warn!("{cause}");
-                    self.monitor.warn(self.slot, cause);
+                    self.monitor.warn(WarningCode::LogGap, self.slot, cause);
                     session = self.server.stream_session(connection).await?;
                 }
                 begun => return begun,

@@ -25,9 +25,9 @@ pub(super) async fn insert_in(
                            download_rate, read_rate, threads, memory_bytes, trace_id,
                            root_span_id, requested_by, created_at, state, attempt,
                            failed_attempts, not_before, warning_count, after_job,
-                           new_data)
+                           new_data, accept)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-                 $18, $19, $20, $21, 'pending', 0, 0, $21, 0, $22, $23)",
+                 $18, $19, $20, $21, 'pending', 0, 0, $21, 0, $22, $23, $24)",
     )
     .bind(job.id.to_string())
     .bind(idempotency_key.map(str::to_owned))
@@ -52,6 +52,7 @@ pub(super) async fn insert_in(
     .bind(micros(job.created_at))
     .bind(job.after.map(|id| id.to_string()))
     .bind(job.limits.new_data.map(number))
+    .bind(json(&job.limits.accept))
     .execute(connection)
     .await?;
     Ok(())
@@ -138,6 +139,7 @@ pub(super) fn read(row: &AnyRow) -> Result<Job, CatalogError> {
             timeout_seconds: row.opt_number("timeout_seconds")?,
             max_attempts: row.number("max_attempts")?,
             new_data: number("new_data")?,
+            accept: row.opt_json("accept")?.unwrap_or_default(),
             resources: ResourceLimits {
                 upload: number("upload_rate")?,
                 download: number("download_rate")?,

@@ -83,7 +83,7 @@ impl Catalog {
             store: new.store.clone(),
             repository: new.repository.clone(),
             work: new.work.clone(),
-            limits: new.limits,
+            limits: new.limits.clone(),
             trace: new.trace.clone().unwrap_or_else(TraceRef::random),
             after: new.after,
             requested_by: new.requested_by.clone(),

@@ -124,6 +124,7 @@ impl Dispatcher {
                 create,
             },
             limits: job.limits.resources,
+            accept: job.limits.accept.clone(),
             work: job.work.clone(),
         })
     }

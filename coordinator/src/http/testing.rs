@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use strongroom_layout::{AgentId, AttemptRef, ObjectId};
 use strongroom_runtime::clock::ManualClock;
 use strongroom_wire::{
-    job::{BackupResult, Entry, ListResult, Report, Success, Warning},
+    job::{BackupResult, Entry, ListResult, Report, Success, Warning, WarningCode},
     session::Progress,
 };
 use tokio::sync::watch;
@@ -358,8 +358,10 @@ impl TestApi {
 
     async fn report(&self, agent: &Agent, attempt: AttemptRef, success: Success, warnings: u64) {
         let warning = Warning {
+            code: WarningCode::Unreadable,
             path: b"/srv/\xff\xff".to_vec(),
             cause: "vanished".into(),
+            accepted: false,
         };
         let report = Report {
             report_id: Uuid::new_v4(),

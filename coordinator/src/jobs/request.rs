@@ -53,6 +53,7 @@ pub fn wal(policy: &Policy, agent: &Agent, work: WalWork) -> NewJob {
         limits: JobLimits {
             new_data: policy.limits.new_data(),
             resources: policy.limits.resources(),
+            accept: policy.accept.clone(),
             ..JobLimits::default()
         },
         ..wal_of(agent, &policy.store, work)
@@ -98,6 +99,7 @@ pub fn limits(policy: &Policy) -> JobLimits {
         max_attempts: policy.limits.attempts,
         new_data: policy.limits.new_data(),
         resources: policy.limits.resources(),
+        accept: policy.accept.clone(),
     }
 }
 

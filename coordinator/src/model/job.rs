@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strongroom_layout::{AgentId, AttemptRef, JobId, ObjectId};
-use strongroom_wire::job::{Failure, ResourceLimits, Success, Warning, Work};
+use strongroom_wire::job::{Failure, ResourceLimits, Success, Warning, WarningCode, Work};
 use uuid::Uuid;
 
 use super::{Actor, DatasetName};
@@ -273,8 +273,8 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
-/// How long, how often, how fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How long, how often, how fast, and what is no reason to worry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct JobLimits {
     /// The agent ends an attempt after this many seconds.
     pub timeout_seconds: Option<u32>,
@@ -284,6 +284,8 @@ pub struct JobLimits {
     pub new_data: Option<NonZeroU64>,
     /// What an attempt may take of its host.
     pub resources: ResourceLimits,
+    /// Warnings that are listed and not counted.
+    pub accept: Vec<WarningCode>,
 }
 
 impl Default for JobLimits {
@@ -293,6 +295,7 @@ impl Default for JobLimits {
             max_attempts: 1,
             new_data: None,
             resources: ResourceLimits::default(),
+            accept: Vec::new(),
         }
     }
 }

@@ -22,7 +22,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 use strongroom_runtime::units::{ByteRate, ByteSize};
-use strongroom_wire::job::{ResourceLimits, Source};
+use strongroom_wire::job::{ResourceLimits, Source, WarningCode};
 
 pub use diff::{Change, FieldChange, PolicyChange, diff};
 pub use parse::{InvalidPolicies, Problem, parse};
@@ -52,6 +52,10 @@ pub struct Policy {
     /// How long, how often, how fast.
     #[serde(default)]
     pub limits: PolicyLimits,
+    /// Codes of warnings that are no reason to worry: they are listed, but a
+    /// job with no others succeeds without warnings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<WarningCode>,
 }
 
 /// How long, how often, how fast a policy's jobs may run.

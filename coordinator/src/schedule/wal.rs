@@ -74,7 +74,8 @@ fn decide(plan: &mut WalPlan, agent: &Agent, wanted: Option<Wanted<'_>>, last: O
                 && job.store == wanted.store
                 && job.agent == agent.id
                 && job.limits.new_data == wanted.job.limits.new_data
-                && job.limits.resources == wanted.job.limits.resources;
+                && job.limits.resources == wanted.job.limits.resources
+                && job.limits.accept == wanted.job.limits.accept;
             if !same && !forgets && job.cancel.is_none() {
                 plan.cancel.push((job.id, CHANGED));
             }

@@ -297,6 +297,9 @@ pub struct JobOffer {
     pub threads: u32,
     #[prost(uint64, tag = "13")]
     pub memory_bytes: u64,
+    /// codes of warnings that are listed, not counted
+    #[prost(string, repeated, tag = "20")]
+    pub accept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(oneof = "job_offer::Work", tags = "10, 11, 12, 14, 15, 16, 17, 18, 19")]
     pub work: ::core::option::Option<job_offer::Work>,
 }
@@ -660,7 +663,7 @@ pub struct Report {
     /// the first 1,000
     #[prost(message, repeated, tag = "5")]
     pub warnings: ::prost::alloc::vec::Vec<Warning>,
-    /// all of them
+    /// all of them but the accepted ones
     #[prost(uint64, tag = "6")]
     pub warning_count: u64,
     #[prost(uint64, tag = "7")]
@@ -717,7 +720,7 @@ pub struct Failure {
     #[prost(bool, tag = "3")]
     pub retryable: bool,
 }
-/// One path that could not be treated as asked, and why.
+/// One object that could not be treated as asked, and why.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Warning {
     /// as on the host; need not be UTF-8
@@ -725,6 +728,12 @@ pub struct Warning {
     pub path: ::prost::alloc::vec::Vec<u8>,
     #[prost(string, tag = "2")]
     pub cause: ::prost::alloc::string::String,
+    /// stable, see wire::WarningCode
+    #[prost(string, tag = "3")]
+    pub code: ::prost::alloc::string::String,
+    /// by the policy: listed, not counted
+    #[prost(bool, tag = "4")]
+    pub accepted: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BackupResult {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use strongroom_postgres::{connection::Connection, programs::Found};
+use strongroom_wire::job::WarningCode;
 use tokio::runtime::Handle;
 
 use super::{super::RestoreError, PostgresRestoreError};
@@ -74,7 +75,7 @@ impl PgRestore<'_> {
             });
         }
         for line in ended.stderr.lines().filter(|it| !it.trim().is_empty()) {
-            self.monitor.warn(database, line);
+            self.monitor.warn(WarningCode::ProgramSaid, database, line);
         }
         printed.map_err(run)
     }

@@ -8,6 +8,7 @@ use strongroom_postgres::{
     connection::{RowsIn, Session},
     logical::script::{Item, Splitter, Statement, StatementKind},
 };
+use strongroom_wire::job::WarningCode;
 
 use super::{PostgresRestoreError, Restore, plan::Plan};
 
@@ -65,6 +66,7 @@ impl Restore<'_> {
         splitter.finish()?;
         if subscriptions > 0 {
             self.monitor.warn(
+                WarningCode::SubscriptionsLeftOut,
                 database,
                 "subscriptions were left out: a copy must not begin to replicate by itself",
             );

@@ -17,6 +17,7 @@ use strongroom_repository::{
     },
     write::{Halted, StreamError, Worker, stream::Content},
 };
+use strongroom_wire::job::WarningCode;
 
 use super::{
     metadata::{self, changed, is_unchanged, kind, links, modified, size},
@@ -67,7 +68,7 @@ impl<'t> Walk<'t> {
             Ok(node) => Ok(Some(node)),
             Err(StreamError::Halted(halted)) => Err(halted),
             Err(StreamError::Read(error)) => {
-                self.warn(entry.path, cause(&error));
+                self.warn(WarningCode::Unreadable, entry.path, cause(&error));
                 Ok(None)
             }
         }
@@ -131,6 +132,7 @@ impl<'t> Walk<'t> {
         self.probe(Moment::Opened, entry.path);
         let xattrs = xattrs::of_open(file.as_fd()).unwrap_or_else(|error| {
             self.warn(
+                WarningCode::AttributesUnreadable,
                 entry.path,
                 format!("its extended attributes cannot be read: {error}"),
             );
@@ -145,6 +147,7 @@ impl<'t> Walk<'t> {
             && modified(&after) == modified(&before);
         if !same {
             self.warn(
+                WarningCode::ChangedWhileRead,
                 entry.path,
                 "it changed while it was read; it is stored as it was read",
             );

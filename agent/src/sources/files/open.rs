@@ -16,6 +16,7 @@ use strongroom_repository::format::{
     blob::BlobId,
     node::{Node, NodeKind},
 };
+use strongroom_wire::job::WarningCode;
 
 use super::{caches, frame::Place, metadata, walk::Walk, xattrs};
 use crate::allowed::Way;
@@ -97,6 +98,7 @@ pub(super) fn open(walk: &Walk<'_>, wanted: &Directory<'_>) -> io::Result<Opened
     names.dedup();
     let xattrs = xattrs::of_entry(directory.as_fd(), b".").unwrap_or_else(|error| {
         walk.warn(
+            WarningCode::AttributesUnreadable,
             path,
             format!("its extended attributes cannot be read: {error}"),
         );
@@ -166,7 +168,11 @@ fn list(walk: &Walk<'_>, directory: &OwnedFd, path: &[u8]) -> Vec<Box<[u8]>> {
             },
             Err(errno) => {
                 let error = io::Error::from(errno);
-                walk.warn(path, format!("its listing broke off: {error}"));
+                walk.warn(
+                    WarningCode::Unreadable,
+                    path,
+                    format!("its listing broke off: {error}"),
+                );
                 break;
             }
         }

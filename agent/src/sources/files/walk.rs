@@ -24,7 +24,7 @@ use strongroom_repository::{
     },
     write::{Halted, ParentTrees, Worker, WriteError, Writer},
 };
-use strongroom_wire::job::FilesSource;
+use strongroom_wire::job::{FilesSource, WarningCode};
 
 use super::{
     file::{Entry, Linked, cause},
@@ -449,10 +449,15 @@ impl<'t> Walk<'t> {
             }
             match kind(&stat) {
                 FileType::Symlink => self.warn(
+                    WarningCode::RequestedLink,
                     &path,
                     "it is a symbolic link: the link is stored, not what it names",
                 ),
-                FileType::Socket => self.warn(&path, "it is a socket: nothing of it can be stored"),
+                FileType::Socket => self.warn(
+                    WarningCode::TypeNotStored,
+                    &path,
+                    "it is a socket: nothing of it can be stored",
+                ),
                 _ => {}
             }
         }
@@ -534,7 +539,7 @@ impl<'t> Walk<'t> {
                     target: target.into_bytes(),
                 },
                 Err(errno) => {
-                    self.warn(entry.path, cause(&errno.into()));
+                    self.warn(WarningCode::Unreadable, entry.path, cause(&errno.into()));
                     return Ok(None);
                 }
             },
@@ -544,7 +549,11 @@ impl<'t> Walk<'t> {
             // Made by whoever listens on them.
             FileType::Socket => return Ok(None),
             _ => {
-                self.warn(entry.path, "it is of a type that is not known");
+                self.warn(
+                    WarningCode::TypeNotStored,
+                    entry.path,
+                    "it is of a type that is not known",
+                );
                 return Ok(None);
             }
         };
@@ -561,6 +570,7 @@ impl<'t> Walk<'t> {
     fn xattrs(&self, directory: &OwnedFd, name: &[u8], path: &[u8]) -> Xattrs {
         xattrs::of_entry(directory.as_fd(), name).unwrap_or_else(|error| {
             self.warn(
+                WarningCode::AttributesUnreadable,
                 path,
                 format!("its extended attributes cannot be read: {error}"),
             );
@@ -627,8 +637,8 @@ impl<'t> Walk<'t> {
         }
     }
 
-    pub(super) fn warn(&self, path: &[u8], cause: impl Into<String>) {
-        self.monitor.warn(path, cause);
+    pub(super) fn warn(&self, code: WarningCode, path: &[u8], cause: impl Into<String>) {
+        self.monitor.warn(code, path, cause);
     }
 
     pub(super) fn read_bytes(&self, bytes: u64) {
@@ -639,7 +649,7 @@ impl<'t> Walk<'t> {
     /// An entry cannot be read, and with it what is requested at or below it.
     fn lose(&self, target: Option<&Target>, path: &[u8], cause: &str) {
         let Some(target) = target else {
-            return self.warn(path, cause);
+            return self.warn(WarningCode::Unreadable, path, cause);
         };
         target.for_each_requested(path, &mut |lost| {
             let cause = if lost == path {
@@ -647,7 +657,7 @@ impl<'t> Walk<'t> {
             } else {
                 format!("{}: {cause}", String::from_utf8_lossy(path))
             };
-            self.warn(lost, cause);
+            self.warn(WarningCode::Unreadable, lost, cause);
         });
     }
 }

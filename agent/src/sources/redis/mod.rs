@@ -28,6 +28,7 @@ use strongroom_repository::{
     write::{Content, Halted, Writer},
 };
 use strongroom_runtime::clock::SharedClock;
+use strongroom_wire::job::WarningCode;
 use tokio::runtime::Handle;
 
 pub use error::RedisSourceError;
@@ -154,6 +155,7 @@ fn used_memory(info: &Info, verified: &Verified) -> u64 {
 fn warn(monitor: &Monitor, verified: &Verified) {
     if let Some(error) = &verified.unread {
         monitor.warn(
+            WarningCode::KeysNotCounted,
             DUMP,
             format!(
                 "the keys could not be counted: {error}. The file is kept as the server sent it; \
@@ -163,6 +165,7 @@ fn warn(monitor: &Monitor, verified: &Verified) {
     }
     if verified.summary.checksum != Checksum::Verified {
         monitor.warn(
+            WarningCode::NoChecksum,
             DUMP,
             "the server wrote no checksum (rdbchecksum no): damage on the way from its memory \
              would not have been noticed; CONFIG SET does not change that, its configuration does",

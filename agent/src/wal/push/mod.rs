@@ -32,6 +32,7 @@ use strongroom_layout::{SystemId, position::TimelineId};
 use strongroom_postgres::wal::Layout;
 use strongroom_repository::buffers::Buffers;
 use strongroom_runtime::units::ByteSize;
+use strongroom_wire::job::WarningCode;
 use strongroom_wire::{job::WalResult, wal::WalPosition};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -204,8 +205,11 @@ impl Push<'_> {
                      is a gap, and the next base backup ends it"
                 );
                 warn!("{cause}");
-                self.monitor
-                    .warn(cluster.directory.path().display().to_string(), cause);
+                self.monitor.warn(
+                    WarningCode::LogGap,
+                    cluster.directory.path().display().to_string(),
+                    cause,
+                );
             }
             _ => {}
         }

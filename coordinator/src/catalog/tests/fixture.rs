@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection, Executor};
 use strongroom_layout::{AgentId, AttemptRef, ObjectId};
 use strongroom_runtime::clock::ManualClock;
-use strongroom_wire::job::{BackupResult, Failure, FailureCode, Report, Success, Warning};
+use strongroom_wire::job::{
+    BackupResult, Failure, FailureCode, Report, Success, Warning, WarningCode,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -266,8 +268,10 @@ pub(super) fn report(attempt: AttemptRef, outcome: Result<Success, Failure>) -> 
         attempt,
         outcome,
         warnings: vec![Warning {
+            code: WarningCode::Unreadable,
             path: b"/srv/\xff".to_vec(),
             cause: "vanished".into(),
+            accepted: false,
         }],
         warning_count: 1,
         peak_resident_bytes: 1 << 27,

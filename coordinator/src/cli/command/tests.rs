@@ -33,7 +33,7 @@ pub(super) fn backup_job() -> serde_json::Value {
             "bytes_new": 2048, "bytes_stored": 1024
         }},
         "warning_count": 1,
-        "warnings": [{"path": {"text": "/srv/a\u{1b}[2J", "base64": null}, "cause": "vanished"}],
+        "warnings": [{"path": {"text": "/srv/a\u{1b}[2J", "base64": null}, "cause": "vanished", "code": "unreadable", "accepted": false}],
         "attempts": [], "attempts_allowed": 3, "duration_ms": 90_000,
         "peak_resident_bytes": null, "cancel_requested": false, "trace_id": "cd".repeat(16)
     })
@@ -61,7 +61,7 @@ fn a_job_shows_everything_and_no_control_character() {
             "read          2.00 KiB",
             "new           2.00 KiB, stored as 1.00 KiB",
             &format!("trace         {}", "cd".repeat(16)),
-            "warning: /srv/a\\u{1b}[2J: vanished",
+            "warning: /srv/a\\u{1b}[2J: vanished [unreadable]",
         ]
     );
 }

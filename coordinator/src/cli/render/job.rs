@@ -228,9 +228,15 @@ fn warnings(job: &Job) -> String {
     for warning in job.warnings.iter().take(SHOWN) {
         let _ = writeln!(
             text,
-            "warning: {}: {}",
+            "{}: {}: {} [{}]",
+            if warning.accepted {
+                "accepted"
+            } else {
+                "warning"
+            },
             format::printable(&warning.path.text),
-            format::printable(&warning.cause)
+            format::printable(&warning.cause),
+            format::printable(&warning.code)
         );
     }
     text.push_str(&more(job.warnings.len(), job.warning_count));

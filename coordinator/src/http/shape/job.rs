@@ -209,9 +209,15 @@ pub struct JobFailure {
     pub message: String,
 }
 
-/// A path that could not be treated as asked.
+/// Something that could not be treated as asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Warning {
+    /// Stable, for programs and for `accept` of policies: `docs/warnings.md`.
+    #[serde(default)]
+    pub code: String,
+    /// The policy accepts it: it is not counted.
+    #[serde(default)]
+    pub accepted: bool,
     /// Which.
     pub path: RawPath,
     /// Why.

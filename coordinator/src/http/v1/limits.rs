@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use crate::{http::shape::Limits, model::JobLimits};
 
 /// As the API shows them.
-pub(super) fn shape(limits: JobLimits) -> Limits {
+pub(super) fn shape(limits: &JobLimits) -> Limits {
     let resources = limits.resources;
     Limits {
         timeout_seconds: limits.timeout_seconds,

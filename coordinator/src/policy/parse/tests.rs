@@ -286,6 +286,13 @@ fn every_problem_has_its_line_its_key_and_what_to_do() {
         ),
         (
             "limits",
+            r#"accept = ["changed-while-read", "grew"]"#,
+            8,
+            "policy[0].accept",
+            "docs/warnings.md",
+        ),
+        (
+            "limits",
             "retention = { last = 7 }",
             8,
             "policy[0]",

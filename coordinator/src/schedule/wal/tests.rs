@@ -43,7 +43,7 @@ fn job(new: &NewJob, state: JobState) -> Job {
         store: new.store.clone(),
         repository: new.repository.clone(),
         work: new.work.clone(),
-        limits: new.limits,
+        limits: new.limits.clone(),
         trace: TraceRef::random(),
         after: None,
         requested_by: Actor::Coordinator,

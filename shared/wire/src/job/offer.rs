@@ -9,7 +9,7 @@ use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
 use zeroize::Zeroizing;
 
-use super::{ResourceLimits, Work};
+use super::{ResourceLimits, WarningCode, Work};
 use crate::{
     InvalidMessage,
     field::{Reader, attempt_to_wire},
@@ -30,6 +30,8 @@ pub struct JobOffer {
     pub repository: RepositoryAccess,
     /// What it may take of the host.
     pub limits: ResourceLimits,
+    /// Warnings that are listed and not counted.
+    pub accept: Vec<WarningCode>,
     /// What to do.
     pub work: Work,
 }
@@ -72,6 +74,12 @@ impl TryFrom<v1::JobOffer> for JobOffer {
                 threads: NonZeroU32::new(value.threads),
                 memory: NonZeroU64::new(value.memory_bytes),
             },
+            // A code of another version stands for no warning of this one.
+            accept: value
+                .accept
+                .iter()
+                .filter_map(|word| word.parse().ok())
+                .collect(),
             work: read.required("work", value.work)?.try_into()?,
         })
     }
@@ -91,6 +99,7 @@ impl From<JobOffer> for v1::JobOffer {
             read_bytes_per_second: limits.read.map_or(0, NonZeroU64::get),
             threads: limits.threads.map_or(0, NonZeroU32::get),
             memory_bytes: limits.memory.map_or(0, NonZeroU64::get),
+            accept: value.accept.iter().map(ToString::to_string).collect(),
             work: Some(value.work.into()),
         }
     }

@@ -8,7 +8,7 @@ use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
 use uuid::Uuid;
 
-use super::{BackupResult, DownloadResult, ListResult, RestoreResult, WalResult};
+use super::{BackupResult, DownloadResult, ListResult, RestoreResult, WalResult, Warning};
 use crate::{
     InvalidMessage,
     field::{Reader, attempt_to_wire, into_all},
@@ -23,9 +23,9 @@ pub struct Report {
     pub attempt: AttemptRef,
     /// What came of it.
     pub outcome: Result<Success, Failure>,
-    /// The first [`MAX_WARNINGS`].
+    /// The first [`MAX_WARNINGS`]; those that the policy accepts come last.
     pub warnings: Vec<Warning>,
-    /// All of them.
+    /// All of them but those that the policy accepts.
     pub warning_count: u64,
     /// Peak resident memory of the agent's process.
     pub peak_resident_bytes: u64,
@@ -153,15 +153,6 @@ impl fmt::Display for FailureCode {
     }
 }
 
-/// One path that could not be treated as asked, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Warning {
-    /// As on the host; need not be UTF-8.
-    pub path: Vec<u8>,
-    /// For people.
-    pub cause: String,
-}
-
 impl TryFrom<v1::Report> for Report {
     type Error = InvalidMessage;
 
@@ -252,24 +243,6 @@ impl From<Failure> for v1::Failure {
             code: value.code.as_str().into(),
             message: value.message,
             retryable: value.retryable,
-        }
-    }
-}
-
-impl From<v1::Warning> for Warning {
-    fn from(value: v1::Warning) -> Self {
-        Self {
-            path: value.path,
-            cause: value.cause,
-        }
-    }
-}
-
-impl From<Warning> for v1::Warning {
-    fn from(value: Warning) -> Self {
-        Self {
-            path: value.path,
-            cause: value.cause,
         }
     }
 }

@@ -128,7 +128,7 @@ fn bound_report(report: &mut Report) {
         &mut report.peak_resident_bytes,
         &mut report.duration_ms,
     ]);
-    for Warning { path, cause } in &mut report.warnings {
+    for Warning { path, cause, .. } in &mut report.warnings {
         path.truncate(LINE);
         cut(cause, LINE);
     }
@@ -211,7 +211,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        job::{BackupResult, FailureCode},
+        job::{BackupResult, FailureCode, WarningCode},
         session::{Database, Fact},
     };
 
@@ -258,8 +258,10 @@ mod tests {
             attempt: 1,
         };
         let warning = Warning {
+            code: WarningCode::Unreadable,
             path: vec![b'p'; 100_000],
             cause: "ü".repeat(100_000),
+            accepted: false,
         };
         Report {
             report_id: Uuid::nil(),

@@ -255,10 +255,11 @@ prop_compose! {
         attempt in attempt(), lease_seconds: u32, timeout_seconds in option::of(1..=u32::MAX),
         traceparent in text(), repository in repository(),
         limits in limits(), work in work(),
+        accept in vec(warning_code(), 0..3),
     ) -> JobOffer {
         JobOffer {
             attempt, lease_seconds, timeout_seconds, traceparent, repository,
-            limits, work,
+            limits, accept, work,
         }
     }
 }
@@ -451,9 +452,15 @@ fn work() -> impl Strategy<Value = Work> {
     ]
 }
 
+fn warning_code() -> impl Strategy<Value = WarningCode> {
+    proptest::sample::select(WarningCode::ALL)
+}
+
 prop_compose! {
-    fn warning()(path in bytes(), cause in text()) -> Warning {
-        Warning { path, cause }
+    fn warning()(
+        code in warning_code(), path in bytes(), cause in text(), accepted: bool,
+    ) -> Warning {
+        Warning { code, path, cause, accepted }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{io, thread, time::Instant};
 
-use strongroom_wire::job::RestoreResult;
+use strongroom_wire::job::{RestoreResult, WarningCode};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -256,7 +256,9 @@ impl<'a> Forwarding<'a> {
         for result in [forgotten, self.directory.remove(target)] {
             if let Err(error) = result {
                 let path = path.to_string_lossy().into_owned();
-                inputs.monitor.warn(path, error.to_string());
+                inputs
+                    .monitor
+                    .warn(WarningCode::Leftover, path, error.to_string());
             }
         }
     }

@@ -14,6 +14,7 @@ use strongroom_postgres::{
     },
 };
 use strongroom_repository::write::{Content, Halted, Writer};
+use strongroom_wire::job::WarningCode;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -159,6 +160,7 @@ impl Dumper<'_> {
             passwords = false;
             ran = run(false)?;
             self.options.monitor.warn(
+                WarningCode::PasswordsLeftOut,
                 tree::GLOBALS,
                 "the roles are saved without their passwords, which only a superuser may read: \
                  set new ones after a restore, or let the connection's role be a superuser",
@@ -209,7 +211,9 @@ impl Dumper<'_> {
             });
         }
         for line in ran.ended.stderr.lines().filter(|it| !it.trim().is_empty()) {
-            self.options.monitor.warn(subject(), line);
+            self.options
+                .monitor
+                .warn(WarningCode::ProgramSaid, subject(), line);
         }
         Ok(ran.content)
     }

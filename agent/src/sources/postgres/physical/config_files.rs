@@ -12,6 +12,7 @@ use std::{
 
 use rustix::fs::Stat;
 use strongroom_postgres::physical::backup::ServerFacts;
+use strongroom_wire::job::WarningCode;
 
 use crate::monitor::Monitor;
 
@@ -38,6 +39,7 @@ pub(super) fn collect(
         match read(path, cluster.st_uid) {
             Ok(bytes) => found.push((name.to_owned(), bytes)),
             Err(error) => monitor.warn(
+                WarningCode::ConfigurationLeftOut,
                 path.as_os_str().as_encoded_bytes(),
                 format!("the server's configuration file is not in the snapshot: {error}"),
             ),

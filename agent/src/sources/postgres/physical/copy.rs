@@ -27,6 +27,7 @@ use strongroom_repository::{
     format::blob::{BlobId, BlobKind},
     write::{Halted, StreamError, Worker, WriteError, Writer},
 };
+use strongroom_wire::job::WarningCode;
 
 use super::{
     ClusterError,
@@ -297,6 +298,7 @@ impl Copy<'_> {
             let cause =
                 format!("block {block}: the page's checksum is wrong; it is stored as it is");
             self.monitor.warn(
+                WarningCode::PageDamaged,
                 self.place(file).into_os_string().into_encoded_bytes(),
                 cause,
             );

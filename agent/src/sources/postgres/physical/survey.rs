@@ -31,6 +31,7 @@ use strongroom_repository::{
     },
     write::{ParentTrees, Writer, parent::ParentTree},
 };
+use strongroom_wire::job::WarningCode;
 
 use super::{ClusterError, unchanged::may_be_taken_over};
 use crate::{
@@ -228,6 +229,7 @@ impl Surveyor<'_> {
                     Err(error) => return Err(self.failed(&path(), error.into())),
                 },
                 _ => self.monitor.warn(
+                    WarningCode::TypeNotStored,
                     path().into_os_string().into_encoded_bytes(),
                     "it is neither a file nor a directory: it is not part of the backup",
                 ),

@@ -94,7 +94,7 @@ fn base(state: &ApiState, job: model::Job) -> Job {
         warnings: Vec::new(),
         attempts: Vec::new(),
         attempts_allowed: job.limits.max_attempts,
-        limits: limits::shape(job.limits),
+        limits: limits::shape(&job.limits),
         alarm: job.alarm,
         trace_id: Some(job.trace.trace_id),
         repository: Some(job.repository),
@@ -154,6 +154,8 @@ fn progress(progress: session::Progress) -> Progress {
 
 fn warning(warning: &wire::Warning) -> Warning {
     Warning {
+        code: warning.code.to_string(),
+        accepted: warning.accepted,
         path: RawPath::from(&*warning.path),
         cause: warning.cause.clone(),
     }

@@ -1,0 +1,179 @@
+//! Warnings: what was not done as asked, each kind with a stable code.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use strongroom_proto::v1;
+
+/// One object that could not be treated as asked, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What kind it is, for programs and for policies that accept it.
+    #[serde(default)]
+    pub code: WarningCode,
+    /// A path as on the host, or another object's name; need not be UTF-8.
+    pub path: Vec<u8>,
+    /// For people.
+    pub cause: String,
+    /// The policy says that this kind is no reason to worry: it is listed but
+    /// not counted.
+    #[serde(default)]
+    pub accepted: bool,
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident => $word:literal,)+) => {
+        /// The kinds of warning, stable across versions: `docs/warnings.md`
+        /// lists them for operators.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum WarningCode {
+            $($(#[doc = $doc])+ $name,)+
+            /// Of an agent that knows more or fewer kinds than this program.
+            #[default]
+            Other,
+        }
+
+        impl WarningCode {
+            /// Every code, for tables and tests.
+            pub const ALL: &[Self] = &[$(Self::$name,)+ Self::Other];
+
+            /// The word on the wire, in policies and in the API.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)+
+                    Self::Other => "other",
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// An entry, or the rest of a directory, could not be read: it is missing.
+    Unreadable => "unreadable",
+    /// Extended attributes could not be read: they are missing.
+    AttributesUnreadable => "attributes-unreadable",
+    /// A file changed while it was read: stored as it was read.
+    ChangedWhileRead => "changed-while-read",
+    /// A requested path is a symbolic link: the link is stored.
+    RequestedLink => "requested-link",
+    /// Something of a type of which nothing can be stored.
+    TypeNotStored => "type-not-stored",
+    /// The agent's own state, which is never read or written.
+    OwnState => "own-state",
+    /// An object of the repository is damaged and was done without.
+    RepositoryDamaged => "repository-damaged",
+    /// A line that `pg_dump` or `pg_restore` wrote although it ended well.
+    ProgramSaid => "program-said",
+    /// Roles are saved without their passwords.
+    PasswordsLeftOut => "passwords-left-out",
+    /// A page's checksum is wrong: stored as it is.
+    PageDamaged => "page-damaged",
+    /// A configuration file of the server is not in the snapshot.
+    ConfigurationLeftOut => "configuration-left-out",
+    /// Log was not archived: moments are missing until the next base backup.
+    LogGap => "log-gap",
+    /// A connection leads to another cluster than before.
+    OtherCluster => "other-cluster",
+    /// Nothing bounds what a replication slot holds back while the agent is away.
+    SlotUnbounded => "slot-unbounded",
+    /// Keys of a Redis dataset could not be counted.
+    KeysNotCounted => "keys-not-counted",
+    /// The server wrote no checksum: damage on the way would not be noticed.
+    NoChecksum => "no-checksum",
+    /// An entry of the snapshot, or a part of it, was not restored.
+    NotRestored => "not-restored",
+    /// Something that a restore made for itself could not be removed.
+    Leftover => "leftover",
+    /// Subscriptions were left out of a restore.
+    SubscriptionsLeftOut => "subscriptions-left-out",
+}
+
+impl FromStr for WarningCode {
+    type Err = UnknownWarningCode;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWarningCode> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.as_str() == word)
+            .ok_or_else(|| UnknownWarningCode(word.chars().take(80).collect()))
+    }
+}
+
+/// No warning has this code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no warning's code: docs/warnings.md lists them, for example \"{example}\"", example = WarningCode::ChangedWhileRead)]
+pub struct UnknownWarningCode(String);
+
+impl fmt::Display for WarningCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for WarningCode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for WarningCode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        word.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl From<v1::Warning> for Warning {
+    fn from(value: v1::Warning) -> Self {
+        Self {
+            code: value.code.parse().unwrap_or_default(),
+            path: value.path,
+            cause: value.cause,
+            accepted: value.accepted,
+        }
+    }
+}
+
+impl From<Warning> for v1::Warning {
+    fn from(value: Warning) -> Self {
+        Self {
+            path: value.path,
+            cause: value.cause,
+            code: value.code.as_str().into(),
+            accepted: value.accepted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_back_and_no_two_are_alike() {
+        for code in WarningCode::ALL {
+            assert_eq!(code.as_str().parse(), Ok(*code));
+        }
+        assert!("grew".parse::<WarningCode>().is_err());
+    }
+
+    #[test]
+    fn the_document_lists_every_code() {
+        let document = include_str!("../../../../docs/warnings.md");
+        for code in WarningCode::ALL {
+            let row = format!("| `{code}` |");
+            assert!(document.contains(&row), "docs/warnings.md misses {row}");
+        }
+    }
+
+    #[test]
+    fn a_code_of_another_version_is_some_other() {
+        let wire = v1::Warning {
+            code: "of-tomorrow".into(),
+            ..v1::Warning::default()
+        };
+        assert_eq!(Warning::from(wire).code, WarningCode::Other);
+    }
+}
