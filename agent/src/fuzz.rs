@@ -27,8 +27,8 @@ pub fn agent_toml(data: &[u8]) {
 
 /// Globs and a path, apart at line feeds.
 pub fn file_globs(data: &[u8]) {
-    // The automaton of a set of globs takes some 800 bytes for each of theirs.
-    let text = String::from_utf8_lossy(&data[..data.len().min(1000)]);
+    // The automaton of a set of globs takes up to 2 KiB for each of their bytes.
+    let text = String::from_utf8_lossy(&data[..data.len().min(400)]);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let path = lines.pop().unwrap_or_default();
     if let Ok(filter) = Filter::new(&lines, &lines) {

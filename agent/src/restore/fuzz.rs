@@ -11,7 +11,8 @@ use super::select::{Scope, Selection, unescape};
 pub fn selected_paths(data: &[u8]) {
     let shown = EscapedPath(Path::new(OsStr::from_bytes(data))).to_string();
     assert_eq!(unescape(&shown), data, "{shown}");
-    let text = String::from_utf8_lossy(data);
+    // Each part of a path is a node of a map: up to 1 KiB for two bytes.
+    let text = String::from_utf8_lossy(&data[..data.len().min(1000)]);
     let mut paths: Vec<String> = text.lines().map(str::to_owned).collect();
     let name = paths.pop().unwrap_or_default();
     let Ok(selection) = Selection::new(&paths) else {

@@ -128,7 +128,7 @@ pub fn parse(listing: &str) -> Vec<Entry> {
         entries.push(Entry {
             id,
             kind: kind.to_owned(),
-            rest: rest.trim_start().to_owned(),
+            rest: rest.trim_start().replace('\r', " "),
             needs: Vec::new(),
         });
     }
@@ -136,7 +136,7 @@ pub fn parse(listing: &str) -> Vec<Entry> {
 }
 
 /// A relation that is wanted, or a schema's relation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wanted<'a> {
     /// Its schema.
     pub schema: &'a str,
@@ -332,6 +332,18 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_name_with_a_carriage_return_is_found_again() {
+        let entries = parse("5; 1259 16402 TABLE app or\rders me\n");
+        assert_eq!(entries[0].rest, "app or ders me");
+        let wanted = Wanted {
+            schema: "app",
+            name: "or\rders",
+            owner: "me",
+        };
+        assert!(choose(&entries, &[wanted], &[], false).has(&wanted));
+    }
 
     pub(crate) const LISTING: &str = ";\n; Archive created at 2026-11-20 12:03:07 UTC\n;     dbname: shop\n;\n\
         6; 2615 16385 SCHEMA - app me\n\
