@@ -25,17 +25,70 @@ pub enum ChoiceError {
         /// Those that could be dumped, the most alike first.
         known: String,
     },
+    /// Nothing is left to dump.
+    #[error(
+        "no database is left to dump: all that allow connections are templates or excluded; \
+         name one in databases, or exclude less"
+    )]
+    Nothing,
 }
 
-/// Those to be dumped, in the order of `databases`. Without
+/// What is dumped, and what a reader of the policy would not expect to miss.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice<'a> {
+    /// Those to be dumped, never none, in the server's order.
+    pub taken: Vec<&'a Database>,
+    /// Those that only their own marks keep out, in the server's order.
+    pub left_out: Vec<LeftOut<'a>>,
+}
+
+/// A database that is not dumped though nobody excluded it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOut<'a> {
+    /// Which.
+    pub database: &'a Database,
+    /// Why.
+    pub mark: Mark,
+}
+
+/// What keeps a database out of a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// It allows no connections, so that nothing can read it.
+    NoConnections,
+    /// It is a template, and was not asked for.
+    Template,
+}
+
+impl Mark {
+    /// The cause and what to do, for a warning.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::NoConnections => {
+                "the database allows no connections and is not in the snapshot: let it allow \
+                 them (ALTER DATABASE … ALLOW_CONNECTIONS true), or list it in exclude_databases"
+            }
+            Self::Template => {
+                "the database is marked as a template and is not in the snapshot: list it in \
+                 databases to have it dumped, or in exclude_databases"
+            }
+        }
+    }
+}
+
+/// Every server has these two, and they are left out without a word.
+const EVERYWHERE: [&str; 2] = ["template0", "template1"];
+
+/// Chooses among `databases`. Without
 /// `wanted`: all that allow connections and are no templates. A name is taken
 /// literally where there is a database of that name, else as a glob. Each of
-/// `wanted` must match something; none of `unwanted` has to.
+/// `wanted` must match something; none of `unwanted` has to. An empty choice is
+/// an error.
 pub fn choose<'a>(
     databases: &'a [Database],
     wanted: &[String],
     unwanted: &[String],
-) -> Result<Vec<&'a Database>, ChoiceError> {
+) -> Result<Choice<'a>, ChoiceError> {
     let connectable = || databases.iter().filter(|database| database.connectable);
     let mut excluded = Vec::new();
     for pattern in unwanted {
@@ -52,15 +105,31 @@ pub fn choose<'a>(
         }
         included.push(matches);
     }
-    let chosen = connectable().filter(|database| {
-        let included = if included.is_empty() {
-            !database.template
+    let asked = |database: &Database| included.iter().any(|matches| matches(database));
+    let mut taken = Vec::new();
+    let mut left_out = Vec::new();
+    for database in databases {
+        if excluded.iter().any(|matches| matches(database))
+            || !(included.is_empty() || asked(database))
+        {
+            continue;
+        }
+        let mark = if !database.connectable {
+            Mark::NoConnections
+        } else if included.is_empty() && database.template {
+            Mark::Template
         } else {
-            included.iter().any(|matches| matches(database))
+            taken.push(database);
+            continue;
         };
-        included && !excluded.iter().any(|matches| matches(database))
-    });
-    Ok(chosen.collect())
+        if !EVERYWHERE.contains(&database.name.as_str()) {
+            left_out.push(LeftOut { database, mark });
+        }
+    }
+    if taken.is_empty() {
+        return Err(ChoiceError::Nothing);
+    }
+    Ok(Choice { taken, left_out })
 }
 
 /// How many names a message lists.
@@ -136,7 +205,7 @@ mod tests {
         let all: Vec<_> = all.into_iter().map(database).collect();
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         choose(&all, &owned(wanted), &owned(unwanted))
-            .map(|chosen| chosen.into_iter().map(|it| it.name.clone()).collect())
+            .map(|choice| choice.taken.into_iter().map(|it| it.name.clone()).collect())
     }
 
     #[test]
@@ -164,6 +233,37 @@ mod tests {
                 "{wanted:?} {unwanted:?}"
             );
         }
+    }
+
+    #[test]
+    fn an_empty_choice_is_an_error() {
+        assert_eq!(chosen(&[], &["*"]), Err(ChoiceError::Nothing));
+        assert_eq!(chosen(&["orders"], &["ord*"]), Err(ChoiceError::Nothing));
+        assert_eq!(choose(&[], &[], &[]), Err(ChoiceError::Nothing));
+    }
+
+    #[test]
+    fn what_only_its_marks_keep_out_is_named() {
+        let mut all: Vec<_> = ["closed", "model", "shop", "template0", "template1"]
+            .map(database)
+            .into();
+        all[0].connectable = false;
+        all[1].template = true;
+        let left_out = |wanted: &[&str], unwanted: &[&str]| {
+            let owned = |it: &[&str]| it.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let choice = choose(&all, &owned(wanted), &owned(unwanted)).unwrap();
+            let named = choice.left_out.iter();
+            named
+                .map(|it| (it.database.name.clone(), it.mark))
+                .collect::<Vec<_>>()
+        };
+        let closed = ("closed".to_owned(), Mark::NoConnections);
+        let model = ("model".to_owned(), Mark::Template);
+        assert_eq!(left_out(&[], &[]), [closed.clone(), model]);
+        // A template that is asked for is taken; what is closed cannot be.
+        assert_eq!(left_out(&["*"], &[]), [closed]);
+        assert_eq!(left_out(&["shop"], &[]), []);
+        assert_eq!(left_out(&[], &["closed", "model"]), []);
     }
 
     #[test]

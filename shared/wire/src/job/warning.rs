@@ -67,6 +67,8 @@ codes! {
     ProgramSaid => "program-said",
     /// Roles are saved without their passwords.
     PasswordsLeftOut => "passwords-left-out",
+    /// A database that nobody excluded is a template or allows no connections.
+    DatabaseLeftOut => "database-left-out",
     /// A page's checksum is wrong: stored as it is.
     PageDamaged => "page-damaged",
     /// A configuration file of the server is not in the snapshot.

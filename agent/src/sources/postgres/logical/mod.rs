@@ -32,7 +32,7 @@ use strongroom_postgres::{
 };
 use strongroom_repository::{format::blob::BlobId, write::Writer};
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::{DumpContent, PostgresLogical};
+use strongroom_wire::job::{DumpContent, PostgresLogical, WarningCode};
 use tokio::runtime::Handle;
 
 use self::{dump::Dumper, tree::Saved};
@@ -135,7 +135,7 @@ pub fn save(
         None
     };
     let asked = &source.asked;
-    let chosen = choose::choose(
+    let choice = choose::choose(
         &inventory.databases,
         &asked.databases,
         &asked.exclude_databases,
@@ -144,6 +144,14 @@ pub fn save(
         connection: name.clone(),
         source,
     })?;
+    for left_out in &choice.left_out {
+        options.monitor.warn(
+            WarningCode::DatabaseLeftOut,
+            left_out.database.name.as_str(),
+            left_out.mark.cause(),
+        );
+    }
+    let chosen = choice.taken;
     let dumper = Dumper {
         writer,
         runtime,
