@@ -186,7 +186,8 @@ fn parse_cron(expression: &str) -> Result<Crontab, cronexpr::Error> {
     cronexpr::parse_crontab_with(expression, options)
 }
 
-/// Whether a cron expression of five fields can be read.
+/// Whether a cron expression of five fields can be read and has a moment at
+/// all: one like 31 February would be a backup that is never made.
 pub fn check_cron(expression: &str) -> Result<(), String> {
     let fields = expression.split_whitespace().count();
     if fields != 5 {
@@ -196,7 +197,7 @@ pub fn check_cron(expression: &str) -> Result<(), String> {
              its own key"
         ));
     }
-    parse_cron(expression).map_err(|error| {
+    let crontab = parse_cron(expression).map_err(|error| {
         let error = error.to_string();
         let cause = error.lines().last().unwrap_or_default();
         let cause = cause.trim_start_matches([' ', '^']).trim();
@@ -205,6 +206,18 @@ pub fn check_cron(expression: &str) -> Result<(), String> {
              month, day of week, for example \"0 2 * * *\""
         )
     })?;
+    // From the beginning of a leap year, so that the answer is the same on
+    // every day and 29 February is found.
+    let leap_year = TimeZone::UTC
+        .to_timestamp(jiff::civil::date(2000, 1, 1).at(0, 0, 0, 0))
+        .unwrap_or(Timestamp::UNIX_EPOCH);
+    if crontab.find_next(MakeTimestamp(leap_year)).is_err() {
+        return Err(format!(
+            "the cron expression {expression:?} never runs: no month that it names has a day that \
+             it names; write a day that exists, like \"0 2 28 2 *\", or \"0 2 L * *\" for the last \
+             of each month"
+        ));
+    }
     Ok(())
 }
 

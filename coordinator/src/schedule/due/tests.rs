@@ -141,6 +141,21 @@ fn a_schedule_without_moments_is_never_due() {
 }
 
 #[test]
+fn a_cron_expression_that_never_runs_is_refused() {
+    for never in ["0 3 31 2 *", "0 3 30 2 *", "0 3 31 4,6,9,11 *"] {
+        let error = check_cron(never).unwrap_err();
+        assert!(
+            error.contains(never) && error.contains("never runs"),
+            "{error}"
+        );
+    }
+    // A leap day, a day of either kind, and the last of a month do come.
+    for some in ["0 3 29 2 *", "0 3 30 2 1", "0 2 28 2 *", "0 2 L * *"] {
+        assert_eq!(check_cron(some), Ok(()));
+    }
+}
+
+#[test]
 fn errors_say_what_to_write() {
     for bad in [
         "",
