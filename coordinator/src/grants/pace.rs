@@ -50,6 +50,12 @@ impl Pace {
         empty.insert(agent, after);
         Ok(wait)
     }
+
+    /// Lets the agent's bucket be full for an hour.
+    #[cfg(test)]
+    pub(super) fn exhaust(&self, agent: AgentId, now: Instant) {
+        self.0.lock().insert(agent, now + Duration::from_hours(1));
+    }
 }
 
 #[cfg(test)]

@@ -76,6 +76,18 @@ impl Grants {
         memory.insert(job, explained);
     }
 
+    /// Waits if the agent asks faster than it may, for a call beside those here
+    /// that writes to the catalog.
+    pub(crate) async fn keep_pace_of_call(&self, agent: AgentId) -> Result<(), GrantError> {
+        self.keep_pace(agent, pace::CALL).await
+    }
+
+    /// From now on the agent has asked for more than it may, for an hour.
+    #[cfg(test)]
+    pub(crate) fn exhaust(&self, agent: AgentId) {
+        self.pace.exhaust(agent, tokio::time::Instant::now());
+    }
+
     /// Waits if the agent asks faster than it may.
     pub(super) async fn keep_pace(&self, agent: AgentId, cost: u64) -> Result<(), GrantError> {
         let wait = self.pace.take(agent, cost, tokio::time::Instant::now());

@@ -25,14 +25,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whose connection this is. An agent's does not count as a stranger's
-    /// any more.
+    /// Whose connection this is. It counts as a stranger's until the first call
+    /// of an agent that may be served: TLS knows nothing of revocation.
     pub fn of(connection: &Connection) -> Self {
         let caller = connection.certificate().and_then(Caller::of);
         let visit = connection.visit().clone();
-        if let Some(caller) = &caller {
-            visit.recognise(&caller.agent.to_string());
-        }
         Self { visit, caller }
     }
 }

@@ -251,6 +251,10 @@ impl AgentGateway for Gateway {
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewResponse>, Status> {
         let Known { caller, .. } = known(&request)?;
+        self.grants
+            .keep_pace_of_call(caller.agent)
+            .await
+            .map_err(|error| status::grant(&error))?;
         let request: RenewRequest = request.into_inner().try_into().map_err(status::invalid)?;
         let issued = self
             .authority

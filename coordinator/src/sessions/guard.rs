@@ -100,6 +100,11 @@ async fn admit(
     };
     if service != enrolment_server::SERVICE_NAME {
         let known = authenticate(peer, catalog).await?;
+        if !peer.visit.recognise(&known.caller.agent.to_string()) {
+            return Err(Status::unavailable(
+                "no place for this connection: this agent has too many open, or the coordinator has",
+            ));
+        }
         request.extensions_mut().insert(known);
     }
     Ok(match most {

@@ -387,3 +387,46 @@ async fn an_attempt_of_nobody_is_refused_and_audited() {
     assert_eq!(audited.len(), 1, "one entry for two of a sort");
     assert_eq!(audited[0].detail["reason"], "unknown-attempt");
 }
+
+#[tokio::test]
+async fn a_revoked_agent_is_a_stranger_at_the_door() {
+    let limits = Limits {
+        stranger_requests: 3,
+        ..Limits::of(64, 8)
+    };
+    let coordinator = Coordinator::start_with(limits).await;
+    let answers = async |agent: &TestAgent| {
+        // One connection for all of them, as long as it stays open.
+        let mut client = agent.client();
+        let mut codes = Vec::new();
+        for _ in 0..12 {
+            let answer = client.sign(v1::SignRequest::default()).await;
+            codes.push(answer.unwrap_err().code());
+        }
+        codes
+    };
+    let agent = coordinator.enrolled("web-1").await;
+    let served = answers(&agent).await;
+    assert_eq!(served, [Code::InvalidArgument; 12]);
+    let catalog = &coordinator.catalog;
+    catalog.revoke_agent(agent.id, &operator()).await.unwrap();
+    // A stranger's connection ends with its fourth request.
+    let refused = answers(&agent).await;
+    assert_eq!(refused[..3], [Code::PermissionDenied; 3]);
+    assert!(
+        refused.iter().any(|code| *code != Code::PermissionDenied),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn renewals_wait_like_grants() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    coordinator.grants.exhaust(agent.id);
+    let request = v1::RenewRequest {
+        csr_pem: "no request".into(),
+    };
+    let status = agent.client().renew(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+}
