@@ -53,8 +53,10 @@ impl Cli {
 }
 
 fn with_exit_codes(command: clap::Command) -> clap::Command {
-    let help = match command.get_after_help() {
-        Some(examples) => format!("{}\n\n{EXIT_CODES}", examples.to_string().trim_end()),
+    let help = match command.get_after_help().map(ToString::to_string) {
+        // One that ends otherwise says so itself.
+        Some(own) if own.contains("Exit codes:") => own,
+        Some(examples) => format!("{}\n\n{EXIT_CODES}", examples.trim_end()),
         None => EXIT_CODES.into(),
     };
     command.after_help(help).mut_subcommands(with_exit_codes)

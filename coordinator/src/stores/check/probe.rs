@@ -160,6 +160,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documents_name_every_probe_and_risk() {
+        let text = include_str!("../../../../docs/stores.md");
+        for probe in Probe::ALL {
+            assert!(text.contains(&format!("| `{probe}` |")), "{probe}");
+        }
+        for risk in Risk::ALL {
+            assert!(text.contains(&format!("| `{risk}` |")), "{risk}");
+        }
+    }
+
+    #[test]
     fn every_risk_has_its_forgery_and_its_name_in_configurations() {
         for risk in Risk::ALL {
             assert!(Probe::ALL.iter().any(|probe| probe.risk() == Some(risk)));

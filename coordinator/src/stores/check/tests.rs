@@ -1,6 +1,6 @@
 //! Against the embedded store, which must refuse everything.
 
-use strongroom_layout::{ObjectId, ObjectName};
+use strongroom_layout::{ObjectId, ObjectKind, ObjectName};
 use strongroom_wire::grant::Action;
 use tokio_util::sync::CancellationToken;
 
@@ -66,16 +66,11 @@ async fn every_put_is_signed_for_a_new_object_only() {
         length: 1,
         sha256: id,
     };
-    for object in [
-        ObjectName::Config,
-        ObjectName::key(id),
-        ObjectName::data_pack(id),
-        ObjectName::tree_pack(id),
-        ObjectName::index(id),
-        ObjectName::snapshot(id),
-        ObjectName::lock(id),
-        ObjectName::transfer(id),
-    ] {
+    for kind in ObjectKind::ALL {
+        let object = match kind {
+            ObjectKind::Config => ObjectName::Config,
+            hashed => ObjectName::Hashed(hashed, id),
+        };
         let grant = signing
             .sign("web-1", &object, &put, coordinator.now())
             .unwrap();
