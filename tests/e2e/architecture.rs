@@ -92,3 +92,47 @@ fn the_coordinator_cannot_decrypt_and_the_agent_holds_no_s3_client_or_database()
         );
     }
 }
+
+/// The sources below a directory, one behind the other.
+fn sources(directory: &std::path::Path, into: &mut String) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let hidden = path.file_name().is_some_and(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with('.') || name == "target"
+        });
+        if hidden {
+            continue;
+        }
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&std::fs::read_to_string(&path).expect("a source"));
+        }
+    }
+}
+
+/// A test's name in the document is that of a function, and whole.
+#[test]
+fn every_test_that_security_md_names_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let document = std::fs::read_to_string(root.join("docs/security.md")).expect("the document");
+    assert!(!document.contains("…`"), "a shortened name");
+    let mut code = String::new();
+    for part in ["agent", "coordinator", "shared", "tests"] {
+        sources(&root.join(part), &mut code);
+    }
+    let names: Vec<&str> = document
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|quoted| !quoted.contains([' ', '/', '.', '\n']))
+        .filter_map(|quoted| quoted.rsplit("::").next())
+        // Sentences: what is shorter is a setting or a function.
+        .filter(|name| name.matches('_').count() >= 3)
+        .collect();
+    assert!(names.len() > 40, "{} names", names.len());
+    for name in names {
+        assert!(code.contains(&format!("fn {name}(")), "no test {name}");
+    }
+}
