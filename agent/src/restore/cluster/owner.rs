@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FileType, Gid, Uid, chownat, statat},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, openat},
     io::Errno,
     process::{getegid, geteuid},
 };
@@ -53,14 +53,30 @@ impl Owner {
 
     fn take_below(&self, directory: &OwnedFd) -> io::Result<()> {
         for name in beneath::names(directory)? {
-            let stat = statat(directory, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let entry = match openat(directory, &*name, flags, Mode::empty()) {
+                Err(Errno::NOENT) => continue,
+                entry => entry?,
+            };
+            let stat = fstat(&entry)?;
+            let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            if is_directory {
                 // A cluster is a few directories deep.
-                self.take_below(&beneath::open_child(directory, &name)?)?;
+                self.take_below(&entry)?;
             }
-            if (stat.st_uid, stat.st_gid) != (self.uid, self.gid) {
-                self.take_one(directory, &name)?;
+            if (stat.st_uid, stat.st_gid) == (self.uid, self.gid) {
+                continue;
             }
+            // Run again, it is the server's user's tree already: what has a second
+            // name may be another's, and a name may lead elsewhere by now.
+            if !is_directory && stat.st_nlink != 1 {
+                return Err(io::Error::other(format!(
+                    "{} in it has a second name (hard link), by which it may be somebody else's: \
+                     remove it, and restore again",
+                    name.escape_ascii()
+                )));
+            }
+            self.take_one(&entry, b"")?;
         }
         Ok(())
     }
@@ -98,6 +114,32 @@ fn find(passwd: &str, name: &str) -> Option<Owner> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_name_of_another_file_is_not_given_away() {
+        use std::os::unix::fs::MetadataExt;
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |name: &str| scratch.path().join(name);
+        fs::create_dir_all(at("data/base")).unwrap();
+        fs::write(at("data/base/1"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("data/link")).unwrap();
+        let owner = Owner {
+            name: "server".into(),
+            uid: 1234,
+            gid: 1234,
+        };
+        let root = beneath::open_root(&at("data")).unwrap();
+        owner.take(&root).unwrap();
+        for name in ["data", "data/base", "data/base/1", "data/link"] {
+            let found = fs::symlink_metadata(at(name)).unwrap();
+            assert_eq!((found.uid(), found.gid()), (1234, 1234), "{name}");
+        }
+        fs::write(at("shadow"), "").unwrap();
+        fs::hard_link(at("shadow"), at("data/base/2")).unwrap();
+        let error = owner.take(&root).unwrap_err().to_string();
+        assert!(error.contains("second name"), "{error}");
+        assert_eq!(fs::metadata(at("shadow")).unwrap().uid(), 0);
+    }
 
     #[test]
     fn users_are_found_by_name() {

@@ -16,7 +16,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, Read, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -206,9 +206,11 @@ impl WalDirectory {
     /// Takes the lock. Do so before anybody waits.
     pub(crate) fn fetching(&self) -> Result<Fetching, RecoveryError> {
         let path = || self.path.join(LOCK);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = flags | OFlags::CLOEXEC;
         let open = || -> io::Result<File> {
             let file = File::from(openat(&self.fd, LOCK, flags, Mode::RUSR | Mode::WUSR)?);
+            check_single(&file)?;
             self.give_away(&file)?;
             Ok(file)
         };
@@ -298,6 +300,7 @@ impl WalDirectory {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let read = || -> io::Result<Vec<u8>> {
             let file = File::from(openat(&self.fd, name, flags, Mode::empty())?);
+            check_single(&file)?;
             let mut bytes = Vec::new();
             file.take(LARGEST).read_to_end(&mut bytes)?;
             Ok(bytes)
@@ -313,6 +316,18 @@ impl WalDirectory {
         let owner = self.owner.as_ref();
         owner.map_or(Ok(()), |owner| owner.take_one(file, b""))
     }
+}
+
+/// Whether it is a regular file of the directory's alone: the server's user may
+/// have put another's there under a second name.
+fn check_single(file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.nlink() == 1 {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "it is no regular file, or has a second name: see who put it there, and remove it",
+    ))
 }
 
 /// Has the file system of a directory written to disk.

@@ -90,3 +90,18 @@ fn one_fetches_at_a_time() {
     drop(fetching);
     directory.fetching().unwrap();
 }
+
+#[test]
+fn second_names_of_other_files_are_neither_read_nor_given_away() {
+    let scratch = Scratch::new("wal-directory-hard-links");
+    let precious = scratch.file("precious", "data");
+    let directory = directory(&scratch);
+    for name in [LOCK, STATE, PLAN] {
+        std::fs::hard_link(&precious, scratch.join(NAME).join(name)).unwrap();
+    }
+    directory.state().unwrap_err();
+    directory.whole().unwrap_err();
+    directory.fetching().unwrap_err();
+    std::fs::remove_file(scratch.join(NAME).join(LOCK)).unwrap();
+    directory.fetching().unwrap();
+}
