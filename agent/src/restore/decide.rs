@@ -20,6 +20,9 @@ pub(crate) enum Existing {
         single: bool,
         /// We may open it for writing.
         writable: bool,
+        owner: u32,
+        /// Its group, or others, may write it.
+        shared: bool,
     },
     Symlink {
         target: Vec<u8>,
@@ -62,8 +65,13 @@ pub(crate) fn directory(existing: &Existing, mode: Mode) -> Result<DirAction, Re
     }
 }
 
-/// For any other entry of the snapshot.
-pub(crate) fn file(node: &Node, existing: &Existing, mode: Mode) -> Result<FileAction, Refusal> {
+/// For any other entry of the snapshot. `user` is who restores.
+pub(crate) fn file(
+    node: &Node,
+    existing: &Existing,
+    mode: Mode,
+    user: u32,
+) -> Result<FileAction, Refusal> {
     match (existing, mode) {
         (Existing::Nothing, _) => Ok(FileAction::Create),
         (Existing::Directory { empty: false }, _) => Err(Refusal::DirectoryInTheWay),
@@ -72,12 +80,44 @@ pub(crate) fn file(node: &Node, existing: &Existing, mode: Mode) -> Result<FileA
             Ok(FileAction::Replace)
         }
         (_, Mode::Fresh(Overwrite::IfChanged) | Mode::Resume) => {
-            Ok(compared(node, existing, mode == Mode::Resume))
+            Ok(compared(node, existing, mode == Mode::Resume, user))
         }
     }
 }
 
-fn compared(node: &Node, existing: &Existing, resume: bool) -> FileAction {
+/// What an existing file may become by getting the snapshot's metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// Nothing that its owner could not have made of it: time and size tell.
+    Same,
+    /// Another's: only with the snapshot's content.
+    Content,
+    /// Somebody may go on writing what root vouches for: it is made anew.
+    None,
+}
+
+/// Root gives files away and gives them rights. A file of somebody else's must
+/// not become the snapshot's owner's by that, nor one that others have opened
+/// for writing a program with rights; nor must a file of root's become somebody
+/// else's because its size and time fit.
+fn trust(node: &Node, owner: u32, shared: bool, user: u32) -> Trust {
+    let rights = node.mode & 0o6000 != 0
+        || node
+            .xattrs
+            .iter()
+            .any(|(name, _)| name == b"security.capability");
+    if user != 0 {
+        return Trust::Same;
+    }
+    match (owner == user, rights) {
+        (_, false) if owner == node.uid => Trust::Same,
+        (true, true) if shared => Trust::None,
+        (true, _) => Trust::Content,
+        (false, _) => Trust::None,
+    }
+}
+
+fn compared(node: &Node, existing: &Existing, resume: bool, user: u32) -> FileAction {
     match (&node.kind, existing) {
         (
             NodeKind::File { size: wanted, .. },
@@ -86,11 +126,15 @@ fn compared(node: &Node, existing: &Existing, resume: bool) -> FileAction {
                 mtime,
                 single: true,
                 writable,
+                owner,
+                shared,
             },
         ) => {
-            if !resume && size == wanted && *mtime == node.mtime {
+            let trust = trust(node, *owner, *shared, user);
+            let seems_same = !resume && size == wanted && *mtime == node.mtime;
+            if seems_same && trust == Trust::Same {
                 FileAction::Keep
-            } else if *writable {
+            } else if *writable && trust != Trust::None {
                 FileAction::Verify
             } else {
                 FileAction::Replace
@@ -160,6 +204,8 @@ mod tests {
             mtime: Timestamp::from_second(seconds).unwrap(),
             single: true,
             writable: true,
+            owner: 0,
+            shared: false,
         }
     }
 
@@ -169,12 +215,16 @@ mod tests {
                 size,
                 mtime,
                 writable,
+                owner,
+                shared,
                 ..
             } => Existing::File {
                 size,
                 mtime,
                 single: false,
                 writable,
+                owner,
+                shared,
             },
             other => other,
         }
@@ -209,6 +259,8 @@ mod tests {
             mtime: Timestamp::UNIX_EPOCH,
             single: true,
             writable: false,
+            owner: 0,
+            shared: false,
         };
         let cases: Vec<Case> = vec![
             (regular(5), Existing::Nothing, [Ok(Create); 4]),
@@ -285,9 +337,53 @@ mod tests {
         ];
         for (kind, existing, expected) in cases {
             let modes = [NEVER, IF_CHANGED, ALWAYS, Mode::Resume];
-            let decided = modes.map(|mode| file(&node(kind.clone()), &existing, mode));
+            let decided = modes.map(|mode| file(&node(kind.clone()), &existing, mode, 0));
             assert_eq!(decided, expected, "{kind:?} where there is {existing:?}");
         }
+    }
+
+    #[test]
+    fn root_gives_no_rights_to_what_others_may_have_written() {
+        use FileAction::{Keep, Replace, Verify};
+        const ROOT: u32 = 0;
+        const USER: u32 = 1000;
+        const OTHER: u32 = 1001;
+        let found = |owner, shared| Existing::File {
+            size: 5,
+            mtime: Timestamp::UNIX_EPOCH,
+            single: true,
+            writable: true,
+            owner,
+            shared,
+        };
+        // Who restores, the snapshot's owner and mode, who owns what is there and
+        // whether others write it.
+        for (user, uid, mode, owner, shared, wanted) in [
+            (ROOT, USER, 0o644, USER, true, Keep),
+            (ROOT, USER, 0o644, OTHER, false, Replace),
+            (ROOT, USER, 0o644, ROOT, false, Verify),
+            (ROOT, ROOT, 0o644, ROOT, true, Keep),
+            (ROOT, ROOT, 0o644, USER, false, Replace),
+            (ROOT, ROOT, 0o4755, USER, false, Replace),
+            (ROOT, ROOT, 0o4755, ROOT, false, Verify),
+            (ROOT, ROOT, 0o2755, ROOT, true, Replace),
+            (ROOT, USER, 0o2755, USER, false, Replace),
+            (USER, ROOT, 0o4755, USER, false, Keep),
+        ] {
+            let mut node = node(regular(5));
+            (node.uid, node.mode) = (uid, mode);
+            let decided = file(&node, &found(owner, shared), IF_CHANGED, user);
+            assert_eq!(
+                decided,
+                Ok(wanted),
+                "{user} {uid} {mode:o} {owner} {shared}"
+            );
+        }
+        let mut ping = node(regular(5));
+        ping.uid = USER;
+        ping.xattrs = vec![(b"security.capability".to_vec(), vec![1])];
+        let decided = file(&ping, &found(USER, false), IF_CHANGED, ROOT);
+        assert_eq!(decided, Ok(Replace));
     }
 
     #[test]

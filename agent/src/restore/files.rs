@@ -12,12 +12,13 @@ use std::{
 
 use parking_lot::Mutex;
 use rustix::{
-    fs::{FileType, Mode, OFlags, fstat, ftruncate, openat},
+    fs::{FileType, Mode, OFlags, ftruncate, openat},
     io::Errno,
 };
 use strongroom_repository::read::Recent;
 
 use super::{
+    inode::{Inode, exchanged},
     plan::{FileAction, FileRef, Plan},
     target::{Target, remove},
 };
@@ -134,21 +135,19 @@ impl<'a> Files<'a> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = openat(&*dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+        self.plan.inode(file).set(Inode::of(&opened)?);
         self.set_made(file);
         Ok(opened.into())
     }
 
-    /// Opens a file that is there, and nowhere else under another name.
+    /// Opens a file that is there, the one that was found or made.
     fn reopen(&self, file: FileRef) -> io::Result<File> {
         let dir = self.target.dir(self.plan, self.plan.file(file).dir)?;
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = openat(&*dir, self.plan.file_name(file), flags, Mode::empty())?;
-        let stat = fstat(&opened)?;
-        let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !regular || stat.st_nlink != 1 {
-            return Err(io::Error::other(
-                "it was exchanged for something else while being restored",
-            ));
+        let found = self.plan.inode(file).check(&opened)?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            return Err(exchanged());
         }
         Ok(opened.into())
     }

@@ -24,6 +24,7 @@ use super::{
     Context,
     error::RestoreError,
     files::{Files, is_full},
+    inode::exchanged,
     marker::is_marker,
     metadata::{self, Metadata},
     plan::{DirRef, FileAction, FileRef, Link, Plan, ROOT},
@@ -159,7 +160,8 @@ impl Finish<'_> {
         let made = self.make(directory, file, node).and_then(|made| {
             if made {
                 let warn = |cause| self.warn(file, cause);
-                metadata::apply(directory, &node.name, Metadata::from(node), warn)?;
+                let inode = self.plan.inode(file);
+                metadata::apply(directory, &node.name, inode, Metadata::from(node), warn)?;
             }
             Ok(made)
         });
@@ -199,7 +201,7 @@ impl Finish<'_> {
             NodeKind::Symlink { target } => {
                 self.clear(directory, file)?;
                 symlinkat(&**target, directory, &*node.name)?;
-                return Ok(true);
+                return self.made(directory, file, FileType::Symlink);
             }
             NodeKind::Fifo => (FileType::Fifo, 0),
             NodeKind::BlockDevice { device } => (FileType::BlockDevice, *device),
@@ -208,7 +210,7 @@ impl Finish<'_> {
         self.clear(directory, file)?;
         let mode = Mode::RUSR | Mode::WUSR;
         match mknodat(directory, &*node.name, kind.0, mode, kind.1) {
-            Ok(()) => Ok(true),
+            Ok(()) => self.made(directory, file, kind.0),
             Err(Errno::PERM) => {
                 let what = node.kind.as_str();
                 self.warn(file, format!("{what} not made: only root may make devices"));
@@ -216,6 +218,12 @@ impl Finish<'_> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn made(&self, directory: &OwnedFd, file: FileRef, kind: FileType) -> io::Result<bool> {
+        let (name, inode) = (self.plan.file_name(file), self.plan.inode(file));
+        self.target.note_made(directory, name, kind, inode)?;
+        Ok(true)
     }
 
     fn clear(&self, directory: &OwnedFd, file: FileRef) -> io::Result<()> {
@@ -252,20 +260,24 @@ impl Finish<'_> {
         let dir = self.target.dir(self.plan, self.plan.file(link.file).dir)?;
         let primary = self.plan.file_name(link.primary);
         let name = self.plan.file_name(link.file);
-        let (wanted, found) = (stat(&primary_dir, primary), stat(&dir, name));
-        if let (Ok(wanted), Ok(found)) = (wanted, found)
-            && (wanted.st_dev, wanted.st_ino) == (found.st_dev, found.st_ino)
-        {
+        // Its owner is the snapshot's by now.
+        let ours = self.plan.inode(link.primary).get().ok_or_else(exchanged)?;
+        let is_ours = |directory: &OwnedFd, name: &[u8]| -> io::Result<bool> {
+            Ok(ours.is(&stat(directory, name)?, directory))
+        };
+        if !is_ours(&primary_dir, primary)? {
+            return Err(exchanged());
+        }
+        if is_ours(&dir, name).unwrap_or(false) {
             return Ok(());
         }
         remove(&dir, name)?;
-        Ok(linkat(
-            &*primary_dir,
-            primary,
-            &*dir,
-            name,
-            AtFlags::empty(),
-        )?)
+        linkat(&*primary_dir, primary, &*dir, name, AtFlags::empty())?;
+        if is_ours(&dir, name)? {
+            return Ok(());
+        }
+        remove(&dir, name)?;
+        Err(exchanged())
     }
 
     fn finish_dir(&self, dir: DirRef) {
@@ -275,7 +287,8 @@ impl Finish<'_> {
         let parent = self.target.dir(self.plan, self.plan.dir(dir).parent);
         let applied = parent.and_then(|parent| {
             let name = self.plan.dir_name(dir);
-            metadata::apply(&parent, name, Metadata::from(wanted), |cause| {
+            let inode = &self.plan.dir(dir).inode;
+            metadata::apply(&parent, name, inode, Metadata::from(wanted), |cause| {
                 let path = self.target.path_of_dir(self.plan, dir);
                 self.context.warn(WarningCode::NotRestored, path, cause);
             })

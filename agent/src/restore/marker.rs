@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, Mode, OFlags, flock, openat},
+    fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, openat},
     io::Errno,
 };
 use strongroom_layout::ObjectId;
@@ -26,6 +26,9 @@ use super::{
 };
 
 const PREFIX: &str = ".strongroom-restore-";
+
+/// Larger ones are none: selected paths have some hundred bytes each.
+const LARGEST: u64 = 64 << 20;
 
 /// Whether a name at the top of a snapshot is some restore's marker: it is
 /// never restored, it would be taken for this one's.
@@ -109,6 +112,10 @@ impl Marker {
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(failed("open", path, error.into())),
         };
+        match check_ours(target, &file) {
+            Ok(()) => {}
+            Err(source) => return Err(failed("use", path, source)),
+        }
         match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(RestoreError::Busy(target.path().into())),
@@ -121,7 +128,9 @@ impl Marker {
             paths: sorted,
         };
         let mut text = Vec::new();
-        file.read_to_end(&mut text)
+        (&mut file)
+            .take(LARGEST)
+            .read_to_end(&mut text)
             .map_err(|source| failed("read", path.clone(), source))?;
         // Of another selection, or written by halves: nothing to build on.
         let resumes = serde_json::from_slice(&text).is_ok_and(|found: Content| found == content);
@@ -143,6 +152,20 @@ impl Marker {
         self.file.write_all(&serde_json::to_vec(&self.content)?)?;
         self.file.sync_all()
     }
+}
+
+/// Its name can be known beforehand: whoever owns the target may have put
+/// anything there, another's file under a second name included.
+fn check_ours(target: &Target, file: &File) -> io::Result<()> {
+    let found = fstat(file)?;
+    let regular = FileType::from_raw_mode(found.st_mode) == FileType::RegularFile;
+    if regular && found.st_nlink == 1 && target.is_ours(&found) {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "no restore by this user has made it (it is no regular file, belongs to somebody else, or \
+         has a second name); see who put it there, and remove it",
+    ))
 }
 
 fn failed(operation: &'static str, path: PathBuf, source: io::Error) -> RestoreError {

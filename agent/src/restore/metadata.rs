@@ -1,5 +1,7 @@
 //! Sets what an inode carries beside its content: owner, mode, attributes with
-//! the ACLs among them, times. Never through a symlink.
+//! the ACLs among them, times. Never through a symlink, and only of the very
+//! inode that was made or looked at: what else carries its name by now would
+//! be given away, or given rights, with content that is not the snapshot's.
 
 use std::{
     io,
@@ -9,15 +11,18 @@ use std::{
 use jiff::Timestamp;
 use rustix::{
     fs::{
-        self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat,
-        futimens, openat, utimensat,
+        self, AtFlags, CWD, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags,
+        chownat, futimens, openat, utimensat,
     },
     io::Errno,
 };
 use strongroom_compare::beneath::proc_path;
 use strongroom_repository::format::node::{Node, NodeKind};
 
-use super::plan::DirMetadata;
+use super::{
+    inode::{Slot, exchanged},
+    plan::DirMetadata,
+};
 
 /// What to set.
 #[derive(Clone, Copy, Debug)]
@@ -28,17 +33,7 @@ pub(crate) struct Metadata<'a> {
     atime: Timestamp,
     mtime: Timestamp,
     xattrs: &'a [(Vec<u8>, Vec<u8>)],
-    on: Kind,
-}
-
-/// Of an inode, as far as it matters here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// File or directory: can be opened, which leads to it the shortest way.
-    Openable,
-    Symlink,
-    /// Devices and pipes: opening them does something.
-    Special,
+    on: FileType,
 }
 
 impl<'a> From<&'a Node> for Metadata<'a> {
@@ -51,11 +46,12 @@ impl<'a> From<&'a Node> for Metadata<'a> {
             mtime: node.mtime,
             xattrs: &node.xattrs,
             on: match node.kind {
-                NodeKind::File { .. } | NodeKind::Dir { .. } => Kind::Openable,
-                NodeKind::Symlink { .. } => Kind::Symlink,
-                NodeKind::Fifo | NodeKind::BlockDevice { .. } | NodeKind::CharDevice { .. } => {
-                    Kind::Special
-                }
+                NodeKind::File { .. } => FileType::RegularFile,
+                NodeKind::Dir { .. } => FileType::Directory,
+                NodeKind::Symlink { .. } => FileType::Symlink,
+                NodeKind::Fifo => FileType::Fifo,
+                NodeKind::BlockDevice { .. } => FileType::BlockDevice,
+                NodeKind::CharDevice { .. } => FileType::CharacterDevice,
             },
         }
     }
@@ -70,28 +66,27 @@ impl<'a> From<&'a DirMetadata> for Metadata<'a> {
             atime: dir.atime,
             mtime: dir.mtime,
             xattrs: &dir.xattrs,
-            on: Kind::Openable,
+            on: FileType::Directory,
         }
     }
 }
 
-/// Sets everything on the entry `name`. What cannot be set (mostly for want
-/// of root's rights) is said through `warn`; the rest is set all the same.
+/// Sets everything on the entry `name`, if it still is `expected`. What cannot be
+/// set (mostly for want of root's rights) is said through `warn`; the rest is set
+/// all the same.
 pub(crate) fn apply(
     directory: &OwnedFd,
     name: &[u8],
+    expected: &Slot,
     metadata: Metadata<'_>,
     mut warn: impl FnMut(String),
 ) -> io::Result<()> {
-    // Also makes sure that what we are about to change is what we restored.
-    let inode = Inode::open(directory, name, metadata.on)?;
-    let stat = fs::fstat(&inode.descriptor)?;
-    let is_symlink = FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
-    if is_symlink != (metadata.on == Kind::Symlink) {
-        return Err(io::Error::other(
-            "it was exchanged for something else while being restored",
-        ));
+    let inode = Opened::open(directory, name, metadata.on)?;
+    let stat = expected.check(&inode.descriptor)?;
+    if FileType::from_raw_mode(stat.st_mode) != metadata.on {
+        return Err(exchanged());
     }
+    let is_symlink = metadata.on == FileType::Symlink;
     let Metadata { uid, gid, .. } = metadata;
     let owned = (stat.st_uid, stat.st_gid) == (uid, gid);
     if !owned && let Err(error) = inode.set_owner(uid, gid) {
@@ -115,37 +110,35 @@ pub(crate) fn apply(
 }
 
 /// An inode to change.
-struct Inode<'a> {
+struct Opened {
     descriptor: OwnedFd,
-    /// Where it lies, when the descriptor only stands for a path, and much
-    /// cannot be done with it.
-    by_path: Option<(&'a OwnedFd, &'a [u8])>,
+    /// Its descriptor's name in /proc, when that only stands for a path, and much
+    /// cannot be done with it. It leads to the very inode, were that a symlink.
+    path: Option<Vec<u8>>,
 }
 
-impl<'a> Inode<'a> {
-    fn open(directory: &'a OwnedFd, name: &'a [u8], kind: Kind) -> rustix::io::Result<Self> {
+impl Opened {
+    fn open(directory: &OwnedFd, name: &[u8], kind: FileType) -> rustix::io::Result<Self> {
         let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        if kind == Kind::Openable {
+        // Opening any other does something.
+        if matches!(kind, FileType::RegularFile | FileType::Directory) {
             // Neither waits for a pipe that was put there, nor takes a terminal.
             let flags = common | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
             if let Ok(descriptor) = openat(directory, name, flags, Mode::empty()) {
                 return Ok(Self {
                     descriptor,
-                    by_path: None,
+                    path: None,
                 });
             }
             // Ours, but not for us to read: its mode forbids it.
         }
+        let descriptor = openat(directory, name, common | OFlags::PATH, Mode::empty())?;
+        let mut path = proc_path(descriptor.as_fd(), b"");
+        path.pop();
         Ok(Self {
-            descriptor: openat(directory, name, common | OFlags::PATH, Mode::empty())?,
-            by_path: Some((directory, name)),
+            descriptor,
+            path: Some(path),
         })
-    }
-
-    /// A path for calls that take no descriptor of a path.
-    fn path(&self) -> Option<Vec<u8>> {
-        self.by_path
-            .map(|(directory, name)| proc_path(directory, name))
     }
 
     fn set_owner(&self, uid: u32, gid: u32) -> rustix::io::Result<()> {
@@ -160,41 +153,38 @@ impl<'a> Inode<'a> {
             return Ok(());
         }
         let mode = Mode::from_raw_mode(mode);
-        if self.by_path.is_none() {
-            return fs::fchmod(&self.descriptor, mode);
+        match &self.path {
+            None => fs::fchmod(&self.descriptor, mode),
+            Some(path) => fs::chmod(path, mode),
         }
-        // The descriptor's name in /proc leads to the very inode.
-        let mut path = proc_path(self.descriptor.as_fd(), b"");
-        path.pop();
-        fs::chmod(path, mode)
     }
 
     fn set_times(&self, times: &Timestamps) -> rustix::io::Result<()> {
-        match self.by_path {
+        match &self.path {
             None => futimens(&self.descriptor, times),
-            Some((directory, name)) => utimensat(directory, name, times, AtFlags::SYMLINK_NOFOLLOW),
+            Some(path) => utimensat(CWD, path, times, AtFlags::empty()),
         }
     }
 
     fn list_xattrs(&self, list: &mut [u8]) -> rustix::io::Result<usize> {
-        match self.path() {
+        match &self.path {
             None => fs::flistxattr(&self.descriptor, list),
-            Some(path) => fs::llistxattr(path, list),
+            Some(path) => fs::listxattr(path, list),
         }
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8]) -> rustix::io::Result<()> {
         let flags = XattrFlags::empty();
-        match self.path() {
+        match &self.path {
             None => fs::fsetxattr(&self.descriptor, name, value, flags),
-            Some(path) => fs::lsetxattr(path, name, value, flags),
+            Some(path) => fs::setxattr(path, name, value, flags),
         }
     }
 
     fn remove_xattr(&self, name: &[u8]) -> rustix::io::Result<()> {
-        match self.path() {
+        match &self.path {
             None => fs::fremovexattr(&self.descriptor, name),
-            Some(path) => fs::lremovexattr(path, name),
+            Some(path) => fs::removexattr(path, name),
         }
     }
 }
@@ -217,7 +207,7 @@ fn timespec(time: Timestamp) -> Timespec {
 
 /// Makes the attributes those of the snapshot: sets them, and removes others
 /// that a restore may touch (not those that a security module has set).
-fn set_xattrs(inode: &Inode<'_>, wanted: &[(Vec<u8>, Vec<u8>)], warn: &mut impl FnMut(String)) {
+fn set_xattrs(inode: &Opened, wanted: &[(Vec<u8>, Vec<u8>)], warn: &mut impl FnMut(String)) {
     for extra in listed(inode).unwrap_or_default() {
         let ours = extra.starts_with(b"user.") || extra.starts_with(b"system.posix_acl_");
         if !ours || wanted.iter().any(|(name, _)| *name == extra) {
@@ -236,7 +226,7 @@ fn set_xattrs(inode: &Inode<'_>, wanted: &[(Vec<u8>, Vec<u8>)], warn: &mut impl 
     }
 }
 
-fn listed(inode: &Inode<'_>) -> rustix::io::Result<Vec<Vec<u8>>> {
+fn listed(inode: &Opened) -> rustix::io::Result<Vec<Vec<u8>>> {
     let mut list = vec![0; 1024];
     let length = match inode.list_xattrs(&mut list) {
         Err(Errno::RANGE) => {

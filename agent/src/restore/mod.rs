@@ -30,6 +30,7 @@ mod files;
 mod finish;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod inode;
 mod list;
 mod marker;
 mod metadata;
@@ -89,6 +90,9 @@ pub struct RestoreOptions {
     pub threads: usize,
     /// Requests at once.
     pub requests: usize,
+    /// Called when all content is written.
+    #[cfg(test)]
+    pub(crate) before_finish: tests::Hook,
 }
 
 impl Default for RestoreOptions {
@@ -97,6 +101,8 @@ impl Default for RestoreOptions {
             memory: 64 << 20,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             requests: 16,
+            #[cfg(test)]
+            before_finish: tests::Hook::default(),
         }
     }
 }
@@ -289,6 +295,8 @@ fn carry_out(
     make_dirs(context, &target, &plan)?;
     let files = Files::new(&target, &plan);
     let moved = content::write(context, &target, &plan, &files, &fetches)?;
+    #[cfg(test)]
+    context.options.before_finish.call();
     context.monitor.enter("finishing");
     let finished = AtomicU64::new(0);
     Finish {

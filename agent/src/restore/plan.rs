@@ -14,7 +14,7 @@ use strongroom_repository::{
     read::BlobRef,
 };
 
-use super::{error::RestoreError, select::Scope};
+use super::{error::RestoreError, inode::Slot, select::Scope};
 
 /// A directory of the plan. A parent's number is below its children's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,8 @@ pub(crate) struct Dir {
     pub(crate) metadata: Option<DirMetadata>,
     /// Its files follow one another from here on, in tree order.
     pub(crate) first_file: FileRef,
+    /// As it was found, or made.
+    pub(crate) inode: Slot,
 }
 
 /// What to do with a directory.
@@ -143,6 +145,8 @@ pub(crate) struct Link {
 pub(crate) struct Plan {
     pub(crate) dirs: Vec<Dir>,
     pub(crate) files: Vec<File>,
+    /// Of each file what was found, or made.
+    inodes: Vec<Slot>,
     pub(crate) uses: Vec<Use>,
     pub(crate) links: Vec<Link>,
     /// Blocks of what is replaced or updated, in bytes: they become free.
@@ -169,8 +173,10 @@ impl Plan {
                 },
                 metadata: None,
                 first_file: FileRef(0),
+                inode: Slot::default(),
             }],
             files: Vec::new(),
+            inodes: Vec::new(),
             uses: Vec::new(),
             links: Vec::new(),
             freed: 0,
@@ -197,6 +203,7 @@ impl Plan {
             action,
             metadata,
             first_file: FileRef(0),
+            inode: Slot::default(),
         });
         Ok(DirRef(number))
     }
@@ -220,6 +227,7 @@ impl Plan {
             first_use,
             uses: 0,
         });
+        self.inodes.push(Slot::default());
         Ok(FileRef(file))
     }
 
@@ -247,6 +255,11 @@ impl Plan {
 
     pub(crate) fn file(&self, file: FileRef) -> &File {
         &self.files[file.0 as usize]
+    }
+
+    /// Where the inode of a file is noted.
+    pub(crate) fn inode(&self, file: FileRef) -> &Slot {
+        &self.inodes[file.0 as usize]
     }
 
     pub(crate) fn dir_refs(&self) -> impl DoubleEndedIterator<Item = DirRef> + use<> {
@@ -317,5 +330,6 @@ mod tests {
     fn entries_are_compact() {
         assert_eq!(size_of::<File>(), 32);
         assert_eq!(size_of::<Use>(), 16);
+        assert_eq!(size_of::<Slot>(), 16);
     }
 }

@@ -27,7 +27,7 @@ use super::{
     marker::is_marker,
     plan::{DirAction, DirMetadata, DirRef, FileAction, FileRef, Link, Plan, ROOT, absolute},
     select::{Scope, Selection},
-    target::{Target, examine, stat},
+    target::{Found, Target, examine, stat},
 };
 
 /// Trees that are loaded at once.
@@ -41,6 +41,8 @@ pub(crate) struct Survey<'a> {
     target: Option<&'a Target>,
     selection: &'a Selection,
     mode: Mode,
+    /// Who we are.
+    user: u32,
     plan: Plan,
     primaries: HashMap<(u64, u64), (FileRef, u64)>,
     zeros: HashMap<u32, BlobId>,
@@ -59,6 +61,7 @@ pub(crate) fn survey(
         target,
         selection,
         mode,
+        user: rustix::process::geteuid().as_raw(),
         plan: Plan::new(tree, selection.top(), target.is_some()),
         primaries: HashMap::new(),
         zeros: HashMap::new(),
@@ -127,7 +130,7 @@ impl Survey<'_> {
                 self.context.warn(WarningCode::Leftover, path, cause.into());
                 continue;
             }
-            let (existing, blocks) = match &existing {
+            let found = match &existing {
                 Some(directory) => {
                     let found = examine(directory, &node.name)
                         .map_err(|source| self.target_error(dir, &node.name, source))?;
@@ -143,12 +146,20 @@ impl Survey<'_> {
                     }
                     found
                 }
-                None => (Existing::Nothing, 0),
+                None => Found::NOTHING,
             };
             if let NodeKind::Dir { subtree } = node.kind {
-                dirs.push(self.add_dir(dir, node, subtree, scope, &existing)?);
+                let added = self.add_dir(dir, node, subtree, scope, &found.existing)?;
+                if let Some(inode) = found.inode {
+                    self.plan.dir(added).inode.set(inode);
+                }
+                dirs.push(added);
             } else {
-                self.add_file(dir, &node, scope, &existing, blocks)?;
+                let next = FileRef(self.plan.files.len() as u32);
+                self.add_file(dir, &node, scope, &found)?;
+                if let Some(inode) = found.inode {
+                    self.plan.inode(next).set(inode);
+                }
             }
         }
         Ok(dirs)
@@ -195,13 +206,12 @@ impl Survey<'_> {
         dir: DirRef,
         node: &Node,
         scope: Scope,
-        existing: &Existing,
-        blocks: u64,
+        found: &Found,
     ) -> Result<(), RestoreError> {
         if let Some((path, nearest)) = self.selection.missing(scope, |_| false) {
             return Err(self.no_path(path, nearest));
         }
-        let action = decide::file(node, existing, self.mode)
+        let action = decide::file(node, &found.existing, self.mode, self.user)
             .map_err(|refusal| self.refused(dir, node, refusal))?;
         if let Some(primary) = self.primary(node) {
             let file = self.plan.add_file(dir, &node.name, 0, FileAction::Link)?;
@@ -209,7 +219,7 @@ impl Survey<'_> {
             return Ok(());
         }
         if action == FileAction::Replace {
-            self.plan.freed += blocks;
+            self.plan.freed += found.blocks;
         }
         match &node.kind {
             NodeKind::File { size, content } => self.add_content(dir, node, *size, content, action),

@@ -6,17 +6,18 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rustix::{
     fs::{
-        Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, mkdirat, openat, readlinkat,
-        statat, unlinkat,
+        Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fstat, mkdirat, openat,
+        readlinkat, statat, unlinkat,
     },
     io::Errno,
+    process::geteuid,
 };
 use strongroom_compare::beneath;
 use strongroom_repository::read::Recent;
@@ -24,12 +25,16 @@ use strongroom_repository::read::Recent;
 use super::{
     decide::Existing,
     error::RestoreError,
+    inode::{Inode, Slot, exchanged},
     plan::{DirAction, DirRef, FileRef, Plan, ROOT, absolute},
 };
 use crate::allowed::AllowedDirectory;
 
 /// Directories kept open.
 const OPEN_DIRS: usize = 64;
+
+/// A file that is made to see who owns it; as markers are, never restored.
+const PROBE: &str = ".strongroom-restore-probe-";
 
 /// What directories and files get until their metadata is set.
 pub(crate) const PRIVATE_DIR: Mode = Mode::RWXU;
@@ -39,6 +44,8 @@ pub(crate) struct Target {
     directory: AllowedDirectory,
     root: Arc<OwnedFd>,
     open: Mutex<Recent<DirRef, Arc<OwnedFd>>>,
+    /// Who owns what we make in it, where that is not ourselves.
+    stranger: OnceLock<u32>,
 }
 
 impl Target {
@@ -61,6 +68,7 @@ impl Target {
             directory: directory.clone(),
             root,
             open: Mutex::new(Recent::new(OPEN_DIRS)),
+            stranger: OnceLock::new(),
         }
     }
 
@@ -83,13 +91,53 @@ impl Target {
     }
 
     fn open_dir(&self, plan: &Plan, dir: DirRef) -> io::Result<OwnedFd> {
-        if dir != ROOT {
-            let parent = self.open.lock().get(&plan.dir(dir).parent);
-            if let Some(parent) = parent {
-                return beneath::open_child(parent, plan.dir_name(dir));
-            }
+        if dir == ROOT {
+            return beneath::open_dir(&self.root, b"");
         }
-        beneath::open_dir(&self.root, &plan.dir_path(dir))
+        let parent = self.open.lock().get(&plan.dir(dir).parent);
+        let opened = match parent {
+            Some(parent) => beneath::open_child(parent, plan.dir_name(dir)),
+            None => beneath::open_dir(&self.root, &plan.dir_path(dir)),
+        }?;
+        plan.dir(dir).inode.check(&opened)?;
+        Ok(opened)
+    }
+
+    /// Notes what was just made under a name, if it is ours, and of this kind:
+    /// what has no descriptor from the beginning may have been exchanged since.
+    pub(crate) fn note_made(
+        &self,
+        directory: &OwnedFd,
+        name: &[u8],
+        kind: FileType,
+        slot: &Slot,
+    ) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(directory, name, flags, Mode::empty())?;
+        let found = fstat(&made)?;
+        if FileType::from_raw_mode(found.st_mode) != kind || !self.is_ours(&found) {
+            return Err(exchanged());
+        }
+        slot.set(Inode::from(&found));
+        Ok(())
+    }
+
+    /// Whether we have made an inode, by its owner. Servers of files may have
+    /// another user own what root makes.
+    pub(crate) fn is_ours(&self, found: &Stat) -> bool {
+        found.st_uid == geteuid().as_raw() || self.stranger() == Ok(found.st_uid)
+    }
+
+    fn stranger(&self) -> rustix::io::Result<u32> {
+        if let Some(owner) = self.stranger.get() {
+            return Ok(*owner);
+        }
+        let name = format!("{PROBE}{}", std::process::id());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let probe = openat(&self.root, &name, flags, Mode::RUSR | Mode::WUSR)?;
+        let owner = fstat(&probe)?.st_uid;
+        unlinkat(&self.root, &name, AtFlags::empty())?;
+        Ok(*self.stranger.get_or_init(|| owner))
     }
 
     /// Makes a directory of the plan ready for what goes into it.
@@ -101,12 +149,18 @@ impl Target {
         let name = plan.dir_name(dir);
         match plan.dir(dir).action {
             DirAction::Keep => self.unlock_dir(plan, dir),
-            DirAction::Create => Ok(mkdirat(parent, name, PRIVATE_DIR)?),
+            DirAction::Create => self.make_dir(plan, dir, &parent),
             DirAction::Replace => {
                 remove(&parent, name)?;
-                Ok(mkdirat(parent, name, PRIVATE_DIR)?)
+                self.make_dir(plan, dir, &parent)
             }
         }
+    }
+
+    fn make_dir(&self, plan: &Plan, dir: DirRef, parent: &OwnedFd) -> io::Result<()> {
+        let name = plan.dir_name(dir);
+        mkdirat(parent, name, PRIVATE_DIR)?;
+        self.note_made(parent, name, FileType::Directory, &plan.dir(dir).inode)
     }
 
     /// Lets us write into an existing directory whose mode will be set at the
@@ -159,13 +213,39 @@ pub(crate) fn remove(directory: &OwnedFd, name: &[u8]) -> io::Result<()> {
     }
 }
 
-/// What stands at `name`, and how many bytes on disk removing it would free.
-pub(crate) fn examine(directory: &OwnedFd, name: &[u8]) -> io::Result<(Existing, u64)> {
+/// What was found under a name.
+pub(crate) struct Found {
+    pub(crate) existing: Existing,
+    /// Bytes on disk that removing it would free.
+    pub(crate) blocks: u64,
+    /// `None`: nothing is there.
+    pub(crate) inode: Option<Inode>,
+}
+
+impl Found {
+    pub(crate) const NOTHING: Self = Self {
+        existing: Existing::Nothing,
+        blocks: 0,
+        inode: None,
+    };
+}
+
+/// What stands at `name`.
+pub(crate) fn examine(directory: &OwnedFd, name: &[u8]) -> io::Result<Found> {
     let stat = match stat(directory, name) {
         Ok(stat) => stat,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Existing::Nothing, 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::NOTHING),
         Err(error) => return Err(error),
     };
+    let (existing, blocks) = existing(directory, name, &stat)?;
+    Ok(Found {
+        existing,
+        blocks,
+        inode: Some(Inode::from(&stat)),
+    })
+}
+
+fn existing(directory: &OwnedFd, name: &[u8], stat: &Stat) -> io::Result<(Existing, u64)> {
     let single = stat.st_nlink == 1;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
@@ -175,8 +255,10 @@ pub(crate) fn examine(directory: &OwnedFd, name: &[u8]) -> io::Result<(Existing,
         FileType::RegularFile => {
             let existing = Existing::File {
                 size: u64::try_from(stat.st_size).unwrap_or(0),
-                mtime: mtime(&stat),
+                mtime: mtime(stat),
                 single,
+                owner: stat.st_uid,
+                shared: stat.st_mode & 0o022 != 0,
                 writable: accessat(
                     directory,
                     name,

@@ -122,7 +122,10 @@ fn compare(
 fn open(target: &Target, plan: &Plan, file: FileRef) -> io::Result<File> {
     let dir = target.dir(plan, plan.file(file).dir)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(openat(&*dir, plan.file_name(file), flags, Mode::empty())?.into())
+    let opened = openat(&*dir, plan.file_name(file), flags, Mode::empty())?;
+    // The one that was found: what is kept of it is what is compared.
+    plan.inode(file).check(&opened)?;
+    Ok(opened.into())
 }
 
 fn matches(index: &Index, file: &File, used: &Use, buffer: &mut Vec<u8>) -> bool {

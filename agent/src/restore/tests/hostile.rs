@@ -1,6 +1,11 @@
 //! Whatever a snapshot says, nothing outside of the target is touched.
 
-use std::{fs, os::unix::fs::symlink, path::Path, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::Path,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use strongroom_layout::{ObjectId, ObjectKind, ObjectName};
@@ -18,7 +23,8 @@ use strongroom_repository::{
 };
 use strongroom_wire::job::{Overwrite, RestoreWork};
 
-use super::support::{PASSWORD, Place, write};
+use super::support::{Hook, PASSWORD, Place, write};
+use crate::restore::marker::marker_name;
 
 /// A repository whose trees are given as JSON.
 struct Forge {
@@ -92,8 +98,8 @@ impl Forge {
         )
     }
 
-    /// Publishes a snapshot of the root tree and restores it.
-    fn restore(&self, root: ObjectId, overwrite: Overwrite) -> Result<(), String> {
+    /// Publishes a snapshot of the root tree.
+    fn publish(&self, root: ObjectId) -> ObjectId {
         let snapshot = Snapshot {
             time: Timestamp::UNIX_EPOCH,
             tree: root,
@@ -110,7 +116,15 @@ impl Forge {
         };
         let json = snapshot.encode().unwrap();
         let saved = self.repository.save_unpacked(ObjectKind::Snapshot, &json);
-        let snapshot = self.place.runtime.block_on(saved).unwrap();
+        self.place.runtime.block_on(saved).unwrap()
+    }
+
+    /// Publishes a snapshot of the root tree and restores it.
+    fn restore(&self, root: ObjectId, overwrite: Overwrite) -> Result<(), String> {
+        self.restore_snapshot(self.publish(root), overwrite)
+    }
+
+    fn restore_snapshot(&self, snapshot: ObjectId, overwrite: Overwrite) -> Result<(), String> {
         let work = RestoreWork {
             snapshot,
             target: self.place.target().to_str().unwrap().into(),
@@ -235,6 +249,138 @@ fn symlinks_in_the_target_are_replaced_not_followed() {
         assert_eq!(fs::read(target.join("dir/victim")).unwrap(), b"overwritten");
         assert_eq!(fs::read(target.join("file")).unwrap(), b"overwritten");
         assert!(fs::symlink_metadata(target.join("file")).unwrap().is_file());
+    }
+}
+
+/// What an owner of a directory does there while root restores into it.
+type Trick = fn(&Path, &Path);
+
+#[test]
+fn a_file_exchanged_before_its_metadata_gets_none_of_it() {
+    const OWNER: u32 = 1234;
+    let tricks: [(&str, Trick); 5] = [
+        ("a file of his own", |at, own| {
+            fs::rename(own, at.join("x")).unwrap();
+        }),
+        ("a second name of another file", |at, own| {
+            fs::remove_file(at.join("x")).unwrap();
+            fs::hard_link(own, at.join("x")).unwrap();
+        }),
+        ("a second name of what was written", |at, _| {
+            fs::hard_link(at.join("x"), at.join("second")).unwrap();
+        }),
+        ("a directory", |at, own| {
+            fs::remove_file(at.join("x")).unwrap();
+            fs::remove_file(own).unwrap();
+            fs::create_dir(own).unwrap();
+            std::os::unix::fs::chown(own, Some(OWNER), Some(OWNER)).unwrap();
+            fs::rename(own, at.join("x")).unwrap();
+        }),
+        ("a file of root's that he can reach", |at, own| {
+            std::os::unix::fs::chown(own, Some(0), Some(0)).unwrap();
+            fs::rename(own, at.join("x")).unwrap();
+        }),
+    ];
+    for (name, trick) in tricks {
+        let mut forge = Forge::new();
+        let target = forge.place.target();
+        fs::create_dir_all(target.join("kept")).unwrap();
+        std::os::unix::fs::chown(target.join("kept"), Some(OWNER), Some(OWNER)).unwrap();
+        let own = forge.outside().join("own");
+        write(&own, "his");
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::chown(&own, Some(OWNER), Some(OWNER)).unwrap();
+        let (at, his) = (target.join("kept"), own.clone());
+        forge.place.options.before_finish = Hook(Some(Arc::new(move || trick(&at, &his))));
+        let program = forge
+            .file("x", "the snapshot's")
+            .replace("\"mode\":420", &format!("\"mode\":{}", 0o755 | (1 << 23)))
+            .replace("\"uid\":0", "\"uid\":77");
+        let below = forge.tree(&[program]);
+        let root = forge.tree(&[dir("kept", below)]);
+        let error = forge.restore(root, Overwrite::IfChanged).unwrap_err();
+        assert!(
+            error.contains("exchanged") && error.contains("kept/x"),
+            "{name}: {error}"
+        );
+        for path in [own, target.join("kept/x"), target.join("kept/second")] {
+            let Ok(found) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            assert_ne!(found.uid(), 77, "{name}: {}", path.display());
+            let rights = found.mode() & 0o6000;
+            assert_eq!(rights, 0, "{name}: {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_directory_exchanged_before_its_metadata_gets_none_of_it() {
+    let mut forge = Forge::new();
+    let target = forge.place.target();
+    fs::create_dir_all(target.join("kept/dir")).unwrap();
+    let precious = forge.outside().join("precious");
+    fs::create_dir(&precious).unwrap();
+    fs::set_permissions(&precious, fs::Permissions::from_mode(0o700)).unwrap();
+    let (at, other) = (target.join("kept"), precious);
+    forge.place.options.before_finish = Hook(Some(Arc::new(move || {
+        fs::rename(at.join("dir"), at.join("away")).unwrap();
+        fs::rename(&other, at.join("dir")).unwrap();
+    })));
+    let empty = forge.tree(&[forge.file("x", "content")]);
+    let given = dir("dir", empty).replace("\"uid\":0", "\"uid\":77");
+    let below = forge.tree(&[given]);
+    let root = forge.tree(&[dir("kept", below)]);
+    let error = forge.restore(root, Overwrite::IfChanged).unwrap_err();
+    assert!(
+        error.contains("exchanged") && error.contains("kept/dir"),
+        "{error}"
+    );
+    let found = fs::metadata(target.join("kept/dir")).unwrap();
+    assert_eq!((found.uid(), found.mode() & 0o7777), (0, 0o700));
+}
+
+#[test]
+fn a_marker_that_no_restore_has_made_is_not_written() {
+    let tricks: [(&str, Trick); 4] = [
+        ("a second name", |marker, precious| {
+            fs::hard_link(precious, marker).unwrap();
+        }),
+        ("a link", |marker, precious| {
+            symlink(precious, marker).unwrap();
+        }),
+        ("a pipe", |marker, _| {
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                marker,
+                rustix::fs::FileType::Fifo,
+                rustix::fs::Mode::RUSR,
+                0,
+            )
+            .unwrap();
+        }),
+        ("a file of his", |marker, _| {
+            write(marker, "his");
+            std::os::unix::fs::chown(marker, Some(1234), None).unwrap();
+        }),
+    ];
+    for (name, trick) in tricks {
+        let forge = Forge::new();
+        let precious = forge.outside().join("precious");
+        write(&precious, "untouched");
+        let root = forge.tree(&[forge.file("file", "content")]);
+        let snapshot = forge.publish(root);
+        fs::create_dir_all(forge.place.target()).unwrap();
+        let marker = forge.place.target().join(marker_name(snapshot));
+        trick(&marker, &precious);
+        let error = forge
+            .restore_snapshot(snapshot, Overwrite::Never)
+            .unwrap_err();
+        assert!(error.contains(".strongroom-restore-"), "{name}: {error}");
+        assert_eq!(fs::read(&precious).unwrap(), b"untouched", "{name}");
+        if name == "a file of his" {
+            assert_eq!(fs::read(&marker).unwrap(), b"his");
+        }
     }
 }
 

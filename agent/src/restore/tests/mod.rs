@@ -13,3 +13,5 @@ mod selection;
 mod stream;
 mod support;
 mod whole;
+
+pub(crate) use support::Hook;

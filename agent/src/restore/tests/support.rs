@@ -33,6 +33,24 @@ use crate::{
 
 pub(super) const PASSWORD: &str = "correct horse battery staple";
 
+/// Something to be done in the midst of a restore.
+#[derive(Clone, Default)]
+pub(crate) struct Hook(pub(super) Option<Arc<dyn Fn() + Send + Sync>>);
+
+impl Hook {
+    pub(crate) fn call(&self) {
+        if let Some(call) = &self.0 {
+            call();
+        }
+    }
+}
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
 pub(super) struct Place {
     directory: TempDir,
     pub(super) runtime: Runtime,
