@@ -142,7 +142,8 @@ impl<'t> Walk<'t> {
         let content = worker.save_stream(&mut reader, &mut |bytes| self.read_bytes(bytes))?;
         self.probe(Moment::Read, entry.path);
         let after = fstat(&file).map_err(io::Error::from)?;
-        let same = size(&after) == content.size
+        let same = !reader.is_longer()
+            && size(&after) == content.size
             && size(&before) == content.size
             && modified(&after) == modified(&before);
         if !same {

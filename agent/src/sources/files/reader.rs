@@ -1,4 +1,5 @@
-//! Reads a file without reading its holes, at the source's pace.
+//! Reads a file without reading its holes, at the source's pace, and no further
+//! than it reached when it was opened: a file may grow faster than it is read.
 
 use std::{
     io::{self, Read},
@@ -16,7 +17,8 @@ use crate::sources::pace::Pace;
 /// Files larger than this are announced as read from front to back, in bytes.
 const SEQUENTIAL: u64 = 4 << 20;
 
-/// A regular file from its first byte on; holes read as zeros.
+/// A regular file from its first byte to the size that it had; holes read as
+/// zeros.
 pub(super) struct FileReader<'a> {
     file: BorrowedFd<'a>,
     pace: &'a Pace,
@@ -28,6 +30,7 @@ pub(super) struct FileReader<'a> {
     /// The file may have holes.
     sparse: bool,
     size: u64,
+    longer: bool,
 }
 
 impl<'a> FileReader<'a> {
@@ -45,7 +48,13 @@ impl<'a> FileReader<'a> {
             hole_until: 0,
             sparse: (stat.st_blocks as u64).saturating_mul(512) < size,
             size,
+            longer: false,
         }
+    }
+
+    /// When all is read: whether more lies behind, which was not read.
+    pub(super) fn is_longer(&self) -> bool {
+        self.longer
     }
 
     /// Finds out what lies at the position.
@@ -72,7 +81,18 @@ impl<'a> FileReader<'a> {
 
 impl Read for FileReader<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        if self.position >= self.size {
+            // A look instead of the file's size: some file systems do not know it.
+            self.longer = pread(self.file, &mut [0], self.position)? > 0;
+            return Ok(0);
+        }
         self.locate()?;
+        let room = usize::try_from(self.size - self.position).unwrap_or(usize::MAX);
+        let most = out.len().min(room);
+        let out = &mut out[..most];
         let length = if self.position < self.hole_until {
             let length = out.len().min((self.hole_until - self.position) as usize);
             out[..length].fill(0);
@@ -120,6 +140,22 @@ mod tests {
                 .read_to_end(&mut read)
                 .unwrap();
             assert!(read == plain(&file), "{size} {written:?}");
+        }
+    }
+
+    #[test]
+    fn what_grows_is_read_to_the_size_that_it_had() {
+        let file = tempfile::tempfile().unwrap();
+        for size in [0_u64, 5] {
+            file.set_len(0).unwrap();
+            file.write_all_at(&b"first"[..size as usize], 0).unwrap();
+            let (stat, pace) = (fstat(&file).unwrap(), Pace::unlimited());
+            let mut reader = FileReader::new(file.as_fd(), &stat, &pace);
+            file.write_all_at(b"and more", size).unwrap();
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).unwrap();
+            assert_eq!(read, &b"first"[..size as usize]);
+            assert!(reader.is_longer());
         }
     }
 
