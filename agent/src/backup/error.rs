@@ -132,7 +132,11 @@ impl BackupError {
             Self::Redis(error) => error.is_retryable(),
             // What a command or a mount failed on may have passed.
             Self::Files(FilesError::Nothing { .. })
-            | Self::Command(CommandError::Failed { .. } | CommandError::Read { .. }) => true,
+            | Self::Command(
+                CommandError::Failed { .. }
+                | CommandError::Read { .. }
+                | CommandError::Nothing { .. },
+            ) => true,
             Self::Files(_) | Self::Command(_) | Self::Upload(_) | Self::Halted => false,
         }
     }

@@ -123,6 +123,9 @@ pub struct Command {
     /// Whether a failure shows the end of its standard error to operators.
     #[serde(default = "yes")]
     pub report_stderr: bool,
+    /// Whether printing nothing is a success.
+    #[serde(default)]
+    pub allow_empty: bool,
 }
 
 impl AgentConfig {

@@ -48,6 +48,9 @@ pub(super) struct BackupArgs {
         conflicts_with_all = ["include", "exclude", "one_file_system", "exclude_caches", "parent"]
     )]
     command: Option<String>,
+    /// With --command: a program that writes nothing is no failure
+    #[arg(long, requires = "command")]
+    allow_empty: bool,
     /// Take only files that match this glob (repeatable)
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
@@ -147,6 +150,7 @@ fn source(args: &BackupArgs) -> anyhow::Result<BackupSource> {
                 .collect::<Result<_, _>>()?,
             filename: None,
             report_stderr: true,
+            allow_empty: args.allow_empty,
         }));
     }
     Ok(BackupSource::Files(FilesSource {

@@ -17,6 +17,7 @@ fn request(bench: &Bench, script: &str, filename: Option<&str>) -> BackupRequest
             argv: ["sh", "-c", script].map(Into::into).to_vec(),
             filename: filename.map(Into::into),
             report_stderr: true,
+            allow_empty: false,
         }),
         ..bench.request()
     }
@@ -60,6 +61,21 @@ fn a_command_that_fails_leaves_no_snapshot_but_its_last_words() {
         .try_backup(&request(&bench, "kill -9 $$", None))
         .unwrap_err();
     assert!(error.to_string().contains("signal: 9"), "{error}");
+}
+
+#[test]
+fn a_command_that_prints_nothing_fails_unless_it_may() {
+    let bench = Bench::new();
+    let mut empty = request(&bench, "true", None);
+    let error = bench.try_backup(&empty).unwrap_err();
+    assert_eq!(error.code(), FailureCode::Command);
+    assert!(error.to_string().contains("allow_empty"), "{error}");
+    if let BackupSource::Command(command) = &mut empty.source {
+        command.allow_empty = true;
+    }
+    let backup = bench.backup(&empty);
+    assert_eq!(bench.list_all(&backup), ["dump"]);
+    assert_eq!(backup.result.bytes_total, 0);
 }
 
 #[test]

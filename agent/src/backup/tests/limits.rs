@@ -63,6 +63,7 @@ fn the_output_of_a_command_is_read_at_the_rate() {
                 .to_vec(),
             filename: None,
             report_stderr: true,
+            allow_empty: false,
         }),
         pace: Pace::with_sleeper(limiter(2 * MIB), dream.clone()),
         ..bench.request()

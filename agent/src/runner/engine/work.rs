@@ -133,6 +133,7 @@ impl Engine {
                     argv: defined.argv.clone(),
                     filename: defined.filename.clone(),
                     report_stderr: defined.report_stderr,
+                    allow_empty: defined.allow_empty,
                 }))
             }
             Source::Postgres(PostgresSource::Physical(physical)) => {

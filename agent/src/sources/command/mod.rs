@@ -33,6 +33,8 @@ pub struct Command {
     pub filename: Option<String>,
     /// Whether the end of its standard error goes into reports.
     pub report_stderr: bool,
+    /// Whether printing nothing is a success.
+    pub allow_empty: bool,
 }
 
 impl Command {
@@ -84,6 +86,16 @@ pub enum CommandError {
         status: std::process::ExitStatus,
         /// The last 4 KiB of its standard error, if it may be reported.
         stderr: String,
+    },
+    /// It printed nothing.
+    #[error(
+        "command {name:?} ended well but printed nothing, so there is nothing to save: see that it \
+         writes to standard output, or allow it: `allow_empty = true` in agent.toml, --allow-empty \
+         offline"
+    )]
+    Nothing {
+        /// The command.
+        name: String,
     },
     /// The run ended; its writer says why.
     #[error(transparent)]
@@ -147,6 +159,9 @@ pub fn save(
         });
     }
     let size = content.size;
+    if size == 0 && !command.allow_empty {
+        return Err(CommandError::Nothing { name: name.clone() });
+    }
     let tree = encode(command, content, started)?;
     let root = made::save_tree(writer, &tree)?;
     monitor.files.fetch_add(1, Relaxed);
