@@ -13,6 +13,7 @@
 
 mod diff;
 mod parse;
+mod patterns;
 mod schedule;
 mod select;
 mod units;

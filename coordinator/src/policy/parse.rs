@@ -11,7 +11,7 @@ use strongroom_runtime::{
 use strongroom_wire::job::{ResourceLimits, Source};
 use toml::de::{DeTable, ValueDeserializer};
 
-use super::{Policy, PolicyLimits};
+use super::{Policy, PolicyLimits, patterns};
 use crate::{
     jobs::request::{SAFETY_POLICY, UPLOAD_POLICY},
     model::check_name,
@@ -296,6 +296,13 @@ fn check_source(source: &Source, at: &mut impl FnMut(&str, String)) {
             for (index, path) in files.paths.iter().enumerate() {
                 if let Some(problem) = path_problem(path) {
                     at(&format!("source.files.paths[{index}]"), problem);
+                }
+            }
+            for (key, globs) in [("include", &files.include), ("exclude", &files.exclude)] {
+                for (index, glob) in globs.iter().enumerate() {
+                    if let Some(problem) = patterns::problem(glob) {
+                        at(&format!("source.files.{key}[{index}]"), problem);
+                    }
                 }
             }
         }

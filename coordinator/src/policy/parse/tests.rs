@@ -115,6 +115,13 @@ fn what_may_be_left_out_has_its_default() {
 fn every_problem_has_its_line_its_key_and_what_to_do() {
     let cases = [
         (
+            "source",
+            r#"source = { files = { paths = ["/srv"], exclude = ["*.tmp", "./cache"] } }"#,
+            5,
+            "policy[0].source.files.exclude[1]",
+            "write \"cache\"",
+        ),
+        (
             "name",
             r#"name = "web/files""#,
             3,
