@@ -163,7 +163,7 @@ fn of_several_paths_one_is_enough() {
     let missing = text(&bench.scratch.path().join("missing/below"));
     let request = bench.request_for(|source| {
         source.paths.push(missing.clone());
-        // A file of which reading fails.
+        // On a file system that is not backed up.
         source.paths.push("/proc/self/mem".into());
     });
     let backup = bench.backup(&request);
@@ -173,7 +173,7 @@ fn of_several_paths_one_is_enough() {
     assert!(
         warnings
             .iter()
-            .any(|line| line.starts_with("/proc/self/mem: it cannot be read"))
+            .any(|line| line.starts_with("/proc/self/mem: it lies on a proc file system"))
     );
     assert!(warnings.iter().any(|line| line.starts_with(&missing)));
     bench.restic().check();

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use strongroom_wire::job::FilesSource;
+use strongroom_wire::job::{FilesSource, WarningCode};
 
 use super::bench::{Bench, text};
 
@@ -112,32 +112,69 @@ fn a_single_file_and_a_path_through_a_symlink() {
     assert_eq!(bench.warnings(), [""; 0]);
 }
 
+/// Whatever is mounted below `/` on this machine: `/proc` at least.
 #[test]
-fn other_file_systems_stand_empty() {
+fn other_file_systems_stand_empty_and_are_named() {
+    for one_file_system in [false, true] {
+        let bench = Bench::new();
+        let all = bench.backup(&bench.request_for(|source| {
+            source.paths = vec!["/".into()];
+            source.one_file_system = one_file_system;
+            source.exclude = ["/[a-oq-z]*", "/p[a-qs-z]*", "/.*"]
+                .map(Into::into)
+                .to_vec();
+        }));
+        let listed = bench.list_all(&all);
+        let below = listed.iter().filter(|path| path.starts_with("proc/"));
+        assert_eq!(below.count(), 1);
+        let (warnings, _) = bench.monitor.warnings();
+        let named: Vec<_> = warnings.iter().filter(|it| it.path == b"/proc").collect();
+        assert_eq!(named.len(), 1, "{warnings:?}");
+        assert_eq!(named[0].code, WarningCode::PseudoFileSystem);
+    }
+}
+
+/// `/dev/shm` is a `tmpfs` of its own wherever there is one.
+#[test]
+fn a_mount_is_named_that_one_file_system_leaves_out() {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path| fs::metadata(path).map(|it| it.dev()).ok();
+    if device("/dev/shm").is_none() || device("/dev") == device("/dev/shm") {
+        return;
+    }
+    for (excluded, count) in [("/dev/[!s]*", 1), ("/dev/shm", 0)] {
+        let bench = Bench::new();
+        let backup = bench.backup(&bench.request_for(|source| {
+            source.paths = vec!["/dev".into()];
+            source.one_file_system = true;
+            source.exclude = vec![excluded.into()];
+        }));
+        let (warnings, _) = bench.monitor.warnings();
+        let named = warnings.iter().filter(|it| it.path == b"/dev/shm");
+        let named: Vec<_> = named.map(|it| it.code).collect();
+        assert_eq!(named, vec![WarningCode::MountLeftOut; count]);
+        let stands = bench.list_all(&backup).contains(&"dev/shm/".to_owned());
+        assert_eq!(stands, count == 1);
+    }
+}
+
+#[test]
+fn what_is_requested_on_a_pseudo_file_system_is_named_or_an_error() {
     let bench = Bench::new();
-    let backup = bench.backup(&bench.request_for(|source| {
-        source.paths = vec!["/proc/sys/kernel/random".into()];
-        source.one_file_system = true;
-    }));
-    assert!(
-        backup.result.files > 0,
-        "the requested path is on the device that counts"
-    );
-    let all = bench.backup(&bench.request_for(|source| {
-        source.paths = vec!["/".into()];
-        source.one_file_system = true;
-        source.exclude = ["/[a-oq-z]*", "/p[a-qs-z]*", "/.*"]
-            .map(Into::into)
-            .to_vec();
-    }));
-    assert_eq!(
-        bench
-            .list_all(&all)
-            .iter()
-            .filter(|path| path.starts_with("proc/"))
-            .count(),
-        1
-    );
+    bench.write("file", "x");
+    let left = taken(&bench, |source| source.paths.push("/proc/version".into()));
+    assert!(left.contains(&"file".to_owned()), "{left:?}");
+    let (warnings, _) = bench.monitor.warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0].path, b"/proc/version");
+    assert_eq!(warnings[0].code, WarningCode::PseudoFileSystem);
+
+    for path in ["/proc/version", "/proc/sys/kernel"] {
+        let bench = Bench::new();
+        let request = bench.request_for(|source| source.paths = vec![path.into()]);
+        let error = bench.try_backup(&request).unwrap_err().to_string();
+        assert!(error.contains("proc file system"), "{error}");
+    }
 }
 
 #[test]

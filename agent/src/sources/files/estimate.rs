@@ -4,6 +4,7 @@
 //! Nothing waits for it, and it gives up quietly.
 
 use std::{
+    collections::HashMap,
     ffi::OsStr,
     io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
@@ -18,6 +19,7 @@ use strongroom_wire::job::FilesSource;
 use super::{
     globs::Filter,
     metadata::{kind, size},
+    pseudo,
     roots::join,
 };
 use crate::{allowed::AllowedPaths, monitor::Monitor};
@@ -37,6 +39,7 @@ pub fn count(
         source,
         allowed,
         filter,
+        pseudo: HashMap::new(),
         files: 0,
         bytes: 0,
     };
@@ -53,6 +56,8 @@ struct Count<'a> {
     source: &'a FilesSource,
     allowed: &'a AllowedPaths,
     filter: Filter,
+    /// By device: whether it is a pseudo file system's.
+    pseudo: HashMap<u64, bool>,
     files: u64,
     bytes: u64,
 }
@@ -67,6 +72,10 @@ impl Count<'_> {
         let Ok(stat) = stat(&above, &name) else {
             return Some(());
         };
+        if pseudo::kind_of(&above, &name, false).is_some() {
+            return Some(());
+        }
+        self.pseudo.insert(stat.st_dev, false);
         if kind(&stat) != FileType::Directory {
             self.file(&stat);
             return Some(());
@@ -98,6 +107,10 @@ impl Count<'_> {
                     join(&below, &name)
                 };
                 let path = join(root.trim_end_matches('/').as_bytes(), &below);
+                let of = self.pseudo.entry(found.st_dev);
+                if *of.or_insert_with(|| pseudo::kind_of(&directory, &name, false).is_some()) {
+                    continue;
+                }
                 if let Some(included) = self.entry(&path, &found, included, stat.st_dev) {
                     waiting.push((below, included));
                 }

@@ -29,6 +29,8 @@ pub(super) struct Inherited {
     /// The device of the requested path; `None` for `/`, when that is
     /// requested, until it is opened.
     pub(super) device: Option<u64>,
+    /// The device of the directory above; `None` until that is opened.
+    pub(super) here: Option<u64>,
     /// An include glob matched a directory on the way.
     pub(super) included: bool,
 }

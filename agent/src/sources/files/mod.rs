@@ -13,6 +13,7 @@
 //! - `open`: opening and listing a directory,
 //! - `file`, `reader`: one regular file,
 //! - `metadata`, [`owners`], `xattrs`, `caches`: what is known of an entry,
+//! - `pseudo`: file systems that hold no data,
 //! - [`estimate`]: how much there is, counted beside the backup.
 
 mod caches;
@@ -23,6 +24,7 @@ pub mod globs;
 pub(super) mod metadata;
 mod open;
 pub mod owners;
+mod pseudo;
 mod reader;
 mod roots;
 mod walk;

@@ -33,6 +33,7 @@ use super::{
     metadata::{self, kind},
     open::{self, Approach, Directory},
     owners::Owners,
+    pseudo,
     roots::{InvalidPath, Target, join},
     xattrs::{self, Xattrs},
 };
@@ -235,6 +236,7 @@ impl<'t> Walk<'t> {
         let inherited = Inherited {
             requested: self.target.requested,
             device: None,
+            here: None,
             included: self.filter.includes(b"/", true),
         };
         Directory {
@@ -271,6 +273,7 @@ impl<'t> Walk<'t> {
                     self.read_roots.fetch_add(1, Relaxed);
                     directory.place.inherited.device = Some(opened.device);
                 }
+                directory.place.inherited.here = Some(opened.device);
                 if directory.place.inherited.requested {
                     self.counts.directories.fetch_add(1, Relaxed);
                 }
@@ -406,6 +409,18 @@ impl<'t> Walk<'t> {
         if let Some(own) = self.allowed.off_limits().find(&stat) {
             return self.own_state(worker, entry, target, &stat, &own);
         }
+        if let Some(kind) = self.pseudo(above, entry, requested, &stat) {
+            return self.pseudo_file_system(worker, entry, target, &stat, kind);
+        }
+        if !requested && self.is_left_out_mount(above, &path, &stat) {
+            self.warn(
+                WarningCode::MountLeftOut,
+                &path,
+                "another file system is mounted here (or it is a subvolume of its own), and the \
+                 policy says `one_file_system`: name this path in its `paths` to back it up, or \
+                 exclude it, and nothing more will be said of it",
+            );
+        }
         let Some(inherited) = self.inherit(above, target, &path, &stat) else {
             let other_device =
                 kind(&stat) == FileType::Directory && !self.filter.excludes(&path, true);
@@ -489,6 +504,61 @@ impl<'t> Walk<'t> {
         Ok(Outcome::Node(Some(node)))
     }
 
+    /// The type of the pseudo file system that an entry lies on and that is to
+    /// be left out with a word: its mount point, or what is requested on it.
+    fn pseudo(
+        &self,
+        above: &Place<'_>,
+        entry: Entry<'_>,
+        requested: bool,
+        stat: &Stat,
+    ) -> Option<&'static str> {
+        let is_directory = kind(stat) == FileType::Directory;
+        let is_mount = above.inherited.requested
+            && above.inherited.here.is_some_and(|here| here != stat.st_dev)
+            && !self.filter.excludes(entry.path, is_directory);
+        if !requested && !is_mount {
+            return None;
+        }
+        pseudo::kind_of(entry.directory, entry.name, requested && is_directory)
+    }
+
+    /// A pseudo file system: its mount point stands in the snapshot, empty, and
+    /// so does a directory on it that is requested.
+    fn pseudo_file_system(
+        &self,
+        worker: &mut Worker<'_, Item<'t>>,
+        entry: Entry<'_>,
+        target: Option<&Target>,
+        stat: &Stat,
+        of: &str,
+    ) -> Result<Outcome<'t>, Halted> {
+        let cause = format!(
+            "it lies on a {of} file system, which holds no data, only what the kernel shows of \
+             itself: nothing on it is backed up, even if a path in it is requested; exclude it in \
+             the policy, and nothing more will be said of it"
+        );
+        self.lose_as(WarningCode::PseudoFileSystem, target, entry.path, &cause);
+        if kind(stat) != FileType::Directory {
+            return Ok(Outcome::Node(None));
+        }
+        self.counts.directories.fetch_add(1, Relaxed);
+        let node = self.empty_directory(worker, entry.name, stat, Vec::new())?;
+        Ok(Outcome::Node(Some(node)))
+    }
+
+    /// Whether a file system other than the requested path's begins here, which
+    /// nothing but `one_file_system` leaves out.
+    fn is_left_out_mount(&self, above: &Place<'_>, path: &[u8], stat: &Stat) -> bool {
+        let from = above.inherited;
+        let directory = kind(stat) == FileType::Directory;
+        self.one_file_system
+            && from.requested
+            && from.device.is_some_and(|device| device != stat.st_dev)
+            && !self.filter.excludes(path, directory)
+            && (directory || from.included || self.filter.includes(path, false))
+    }
+
     /// What an entry inherits; `None` when it is left out.
     fn inherit(
         &self,
@@ -502,6 +572,7 @@ impl<'t> Walk<'t> {
             return Some(Inherited {
                 requested: true,
                 device: Some(stat.st_dev),
+                here: None,
                 included: self.filter.includes(path, directory),
             });
         }
@@ -648,8 +719,12 @@ impl<'t> Walk<'t> {
 
     /// An entry cannot be read, and with it what is requested at or below it.
     fn lose(&self, target: Option<&Target>, path: &[u8], cause: &str) {
+        self.lose_as(WarningCode::Unreadable, target, path, cause);
+    }
+
+    fn lose_as(&self, code: WarningCode, target: Option<&Target>, path: &[u8], cause: &str) {
         let Some(target) = target else {
-            return self.warn(WarningCode::Unreadable, path, cause);
+            return self.warn(code, path, cause);
         };
         target.for_each_requested(path, &mut |lost| {
             let cause = if lost == path {
@@ -657,7 +732,7 @@ impl<'t> Walk<'t> {
             } else {
                 format!("{}: {cause}", String::from_utf8_lossy(path))
             };
-            self.warn(WarningCode::Unreadable, lost, cause);
+            self.warn(code, lost, cause);
         });
     }
 }

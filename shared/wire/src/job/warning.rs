@@ -61,6 +61,10 @@ codes! {
     TypeNotStored => "type-not-stored",
     /// The agent's own state, which is never read or written.
     OwnState => "own-state",
+    /// A mount below a requested path, left out by `one_file_system`.
+    MountLeftOut => "mount-left-out",
+    /// A file system that holds no data, such as `/proc`: left out.
+    PseudoFileSystem => "pseudo-file-system",
     /// An object of the repository is damaged and was done without.
     RepositoryDamaged => "repository-damaged",
     /// A line that `pg_dump` or `pg_restore` wrote although it ended well.
