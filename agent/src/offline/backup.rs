@@ -34,6 +34,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct BackupArgs {
     #[command(flatten)]
     common: Common,
