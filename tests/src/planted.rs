@@ -36,6 +36,7 @@ pub fn plant(cluster: &Cluster, database: &str) {
         "SELECT 1 = 1",
         "SELECT datname FROM pg_database",
         "SELECT '1'::text",
+        "SET search_path = pg_catalog; SELECT count(*) FROM ONLY public.orders",
     ] {
         let before = planted_ran(cluster).len();
         let port = port.to_string();

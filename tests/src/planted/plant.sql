@@ -110,5 +110,18 @@ BEGIN
 END $plant$;
 
 CREATE TABLE public.orders AS SELECT generate_series(1, 100) AS id;
+-- What planning evaluates: functions of nothing in the row, called immutable.
+-- Indexes are made and statistics taken as their owner, whom they leave alone.
+CREATE FUNCTION public.planned(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql
+SET search_path = pg_catalog AS $$
+BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        PERFORM evil.caught('plan');
+    END IF;
+    RETURN $1;
+END $$;
+CREATE INDEX ON public.orders ((public.planned(1) + id));
+CREATE INDEX ON public.orders (id) WHERE public.planned(1) > id;
+CREATE STATISTICS public.theirs ON (public.planned(1) + id), (id * 2) FROM public.orders;
 CREATE POLICY theirs ON public.orders USING (evil.caught('policy'));
 ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

@@ -1,9 +1,9 @@
-//! Rows on their way into a table.
+//! Rows on their way into a table, and out of one.
 
 use std::pin::Pin;
 
 use bytes::Bytes;
-use futures::SinkExt;
+use futures::{SinkExt, TryStreamExt};
 use tokio_postgres::CopyInSink;
 
 use super::{Session, error::ServerError};
@@ -32,6 +32,19 @@ impl Session {
             sink: Box::pin(sink),
             what: what.to_owned(),
         })
+    }
+
+    /// The number of rows that a `COPY … TO stdout` gives; `what` completes
+    /// "cannot …".
+    pub async fn rows_out(&self, what: &str, statement: &str) -> Result<u64, ServerError> {
+        let failed = |error| ServerError::query(what, &error);
+        let mut rows = std::pin::pin!(self.copy_out(statement).await.map_err(failed)?);
+        let mut count = 0;
+        while let Some(bytes) = rows.try_next().await.map_err(failed)? {
+            // Line feeds inside of values are escaped.
+            count += memchr::memchr_iter(b'\n', &bytes).count() as u64;
+        }
+        Ok(count)
     }
 }
 

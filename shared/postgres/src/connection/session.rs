@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinHandle,
 };
-use tokio_postgres::{Client, Config, CopyInSink, NoTls, Row, config, types::ToSql};
+use tokio_postgres::{Client, Config, CopyInSink, CopyOutStream, NoTls, Row, config, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{Connection, address::Host, error::ServerError, startup, tls::SslMode};
@@ -188,6 +188,13 @@ impl Session {
         statement: &str,
     ) -> Result<CopyInSink<T>, tokio_postgres::Error> {
         self.client.copy_in(statement).await
+    }
+
+    pub(super) async fn copy_out(
+        &self,
+        statement: &str,
+    ) -> Result<CopyOutStream, tokio_postgres::Error> {
+        self.client.copy_out(statement).await
     }
 
     /// Whether the connection has ended.
