@@ -177,6 +177,25 @@ async fn old_parts_are_never_superseded(fixture: Fixture) {
     assert_eq!(log.parts(0, None).await, [(0, UNIT)]);
 }
 
+async fn what_stands_somewhere_is_no_less_needed_for_another_place(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    log.store(&[part(0, UNIT)]).await;
+    log.fixture.advance(72 * 3600);
+    // A stolen agent enters the same content elsewhere, and a longer part there.
+    let forged = StoredWal {
+        start: Lsn(5 * UNIT),
+        end: Lsn(5 * UNIT + 100),
+        length: 100,
+        ..part(0, UNIT)
+    };
+    log.store(&[forged]).await;
+    log.store(&[part(5 * UNIT, 5 * UNIT + 200)]).await;
+    log.fixture.advance(72 * 3600);
+    let catalog = &log.fixture.catalog;
+    assert_eq!(catalog.useless_wal(log.fixture.now()).await.unwrap(), []);
+    assert_eq!(log.parts(0, None).await[0], (0, UNIT));
+}
+
 async fn what_was_not_granted_or_not_entered_in_time_is_refused(fixture: Fixture) {
     let log = Log::new(fixture).await;
     let unknown = log.record(log.request(vec![part(0, 100)])).await;
@@ -359,6 +378,7 @@ contract! {
     parts_join_and_gaps_stay,
     what_lies_in_another_part_is_superseded_for_a_while,
     old_parts_are_never_superseded,
+    what_stands_somewhere_is_no_less_needed_for_another_place,
     what_was_not_granted_or_not_entered_in_time_is_refused,
     impossible_parts_are_refused_and_nothing_is_entered,
     histories_positions_names_and_commits_are_kept,

@@ -206,14 +206,17 @@ impl Catalog {
     }
 
     /// Objects of the log that nobody needs: superseded since before `oldest`,
-    /// or granted before it and never entered.
+    /// or granted before it and never entered. An agent may enter one content in
+    /// several places: as long as one of them stands, it is needed.
     pub async fn useless_wal(&self, oldest: Timestamp) -> Result<Vec<ObjectRow>, CatalogError> {
         let rows = sqlx::query(
             "SELECT o.* FROM objects o
-             LEFT JOIN wal_parts p ON p.repository = o.repository AND p.id = o.id
-             LEFT JOIN wal_histories h ON h.repository = o.repository AND h.id = o.id
-             WHERE o.kind = 'wal' AND o.granted_at < $1 AND h.id IS NULL
-               AND (p.id IS NULL OR p.superseded_at < $1)
+             WHERE o.kind = 'wal' AND o.granted_at < $1
+               AND NOT EXISTS (SELECT 1 FROM wal_histories h
+                               WHERE h.repository = o.repository AND h.id = o.id)
+               AND NOT EXISTS (SELECT 1 FROM wal_parts p
+                               WHERE p.repository = o.repository AND p.id = o.id
+                                 AND (p.superseded_at IS NULL OR p.superseded_at >= $1))
              ORDER BY o.granted_at LIMIT 10000",
         )
         .bind(micros(oldest))
@@ -226,14 +229,21 @@ impl Catalog {
     pub async fn forget_wal(&self, objects: &[ObjectRow]) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;
         for object in objects {
-            for sql in [
-                "DELETE FROM wal_parts
-                 WHERE repository = $1 AND id = $2 AND superseded_at IS NOT NULL",
-                "DELETE FROM objects WHERE repository = $1 AND id = $2 AND kind = 'wal'",
+            let id = object.name.id().map(|id| id.to_string());
+            for (sql, name) in [
+                (
+                    "DELETE FROM wal_parts
+                     WHERE repository = $1 AND id = $2 AND superseded_at IS NOT NULL",
+                    id,
+                ),
+                (
+                    "DELETE FROM objects WHERE repository = $1 AND path = $2",
+                    Some(object.name.path()),
+                ),
             ] {
                 sqlx::query(sql)
                     .bind(object.repository.clone())
-                    .bind(object.name.id().map(|id| id.to_string()))
+                    .bind(name)
                     .execute(&mut *transaction)
                     .await?;
             }
