@@ -248,6 +248,24 @@ fn a_job_writes_what_its_policy_allows() {
     siege.granted(ask(Verb::Get, ObjectKind::Config, &[]));
 }
 
+/// Whoever names a small length first and a large one later would write at the
+/// price of the small one.
+#[test]
+fn an_object_keeps_the_length_that_was_paid_for() {
+    let siege = siege_with("believed-length", 60, "limits = { new_data = \"1GiB\" }\n");
+    siege.granted(pack(1, 1));
+    for requests in [vec![pack(1, GIB / 2)], vec![pack(2, 1), pack(2, GIB / 2)]] {
+        let mut answers = siege.rogue.sign(&siege.attempt, requests).expect("answers");
+        match answers.pop().expect("an answer").answer {
+            Some(v1::sign_answer::Answer::Refusal(refusal)) => {
+                assert_eq!(refusal.reason, "write-forbidden");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    siege.granted(pack(1, 1));
+}
+
 #[test]
 fn an_inventory_is_kept_only_as_far_as_hosts_go() {
     let siege = siege("believed-inventory", 60);

@@ -25,11 +25,38 @@ pub(crate) const LOCK_STALE_AFTER: SignedDuration = SignedDuration::from_mins(30
 pub(super) struct Known {
     /// The kinds under which they were recorded.
     pub(super) kinds: HashMap<String, ObjectKind>,
+    /// The lengths with which they were recorded and paid for, bytes.
+    lengths: HashMap<String, u64>,
     /// What only its writer may touch, and that is another.
     others: HashSet<String>,
 }
 
 impl Known {
+    /// Which of the requests would write with another length what was granted
+    /// before, in an earlier call or in this one. A name that is the hash of
+    /// what is written has one length: another is a lie about what it costs.
+    pub(super) fn grown(&self, requests: &[RequestToSign]) -> Vec<usize> {
+        let mut lengths: HashMap<String, u64> = HashMap::new();
+        let mut grown = Vec::new();
+        for (index, wanted) in requests.iter().enumerate() {
+            let Action::Put { length, .. } = wanted.action else {
+                continue;
+            };
+            if wanted.object.id().is_none() {
+                continue;
+            }
+            let path = wanted.object.path();
+            let first = match self.lengths.get(&path) {
+                Some(first) => *first,
+                None => *lengths.entry(path).or_insert(length),
+            };
+            if first != length {
+                grown.push(index);
+            }
+        }
+        grown
+    }
+
     /// Which of the requests would write what is another's.
     pub(super) fn claimed(&self, requests: &[RequestToSign]) -> impl Iterator<Item = usize> {
         (0..).zip(requests).filter_map(|(index, wanted)| {
@@ -158,6 +185,7 @@ impl Grants {
         for row in rows {
             let path = row.name.path();
             if is_own(&row, state) {
+                known.lengths.insert(path.clone(), row.length);
                 known.kinds.insert(path, row.name.kind());
             } else {
                 known.others.insert(path);

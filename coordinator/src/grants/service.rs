@@ -138,6 +138,11 @@ impl Grants {
             .iter()
             .map(|wanted| decide(attempt.as_ref(), asking, wanted, kind_of(wanted), now))
             .collect();
+        for index in known.grown(&request.requests) {
+            if let Some(decision @ Ok(())) = decisions.get_mut(index) {
+                *decision = Err(RefusalReason::WriteForbidden);
+            }
+        }
         if let (Some(repository), Some(attempt)) = (own, &attempt) {
             self.allow_headers(repository, attempt.scope, &request.requests, &mut decisions)
                 .await?;
