@@ -1,6 +1,8 @@
 //! Against the embedded store, which must refuse everything.
 
-use strongroom_layout::{ObjectId, ObjectKind, ObjectName};
+use strongroom_layout::{
+    ObjectId, ObjectKind, ObjectName, SystemId, WalName, WalPart, position::TimelineId,
+};
 use strongroom_wire::grant::Action;
 use tokio_util::sync::CancellationToken;
 
@@ -69,6 +71,12 @@ async fn every_put_is_signed_for_a_new_object_only() {
     for kind in ObjectKind::ALL {
         let object = match kind {
             ObjectKind::Config => ObjectName::Config,
+            ObjectKind::Wal => ObjectName::Wal(WalName {
+                system: SystemId(1),
+                timeline: TimelineId(1),
+                part: WalPart::History,
+                id,
+            }),
             hashed => ObjectName::Hashed(hashed, id),
         };
         let grant = signing

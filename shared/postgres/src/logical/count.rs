@@ -102,8 +102,9 @@ pub(super) async fn rows_of(session: &Session, table: &str) -> Result<u64, Serve
         .await
         .and_then(|row| row.map(|row| row.try_get::<_, String>(0)).transpose())
         .map_err(|error| ServerError::query(&what, &error))?;
-    let column = column.map_or_else(String::new, |name| format!("({})", sql::identifier(&name)));
-    let copy = format!("COPY {table} {column} TO STDOUT");
+    // Without any column, each row is an empty line.
+    let column = column.map_or_else(String::new, |name| format!(" ({})", sql::identifier(&name)));
+    let copy = format!("COPY {table}{column} TO STDOUT");
     session.rows_out(&what, &copy).await
 }
 
