@@ -297,17 +297,16 @@ impl<'e> Growth<'e> {
 
     /// `on`, which the entry at `at` depends on, has been taken.
     fn follow(&mut self, at: usize, on: usize) {
-        if self.taken[at] {
-            return;
-        }
         let (entry, owner) = (&self.entries[at], &self.entries[on]);
         let kind = entry.kind.as_str();
         let is_part = PARTS.contains(&kind) && owns(owner, entry);
         let is_tied = TIES.contains(&kind) && self.missing[at] == 0;
         if is_part || is_tied {
             self.take(at);
-        } else if kind == "TABLE ATTACH" && owner.rest != entry.rest {
-            // A partitioned table without its partitions has no rows.
+        }
+        if kind == "TABLE ATTACH" && owner.rest != entry.rest {
+            // A partitioned table without its partitions has no rows, whatever
+            // else took what attaches them, and when.
             for child in mem::take(&mut self.on[at]) {
                 if self.entries[child].rest == entry.rest {
                     self.take(child);
@@ -435,6 +434,23 @@ pub(crate) mod tests {
         );
     }
 
+    #[test]
+    fn a_partition_comes_even_if_its_attachment_was_needed_before() {
+        let entry = |id, kind: &str, rest: &str, needs: &[u32]| Entry {
+            id,
+            kind: kind.into(),
+            rest: rest.into(),
+            needs: needs.into(),
+        };
+        let entries = [
+            entry(1, "TABLE ATTACH", "app b me", &[5, 6]),
+            entry(5, "TABLE", "app b me", &[]),
+            entry(6, "TABLE", "app a me", &[1]),
+        ];
+        let chosen = choose(&entries, &[table("a")], &[], true);
+        assert_eq!(chosen.ids, [1, 5, 6]);
+    }
+
     /// Looks at all entries again and again, until nothing more is taken.
     fn chosen_slowly(entries: &[Entry], wanted: &str, needs: bool) -> Vec<u32> {
         let at = |id: &u32| entries.iter().rposition(|entry| entry.id == *id);
@@ -448,6 +464,13 @@ pub(crate) mod tests {
             for (place, entry) in entries.iter().enumerate() {
                 let (kind, on) = (entry.kind.as_str(), on(entry));
                 let is_tie = TIES.contains(&kind);
+                let mut there = on.iter().filter(|it| before[**it]);
+                if kind == "TABLE ATTACH" && there.clone().any(|it| entries[*it].rest != entry.rest)
+                {
+                    for it in on.iter().filter(|it| entries[**it].rest == entry.rest) {
+                        taken[*it] = true;
+                    }
+                }
                 if before[place] {
                     if needs && !is_tie {
                         for it in &on {
@@ -456,17 +479,10 @@ pub(crate) mod tests {
                     }
                     continue;
                 }
-                let mut there = on.iter().filter(|it| before[**it]);
                 if PARTS.contains(&kind) {
                     taken[place] |= there.any(|it| owns(&entries[*it], entry));
                 } else if is_tie && !on.is_empty() && on.iter().all(|it| before[*it]) {
                     taken[place] = true;
-                } else if kind == "TABLE ATTACH" && there.any(|it| entries[*it].rest != entry.rest)
-                {
-                    let children = on.iter().filter(|it| entries[**it].rest == entry.rest);
-                    for it in children {
-                        taken[*it] = true;
-                    }
                 }
             }
             if taken == before {
