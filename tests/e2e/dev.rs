@@ -74,6 +74,8 @@ fn once_backs_up_restores_compares_and_ends_with_0() {
     let first = once(&source, &data);
     assert_eq!(first.code, 0, "{first:#?}");
     assert_says(&first.stdout, &["identical", "restic check"]);
+    // Our own checks of the store are no errors to whoever sees this first.
+    assert!(!first.stderr.contains("ERROR"), "{first:#?}");
     let is_hex = |text: &str, digits| {
         text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
