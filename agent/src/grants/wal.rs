@@ -6,8 +6,8 @@ use strongroom_repository::store::{StoreError, StoreErrorKind};
 use strongroom_wire::{
     InvalidMessage,
     wal::{
-        ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest, StoredHistory, StoredWal,
-        WalPosition, WalRange,
+        ArchivedWalRequest, ArchivedWalResponse, MAX_DETAILS, RecordWalRequest, StoredHistory,
+        StoredWal, WalPosition, WalRange,
     },
 };
 
@@ -24,6 +24,37 @@ pub struct WalRecord {
     pub position: Option<WalPosition>,
 }
 
+impl WalRecord {
+    /// The same in pieces that the coordinator takes, in order: how far the log is
+    /// known comes with the last.
+    fn calls(self) -> Vec<Self> {
+        let mut calls = Vec::new();
+        let mut call = Self::default();
+        let mut details = 0;
+        for part in self.stored {
+            let more = part.restore_points.len();
+            if details + more > MAX_DETAILS {
+                calls.push(std::mem::take(&mut call));
+                details = 0;
+            }
+            details += more;
+            call.stored.push(part);
+        }
+        for history in self.histories {
+            let more = history.legs.len();
+            if details + more > MAX_DETAILS {
+                calls.push(std::mem::take(&mut call));
+                details = 0;
+            }
+            details += more;
+            call.histories.push(history);
+        }
+        call.position = self.position;
+        calls.push(call);
+        calls
+    }
+}
+
 /// The answer has nothing in it.
 struct Recorded;
 
@@ -36,8 +67,16 @@ impl TryFrom<v1::RecordWalResponse> for Recorded {
 }
 
 impl GrantAuthority {
-    /// Enters what is in the store. When this returns, it counts as archived.
+    /// Enters what is in the store, in as many calls as it takes. When this returns,
+    /// it counts as archived.
     pub async fn record_wal(&self, record: WalRecord) -> Result<(), StoreError> {
+        for call in record.calls() {
+            self.record(call).await?;
+        }
+        Ok(())
+    }
+
+    async fn record(&self, record: WalRecord) -> Result<(), StoreError> {
         let request = v1::RecordWalRequest::from(RecordWalRequest {
             attempt: self.attempt,
             stored: record.stored,
@@ -95,4 +134,94 @@ impl GrantAuthority {
 
 fn failed(operation: &'static str, error: AskError) -> StoreError {
     StoreError::new(operation, "wal", StoreErrorKind::from(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use strongroom_layout::{
+        ObjectId,
+        position::{Lsn, TimelineId},
+    };
+    use strongroom_wire::{job::Leg, wal::RestorePoint};
+
+    use super::*;
+
+    fn part(n: u64, points: u64) -> StoredWal {
+        let point = |at| RestorePoint {
+            name: "before".into(),
+            lsn: Lsn(n * 1000 + 1 + at),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        StoredWal {
+            system: SystemId(1),
+            timeline: TimelineId(1),
+            start: Lsn(n * 1000),
+            end: Lsn((n + 1) * 1000),
+            id: ObjectId([1; 32]),
+            length: 1,
+            commits: None,
+            restore_points: (0..points).map(point).collect(),
+        }
+    }
+
+    fn history(legs: u32) -> StoredHistory {
+        let leg = |n: u32| Leg {
+            timeline: TimelineId(n + 1),
+            until: Some(Lsn(u64::from(n) + 1)),
+        };
+        StoredHistory {
+            system: SystemId(1),
+            timeline: TimelineId(legs + 1),
+            id: ObjectId([2; 32]),
+            length: 1,
+            legs: (0..legs).map(leg).collect(),
+        }
+    }
+
+    fn position() -> WalPosition {
+        WalPosition {
+            system: SystemId(1),
+            timeline: TimelineId(1),
+            lsn: Lsn(50_000),
+            as_of: None,
+            waiting: 0,
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn much_is_entered_in_pieces_and_in_order() {
+        let record = WalRecord {
+            stored: (0..35).map(|n| part(n, 100)).collect(),
+            histories: vec![history(400), history(600), history(1_000)],
+            position: Some(position()),
+        };
+        let calls = record.clone().calls();
+        assert_eq!(calls.len(), 6);
+        for call in &calls {
+            let request = RecordWalRequest {
+                attempt: strongroom_layout::AttemptRef {
+                    job: strongroom_layout::JobId(uuid::Uuid::from_u128(1)),
+                    attempt: 1,
+                },
+                stored: call.stored.clone(),
+                histories: call.histories.clone(),
+                position: call.position.clone(),
+            };
+            let sent = v1::RecordWalRequest::from(request.clone());
+            assert!(RecordWalRequest::try_from(sent) == Ok(request));
+        }
+        let stored: Vec<_> = calls.iter().flat_map(|it| it.stored.clone()).collect();
+        assert_eq!(stored, record.stored);
+        let histories: Vec<_> = calls.iter().flat_map(|it| it.histories.clone()).collect();
+        assert_eq!(histories, record.histories);
+        let positions: Vec<_> = calls.iter().map(|it| it.position.is_some()).collect();
+        assert_eq!(positions, [false, false, false, false, false, true]);
+    }
+
+    #[test]
+    fn nothing_is_entered_in_one_call_too() {
+        assert_eq!(WalRecord::default().calls().len(), 1);
+    }
 }

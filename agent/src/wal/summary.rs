@@ -4,14 +4,14 @@
 use jiff::Timestamp;
 use strongroom_layout::position::{Lsn, TimelineId};
 use strongroom_postgres::wal::{Found, InvalidWal, Layout, Scanner};
-use strongroom_wire::wal::{Commits, MAX_RESTORE_POINT, RestorePoint};
+use strongroom_wire::wal::{Commits, MAX_POINTS, MAX_RESTORE_POINT, RestorePoint};
 
 /// What is known of a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Summary {
     /// Transactions that are committed in it.
     pub(super) commits: Option<Commits>,
-    /// What was named in it.
+    /// What was named in it, the first of them.
     pub(super) restore_points: Vec<RestorePoint>,
 }
 
@@ -89,7 +89,7 @@ impl Reader {
                 }
                 Found::RestorePoint { end, name, at } => {
                     let name = clip(name);
-                    if !name.is_empty() {
+                    if !name.is_empty() && summary.restore_points.len() < MAX_POINTS {
                         summary.restore_points.push(RestorePoint {
                             name,
                             lsn: *end,

@@ -6,7 +6,7 @@ use strongroom_layout::{AgentId, JobId, ObjectName};
 use super::{GrantError, Grants, budget, decide::Scope, pace};
 use crate::{
     catalog::{AttemptState, CatalogError},
-    model::{Repository, Written},
+    model::{Budget, Repository, Written},
 };
 
 /// Jobs whose history is remembered.
@@ -26,8 +26,7 @@ impl Grants {
         if new.bytes > budget::MAX_CALL {
             return Ok(false);
         }
-        let age = self.now().duration_since(state.created_at).as_mins();
-        let budget = budget::of(scope, state.new_data, u64::try_from(age).unwrap_or(0));
+        let budget = self.budget(state, scope);
         let spent = self
             .catalog()
             .spend(&repository.name, state.attempt, puts, new, budget)
@@ -39,6 +38,12 @@ impl Grants {
             self.compare_with_history(state.attempt.job, total).await?;
         }
         Ok(true)
+    }
+
+    /// What the attempt's job may write by now.
+    pub(super) fn budget(&self, state: &AttemptState, scope: Scope) -> Budget {
+        let age = self.now().duration_since(state.created_at).as_mins();
+        budget::of(scope, state.new_data, u64::try_from(age).unwrap_or(0))
     }
 
     /// Raises an alarm when a job has written what its dataset's history does not

@@ -23,8 +23,7 @@ impl Grants {
         asking: AgentId,
         request: &RecordWalRequest,
     ) -> Result<(), GrantError> {
-        let cost = pace::CALL + request.stored.len() as u64;
-        self.keep_pace(asking, cost).await?;
+        self.keep_pace(asking, cost(request)).await?;
         let state = self.catalog().attempt_state(request.attempt).await?;
         let allowed = |scope| matches!(scope, Scope::Wal { .. });
         let asked = Asked::new(asking, request.attempt, state.as_ref());
@@ -37,10 +36,24 @@ impl Grants {
                 .deny(&asked, RefusalReason::WriteForbidden, "record wal")
                 .await;
         };
-        Ok(self
+        let most = state.as_ref().map_or(0, |state| self.most_points(state));
+        let left_out = self
             .catalog()
-            .record_wal(&repository.name, dataset, request)
-            .await?)
+            .record_wal(&repository.name, dataset, request, most)
+            .await?;
+        if left_out > 0 {
+            let action = "name restore points".to_owned();
+            let reason = because(RefusalReason::OverBudget);
+            self.refuse(&asked, reason, action, "wal".to_owned())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The most restore points that the attempt's job may have entered by now.
+    fn most_points(&self, state: &AttemptState) -> u64 {
+        let scope = view(state).map(|view| view.scope);
+        scope.map_or(0, |scope| self.budget(state, scope).objects)
     }
 
     /// Says what the catalog knows of a cluster's log in the attempt's
@@ -108,5 +121,64 @@ impl Grants {
             .refuse(asked, because(reason), action.to_owned(), object)
             .await?;
         Err(GrantError::Refused(refusal))
+    }
+}
+
+/// What each part takes: it is looked for, entered, joined to what is there, and
+/// takes the place of others.
+const PART: u64 = 5;
+
+/// What a call costs to enter.
+fn cost(request: &RecordWalRequest) -> u64 {
+    let points = request.stored.iter().map(|it| it.restore_points.len());
+    let legs = request.histories.iter().map(|it| it.legs.len());
+    let details: usize = points.chain(legs).sum();
+    let parts = request.stored.len() + request.histories.len();
+    pace::CALL + PART * parts as u64 + details as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use strongroom_layout::{
+        AttemptRef, JobId, ObjectId, SystemId,
+        position::{Lsn, TimelineId},
+    };
+    use strongroom_wire::wal::{RestorePoint, StoredWal};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn whatever_is_entered_is_paid_for() {
+        let point = RestorePoint {
+            name: "before".into(),
+            lsn: Lsn(1),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let request = |parts, points| RecordWalRequest {
+            attempt: AttemptRef {
+                job: JobId(Uuid::nil()),
+                attempt: 1,
+            },
+            stored: vec![
+                StoredWal {
+                    system: SystemId(1),
+                    timeline: TimelineId(1),
+                    start: Lsn(0),
+                    end: Lsn(9),
+                    id: ObjectId([1; 32]),
+                    length: 9,
+                    commits: None,
+                    restore_points: vec![point.clone(); points],
+                };
+                parts
+            ],
+            histories: vec![],
+            position: None,
+        };
+        assert_eq!(cost(&request(0, 0)), pace::CALL);
+        assert_eq!(cost(&request(10, 0)), pace::CALL + 10 * PART);
+        assert_eq!(cost(&request(10, 100)), pace::CALL + 10 * PART + 1_000);
     }
 }

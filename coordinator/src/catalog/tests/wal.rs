@@ -87,8 +87,9 @@ impl Log {
     async fn record(&self, request: RecordWalRequest) -> Result<(), RecordError> {
         let catalog = &self.fixture.catalog;
         catalog
-            .record_wal(&self.repository.name, &dataset(), &request)
+            .record_wal(&self.repository.name, &dataset(), &request, u64::MAX)
             .await
+            .map(drop)
     }
 
     fn request(&self, stored: Vec<StoredWal>) -> RecordWalRequest {
@@ -345,6 +346,77 @@ async fn no_time_in_a_log_is_later_than_the_coordinators_own(fixture: Fixture) {
     assert_eq!(progress[0].position.as_of, Some(now));
 }
 
+/// A part with so many restore points of one name.
+fn named(start: u64, end: u64, points: u64) -> StoredWal {
+    let point = |n| RestorePoint {
+        name: "again".into(),
+        lsn: Lsn(start + 1 + n),
+        at: at(5),
+    };
+    StoredWal {
+        restore_points: (0..points).map(point).collect(),
+        ..part(start, end)
+    }
+}
+
+impl Log {
+    async fn again(&self) -> Vec<u64> {
+        let catalog = &self.fixture.catalog;
+        let points = catalog.wal_restore_points(&self.archive(), "again").await;
+        points.unwrap().iter().map(|it| it.point.lsn.0).collect()
+    }
+}
+
+async fn a_job_enters_so_many_restore_points_and_no_more(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let first = [named(0, 500, 100), named(500, 1000, 100)];
+    let second = [named(1000, 1500, 100)];
+    let objects = first.iter().chain(&second).map(StoredWal::object);
+    log.grant(&objects.collect::<Vec<_>>()).await;
+    let record = async |parts: &[StoredWal]| {
+        let request = log.request(parts.to_vec());
+        catalog
+            .record_wal(&log.repository.name, &dataset(), &request, 250)
+            .await
+            .unwrap()
+    };
+    assert_eq!(record(&first).await, 0);
+    // Said again, nothing is entered and nothing counted.
+    assert_eq!(record(&first).await, 0);
+    assert_eq!(log.again().await.len(), 200);
+    assert_eq!(record(&second).await, 50);
+    assert_eq!(log.again().await.len(), 250);
+    // The log itself is there.
+    assert_eq!(log.stretches().await, [(0, 1500)]);
+}
+
+async fn restore_points_go_with_the_last_part_that_holds_them(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    log.store(&[part(0, 100), named(100, 200, 3)]).await;
+    log.store(&[part(0, 300)]).await;
+    log.fixture.advance(3 * 3600);
+    let catalog = &log.fixture.catalog;
+    let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
+    assert_eq!(useless.len(), 2);
+    catalog.forget_wal(&useless).await.unwrap();
+    assert_eq!(
+        log.again().await,
+        [101, 102, 103],
+        "they lie in another part"
+    );
+
+    log.store(&[part(0, 400)]).await;
+    sqlx::query("DELETE FROM wal_parts WHERE end_lsn = 400")
+        .execute(catalog.0.backend.writers())
+        .await
+        .unwrap();
+    log.fixture.advance(3 * 3600);
+    let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
+    catalog.forget_wal(&useless).await.unwrap();
+    assert_eq!(log.again().await.len(), 0);
+}
+
 async fn whoever_enters_has_opened_the_repository(fixture: Fixture) {
     let log = Log::new(fixture).await;
     let catalog = &log.fixture.catalog;
@@ -383,6 +455,8 @@ contract! {
     impossible_parts_are_refused_and_nothing_is_entered,
     histories_positions_names_and_commits_are_kept,
     no_time_in_a_log_is_later_than_the_coordinators_own,
+    a_job_enters_so_many_restore_points_and_no_more,
+    restore_points_go_with_the_last_part_that_holds_them,
     whoever_enters_has_opened_the_repository,
     a_dataset_has_one_job_for_its_log,
 }

@@ -225,28 +225,45 @@ impl Catalog {
         read_all(&rows, read_object)
     }
 
-    /// Forgets objects of the log that were deleted in the store.
+    /// Forgets objects of the log that were deleted in the store, with the restore
+    /// points that lie in no other part.
     pub async fn forget_wal(&self, objects: &[ObjectRow]) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;
         for object in objects {
             let id = object.name.id().map(|id| id.to_string());
-            for (sql, name) in [
-                (
-                    "DELETE FROM wal_parts
-                     WHERE repository = $1 AND id = $2 AND superseded_at IS NOT NULL",
-                    id,
-                ),
-                (
-                    "DELETE FROM objects WHERE repository = $1 AND path = $2",
-                    Some(object.name.path()),
-                ),
-            ] {
-                sqlx::query(sql)
-                    .bind(object.repository.clone())
-                    .bind(name)
-                    .execute(&mut *transaction)
-                    .await?;
+            let rows = sqlx::query(
+                "DELETE FROM wal_parts
+                 WHERE repository = $1 AND id = $2 AND superseded_at IS NOT NULL
+                 RETURNING *",
+            )
+            .bind(object.repository.clone())
+            .bind(id)
+            .fetch_all(&mut *transaction)
+            .await?;
+            for part in read_all(&rows, read_part)? {
+                sqlx::query(
+                    "DELETE FROM wal_restore_points
+                     WHERE repository = $1 AND system = $2 AND timeline = $3
+                       AND lsn > $4 AND lsn <= $5
+                       AND NOT EXISTS (
+                           SELECT 1 FROM wal_parts p
+                           WHERE p.repository = $1 AND p.system = $2 AND p.timeline = $3
+                             AND p.start_lsn < wal_restore_points.lsn
+                             AND p.end_lsn >= wal_restore_points.lsn)",
+                )
+                .bind(object.repository.clone())
+                .bind(part.system.to_string())
+                .bind(i64::from(part.timeline.0))
+                .bind(int(part.start.0))
+                .bind(int(part.end.0))
+                .execute(&mut *transaction)
+                .await?;
             }
+            sqlx::query("DELETE FROM objects WHERE repository = $1 AND path = $2")
+                .bind(object.repository.clone())
+                .bind(object.name.path())
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(())

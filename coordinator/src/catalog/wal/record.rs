@@ -1,14 +1,18 @@
 //! Entering what an agent has stored.
 
+use std::fmt::Write as _;
+
 use jiff::{SignedDuration, Timestamp};
-use sqlx::AnyConnection;
-use strongroom_layout::ObjectName;
-use strongroom_wire::wal::{RecordWalRequest, StoredHistory, StoredWal, UNIT, WalPosition};
+use sqlx::{AnyConnection, AssertSqlSafe};
+use strongroom_layout::{AttemptRef, JobId, ObjectName};
+use strongroom_wire::wal::{
+    RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalPosition,
+};
 
 use super::{
     super::{
         Catalog, CatalogError,
-        row::{int, json, micros},
+        row::{Columns, int, json, micros},
     },
     stretch,
 };
@@ -21,6 +25,9 @@ const SOON: SignedDuration = SignedDuration::from_hours(48);
 /// What was granted longer ago is not entered any more: it is about to be
 /// deleted ([`useless_wal`](Catalog::useless_wal) with a later time).
 const ENTERED_WITHIN: SignedDuration = SignedDuration::from_hours(23);
+
+/// Restore points per statement: 5 values each.
+const POINTS_PER_STATEMENT: usize = 100;
 
 /// Why something is not entered.
 #[derive(Debug, thiserror::Error)]
@@ -48,21 +55,31 @@ impl From<sqlx::Error> for RecordError {
 impl Catalog {
     /// Enters what `dataset`'s agent has stored in the repository, with no time
     /// that is later than the coordinator's own; all or
-    /// nothing. What is there already stays. Wakes nobody but those who wait
-    /// for the repository.
+    /// nothing, but that the attempt's job has `points` restore points at most:
+    /// gives how many were left out. What is there already stays. Wakes nobody but
+    /// those who wait for the repository.
     pub async fn record_wal(
         &self,
         repository: &str,
         dataset: &DatasetName,
         request: &RecordWalRequest,
-    ) -> Result<(), RecordError> {
+        points: u64,
+    ) -> Result<u64, RecordError> {
         let mut transaction = self.begin().await?;
+        let mut named = Vec::new();
         for part in &request.stored {
             check(part)?;
             known_in(&mut transaction, repository, part.object(), self.now()).await?;
-            self.enter_part(&mut transaction, repository, dataset, part)
-                .await?;
+            if self
+                .enter_part(&mut transaction, repository, dataset, part)
+                .await?
+            {
+                named.extend(part.restore_points.iter().map(|point| (part, point)));
+            }
         }
+        let left_out = self
+            .enter_points(&mut transaction, repository, request.attempt, named, points)
+            .await?;
         for history in &request.histories {
             known_in(&mut transaction, repository, history.object(), self.now()).await?;
             enter_history(&mut transaction, repository, history).await?;
@@ -77,16 +94,17 @@ impl Catalog {
         } else {
             transaction.commit().await?;
         }
-        Ok(())
+        Ok(left_out)
     }
 
+    /// Whether it was not there yet.
     async fn enter_part(
         &self,
         connection: &mut AnyConnection,
         repository: &str,
         dataset: &DatasetName,
         part: &StoredWal,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<bool, CatalogError> {
         let commits = part.commits;
         let entered = sqlx::query(
             "INSERT INTO wal_parts (repository, system, timeline, start_lsn, end_lsn, id, length,
@@ -110,7 +128,7 @@ impl Catalog {
         .execute(&mut *connection)
         .await?;
         if entered.rows_affected() == 0 {
-            return Ok(());
+            return Ok(false);
         }
         supersede(connection, repository, part, self.now()).await?;
         let archive = WalArchive {
@@ -123,22 +141,68 @@ impl Catalog {
             end: part.end,
         };
         stretch::add_in(connection, &archive, covered).await?;
-        for point in &part.restore_points {
-            sqlx::query(
-                "INSERT INTO wal_restore_points (repository, system, timeline, lsn, name, at)
-                 VALUES ($1, $2, $3, $4, $5, $6)
-                 ON CONFLICT (repository, system, timeline, lsn, name) DO NOTHING",
-            )
-            .bind(repository)
-            .bind(part.system.to_string())
-            .bind(i64::from(part.timeline.0))
-            .bind(int(point.lsn.0))
-            .bind(point.name.clone())
-            .bind(micros(point.at.min(self.now())))
-            .execute(&mut *connection)
-            .await?;
+        Ok(true)
+    }
+
+    /// Enters the first of these restore points, so that the job has `most` of them
+    /// at most; gives how many were left out.
+    async fn enter_points(
+        &self,
+        connection: &mut AnyConnection,
+        repository: &str,
+        attempt: AttemptRef,
+        mut named: Vec<(&StoredWal, &RestorePoint)>,
+        most: u64,
+    ) -> Result<u64, CatalogError> {
+        if named.is_empty() {
+            return Ok(0);
         }
-        Ok(())
+        let room = most.saturating_sub(points_of(connection, attempt.job).await?);
+        let wanted = named.len();
+        named.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        let left_out = wanted - named.len();
+        let mut entered = 0;
+        for chunk in named.chunks(POINTS_PER_STATEMENT) {
+            let mut sql = String::from(
+                "INSERT INTO wal_restore_points (repository, system, timeline, lsn, name, at)
+                 VALUES ",
+            );
+            for row in 0..chunk.len() {
+                let comma = if row == 0 { "" } else { ", " };
+                let at = |column: usize| 1 + row * 5 + column;
+                // Writing to a String cannot fail.
+                let _ = write!(
+                    sql,
+                    "{comma}($1, ${}, ${}, ${}, ${}, ${})",
+                    at(1),
+                    at(2),
+                    at(3),
+                    at(4),
+                    at(5)
+                );
+            }
+            sql.push_str(" ON CONFLICT (repository, system, timeline, lsn, name) DO NOTHING");
+            let mut query = sqlx::query(AssertSqlSafe(sql)).bind(repository);
+            for (part, point) in chunk {
+                query = query
+                    .bind(part.system.to_string())
+                    .bind(i64::from(part.timeline.0))
+                    .bind(int(point.lsn.0))
+                    .bind(point.name.clone())
+                    .bind(micros(point.at.min(self.now())));
+            }
+            entered += query.execute(&mut *connection).await?.rows_affected();
+        }
+        sqlx::query(
+            "UPDATE job_attempts SET restore_points = restore_points + $3
+             WHERE job_id = $1 AND attempt = $2",
+        )
+        .bind(attempt.job.to_string())
+        .bind(i64::from(attempt.attempt))
+        .bind(int(entered))
+        .execute(connection)
+        .await?;
+        Ok(left_out as u64)
     }
 
     async fn enter_position(
@@ -171,6 +235,18 @@ impl Catalog {
         .await?;
         Ok(())
     }
+}
+
+/// Those that the job's attempts have entered.
+async fn points_of(connection: &mut AnyConnection, job: JobId) -> Result<u64, CatalogError> {
+    let row = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(restore_points), 0) AS BIGINT) AS restore_points
+         FROM job_attempts WHERE job_id = $1",
+    )
+    .bind(job.to_string())
+    .fetch_one(connection)
+    .await?;
+    Columns::new("job_attempts", &row).number("restore_points")
 }
 
 fn check(part: &StoredWal) -> Result<(), RecordError> {

@@ -4,7 +4,7 @@ use strongroom_layout::{AttemptRef, JobId, ObjectId, ObjectKind, ObjectName};
 use strongroom_proto::v1;
 use uuid::Uuid;
 
-use crate::{InvalidMessage, grant::*, identity::*, job::*, session::*};
+use crate::{InvalidMessage, grant::*, identity::*, job::*, session::*, wal::*};
 
 fn attempt() -> v1::AttemptRef {
     v1::AttemptRef {
@@ -275,6 +275,63 @@ fn a_place_in_the_log_holds_something() {
     ] {
         let get = request(v1::Verb::Get.into(), name(place));
         refused(RequestToSign::try_from(get), "ObjectName", "wal", problem);
+    }
+}
+
+fn stored(start: u64, points: &[u64]) -> v1::StoredWal {
+    let point = |lsn: &u64| v1::RestorePoint {
+        name: "before".into(),
+        lsn: *lsn,
+        at_us: 5,
+    };
+    v1::StoredWal {
+        place: Some(v1::WalPlace {
+            system: 7,
+            timeline: 1,
+            start,
+            end: start + 1000,
+        }),
+        id: vec![7; 32],
+        restore_points: points.iter().map(point).collect(),
+        ..v1::StoredWal::default()
+    }
+}
+
+#[test]
+fn a_restore_point_lies_in_its_part() {
+    for lsn in [0, 1000, 2001, u64::MAX] {
+        let outside = StoredWal::try_from(stored(1000, &[1001, lsn]));
+        refused(outside, "StoredWal", "restore_points", "not lie in");
+    }
+    let inside = StoredWal::try_from(stored(1000, &[1001, 2000])).unwrap();
+    assert_eq!(inside.restore_points.len(), 2);
+}
+
+#[test]
+fn one_call_enters_so_many_restore_points_and_legs_and_no_more() {
+    let points: Vec<u64> = (1..=1000).collect();
+    // Of each part the first count.
+    let first = StoredWal::try_from(stored(0, &points)).unwrap();
+    assert_eq!(first.restore_points.len(), MAX_POINTS);
+    let call = |parts: usize, legs: u32| {
+        let leg = |timeline| v1::Leg { timeline, until: 5 };
+        RecordWalRequest::try_from(v1::RecordWalRequest {
+            attempt: Some(attempt()),
+            stored: vec![stored(0, &points); parts],
+            histories: vec![v1::StoredHistory {
+                timeline: 1001,
+                id: vec![7; 32],
+                legs: (1..=legs).map(leg).collect(),
+                ..v1::StoredHistory::default()
+            }],
+            position: None,
+        })
+    };
+    call(MAX_DETAILS / MAX_POINTS, 0).unwrap();
+    call(5, 500).unwrap();
+    for (parts, legs) in [(11, 0), (250, 0), (10, 1), (1, 901)] {
+        let refusal = call(parts, legs);
+        refused(refusal, "RecordWalRequest", "stored", "several calls");
     }
 }
 

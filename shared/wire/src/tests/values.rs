@@ -636,18 +636,24 @@ prop_compose! {
     }
 }
 
-fn restore_points() -> impl Strategy<Value = Vec<RestorePoint>> {
-    let point = (word(), lsn(), moment());
+/// Of a part with this start and end.
+fn restore_points(start: Lsn, end: Lsn) -> impl Strategy<Value = Vec<RestorePoint>> {
+    let point = (word(), start.0 + 1..=end.0, moment());
     vec(
-        point.prop_map(|(name, lsn, at)| RestorePoint { name, lsn, at }),
+        point.prop_map(|(name, lsn, at)| RestorePoint {
+            name,
+            lsn: Lsn(lsn),
+            at,
+        }),
         0..3,
     )
 }
 
 prop_compose! {
-    fn stored()(
-        place in place(), id in id(), length: u64, count: u64, last in moment(),
-        xids: (u32, u32), restore_points in restore_points(),
+    fn stored()(place in place())(
+        place in Just(place), id in id(), length in any::<u64>(), count in any::<u64>(),
+        last in moment(), xids in any::<(u32, u32)>(),
+        restore_points in restore_points(place.2, place.3),
     ) -> StoredWal {
         let (system, timeline, start, end) = place;
         let commits = (count > 0).then_some(Commits {

@@ -8,8 +8,8 @@ use strongroom_layout::{
 use strongroom_proto::v1;
 
 use super::{
-    ArchivedWalRequest, ArchivedWalResponse, Commits, MAX_RESTORE_POINT, MAX_STORED,
-    RecordWalRequest, RestorePoint, StoredHistory, StoredWal, WalPosition, WalRange,
+    ArchivedWalRequest, ArchivedWalResponse, Commits, MAX_DETAILS, MAX_POINTS, MAX_RESTORE_POINT,
+    MAX_STORED, RecordWalRequest, RestorePoint, StoredHistory, StoredWal, WalPosition, WalRange,
 };
 use crate::{
     InvalidMessage,
@@ -24,6 +24,16 @@ impl TryFrom<v1::RecordWalRequest> for RecordWalRequest {
         let read = Reader("RecordWalRequest");
         read.at_most("stored", MAX_STORED, &value.stored)?;
         read.at_most("histories", MAX_STORED, &value.histories)?;
+        let points = value.stored.iter().map(|it| it.restore_points.len());
+        let legs = value.histories.iter().map(|it| it.legs.len());
+        let details: usize = points.map(|it| it.min(MAX_POINTS)).chain(legs).sum();
+        if details > MAX_DETAILS {
+            let problem = format!(
+                "has {details} restore points and legs, at most {MAX_DETAILS} are allowed: enter \
+                 it in several calls"
+            );
+            return Err(read.invalid("stored", problem));
+        }
         Ok(Self {
             attempt: read.attempt("attempt", value.attempt)?,
             stored: all(value.stored)?,
@@ -63,6 +73,13 @@ impl TryFrom<v1::StoredWal> for StoredWal {
                 last_xid: value.last_xid,
             })
         };
+        let restore_points: Vec<RestorePoint> = all(first(value.restore_points))?;
+        // A point's position is the end of its record.
+        let lies_here =
+            |point: &RestorePoint| place.start < point.lsn.0 && point.lsn.0 <= place.end;
+        if !restore_points.iter().all(lies_here) {
+            return Err(read.invalid("restore_points", "has one that does not lie in the part"));
+        }
         Ok(Self {
             system: SystemId(place.system),
             timeline: timeline(read, "place", place.timeline)?,
@@ -71,7 +88,7 @@ impl TryFrom<v1::StoredWal> for StoredWal {
             id: read.hash("id", &value.id)?,
             length: value.length,
             commits,
-            restore_points: all(first(value.restore_points))?,
+            restore_points,
         })
     }
 }
@@ -99,7 +116,7 @@ impl From<StoredWal> for v1::StoredWal {
 
 /// Whoever does not find his restore point among the first of a part reads the log.
 fn first<T>(mut points: Vec<T>) -> Vec<T> {
-    points.truncate(MAX_STORED);
+    points.truncate(MAX_POINTS);
     points
 }
 

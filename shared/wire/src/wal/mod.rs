@@ -15,6 +15,12 @@ use crate::job::Leg;
 /// What a [`RecordWalRequest`] holds at most of parts, and an
 /// [`ArchivedWalResponse`] too.
 pub const MAX_STORED: usize = 1_000;
+/// What a part holds at most of restore points: its first ones. Whoever does not
+/// find his among them reads the log.
+pub const MAX_POINTS: usize = 100;
+/// What a [`RecordWalRequest`] holds at most of restore points and of legs of
+/// histories, together: each is written by itself.
+pub const MAX_DETAILS: usize = 1_000;
 /// The log is stored in parts that lie within multiples of this, bytes: a whole
 /// segment of the usual size, and a bounded piece of a larger one.
 pub const UNIT: u64 = 16 << 20;
@@ -22,6 +28,7 @@ pub const UNIT: u64 = 16 << 20;
 pub const MAX_RESTORE_POINT: usize = 63;
 
 /// Enters what is in the store into the catalog. Said twice, it is said once.
+/// Has [`MAX_DETAILS`] restore points and legs at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordWalRequest {
     /// Who asks.
@@ -51,7 +58,7 @@ pub struct StoredWal {
     pub length: u64,
     /// The transactions that are committed in it; `None`: none.
     pub commits: Option<Commits>,
-    /// What was named in it.
+    /// What was named in it, [`MAX_POINTS`] at most: each in it, or at its end.
     pub restore_points: Vec<RestorePoint>,
 }
 
