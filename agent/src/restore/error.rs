@@ -47,6 +47,16 @@ pub enum RestoreError {
         /// The first path in the way.
         path: PathBuf,
     },
+    /// A server would write through an entry.
+    #[error(
+        "{path} is {what} in the snapshot: a server on the restored cluster would write through it, into what lies there, which may be the original's; nothing was restored. Restore the snapshot as files (without --cluster) to look at it, or choose one that holds the data itself", path = EscapedPath(path)
+    )]
+    LeadsElsewhere {
+        /// Where it would be.
+        path: PathBuf,
+        /// `a symbolic link to …`.
+        what: String,
+    },
     /// A directory stands where something else would go.
     #[error(
         "{path} is a directory that is not empty, where the snapshot has a {kind}; move it away, a restore deletes nothing", path = EscapedPath(path)
@@ -141,7 +151,9 @@ impl RestoreError {
             Self::NoSnapshot(_) | Self::NoPath { .. } | Self::InvalidPath { .. } => {
                 FailureCode::NotFound
             }
-            Self::Incomplete { damage: true, .. } => FailureCode::Corrupt,
+            Self::Incomplete { damage: true, .. } | Self::LeadsElsewhere { .. } => {
+                FailureCode::Corrupt
+            }
             Self::NotEmpty { .. }
             | Self::InTheWay { .. }
             | Self::Target { .. }

@@ -24,6 +24,7 @@
 pub mod cluster;
 mod content;
 mod decide;
+mod entries;
 mod error;
 mod fetches;
 mod files;
@@ -70,6 +71,7 @@ use tokio::runtime::Handle;
 
 use self::{
     decide::Mode,
+    entries::Entries,
     files::Files,
     finish::Finish,
     marker::Marker,
@@ -129,6 +131,7 @@ struct Context<'a> {
     problems: &'a Problems,
     target: &'a AllowedDirectory,
     snapshot: ObjectId,
+    entries: Entries,
 }
 
 impl Context<'_> {
@@ -196,6 +199,7 @@ pub fn run(
         problems: &problems,
         target,
         snapshot: work.snapshot,
+        entries: Entries::All,
     };
     let result = restore(&context, work, &selection, &snapshot)?;
     problems.into_result(work.snapshot)?;

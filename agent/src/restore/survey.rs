@@ -23,6 +23,7 @@ use strongroom_wire::job::WarningCode;
 use super::{
     Context,
     decide::{self, Existing, Mode, Refusal},
+    entries::Verdict,
     error::RestoreError,
     marker::is_marker,
     plan::{DirAction, DirMetadata, DirRef, FileAction, FileRef, Link, Plan, ROOT, absolute},
@@ -129,6 +130,25 @@ impl Survey<'_> {
                 let cause = "the marker of an unfinished restore is not restored";
                 self.context.warn(WarningCode::Leftover, path, cause.into());
                 continue;
+            }
+            match self
+                .context
+                .entries
+                .verdict(dir == ROOT, &node.name, &node.kind)
+            {
+                Verdict::Restore => {}
+                Verdict::LeaveOut => {
+                    let path = self.entry_path(dir, &node.name);
+                    self.context
+                        .warn(WarningCode::NotRestored, path, left_out(&node.kind));
+                    continue;
+                }
+                Verdict::Refuse => {
+                    return Err(RestoreError::LeadsElsewhere {
+                        path: self.entry_path(dir, &node.name),
+                        what: described(&node.kind),
+                    });
+                }
             }
             let found = match &existing {
                 Some(directory) => {
@@ -354,4 +374,23 @@ impl Survey<'_> {
             snapshot: self.context.snapshot.short(),
         }
     }
+}
+
+/// An entry that is no file, in words.
+fn described(kind: &NodeKind) -> String {
+    match kind {
+        NodeKind::Symlink { target } => {
+            format!("a symbolic link to {}", target.escape_ascii())
+        }
+        NodeKind::Fifo => "a named pipe".into(),
+        _ => "a device".into(),
+    }
+}
+
+fn left_out(kind: &NodeKind) -> String {
+    format!(
+        "it is {} in the snapshot, and is left out: a server would write through it, to what \
+         another one uses",
+        described(kind)
+    )
 }

@@ -7,7 +7,7 @@
 use std::{
     fmt::Write as _,
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     os::fd::OwnedFd,
 };
 
@@ -16,12 +16,13 @@ use rustix::{
     io::Errno,
 };
 
-use super::{owner::Owner, recovery::RecoveryError};
+use super::{owner::Owner, recovery::RecoveryError, single::read_single};
 use crate::allowed::AllowedDirectory;
 
 /// The file's name.
 pub(super) const FILE: &str = "postgresql.auto.conf";
-const NEW: &str = "postgresql.auto.conf.strongroom";
+/// Under what name it is written anew.
+pub(super) const NEW: &str = "postgresql.auto.conf.strongroom";
 
 /// Larger files are none.
 const LARGEST: u64 = 16 << 20;
@@ -49,7 +50,7 @@ impl Block {
 }
 
 /// As it stands between single quotes in a file of settings.
-fn quoted(value: &str) -> String {
+pub(super) fn quoted(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
     for character in value.chars() {
         match character {
@@ -92,29 +93,39 @@ pub(super) fn edit(
     let path = target.path().join(FILE);
     let root = target.descriptor();
     let root = root.map_err(RecoveryError::file("open", target.path()))?;
-    let old = read(&root).map_err(RecoveryError::file("read", &path))?;
-    let mut new = without(&old, block);
-    new.extend_from_slice(lines.as_bytes());
-    let write = || -> io::Result<()> {
-        remove(&root, NEW)?;
-        let mut file = create(&root, NEW, owner)?;
-        file.write_all(&new)?;
-        file.sync_all()?;
-        Ok(renameat(&root, NEW, &root, FILE)?)
-    };
-    write().map_err(RecoveryError::file("write", path))
+    let old = read(&root, FILE).map_err(RecoveryError::file("read", &path))?;
+    let edited = replace(&root, (FILE, NEW), owner, &with(&old, block, lines));
+    edited.map_err(RecoveryError::file("write", path))
 }
 
-fn read(root: &OwnedFd) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(root, FILE, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
-    let mut text = Vec::new();
-    file.take(LARGEST).read_to_end(&mut text)?;
-    Ok(text)
+/// A text with these lines in the place of a block's, at its end.
+pub(super) fn with(text: &[u8], block: Block, lines: &str) -> Vec<u8> {
+    let mut new = without(text, block);
+    new.extend_from_slice(lines.as_bytes());
+    new
+}
+
+/// Puts a file with this content in the place of another, or of a link; until it
+/// is written it has another name.
+pub(super) fn replace(
+    root: &OwnedFd,
+    (name, unfinished): (&str, &str),
+    owner: Option<&Owner>,
+    content: &[u8],
+) -> io::Result<()> {
+    remove(root, unfinished)?;
+    let mut file = create(root, unfinished, owner)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    Ok(renameat(root, unfinished, root, name)?)
+}
+
+/// Reads a file of settings; one that is not there is empty.
+pub(super) fn read(root: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
+    match read_single(root, name, LARGEST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
 }
 
 /// Makes a file anew.

@@ -22,16 +22,21 @@ mod auto_conf;
 mod base;
 mod config;
 mod error;
+mod located;
 mod notes;
 mod owner;
 mod places;
+mod postmaster;
 mod programs;
 mod quiet;
 pub mod recovery;
 mod relink;
 mod replayed;
 mod server;
+mod single;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -126,6 +131,7 @@ pub fn run(
     let contexts: Vec<_> = places
         .iter()
         .map(|place| Context {
+            entries: place.entries,
             reader: &reader,
             runtime: &runtime,
             options,
@@ -168,10 +174,10 @@ pub fn run(
         None => None,
     };
     let running = finish(forwarding, programs.as_ref(), inputs, &mut result)?;
-    if let Some((running, programs, owner)) = running {
+    if let Some((running, owner)) = running {
         let checked = decided.replay.verify(&target);
         if checked.is_err() {
-            runtime.block_on(programs.stop(target.path(), owner));
+            server::stop(&target, owner)?;
         }
         checked?;
         let gone = decided.replay.settle(&target);
@@ -264,6 +270,7 @@ fn complete(
         relink::relink(target, &moves)?;
         replay.edit(target, &inputs.held.layout())?;
         complete_config(target, inputs.manifest, result)?;
+        result.notes.extend(located::settle(target, inputs.owner)?);
     }
     replay.make(target, inputs.owner)?;
     if inputs.work.start {
@@ -292,10 +299,10 @@ fn complete_config(
 /// Brings the log, and the server up.
 fn finish<'a>(
     forwarding: Option<Forwarding<'_>>,
-    programs: Option<&'a Programs>,
+    programs: Option<&Programs>,
     inputs: Inputs<'a>,
     result: &mut RestoreResult,
-) -> Result<Option<(Running, &'a Programs, &'a Owner)>, ClusterRestoreError> {
+) -> Result<Option<(Running, &'a Owner)>, ClusterRestoreError> {
     let Inputs {
         runtime,
         monitor,
@@ -306,12 +313,12 @@ fn finish<'a>(
         (Some((programs, owner)), Some(forwarding)) => {
             let (running, forwarded) = forwarding.replay(programs, owner)?;
             forwarded.add_to(result);
-            Some((running, programs, owner))
+            Some((running, owner))
         }
         (Some((programs, owner)), None) => {
             monitor.enter("starting the server");
             let running = programs.start(target, owner, runtime, monitor, &[])?;
-            Some((running, programs, owner))
+            Some((running, owner))
         }
         (None, Some(forwarding)) => {
             forwarding.prepare()?.add_to(result);

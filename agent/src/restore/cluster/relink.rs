@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Write},
     os::fd::OwnedFd,
 };
 
@@ -18,7 +18,7 @@ use strongroom_postgres::physical::label::{
     Tablespace, parse_tablespace_map, write_tablespace_map,
 };
 
-use super::{ClusterRestoreError, places::Destination};
+use super::{ClusterRestoreError, places::Destination, single::read_single};
 use crate::allowed::AllowedDirectory;
 
 const MAP: &str = "tablespace_map";
@@ -65,11 +65,8 @@ pub(super) fn relink(
 }
 
 fn read(root: &OwnedFd) -> io::Result<String> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(openat(root, MAP, flags, Mode::empty())?);
-    let mut text = String::new();
-    file.take(LARGEST).read_to_string(&mut text)?;
-    Ok(text)
+    let bytes = read_single(root, MAP, LARGEST)?;
+    String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Makes the file anew.

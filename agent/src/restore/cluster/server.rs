@@ -11,7 +11,7 @@ use std::{
     fs::{DirBuilder, File},
     io::{self, Read, Seek, SeekFrom},
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -25,7 +25,13 @@ use strongroom_postgres::said;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::{ClusterRestoreError, owner::Owner, programs::Programs};
+use super::{
+    ClusterRestoreError,
+    owner::Owner,
+    postmaster::{self, PID_FILE},
+    programs::Programs,
+    single::check_single,
+};
 use crate::{allowed::AllowedDirectory, monitor::Monitor};
 
 /// Shown of a server's log, in bytes.
@@ -87,7 +93,7 @@ impl Programs {
         for _ in 0..ATTEMPTS {
             let port = free_port().map_err(|error| failed(target, &error.to_string()))?;
             let options = options(target, port, &sockets, settings);
-            let started = self.attempt(target, owner, runtime, monitor, options, &sockets)?;
+            let started = self.attempt(directory, owner, runtime, monitor, options, &sockets)?;
             if started {
                 return Ok(Running {
                     port,
@@ -106,13 +112,14 @@ impl Programs {
     /// Whether it came up.
     fn attempt(
         &self,
-        target: &Path,
+        directory: &AllowedDirectory,
         owner: &Owner,
         runtime: &Handle,
         monitor: &Monitor,
         options: std::ffi::OsString,
         sockets: &Path,
     ) -> Result<bool, ClusterRestoreError> {
+        let target = directory.path();
         let mut start = self.command(target, owner, "start");
         start
             .args(["-s", "-w", "-t", PATIENCE, "-l"])
@@ -131,7 +138,7 @@ impl Programs {
                         if !matches!(child.try_wait(), Ok(None)) {
                             break;
                         }
-                        self.stop(target, owner).await;
+                        let _quits = postmaster::quit(directory, owner);
                         tokio::time::sleep(BETWEEN_STOPS).await;
                     }
                     let _ended = child.kill().await;
@@ -143,7 +150,7 @@ impl Programs {
         match status {
             Ok(Some(status)) => Ok(status.success()),
             Ok(None) => {
-                runtime.block_on(self.stop(target, owner));
+                stop(directory, owner)?;
                 Err(super::super::RestoreError::Cancelled.into())
             }
             Err(error) => Err(failed(
@@ -151,14 +158,6 @@ impl Programs {
                 &format!("cannot run {}: {error}", self.pg_ctl.display()),
             )),
         }
-    }
-
-    /// Ends a server without a checkpoint, if there is one: it may not have come
-    /// as far as having anything to stop.
-    pub(super) async fn stop(&self, target: &Path, owner: &Owner) {
-        let mut stop = self.command(target, owner, "stop");
-        stop.args(["-s", "-m", "immediate", "-w", "-t", "60"]);
-        let _stopped = stop.status().await;
     }
 
     /// `pg_ctl`, as the owner, with nothing of our environment. The data
@@ -181,6 +180,14 @@ impl Programs {
         }
         command
     }
+}
+
+/// Ends the server of a data directory without a checkpoint, if there is one,
+/// and removes a pid file that is none's.
+pub(super) fn stop(directory: &AllowedDirectory, owner: &Owner) -> Result<(), ClusterRestoreError> {
+    let path = directory.path().join(PID_FILE);
+    postmaster::stop(directory, owner)
+        .map_err(ClusterRestoreError::file("stop the server of", path))
 }
 
 /// What the server is told beside its configuration, quoted for the shell
@@ -279,11 +286,8 @@ pub(super) fn check_steady(
 pub(super) fn open_log(log: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(open(log, flags, Mode::empty())?);
-    let metadata = file.metadata()?;
-    if metadata.is_file() && metadata.nlink() == 1 {
-        return Ok(file);
-    }
-    Err(io::Error::other("it is not the file that the server made"))
+    check_single(&file)?;
+    Ok(file)
 }
 
 fn tail(log: &Path) -> String {

@@ -20,7 +20,7 @@ use super::{ClusterRestoreError, places::Placed};
 use crate::{
     allowed::AllowedDirectory,
     monitor::Monitor,
-    restore::{RestoreError, block_on},
+    restore::{RestoreError, block_on, entries::Entries},
 };
 
 /// A directory to restore.
@@ -31,6 +31,8 @@ pub(super) struct Place {
     pub(super) work: RestoreWork,
     /// Of the directory itself.
     pub(super) mode: u32,
+    /// What of it is restored.
+    pub(super) entries: Entries,
 }
 
 /// The snapshot.
@@ -118,6 +120,11 @@ impl Source<'_> {
                 0o750
             } else {
                 0o700
+            },
+            entries: if shown == PGDATA {
+                Entries::DataDirectory
+            } else {
+                Entries::Tablespace
             },
             work: RestoreWork {
                 snapshot: work.snapshot,

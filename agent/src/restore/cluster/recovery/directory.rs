@@ -15,8 +15,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::{self, Read, Write},
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    io::{self, Write},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -36,7 +36,13 @@ use strongroom_postgres::physical::exclude::FETCHED_LOG;
 use strongroom_wire::job::RecoveryTarget;
 
 use super::RecoveryError;
-use crate::{allowed::AllowedDirectory, restore::cluster::owner::Owner};
+use crate::{
+    allowed::AllowedDirectory,
+    restore::cluster::{
+        owner::Owner,
+        single::{check_single, read_single},
+    },
+};
 
 /// Its name in the data directory; backups leave it out.
 const NAME: &str = FETCHED_LOG;
@@ -297,15 +303,7 @@ impl WalDirectory {
     }
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, RecoveryError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let read = || -> io::Result<Vec<u8>> {
-            let file = File::from(openat(&self.fd, name, flags, Mode::empty())?);
-            check_single(&file)?;
-            let mut bytes = Vec::new();
-            file.take(LARGEST).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match read() {
+        match read_single(&self.fd, name, LARGEST) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(RecoveryError::file("read", self.path.join(name))(error)),
@@ -316,18 +314,6 @@ impl WalDirectory {
         let owner = self.owner.as_ref();
         owner.map_or(Ok(()), |owner| owner.take_one(file, b""))
     }
-}
-
-/// Whether it is a regular file of the directory's alone: the server's user may
-/// have put another's there under a second name.
-fn check_single(file: &File) -> io::Result<()> {
-    let metadata = file.metadata()?;
-    if metadata.is_file() && metadata.nlink() == 1 {
-        return Ok(());
-    }
-    Err(io::Error::other(
-        "it is no regular file, or has a second name: see who put it there, and remove it",
-    ))
 }
 
 /// Has the file system of a directory written to disk.

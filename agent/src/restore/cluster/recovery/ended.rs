@@ -1,14 +1,12 @@
 //! How a recovery ended: by the server's control file and its log.
 
 use std::{
-    fs::File,
-    io::{self, BufReader, Read},
+    io::{self, BufReader},
     path::Path,
     thread,
     time::Duration,
 };
 
-use rustix::fs::{Mode, OFlags, openat};
 use strongroom_compare::beneath;
 use strongroom_postgres::physical::control::{
     CONTROL_FILE_SIZE, ClusterState, ControlFile, InvalidControl,
@@ -22,7 +20,7 @@ use super::{
 };
 use crate::{
     allowed::AllowedDirectory,
-    restore::cluster::{ClusterRestoreError, server::open_log},
+    restore::cluster::{ClusterRestoreError, server::open_log, single::read_single},
 };
 
 /// How often a control file that seems torn is read again: the server writes
@@ -89,12 +87,7 @@ fn state(target: &AllowedDirectory) -> Result<ClusterState, RecoveryError> {
 
 fn read(target: &AllowedDirectory) -> io::Result<Vec<u8>> {
     let global = beneath::open_dir(target.descriptor()?, b"global")?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(openat(&global, "pg_control", flags, Mode::empty())?);
-    let mut bytes = Vec::new();
-    file.take(CONTROL_FILE_SIZE as u64)
-        .read_to_end(&mut bytes)?;
-    Ok(bytes)
+    read_single(&global, "pg_control", CONTROL_FILE_SIZE as u64)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::OFlags;
 use strongroom_compare::beneath;
 use strongroom_layout::position::{Lsn, SegmentName};
 use strongroom_postgres::wal::Edits;
@@ -22,7 +22,11 @@ use super::{
     plan::{Asked, Plan},
     segments::Segment,
 };
-use crate::{allowed::AllowedDirectory, monitor::Monitor, restore::RestoreError};
+use crate::{
+    allowed::AllowedDirectory,
+    monitor::Monitor,
+    restore::{RestoreError, cluster::single::open_single},
+};
 
 /// Bytes copied at once.
 const BUFFER: usize = 1 << 20;
@@ -270,8 +274,7 @@ impl PartSource<'_> {
         let path = self.target.path().join("pg_wal").join(&name);
         let open = || -> io::Result<File> {
             let wal = beneath::open_dir(self.target.descriptor()?, b"pg_wal")?;
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            Ok(File::from(openat(&wal, &name, flags, Mode::empty())?))
+            open_single(&wal, &name, OFlags::RDONLY)
         };
         let file = open().map_err(RecoveryError::file("open", &path))?;
         let mut buffer = vec![0; BUFFER];

@@ -22,7 +22,12 @@ use crate::{
     allowed::AllowedDirectory,
     restore::{
         RestoreError,
-        cluster::{ClusterRestoreError, owner::Owner, programs::Programs, server::Running},
+        cluster::{
+            ClusterRestoreError,
+            owner::Owner,
+            programs::Programs,
+            server::{Running, stop},
+        },
     },
 };
 
@@ -155,7 +160,7 @@ impl<'a> Forwarding<'a> {
         inputs.monitor.enter("replaying the log");
         if self.state.stage == Stage::Replay {
             // Of an agent that was killed: nobody brings it any log.
-            inputs.runtime.block_on(programs.stop(target.path(), owner));
+            stop(target, owner)?;
         }
         self.announce()?;
         self.enter(Stage::Replay)?;
@@ -174,7 +179,7 @@ impl<'a> Forwarding<'a> {
             let (runtime, monitor) = (inputs.runtime, inputs.monitor);
             let started = programs.start(target, owner, runtime, monitor, &WHILE_REPLAYING);
             let started = started.and_then(|running| {
-                until_ready(target, &running, (programs, owner), runtime, monitor)?;
+                until_ready(target, &running, owner, runtime, monitor)?;
                 Ok(running)
             });
             // It has what it needs, or will need nothing more.

@@ -1,8 +1,8 @@
 //! The log that the snapshot itself holds: every segment in its `pg_wal`.
 
-use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt};
+use std::{collections::BTreeMap, os::unix::fs::FileExt};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::OFlags;
 use strongroom_compare::beneath;
 use strongroom_layout::position::{Lsn, SegmentName, SegmentSize, TimelineId};
 use strongroom_postgres::{
@@ -14,7 +14,11 @@ use strongroom_repository::format::node::{Node, NodeKind};
 use super::reading::{LogFacts, Reading};
 use crate::{
     allowed::AllowedDirectory,
-    restore::{RestoreError, cluster::ClusterRestoreError, stream::SnapshotFiles},
+    restore::{
+        RestoreError,
+        cluster::{ClusterRestoreError, single::open_single},
+        stream::SnapshotFiles,
+    },
 };
 
 /// See the module.
@@ -198,9 +202,7 @@ pub(super) fn edit(
         let name = segment.file_name(size);
         let path = path.join(&name);
         let failed = |operation| ClusterRestoreError::file(operation, &path);
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(&directory, &name, flags, Mode::empty());
-        let file = File::from(file.map_err(|error| failed("open")(error.into()))?);
+        let file = open_single(&directory, &name, OFlags::RDWR).map_err(failed("open"))?;
         let start = segment.start(size);
         for edit in edits.within(start, Lsn(start.0.saturating_add(size.bytes()))) {
             let mut byte = [0];

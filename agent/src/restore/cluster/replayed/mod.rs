@@ -152,10 +152,12 @@ impl Replay {
         all.map(|place| &place.directory)
     }
 
-    /// Verifies that no link in `pg_tblspc` leads anywhere else.
+    /// Verifies that no link in the data directory or in a tablespace leads
+    /// anywhere else.
     pub(super) fn verify(&self, target: &AllowedDirectory) -> Result<(), ClusterRestoreError> {
         let all = self.bases.iter().chain(&self.made);
-        links::verify(target, &all.map(|it| (it.to.oid, &*it.to.to)).collect())
+        let places = all.map(|it| (it.to.oid, &*it.to.to)).collect();
+        links::verify(target, &places, self.directories())
     }
 
     /// Removes what was made for tablespaces that the server, which has replayed

@@ -368,7 +368,8 @@ fn links_lead_where_they_should_and_nowhere_else() {
     fs::write(links.join("note"), "").unwrap();
     symlink("/new", links.join("16400")).unwrap();
     let allowed = BTreeMap::from([(16_400, "/new"), (16_401, "/not there")]);
-    let verify = |allowed: &BTreeMap<u32, &str>| links::verify(&target, allowed);
+    let verify =
+        |allowed: &BTreeMap<u32, &str>| links::verify(&target, allowed, std::iter::empty());
     verify(&allowed).unwrap();
     let elsewhere = BTreeMap::from([(16_400, "/newer")]);
     assert!(verify(&elsewhere).unwrap_err().to_string().contains("/new"));
@@ -383,4 +384,58 @@ fn links_lead_where_they_should_and_nowhere_else() {
     }
     links::forget(&target, 16_400);
     assert!(!links.join("16400").is_symlink());
+}
+
+#[test]
+fn no_link_anywhere_in_a_cluster_leads_out_of_it() {
+    use std::os::unix::fs::symlink;
+
+    let scratch = Scratch::new("replayed-stray");
+    let (data, tablespace) = (scratch.dir("data"), scratch.dir("tablespace"));
+    for directory in [
+        "data/base/16397",
+        "data/pg_wal",
+        "data/pg_tblspc/16402/PG",
+        "tablespace/PG/5",
+    ] {
+        fs::create_dir_all(scratch.join(directory)).unwrap();
+    }
+    let named = |path: &Path| AllowedDirectory::named(path).unwrap();
+    let (target, other) = (named(&data), named(&tablespace));
+    let absent = named(&scratch.join("absent"));
+    let verify = || {
+        let tablespaces = [&other, &absent].into_iter();
+        links::verify(&target, &BTreeMap::new(), tablespaces)
+    };
+    verify().unwrap();
+    for stray in [
+        "data/base/1",
+        "data/base/16397/2619",
+        "data/base/16397/x.conf",
+        "data/pg_wal/000000010000000000000003",
+        "data/pg_tblspc/16402/PG/5",
+        "data/pg_xact",
+        "data/log",
+        "data/postgresql.auto.conf",
+        "tablespace/x.conf",
+        "tablespace/PG/5/16400",
+    ] {
+        let link = scratch.join(stray);
+        symlink("/precious", &link).unwrap();
+        let error = verify().unwrap_err().to_string();
+        let named = link.to_str().unwrap();
+        assert!(
+            error.contains("/precious") && error.contains(named),
+            "{error}"
+        );
+        fs::remove_file(link).unwrap();
+    }
+    // Read, and nothing else.
+    symlink("/etc/ssl/key", data.join("server.key")).unwrap();
+    verify().unwrap();
+    // What nobody can look through is not passed over.
+    let deep = (0..120).fold(data.join("base"), |path, _| path.join("d"));
+    fs::create_dir_all(deep).unwrap();
+    let error = verify().unwrap_err().to_string();
+    assert!(error.contains("too deep"), "{error}");
 }
