@@ -49,7 +49,7 @@ async fn none_of_our_questions_calls_what_an_owner_planted() {
         let expected = described.relations.iter();
         let blobs = Some(0);
         let verified = verify::verify(&connection, "shop", expected.clone(), blobs).await;
-        assert_eq!(verified.unwrap().differences, Vec::<String>::new());
+        assert_eq!(verified.unwrap().lost, Vec::<String>::new());
         let present = verify::present(&connection, "shop", expected)
             .await
             .unwrap();

@@ -6,6 +6,7 @@ mod errors;
 mod replaces;
 mod restores;
 mod secrets;
+mod survives;
 
 use std::{
     fs,

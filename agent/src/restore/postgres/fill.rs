@@ -1,20 +1,48 @@
-//! A database is made, filled and compared.
+//! A database is made and filled, in the phases of `logical::phases`.
+//!
+//! An entry that fails stops nothing. Behind the last one of its phase those
+//! that failed are tried again, one after the other, with the search path and
+//! the settings that clients of the database get: a function that finds its
+//! tables only so fails before, where `pg_dump` had the path emptied. They are
+//! tried as long as that makes any more of them.
 
-use std::{ffi::OsString, sync::atomic::Ordering::Relaxed};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use strongroom_postgres::{
-    connection::ServerError,
-    logical::{arguments, create, manifest::Content, verify},
+    connection::{SEARCH_PATH, ServerError, default_search_path},
+    logical::{
+        arguments, create,
+        phases::{self, Phases},
+        toc::Entry,
+    },
+    said::Heard,
 };
-use strongroom_wire::job::RestoreResult;
+use strongroom_wire::job::{RestoreResult, WarningCode};
 
 use super::{
-    NAMED, PostgresRestoreError, Restore,
+    PostgresRestoreError, Restore,
+    contents::Contents,
     objects::Objects,
     plan::{Plan, Way},
-    program::PgRestore,
-    scratch::Scratch,
+    program::{Input, PgRestore},
 };
+
+/// Failed entries are tried again at most as often.
+const ROUNDS: usize = 5;
+/// Those with rows: each time the whole dump is read.
+const ROUNDS_OF_ROWS: usize = 3;
+
+/// An entry that could not be made.
+#[derive(Debug)]
+pub(super) struct Unmade<'a> {
+    pub(super) entry: &'a Entry,
+    /// Why, as far as it may be shown.
+    pub(super) cause: String,
+}
 
 impl Restore<'_> {
     pub(super) async fn create(&self, plan: &Plan) -> Result<(), ServerError> {
@@ -34,129 +62,294 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Restores into what was created; once more with one job, if several were
-    /// in each other's way: those of `pg_restore` may be, for example when they
-    /// add foreign keys of partitioned tables.
-    pub(super) fn fill(
+    /// Restores into what was created, or what is there; gives what could not
+    /// be made.
+    pub(super) fn fill<'c>(
         &self,
         plan: &Plan,
         objects: &Objects,
+        contents: Option<&'c Contents>,
         result: &mut RestoreResult,
-    ) -> Result<(), PostgresRestoreError> {
-        match self.load(plan, objects, plan.jobs) {
-            Err(PostgresRestoreError::Failed { stderr, .. })
-                if plan.jobs > 1 && stderr.contains("deadlock detected") =>
-            {
-                result.notes.push(format!(
-                    "the {} jobs of pg_restore were in each other's way (deadlock): one has \
-                     restored all of it anew",
-                    plan.jobs
-                ));
-                self.wait(async {
-                    let apart = [plan.fill.as_str(), self.work.to.as_str()];
-                    let session = create::elsewhere(self.connection, &apart).await?;
-                    create::discard(&session, &plan.fill).await?;
-                    session.close().await;
-                    self.create(plan).await
-                })?;
-                self.monitor.bytes.store(0, Relaxed);
-                self.load(plan, objects, 1)
-            }
-            loaded => loaded,
+    ) -> Result<Vec<Unmade<'c>>, PostgresRestoreError> {
+        let (Some(program), Some(contents)) = (&self.program, contents) else {
+            self.play(plan)?;
+            return Ok(Vec::new());
+        };
+        let subscriptions = phases::subscriptions(&contents.entries, objects.chosen());
+        for entry in subscriptions {
+            self.monitor.warn(
+                WarningCode::SubscriptionsLeftOut,
+                format!("{} {}", entry.kind, entry.rest),
+                "it was left out: a copy must not begin to replicate by itself",
+            );
         }
+        let filling = Filling {
+            restore: self,
+            program,
+            plan,
+            contents,
+            phases: contents.phases(objects),
+        };
+        if plan.way == Way::Into {
+            filling.at_once()?;
+            return Ok(Vec::new());
+        }
+        filling.by_phases(result)
+    }
+}
+
+/// See [`Restore::fill`].
+struct Filling<'a, 'c> {
+    restore: &'a Restore<'a>,
+    program: &'a PgRestore<'a>,
+    plan: &'a Plan,
+    contents: &'c Contents,
+    phases: Phases,
+}
+
+/// Where entries are read from.
+enum From<'a> {
+    /// The beginning is enough.
+    Head(&'a Path),
+    /// The whole dump, in a file that jobs may share.
+    File(PathBuf),
+    /// The whole dump, as it comes out of the repository.
+    Stream { again: bool },
+}
+
+impl<'c> Filling<'_, 'c> {
+    /// Into a database that is there: all or nothing.
+    fn at_once(&self) -> Result<(), PostgresRestoreError> {
+        let Phases {
+            definitions,
+            rows,
+            rest,
+        } = &self.phases;
+        let all = [&definitions[..], rows, rest].concat();
+        let mut arguments = self.arguments(&all)?;
+        arguments.push("--exit-on-error".into());
+        arguments.push("--single-transaction".into());
+        let restore = self.restore;
+        let mut dump = restore.files.file(&restore.database.path)?;
+        let input = Input {
+            counted: true,
+            ..Input::of(&mut dump)
+        };
+        self.program
+            .run(&arguments, &self.plan.fill, Some(input), 0)
+            .map(drop)
     }
 
-    fn load(&self, plan: &Plan, objects: &Objects, jobs: u32) -> Result<(), PostgresRestoreError> {
-        match &self.program {
-            Some(program) => self.run_program(program, plan, objects, jobs),
-            None => self.play(plan),
-        }
-    }
-
-    fn run_program(
+    fn by_phases(
         &self,
-        program: &PgRestore<'_>,
-        plan: &Plan,
-        objects: &Objects,
+        result: &mut RestoreResult,
+    ) -> Result<Vec<Unmade<'c>>, PostgresRestoreError> {
+        let head = From::Head(&self.contents.head);
+        let mut failed = BTreeMap::new();
+        let phases = [
+            (&self.phases.definitions, false),
+            (&self.phases.rows, true),
+            (&self.phases.rest, false),
+        ];
+        for (numbers, rows) in phases {
+            if numbers.is_empty() {
+                continue;
+            }
+            let heard = if rows {
+                self.run(numbers, &self.rows()?, self.plan.jobs, &[])?
+            } else {
+                self.run(numbers, &head, self.plan.jobs, &[])?
+            };
+            let left = self.heard(heard, result);
+            failed.extend(self.try_again(left, rows, result)?);
+        }
+        let entries = self.contents.entries.iter();
+        let unmade = entries.filter_map(|entry| {
+            let cause = failed.get(&entry.id)?;
+            let cause = Heard::words(cause).to_owned();
+            Some(Unmade { entry, cause })
+        });
+        Ok(unmade.collect())
+    }
+
+    /// The whole dump, where as many as there are jobs can read it.
+    fn rows(&self) -> Result<From<'static>, PostgresRestoreError> {
+        let restore = self.restore;
+        if self.plan.jobs == 1 {
+            return Ok(From::Stream { again: false });
+        }
+        restore.monitor.enter("fetching");
+        let mut dump = restore.files.file(&restore.database.path)?;
+        let scratch = &self.contents.scratch;
+        let path = scratch.fill("dump", &mut dump, restore.monitor)?;
+        restore.monitor.enter("restoring");
+        Ok(From::File(path))
+    }
+
+    /// Tries `failed` again, alone and with the database's own settings; gives
+    /// those that fail still.
+    fn try_again(
+        &self,
+        mut failed: BTreeMap<u32, String>,
+        rows: bool,
+        result: &mut RestoreResult,
+    ) -> Result<BTreeMap<u32, String>, PostgresRestoreError> {
+        if failed.is_empty() {
+            return Ok(failed);
+        }
+        let head = self.contents.head_with_own_path()?;
+        let from = if rows {
+            From::Stream { again: true }
+        } else {
+            From::Head(&head)
+        };
+        let mut settings = self.own_settings()?;
+        for _ in 0..if rows { ROUNDS_OF_ROWS } else { ROUNDS } {
+            let entries = self.contents.entries.iter();
+            let numbers: Vec<_> = entries
+                .map(|it| it.id)
+                .filter(|it| failed.contains_key(it))
+                .collect();
+            let ran = self.run(&numbers, &from, 1, &settings);
+            let heard = match ran {
+                // Perhaps the server takes no such setting from this role.
+                Err(PostgresRestoreError::Failed { .. }) if settings.len() > 1 => {
+                    settings.truncate(1);
+                    self.run(&numbers, &from, 1, &settings)?
+                }
+                ran => ran?,
+            };
+            let mut left = self.heard(heard, result);
+            let count = failed.len();
+            for (number, cause) in &mut left {
+                // Half of it had been made before.
+                let before = failed.get(number).filter(|it| !it.is_empty());
+                if let Some(before) = before.filter(|_| cause.contains("already exists")) {
+                    cause.clone_from(before);
+                }
+            }
+            failed = left;
+            if failed.is_empty() || failed.len() == count {
+                break;
+            }
+        }
+        Ok(failed)
+    }
+
+    /// The search path, first, and parameters of functions, as clients of the
+    /// database get them.
+    fn own_settings(&self) -> Result<Vec<(String, String)>, PostgresRestoreError> {
+        let restore = self.restore;
+        let all = restore.database.properties.settings.iter();
+        let own: Vec<_> = all.filter(|it| it.role.is_none()).collect();
+        let path = own.iter().find(|it| it.name == "search_path");
+        let path = match path {
+            Some(path) => path.value.clone(),
+            None => restore.wait(default_search_path(restore.connection, &self.plan.fill))?,
+        };
+        let of_functions = own.iter().filter(|it| {
+            let plain = |it: u8| it.is_ascii_alphanumeric() || b"._$".contains(&it);
+            it.name.contains('.') && it.name.bytes().all(plain)
+        });
+        let mut settings = vec![("search_path".to_owned(), path)];
+        settings.extend(of_functions.map(|it| (it.name.clone(), it.value.clone())));
+        Ok(settings)
+    }
+
+    /// Runs `pg_restore` on these entries; without `settings` with ours.
+    fn run(
+        &self,
+        numbers: &[u32],
+        from: &From<'_>,
         jobs: u32,
-    ) -> Result<(), PostgresRestoreError> {
+        settings: &[(String, String)],
+    ) -> Result<Heard, PostgresRestoreError> {
+        let restore = self.restore;
+        let mut arguments = self.arguments(numbers)?;
+        arguments.push("--verbose".into());
+        let ours = [("search_path", SEARCH_PATH)];
+        let theirs: Vec<_> = settings
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let settings = if theirs.is_empty() {
+            &ours
+        } else {
+            &theirs[..]
+        };
+        let environment = restore
+            .connection
+            .environment_with(&self.plan.fill, settings);
+        let path = match from {
+            From::Stream { again } => {
+                let mut dump = restore.files.file(&restore.database.path)?;
+                let input = Input {
+                    counted: !again,
+                    own_path: *again,
+                    ..Input::of(&mut dump)
+                };
+                return self
+                    .program
+                    .run_entries(&arguments, &environment, Some(input));
+            }
+            From::Head(path) => path.to_path_buf(),
+            From::File(path) => path.clone(),
+        };
+        if jobs > 1 {
+            arguments.push(format!("--jobs={jobs}").into());
+        }
+        arguments.push(path.into());
+        self.program.run_entries(&arguments, &environment, None)
+    }
+
+    fn arguments(&self, numbers: &[u32]) -> Result<Vec<OsString>, PostgresRestoreError> {
+        let plan = self.plan;
         let mut all: Vec<OsString> = vec![
             format!("--dbname={}", arguments::database(&plan.fill)).into(),
-            "--exit-on-error".into(),
             "--no-password".into(),
             "--no-subscriptions".into(),
         ];
-        let option = |all: &mut Vec<OsString>, when: bool, option: &str| {
+        let mut option = |when: bool, option: &str| {
             if when {
                 all.push(option.into());
             }
         };
-        option(&mut all, plan.without_roles, "--no-owner");
-        option(&mut all, plan.without_roles, "--no-privileges");
-        option(&mut all, plan.without_tablespaces, "--no-tablespaces");
-        option(&mut all, plan.way == Way::Into, "--single-transaction");
-        let scratch = match objects {
-            Objects::All if jobs == 1 => None,
-            _ => Some(Scratch::create(self.target.state_dir, &self.job)?),
-        };
-        if let (Objects::Some(chosen), Some(scratch)) = (objects, &scratch) {
-            let list = scratch.write("list", &chosen.list())?;
-            let mut option = OsString::from("--use-list=");
-            option.push(list);
-            all.push(option);
-        }
-        let mut dump = self.files.file(&self.database.path)?;
-        match &scratch {
-            Some(scratch) if jobs > 1 => {
-                self.monitor.enter("fetching");
-                let path = scratch.fill("dump", &mut dump, self.monitor)?;
-                self.monitor.enter("restoring");
-                all.push(format!("--jobs={jobs}").into());
-                all.push(path.into());
-                program.run(&all, &plan.fill, None, 0)?;
-            }
-            _ => {
-                let input = Some((&mut dump, true));
-                program.run(&all, &plan.fill, input, 0)?;
-            }
-        }
-        Ok(())
+        option(plan.without_roles, "--no-owner");
+        option(plan.without_roles, "--no-privileges");
+        option(plan.without_tablespaces, "--no-tablespaces");
+        let list = phases::list(numbers);
+        let list = self.contents.scratch.replace("list", list.as_bytes())?;
+        let mut option = OsString::from("--use-list=");
+        option.push(list);
+        all.push(option);
+        Ok(all)
     }
 
-    /// Compares with the manifest.
-    pub(super) fn verify(
-        &self,
-        plan: &Plan,
-        objects: &Objects,
-        result: &mut RestoreResult,
-    ) -> Result<(), PostgresRestoreError> {
-        if plan.way == Way::Into && self.manifest.selection.content == Content::Data {
-            result.notes.push(
-                "rows were added to tables that are there, so their number was not compared".into(),
+    /// Notes what concerns no entry; gives the entries that failed.
+    fn heard(&self, heard: Heard, result: &mut RestoreResult) -> BTreeMap<u32, String> {
+        for setting in heard.unknown_settings {
+            let note = format!(
+                "the server does not know the setting {setting}, which this pg_restore sets: it \
+                 was passed over"
             );
-            return Ok(());
+            if !result.notes.contains(&note) {
+                result.notes.push(note);
+            }
         }
-        if self.manifest.foreign {
-            return Ok(());
+        for remark in heard.remarks {
+            let database = self.plan.fill.as_str();
+            self.restore
+                .monitor
+                .warn(WarningCode::ProgramSaid, database, remark);
         }
-        let whole = matches!(objects, Objects::All) && !self.manifest.selection.is_narrow();
-        let blobs = whole.then_some(self.database.large_objects);
-        let expected = objects.relations(self.database);
-        let verified = self.wait(verify::verify(self.connection, &plan.fill, expected, blobs))?;
-        let mut differences = verified.differences;
-        if differences.is_empty() {
-            result.files = verified.tables;
-            result.notes.push(format!(
-                "verified: {} tables with {} rows are as the manifest says",
-                verified.tables, verified.rows
-            ));
-            return Ok(());
-        }
-        let more = match differences.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!("; and {more} more"),
-        };
-        differences.truncate(NAMED);
-        Err(PostgresRestoreError::Differs { differences, more })
+        let mut failed = heard.failed;
+        // Every database has it from its beginning.
+        failed.retain(|number, cause| {
+            let entries = &mut self.contents.entries.iter();
+            let public = |it: &Entry| it.kind == "SCHEMA" && it.rest.starts_with("- public ");
+            let there = cause.contains("\"public\" already exists");
+            !(there && entries.any(|it| it.id == *number && public(it)))
+        });
+        failed
     }
 }

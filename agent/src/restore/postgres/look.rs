@@ -14,9 +14,10 @@ use strongroom_wire::job::{MAX_WARNINGS, RestoreResult};
 
 use super::{
     NAMED, PostgresRestoreError, Refusal, Restore,
+    contents::Contents,
     objects::Objects,
     plan::{self, Facts, Plan, Way},
-    scratch,
+    scratch::{self, Scratch},
 };
 
 impl Restore<'_> {
@@ -60,7 +61,21 @@ impl Restore<'_> {
         Ok(facts)
     }
 
-    pub(super) fn objects(&self, plan: &Plan) -> Result<Objects, PostgresRestoreError> {
+    /// Of the dump; `None`: it is SQL.
+    pub(super) fn contents(&self) -> Result<Option<Contents>, PostgresRestoreError> {
+        let Some(program) = &self.program else {
+            return Ok(None);
+        };
+        let dump = self.files.file(&self.database.path)?;
+        let scratch = Scratch::create(self.target.state_dir, &self.job)?;
+        Contents::read(program, dump, scratch).map(Some)
+    }
+
+    pub(super) fn objects(
+        &self,
+        plan: &Plan,
+        contents: Option<&Contents>,
+    ) -> Result<Objects, PostgresRestoreError> {
         let (work, database) = (self.work, self.database);
         let schemas = if plan.way == Way::Into {
             self.wait(verify::schemas(self.connection, &work.to))?
@@ -68,11 +83,11 @@ impl Restore<'_> {
             Vec::new()
         };
         // The plan has refused parts of it.
-        let Some(program) = &self.program else {
+        let Some(contents) = contents else {
             return Ok(Objects::All);
         };
-        let dump = || Ok(self.files.file(&database.path)?);
-        let objects = Objects::choose(work, database, &schemas, &plan.way, program, dump)?;
+        let entries = contents.entries.clone();
+        let objects = Objects::choose(work, database, &schemas, &plan.way, entries)?;
         if plan.way == Way::Into && self.manifest.selection.content != Content::Data {
             let wanted = objects.relations(database);
             let mut present = self.wait(verify::present(self.connection, &work.to, wanted))?;

@@ -4,11 +4,14 @@
 //!    decides, or refuses. A dry run ends here. Nothing was written.
 //! 2. Roles that are missing are made, if that was asked for.
 //! 3. A database is made under a temporary name that says whose it is, and
-//!    `pg_restore` fills it: streamed from the repository, or, with several
-//!    jobs, from a private copy in `scratch`. SQL that was uploaded is sent to
-//!    the server statement by statement (`script`).
-//! 4. Tables and rows are compared with the manifest, statistics collected,
-//!    and owner, settings, privileges and comment given to it.
+//!    `pg_restore` fills it, one section of the dump after the other (`fill`):
+//!    streamed from the repository, or, with several jobs, from a private copy
+//!    in `scratch`. SQL that was uploaded is sent to the server statement by
+//!    statement (`script`).
+//! 4. Tables and rows are compared with the manifest (`verify`), statistics
+//!    collected, and owner, settings, privileges and comment given to it.
+//!    Missing rows are a failure; anything else that could not be made is a
+//!    warning that names it.
 //! 5. Only then it takes its name. Where that is another's, both change in one
 //!    transaction, and the old database stays under a dated name.
 //!
@@ -21,6 +24,7 @@
 //! rights of the connection's role, and so does whatever a hostile dump put
 //! there. Restore only what you would run; `allow_restore` is off by default.
 
+mod contents;
 mod error;
 mod fill;
 mod finish;
@@ -30,6 +34,7 @@ mod plan;
 mod program;
 mod scratch;
 mod script;
+mod verify;
 
 use std::{
     path::Path,
@@ -55,6 +60,7 @@ pub use plan::Refusal;
 pub use scratch::sweep;
 
 use self::{
+    contents::Contents,
     objects::Objects,
     plan::{Plan, Way},
     program::PgRestore,
@@ -198,7 +204,8 @@ impl Restore<'_> {
             self.target.threads as u32,
             self.target.clock.now(),
         )?;
-        let objects = self.objects(&plan)?;
+        let contents = self.contents()?;
+        let objects = self.objects(&plan, contents.as_ref())?;
         let mut result = self.planned(&plan, &facts, &objects);
         if self.work.dry_run {
             return Ok(result);
@@ -216,7 +223,8 @@ impl Restore<'_> {
         let total = &self.monitor.total_bytes;
         total.store(self.database.bytes, Relaxed);
         self.make_roles(&new_roles, &mut result.notes)?;
-        if let Err(cause) = self.carry_out(&plan, &objects, &mut result) {
+        let contents = contents.as_ref();
+        if let Err(cause) = self.carry_out(&plan, &objects, contents, &mut result) {
             return Err(self.undo(&plan, cause));
         }
         result.bytes_fetched = self.files.bytes_fetched();
@@ -229,6 +237,7 @@ impl Restore<'_> {
         &self,
         plan: &Plan,
         objects: &Objects,
+        contents: Option<&Contents>,
         result: &mut RestoreResult,
     ) -> Result<(), PostgresRestoreError> {
         if plan.way != Way::Into {
@@ -236,9 +245,9 @@ impl Restore<'_> {
             self.wait(self.create(plan))?;
         }
         self.monitor.enter("restoring");
-        self.fill(plan, objects, result)?;
+        let unmade = self.fill(plan, objects, contents, result)?;
         self.monitor.enter("verifying");
-        self.verify(plan, objects, result)?;
+        self.verify(plan, objects, &unmade, result)?;
         self.monitor.enter("analyzing");
         self.wait(create::analyze(self.connection, &plan.fill))?;
         if plan.way == Way::Into {

@@ -2,16 +2,11 @@
 
 use strongroom_postgres::logical::{
     manifest::{DumpedDatabase, Relation},
-    toc::{self, Chosen, Wanted},
+    toc::{self, Chosen, Entry, Wanted},
 };
 use strongroom_wire::job::RestorePostgresWork;
 
-use super::{
-    PostgresRestoreError,
-    plan::{Refusal, Way},
-    program::PgRestore,
-};
-use crate::restore::stream::FileStream;
+use super::plan::{Refusal, Way};
 
 /// All of a dump, or some entries of its table of contents.
 #[derive(Debug)]
@@ -21,28 +16,24 @@ pub(super) enum Objects {
 }
 
 impl Objects {
-    /// Looks into the dump when single schemas or tables are wanted.
+    /// Chooses among the dump's entries when single schemas or tables are
+    /// wanted.
     pub(super) fn choose(
         work: &RestorePostgresWork,
         database: &DumpedDatabase,
         existing_schemas: &[String],
         way: &Way,
-        pg_restore: &PgRestore<'_>,
-        dump: impl FnOnce() -> Result<FileStream, PostgresRestoreError>,
-    ) -> Result<Self, PostgresRestoreError> {
+        mut entries: Vec<Entry>,
+    ) -> Result<Self, Refusal> {
         if work.schemas.is_empty() && work.tables.is_empty() {
             return Ok(Self::All);
         }
         let tables = tables(&work.tables, database)?;
         for schema in &work.schemas {
             if !database.schemas.contains(schema) {
-                return Err(no_object(database, format!("schema {schema:?}")).into());
+                return Err(no_object(database, format!("schema {schema:?}")));
             }
         }
-        let arguments = ["--list".into(), "--verbose".into()];
-        let input = &mut dump()?;
-        let listing = pg_restore.run(&arguments, "", Some((input, false)), toc::MAX_SIZE)?;
-        let mut entries = toc::parse(&String::from_utf8_lossy(&listing));
         if *way == Way::Into {
             // A schema that is there is not made again.
             let there: Vec<_> = existing_schemas
@@ -59,10 +50,18 @@ impl Objects {
         for relation in &tables {
             if !chosen.has(&named(relation)) {
                 let table = format!("table {:?} of {:?}", relation.name, relation.schema);
-                return Err(no_object(database, table).into());
+                return Err(no_object(database, table));
             }
         }
         Ok(Self::Some(chosen))
+    }
+
+    /// The entries that are wanted; `None`: all.
+    pub(super) fn chosen(&self) -> Option<&Chosen> {
+        match self {
+            Self::All => None,
+            Self::Some(chosen) => Some(chosen),
+        }
     }
 
     /// Those of the manifest's relations that are restored.

@@ -2,21 +2,29 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io::{self, Read, Write},
+    path::Path,
     process::{ChildStdin, ChildStdout, Command, Stdio},
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread,
 };
 
-use strongroom_postgres::{connection::Connection, programs::Found};
+use parking_lot::Mutex;
+use strongroom_postgres::{
+    connection::{Connection, Environment},
+    logical::phases,
+    programs::Found,
+    said::{EntryListener, Heard},
+};
 use strongroom_wire::job::WarningCode;
 use tokio::runtime::Handle;
 
-use super::{super::RestoreError, PostgresRestoreError};
+use super::{super::RestoreError, PostgresRestoreError, scratch};
 use crate::{
     monitor::Monitor,
     restore::stream::FileStream,
-    sources::command::process::{Ear, Process},
+    sources::command::process::{Ear, Ended, Process},
 };
 
 pub(super) struct PgRestore<'a> {
@@ -26,17 +34,85 @@ pub(super) struct PgRestore<'a> {
     pub(super) monitor: &'a Monitor,
 }
 
+/// What it reads from standard input.
+pub(super) struct Input<'f> {
+    pub(super) dump: &'f mut FileStream,
+    /// Its bytes count as progress.
+    pub(super) counted: bool,
+    /// Its entries are to be made with the session's search path.
+    pub(super) own_path: bool,
+    /// Gets what was fed.
+    pub(super) copy: Option<(&'f mut File, &'f Path)>,
+}
+
+impl<'f> Input<'f> {
+    pub(super) fn of(dump: &'f mut FileStream) -> Self {
+        Self {
+            dump,
+            counted: false,
+            own_path: false,
+            copy: None,
+        }
+    }
+}
+
 impl PgRestore<'_> {
-    /// Runs it with the environment's `database`. Feeds it `input`, whose bytes
-    /// count as progress when `counted`; keeps at most `limit` bytes of what it
-    /// prints. Killed when the attempt is cancelled.
+    /// Runs it with the environment's `database`. Feeds it `input`; keeps at
+    /// most `limit` bytes of what it prints. Killed when the attempt is
+    /// cancelled.
     pub(super) fn run(
         &self,
         arguments: &[OsString],
         database: &str,
-        input: Option<(&mut FileStream, bool)>,
+        input: Option<Input<'_>>,
         limit: usize,
     ) -> Result<Vec<u8>, PostgresRestoreError> {
+        let environment = self.connection.environment(database);
+        let (ended, printed) =
+            self.converse(arguments, &environment, input, limit, Ear::postgres())?;
+        if !ended.status.success() {
+            return Err(self.failed(ended));
+        }
+        for line in ended.stderr.lines().filter(|it| !it.trim().is_empty()) {
+            self.monitor.warn(WarningCode::ProgramSaid, database, line);
+        }
+        Ok(printed)
+    }
+
+    /// Runs it in this environment on single entries, of which some may fail.
+    pub(super) fn run_entries(
+        &self,
+        arguments: &[OsString],
+        environment: &Environment,
+        input: Option<Input<'_>>,
+    ) -> Result<Heard, PostgresRestoreError> {
+        let listener = Arc::new(Mutex::new(EntryListener::default()));
+        let ear = Ear::Entries(Arc::clone(&listener));
+        let (ended, _) = self.converse(arguments, environment, input, 0, ear)?;
+        let heard = std::mem::take(&mut listener.lock().heard);
+        // It counts what failed, and ends with 1; with anything else it broke off.
+        if !ended.status.success() && !(ended.status.code() == Some(1) && heard.finished) {
+            return Err(self.failed(ended));
+        }
+        Ok(heard)
+    }
+
+    fn failed(&self, ended: Ended) -> PostgresRestoreError {
+        PostgresRestoreError::Failed {
+            program: self.program.path.clone(),
+            status: ended.status,
+            stderr: ended.stderr,
+        }
+    }
+
+    fn converse(
+        &self,
+        arguments: &[OsString],
+        environment: &Environment,
+        input: Option<Input<'_>>,
+        limit: usize,
+        ear: Ear,
+    ) -> Result<(Ended, Vec<u8>), PostgresRestoreError> {
         let program = &self.program.path;
         let run = |source| PostgresRestoreError::Run {
             program: program.clone(),
@@ -47,14 +123,14 @@ impl PgRestore<'_> {
             Some(_) => Stdio::piped(),
             None => Stdio::null(),
         });
-        self.connection.environment(database).give(&mut command);
-        let process = Process::spawn(&mut command, Ear::postgres()).map_err(run)?;
+        environment.give(&mut command);
+        let process = Process::spawn(&mut command, ear).map_err(run)?;
         let cancel = &self.monitor.cancel;
         let ((fed, printed), ended) = process.converse(self.runtime, cancel, |stdin, stdout| {
             thread::scope(|scope| {
                 let printed = scope.spawn(|| stdout.map_or(Ok(Vec::new()), |it| keep(it, limit)));
                 let fed = match (input, stdin) {
-                    (Some((input, counted)), Some(stdin)) => self.feed(input, stdin, counted),
+                    (Some(input), Some(stdin)) => self.feed(input, stdin),
                     _ => Ok(()),
                 };
                 let broken = |_| Err(io::Error::other("a thread panicked"));
@@ -66,33 +142,28 @@ impl PgRestore<'_> {
         }
         // A stream that broke off explains all that came of it.
         fed?;
-        let ended = ended.map_err(run)?;
-        if !ended.status.success() {
-            return Err(PostgresRestoreError::Failed {
-                program: program.clone(),
-                status: ended.status,
-                stderr: ended.stderr,
-            });
-        }
-        for line in ended.stderr.lines().filter(|it| !it.trim().is_empty()) {
-            self.monitor.warn(WarningCode::ProgramSaid, database, line);
-        }
-        printed.map_err(run)
+        Ok((ended.map_err(run)?, printed.map_err(run)?))
     }
 
     /// Until the end of either. A program that has what it wants reads no
     /// further; whether that is well, its status says.
     fn feed(
         &self,
-        input: &mut FileStream,
+        mut input: Input<'_>,
         mut stdin: ChildStdin,
-        counted: bool,
     ) -> Result<(), PostgresRestoreError> {
-        while let Some(piece) = input.next_piece()? {
+        while let Some(mut piece) = input.dump.next_piece()? {
+            if std::mem::take(&mut input.own_path) {
+                phases::with_own_path(&mut piece);
+            }
+            if let Some((file, path)) = &mut input.copy {
+                file.write_all(&piece)
+                    .map_err(|source| scratch::failed("write", path, source))?;
+            }
             if stdin.write_all(&piece).is_err() {
                 break;
             }
-            if counted {
+            if input.counted {
                 self.monitor.bytes.fetch_add(piece.len() as u64, Relaxed);
             }
         }

@@ -1,5 +1,5 @@
-//! A private place for a dump that several jobs read at once, below the
-//! agent's state directory.
+//! A private place for lists, and for a dump that several jobs read at once,
+//! below the agent's state directory.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -43,11 +43,28 @@ impl Scratch {
         Ok(Self { directory })
     }
 
-    /// A small file in it.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, PostgresRestoreError> {
+    /// A file in it that is not there yet.
+    pub(super) fn create_file(&self, name: &str) -> Result<(PathBuf, File), PostgresRestoreError> {
         let path = self.directory.join(name);
-        let write = || create_file(&path)?.write_all(text.as_bytes());
-        write().map_err(|source| failed(&path, source))?;
+        let file = create_file(&path).map_err(|source| failed("create", &path, source))?;
+        Ok((path, file))
+    }
+
+    /// A file in it, in place of one of that name.
+    pub(super) fn replace(
+        &self,
+        name: &str,
+        content: &[u8],
+    ) -> Result<PathBuf, PostgresRestoreError> {
+        let path = self.directory.join(name);
+        let write = || {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            create_file(&path)?.write_all(content)
+        };
+        write().map_err(|source| failed("write", &path, source))?;
         Ok(path)
     }
 
@@ -58,11 +75,10 @@ impl Scratch {
         dump: &mut FileStream,
         monitor: &Monitor,
     ) -> Result<PathBuf, PostgresRestoreError> {
-        let path = self.directory.join(name);
-        let mut file = create_file(&path).map_err(|source| failed(&path, source))?;
+        let (path, mut file) = self.create_file(name)?;
         while let Some(piece) = dump.next_piece()? {
             file.write_all(&piece)
-                .map_err(|source| failed(&path, source))?;
+                .map_err(|source| failed("write", &path, source))?;
             monitor.bytes.fetch_add(piece.len() as u64, Relaxed);
         }
         Ok(path)
@@ -109,9 +125,9 @@ fn create_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn failed(path: &Path, source: io::Error) -> PostgresRestoreError {
+pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> PostgresRestoreError {
     PostgresRestoreError::Scratch {
-        action: "write",
+        action,
         path: path.into(),
         source,
     }
@@ -127,7 +143,9 @@ mod tests {
     fn it_is_private_and_goes_away() {
         let state = tempfile::tempdir().unwrap();
         let scratch = Scratch::create(state.path(), "0a1b").unwrap();
-        let file = scratch.write("list", "1;\n").unwrap();
+        let file = scratch.replace("list", b"1;\n").unwrap();
+        assert_eq!(scratch.replace("list", b"2;\n").unwrap(), file);
+        assert_eq!(fs::read(&file).unwrap(), b"2;\n");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&file), 0o600);
         assert_eq!(mode(&scratch.directory), 0o700);

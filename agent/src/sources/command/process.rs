@@ -4,10 +4,12 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     os::unix::process::CommandExt,
     process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use strongroom_postgres::said::Listener;
+use strongroom_postgres::said::{EntryListener, Listener};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,8 @@ pub(crate) enum Ear {
     Deaf,
     /// Of PostgreSQL's programs: what holds no values.
     Postgres(Listener),
+    /// Of a `pg_restore` that goes on when entries fail: which, and why.
+    Entries(Arc<Mutex<EntryListener>>),
 }
 
 impl Ear {
@@ -40,6 +44,7 @@ impl Ear {
             Self::All => Some(line.to_owned()),
             Self::Deaf => None,
             Self::Postgres(listener) => listener.hear(line),
+            Self::Entries(listener) => listener.lock().hear(line),
         }
     }
 }

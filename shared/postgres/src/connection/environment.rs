@@ -27,6 +27,12 @@ impl Connection {
     /// The same, with another search path. `pg_dump` goes back to it in order
     /// to find the tables of patterns that name no schema.
     pub fn environment_with_path(&self, database: &str, search_path: &str) -> Environment {
+        self.environment_with(database, &[("search_path", search_path)])
+    }
+
+    /// The same, with these settings, which outrank what is set for databases
+    /// and roles.
+    pub fn environment_with(&self, database: &str, settings: &[(&str, &str)]) -> Environment {
         let address = &self.address;
         let host = match &address.host {
             Host::Tcp(host) => host.into(),
@@ -38,7 +44,7 @@ impl Connection {
             ("PGUSER", (&address.user).into()),
             ("PGDATABASE", database.into()),
             ("PGAPPNAME", APPLICATION_NAME.into()),
-            ("PGOPTIONS", startup::with_path(search_path).into()),
+            ("PGOPTIONS", startup::options(settings).into()),
             ("PGCONNECT_TIMEOUT", "15".into()),
             ("PGSSLMODE", self.tls.mode.as_str().into()),
             // Nothing of the user's who happens to run the agent.

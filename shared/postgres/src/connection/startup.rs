@@ -36,7 +36,7 @@ pub(crate) fn with_path(search_path: &str) -> String {
 }
 
 /// As the server splits it: at white space that has no backslash before it.
-fn options(settings: &[(&str, &str)]) -> String {
+pub(super) fn options(settings: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (name, value) in settings {
         let _infallible = write!(text, "{}-c ", if text.is_empty() { "" } else { " " });

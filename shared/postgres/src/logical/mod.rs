@@ -7,8 +7,8 @@
 //! - [`hold`] and [`count`]: the moment that a dump shows, and what is in it,
 //! - [`manifest`]: what a snapshot says of its dumps,
 //! - [`arguments`]: command lines,
-//! - [`toc`] and [`roles`]: which parts of a dump, and of the globals, a
-//!   restore takes; [`script`]: plain SQL, statement by statement,
+//! - [`toc`], [`phases`] and [`roles`]: which parts of a dump, and of the
+//!   globals, a restore takes, and in which order; [`script`]: plain SQL, statement by statement,
 //! - [`create`], [`properties`], [`verify`]: databases made, dressed, compared
 //!   and exchanged.
 
@@ -19,6 +19,7 @@ pub mod create;
 pub mod hold;
 pub mod manifest;
 pub mod pattern;
+pub mod phases;
 pub mod properties;
 pub mod roles;
 pub mod script;

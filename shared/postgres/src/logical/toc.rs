@@ -8,7 +8,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fmt::Write as _,
     mem,
 };
 
@@ -146,6 +145,13 @@ pub struct Wanted<'a> {
     pub owner: &'a str,
 }
 
+impl Wanted<'_> {
+    /// The [`Entry::rest`] of its definition.
+    pub fn rest(&self) -> String {
+        format!("{} {} {}", self.schema, self.name, self.owner).replace(['\n', '\r'], " ")
+    }
+}
+
 /// What was chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chosen {
@@ -160,22 +166,8 @@ pub struct Chosen {
 impl Chosen {
     /// Whether a relation is among them.
     pub fn has(&self, wanted: &Wanted<'_>) -> bool {
-        self.relations.contains(&rest_of(wanted))
+        self.relations.contains(&wanted.rest())
     }
-
-    /// For `--use-list`.
-    pub fn list(&self) -> String {
-        let mut list = String::new();
-        for id in &self.ids {
-            let _infallible = writeln!(list, "{id};");
-        }
-        list
-    }
-}
-
-/// As the listing shows it.
-fn rest_of(wanted: &Wanted<'_>) -> String {
-    format!("{} {} {}", wanted.schema, wanted.name, wanted.owner).replace(['\n', '\r'], " ")
 }
 
 /// The entries of `tables` and `schemas`, with all that belongs to them.
@@ -187,7 +179,7 @@ pub fn choose(entries: &[Entry], tables: &[Wanted<'_>], schemas: &[String], need
         .enumerate()
         .map(|(position, entry)| (entry.id, position))
         .collect();
-    let wanted: BTreeSet<_> = tables.iter().map(rest_of).collect();
+    let wanted: BTreeSet<_> = tables.iter().map(Wanted::rest).collect();
     let prefixes: Vec<_> = schemas.iter().map(|it| format!("{it} ")).collect();
     let of_schemas: Vec<_> = schemas.iter().map(|it| format!("- {it} ")).collect();
     let wanted_at = |entry: &Entry| {

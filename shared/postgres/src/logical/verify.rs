@@ -19,8 +19,10 @@ pub struct Verified {
     pub tables: u64,
     /// Their rows.
     pub rows: u64,
-    /// Differences, for people.
-    pub differences: Vec<String>,
+    /// Differences of rows, for people.
+    pub lost: Vec<String>,
+    /// What has no rows of its own and is not there, or is something else.
+    pub missing: Vec<Relation>,
 }
 
 /// Looks for each relation that `expected` does not leave out, and counts the
@@ -42,27 +44,32 @@ pub async fn verify<'a>(
     for relation in expected.filter(|relation| !relation.left_out) {
         let table = sql::qualified(&relation.schema, &relation.name);
         let key = (relation.schema.clone(), relation.name.clone());
-        let difference = match (found.get(&key), relation.rows) {
-            (None, _) => Some(format!("{table} is missing")),
-            (Some(kind), _) if *kind != relation.kind => Some(format!(
+        let Some(wanted) = relation.rows else {
+            if found.get(&key) != Some(&relation.kind) {
+                verified.missing.push(relation.clone());
+            }
+            continue;
+        };
+        let lost = match found.get(&key) {
+            None => Some(format!("{table} is missing")),
+            Some(kind) if *kind != relation.kind => Some(format!(
                 "{table} is a {kind:?} and was a {:?}",
                 relation.kind
             )),
-            (Some(_), None) => None,
-            (Some(_), Some(wanted)) => {
+            Some(_) => {
                 let rows = rows_of(&session, &table).await?;
                 verified.tables += 1;
                 verified.rows += rows;
                 (rows != wanted).then(|| format!("{table} has {rows} rows and had {wanted}"))
             }
         };
-        verified.differences.extend(difference);
+        verified.lost.extend(lost);
     }
     if let Some(wanted) = blobs {
         let found = large_objects(&session).await?;
         if found != wanted {
             let difference = format!("there are {found} large objects and were {wanted}");
-            verified.differences.push(difference);
+            verified.lost.push(difference);
         }
     }
     session.close().await;

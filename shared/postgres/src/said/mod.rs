@@ -14,6 +14,7 @@
 //! where a name belongs is not helped.
 
 mod conditions;
+mod entries;
 mod log;
 mod program;
 mod template;
@@ -27,7 +28,11 @@ use self::{
     conditions::condition,
     templates::{ADDED, MESSAGES},
 };
-pub use self::{log::log, program::Listener};
+pub use self::{
+    entries::{EntryListener, Heard},
+    log::log,
+    program::Listener,
+};
 
 /// An error of a server.
 pub fn error(error: &DbError) -> String {

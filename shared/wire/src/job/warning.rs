@@ -93,6 +93,10 @@ codes! {
     Leftover => "leftover",
     /// Subscriptions were left out of a restore.
     SubscriptionsLeftOut => "subscriptions-left-out",
+    /// An object of a database, without rows of its own, could not be made.
+    ObjectNotRestored => "object-not-restored",
+    /// An object was left out because it names a role that the server lacks.
+    RoleMissing => "role-missing",
 }
 
 impl FromStr for WarningCode {
