@@ -6,6 +6,7 @@ use std::{fs, path::Path};
 use strongroom_tests::{
     cluster::{Cluster, sql},
     coordinator::Setup,
+    operator::text,
     postgres::Server,
     scratch::Scratch,
     traces::Collector,
@@ -21,7 +22,7 @@ const SECRETS: [&str; 3] = ["4111-row-1111", "4222-raised-2222", "hush-password-
 const VERIFIER: &str = "SCRAM-SHA-256$";
 
 /// Each makes what can be dumped, and not be restored to a database of another
-/// name; and what a failed restore of it must say.
+/// name; and what the restore must say of it.
 const TRAPS: [(&str, &str, &[&str]); 4] = [
     (
         // DETAIL has the row, CONTEXT the line.
@@ -31,7 +32,6 @@ const TRAPS: [(&str, &str, &[&str]); 4] = [
          CREATE TABLE cards (card text CHECK (ok(card)));
          INSERT INTO cards VALUES ('4111-row-1111')",
         &[
-            "pg_restore",
             "\"cards\"",
             "violates check constraint \"cards_card_check\"",
         ],
@@ -48,11 +48,7 @@ const TRAPS: [(&str, &str, &[&str]); 4] = [
              RETURN true; END $$;
          CREATE TABLE cards (card text CHECK (ok(card)));
          INSERT INTO cards VALUES ('4111-row-1111')",
-        &[
-            "pg_restore",
-            "COPY failed for table \"cards\"",
-            "server's log",
-        ],
+        &["TABLE DATA public cards", "server's log"],
     ),
     (
         // A value that has become no value of its type.
@@ -103,6 +99,16 @@ fn no_row_and_no_password_leaves_a_server_with_its_errors() {
         let snapshot = dumps.backup();
         if name == "mapped" {
             cluster.sql("ALTER ROLE worker RENAME TO other_worker");
+        }
+        if name == "mapped" {
+            // Nothing with rows: a warning.
+            let job = dumps.restore(&snapshot, name, &["--as", "copy"]);
+            let job = dumps.world.operator().job(&text(&job["id"]));
+            assert_says(
+                &job["warnings"][0]["cause"].to_string().replace('\\', ""),
+                wanted,
+            );
+            continue;
         }
         let message = dumps.refused(&snapshot, name, &["--as", "copy"]);
         assert_says(&message, wanted);

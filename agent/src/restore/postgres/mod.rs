@@ -8,8 +8,8 @@
 //!    streamed from the repository, or, with several jobs, from a private copy
 //!    in `scratch`. SQL that was uploaded is sent to the server statement by
 //!    statement (`script`).
-//! 4. Tables and rows are compared with the manifest (`verify`), statistics
-//!    collected, and owner, settings, privileges and comment given to it.
+//! 4. Tables and rows are compared with the manifest (`verify`), owner, settings,
+//!    privileges and comment given to it, and statistics collected.
 //!    Missing rows are a failure; anything else that could not be made is a
 //!    warning that names it.
 //! 5. Only then it takes its name. Where that is another's, both change in one
@@ -248,13 +248,21 @@ impl Restore<'_> {
         let unmade = self.fill(plan, objects, contents, result)?;
         self.monitor.enter("verifying");
         self.verify(plan, objects, &unmade, result)?;
+        if plan.way != Way::Into {
+            self.monitor.enter("finishing");
+            self.wait(self.dress(plan, &mut result.notes))?;
+        }
         self.monitor.enter("analyzing");
-        self.wait(create::analyze(self.connection, &plan.fill))?;
+        let analyzed = self.wait(create::analyze(self.connection, &plan.fill))?;
+        if let Err(error) = analyzed {
+            result.notes.push(format!(
+                "statistics for the planner could not be collected of all tables ({error}): run \
+                 ANALYZE"
+            ));
+        }
         if plan.way == Way::Into {
             return Ok(());
         }
-        self.monitor.enter("finishing");
-        self.wait(self.dress(plan, &mut result.notes))?;
         // From here on there is no way back: a cancel comes too late.
         self.runtime
             .block_on(self.take_name(plan, &mut result.notes))
