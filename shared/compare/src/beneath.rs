@@ -107,22 +107,42 @@ impl Walker {
     }
 
     fn open_piece(self, base: BorrowedFd<'_>, piece: &[u8]) -> io::Result<OwnedFd> {
-        if self == Self::Kernel && !WITHOUT_OPENAT2.load(Relaxed) {
-            let resolve =
-                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            match fs::openat2(base, piece, DIRECTORY, Mode::empty(), resolve) {
-                // Kernels before 5.6, and sandboxes that do not know the call.
-                Err(Errno::NOSYS | Errno::PERM) => WITHOUT_OPENAT2.store(true, Relaxed),
-                result => return Ok(result?),
-            }
+        match self {
+            Self::Kernel => by_kernel(base, piece, &WITHOUT_OPENAT2, openat2),
+            Self::Steps => by_steps(base, piece),
         }
-        let mut directory: Option<OwnedFd> = None;
-        for name in names_of(piece) {
-            let next = open_child(directory.as_ref().map_or(base, AsFd::as_fd), name?)?;
-            directory = Some(next);
-        }
-        directory.ok_or_else(|| Errno::INVAL.into())
     }
+}
+
+fn openat2(base: BorrowedFd<'_>, piece: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    fs::openat2(base, piece, DIRECTORY, Mode::empty(), resolve)
+}
+
+/// Asks the kernel until it has refused to be asked.
+fn by_kernel(
+    base: BorrowedFd<'_>,
+    piece: &[u8],
+    refused: &AtomicBool,
+    openat2: impl FnOnce(BorrowedFd<'_>, &[u8]) -> rustix::io::Result<OwnedFd>,
+) -> io::Result<OwnedFd> {
+    if !refused.load(Relaxed) {
+        match openat2(base, piece) {
+            // Kernels before 5.6, and sandboxes that do not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => refused.store(true, Relaxed),
+            result => return Ok(result?),
+        }
+    }
+    by_steps(base, piece)
+}
+
+fn by_steps(base: BorrowedFd<'_>, piece: &[u8]) -> io::Result<OwnedFd> {
+    let mut directory: Option<OwnedFd> = None;
+    for name in names_of(piece) {
+        let next = open_child(directory.as_ref().map_or(base, AsFd::as_fd), name?)?;
+        directory = Some(next);
+    }
+    directory.ok_or_else(|| Errno::INVAL.into())
 }
 
 /// The names in a path. Those that lead out of a directory are errors.
@@ -198,6 +218,32 @@ mod tests {
             assert!(open(b"../").is_err());
             assert!(open(b"/tmp").is_err());
         }
+    }
+
+    #[test]
+    fn where_the_kernel_has_no_such_call_each_name_is_opened() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(scratch.path().join("a/b")).unwrap();
+        symlink("a", scratch.path().join("link")).unwrap();
+        let root = open_root(scratch.path()).unwrap();
+        for refusal in [Errno::NOSYS, Errno::PERM] {
+            let (refused, asked) = (AtomicBool::new(false), std::cell::Cell::new(0));
+            let open = |path: &[u8]| {
+                by_kernel(root.as_fd(), path, &refused, |_, _| {
+                    asked.set(asked.get() + 1);
+                    Err(refusal)
+                })
+            };
+            open(b"a/b").unwrap();
+            open(b"link/b").unwrap_err();
+            open(b"..").unwrap_err();
+            assert_eq!(asked.get(), 1, "it is asked once");
+        }
+        // What it says of a path counts.
+        let refused = AtomicBool::new(false);
+        by_kernel(root.as_fd(), b"a/b", &refused, |_, _| Err(Errno::LOOP)).unwrap_err();
+        assert!(!refused.load(Relaxed));
+        by_kernel(root.as_fd(), b"a/b", &refused, openat2).unwrap();
     }
 
     #[test]
