@@ -341,6 +341,37 @@ fn a_directory_exchanged_before_its_metadata_gets_none_of_it() {
 }
 
 #[test]
+fn nothing_is_made_in_a_directory_that_was_exchanged_for_another() {
+    // There before, and made by the restore.
+    for there in [true, false] {
+        let mut forge = Forge::new();
+        let target = forge.place.target();
+        fs::create_dir_all(target.join("kept")).unwrap();
+        if there {
+            fs::create_dir(target.join("kept/dir")).unwrap();
+        }
+        let precious = forge.outside().join("precious");
+        fs::create_dir(&precious).unwrap();
+        let (at, other) = (target.join("kept"), precious.clone());
+        forge.place.options.before_finish = Hook(Some(Arc::new(move || {
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            let exchange = RenameFlags::EXCHANGE;
+            renameat_with(CWD, at.join("dir"), CWD, &other, exchange).unwrap();
+        })));
+        let links = forge.tree(&[link("link", Path::new("/elsewhere"))]);
+        let below = forge.tree(&[dir("dir", links)]);
+        let root = forge.tree(&[dir("kept", below)]);
+        let error = forge.restore(root, Overwrite::IfChanged).unwrap_err();
+        assert!(
+            error.contains("exchanged") && error.contains("kept/dir"),
+            "{error}"
+        );
+        assert_empty(&target.join("kept/dir"));
+        assert_empty(&precious);
+    }
+}
+
+#[test]
 fn a_marker_that_no_restore_has_made_is_not_written() {
     let tricks: [(&str, Trick); 4] = [
         ("a second name", |marker, precious| {
