@@ -263,6 +263,7 @@ impl TestSession {
 pub(crate) fn success(attempt: AttemptRef, backup: Option<BackupResult>) -> Report {
     let restored = || {
         Success::Restore(RestoreResult {
+            server: None,
             files: 1,
             directories: 0,
             bytes_written: 1,

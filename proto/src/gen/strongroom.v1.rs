@@ -809,6 +809,21 @@ pub struct RestoreResult {
     /// for people: what is where now
     #[prost(string, repeated, tag = "8")]
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// a PostgreSQL server that was started
+    #[prost(message, optional, tag = "11")]
+    pub server: ::core::option::Option<StartedServer>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StartedServer {
+    /// of 127.0.0.1
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    /// absolute
+    #[prost(string, tag = "2")]
+    pub socket_directory: ::prost::alloc::string::String,
+    /// absolute path of what it writes
+    #[prost(string, tag = "3")]
+    pub log: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PlannedAction {

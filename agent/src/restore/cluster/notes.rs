@@ -17,6 +17,7 @@ pub(super) fn figures(plans: &[Plan], places: &[Place]) -> RestoreResult {
         plan: Vec::new(),
         plan_count: places.len() as u64,
         notes: Vec::new(),
+        server: None,
     };
     for (plan, place) in plans.iter().zip(places) {
         let figures = planned(plan);
@@ -91,7 +92,7 @@ pub(super) fn started(inputs: Inputs<'_>, running: &Running, owner: &Owner) -> S
     format!(
         "PostgreSQL {} accepts connections {address} and in {}; end it with `{} -D {} stop` as {}",
         inputs.manifest.major,
-        running.sockets.display(),
+        running.directory.sockets().display(),
         running.pg_ctl.display(),
         work.target,
         owner.name,

@@ -7,41 +7,26 @@
 
 use std::{
     ffi::OsStr,
-    fmt::Write as _,
-    fs::{DirBuilder, File},
-    io::{self, Read, Seek, SeekFrom},
+    io,
     net::{Ipv4Addr, TcpListener},
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
-use rustix::{
-    fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, open},
-    process::geteuid,
-};
+use rustix::process::geteuid;
 use strongroom_postgres::said;
+use strongroom_wire::job::StartedServer;
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 use super::{
     ClusterRestoreError,
     owner::Owner,
     postmaster::{self, PID_FILE},
     programs::Programs,
-    single::check_single,
+    server_directory::ServerDirectory,
 };
 use crate::{allowed::AllowedDirectory, monitor::Monitor};
-
-/// Shown of a server's log, in bytes.
-const TAIL: u64 = 4096;
-
-/// Longer paths do not fit the address of a socket in it (107 bytes).
-const LONGEST_SOCKET_DIRECTORY: usize = 80;
-
-/// The server's log, beside its socket.
-const LOG: &str = "log";
 
 /// Ports that others took between our look and the server's start.
 const ATTEMPTS: usize = 5;
@@ -54,22 +39,27 @@ const STOPS: usize = 100;
 const BETWEEN_STOPS: Duration = Duration::from_millis(100);
 
 /// A server that accepts connections.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Running {
     pub(super) port: u16,
-    pub(super) sockets: PathBuf,
+    pub(super) directory: ServerDirectory,
     pub(super) pg_ctl: PathBuf,
 }
 
 impl Running {
-    /// What the server writes.
-    pub(super) fn log(&self) -> PathBuf {
-        self.sockets.join(LOG)
-    }
-
     /// That it has ended, and its last words.
     pub(super) fn failure(&self, target: &Path) -> ClusterRestoreError {
-        ended(target, &self.log(), &tail(&self.log()))
+        ended(target, &self.directory.log(), &self.directory.tail())
+    }
+
+    /// For whoever wants to connect to it.
+    pub(super) fn to_started(&self) -> StartedServer {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        StartedServer {
+            port: self.port,
+            socket_directory: text(self.directory.sockets()),
+            log: text(&self.directory.log()),
+        }
     }
 }
 
@@ -87,26 +77,26 @@ impl Programs {
     ) -> Result<Running, ClusterRestoreError> {
         check_steady(directory, owner)?;
         let target = directory.path();
-        let sockets = socket_directory(owner)?;
-        let log = sockets.join(LOG);
+        let ours = ServerDirectory::make(directory, owner)?;
         let mut failure = String::new();
         for _ in 0..ATTEMPTS {
             let port = free_port().map_err(|error| failed(target, &error.to_string()))?;
-            let options = options(target, port, &sockets, settings);
-            let started = self.attempt(directory, owner, runtime, monitor, options, &sockets)?;
+            let options = options(target, port, ours.sockets(), settings);
+            let log = ours.log();
+            let started = self.attempt(directory, owner, runtime, monitor, options, &log)?;
             if started {
                 return Ok(Running {
                     port,
-                    sockets,
+                    directory: ours,
                     pg_ctl: self.pg_ctl.clone(),
                 });
             }
-            failure = tail(&log);
+            failure = ours.tail();
             if !failure.contains("Address already in use") {
                 break;
             }
         }
-        Err(ended(target, &log, &failure))
+        Err(ended(target, &ours.log(), &failure))
     }
 
     /// Whether it came up.
@@ -117,13 +107,13 @@ impl Programs {
         runtime: &Handle,
         monitor: &Monitor,
         options: std::ffi::OsString,
-        sockets: &Path,
+        log: &Path,
     ) -> Result<bool, ClusterRestoreError> {
         let target = directory.path();
         let mut start = self.command(target, owner, "start");
         start
             .args(["-s", "-w", "-t", PATIENCE, "-l"])
-            .arg(sockets.join(LOG))
+            .arg(log)
             .arg("-o")
             .arg(options)
             .kill_on_drop(true);
@@ -233,36 +223,6 @@ fn shell_quoted(text: &OsStr) -> std::ffi::OsString {
     std::ffi::OsString::from_vec(quoted)
 }
 
-/// A directory for the socket and the log, for the owner alone. Its name needs
-/// no quotes.
-fn socket_directory(owner: &Owner) -> Result<PathBuf, ClusterRestoreError> {
-    let plain = |path: &Path| {
-        path.to_str().is_some_and(|path| {
-            path.len() <= LONGEST_SOCKET_DIRECTORY
-                && path
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
-        })
-    };
-    let above = Some(std::env::temp_dir()).filter(|path| plain(path));
-    let above = above.unwrap_or_else(|| PathBuf::from("/tmp"));
-    let mut name = String::from("strongroom-");
-    for byte in &Uuid::new_v4().into_bytes()[..6] {
-        let _infallible = write!(name, "{byte:02x}");
-    }
-    let path = above.join(name);
-    DirBuilder::new()
-        .mode(0o700)
-        .create(&path)
-        .map_err(ClusterRestoreError::file("create", &path))?;
-    if geteuid().is_root() {
-        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-        chownat(CWD, &path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| ClusterRestoreError::file("give away", &path)(error.into()))?;
-    }
-    Ok(path)
-}
-
 fn free_port() -> io::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(listener.local_addr()?.port())
@@ -279,27 +239,6 @@ pub(super) fn check_steady(
         path: directory.path().into(),
         source,
     })
-}
-
-/// Opens a server's log, of which we show the end. It lies in a directory of the
-/// server's user, who must not have us show another file in its place.
-pub(super) fn open_log(log: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(open(log, flags, Mode::empty())?);
-    check_single(&file)?;
-    Ok(file)
-}
-
-fn tail(log: &Path) -> String {
-    let read = || -> io::Result<String> {
-        let mut file = open_log(log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
-        let mut bytes = Vec::new();
-        file.take(TAIL).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    read().unwrap_or_else(|error| format!("(it cannot be read: {error})"))
 }
 
 /// Of its log what holds no values: a cluster's configuration may have it
@@ -321,21 +260,6 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-
-    #[test]
-    fn no_other_file_is_shown_as_a_server_s_log() {
-        let scratch = strongroom_tests::scratch::Scratch::new("server-log");
-        let secret = scratch.file("secret", "hush");
-        let log = scratch.join(LOG);
-        std::os::unix::fs::symlink(&secret, &log).unwrap();
-        assert!(!tail(&log).contains("hush"));
-        std::fs::remove_file(&log).unwrap();
-        std::fs::hard_link(&secret, &log).unwrap();
-        assert!(!tail(&log).contains("hush"));
-        std::fs::remove_file(&log).unwrap();
-        std::fs::write(&log, "FATAL: no").unwrap();
-        assert_eq!(tail(&log), "FATAL: no");
-    }
 
     #[test]
     fn a_shell_sees_every_path_as_it_is() {

@@ -121,6 +121,7 @@ impl Restore<'_> {
             ));
         }
         RestoreResult {
+            server: None,
             files: tables as u64,
             directories: 0,
             bytes_written: 0,

@@ -234,6 +234,7 @@ impl Restore<'_> {
 /// Figures of what has not been done yet.
 fn nothing(notes: Vec<String>) -> RestoreResult {
     RestoreResult {
+        server: None,
         files: 0,
         directories: 0,
         bytes_written: 0,

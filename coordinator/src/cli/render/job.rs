@@ -160,8 +160,8 @@ fn backup(figures: &BackupFigures) -> [(&'static str, String); 4] {
     ]
 }
 
-fn restore(figures: &RestoreFigures) -> [(&'static str, String); 2] {
-    [
+fn restore(figures: &RestoreFigures) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
         (
             "files",
             format!(
@@ -178,7 +178,14 @@ fn restore(figures: &RestoreFigures) -> [(&'static str, String); 2] {
                 format::bytes(figures.bytes_fetched)
             ),
         ),
-    ]
+    ];
+    if let Some(server) = &figures.server {
+        let directory = format::printable(&server.socket_directory);
+        rows.push(("server", format!("127.0.0.1:{}", server.port)));
+        rows.push(("socket", directory.to_string()));
+        rows.push(("log", format::printable(&server.log).to_string()));
+    }
+    rows
 }
 
 fn attempts(attempts: &[Attempt], now: Timestamp) -> String {

@@ -307,6 +307,20 @@ pub struct RestoreFigures {
     /// For people: what is where now, and what else they should know.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// A server that was started on what was restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<StartedServer>,
+}
+
+/// A PostgreSQL server that runs on a restored cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StartedServer {
+    /// Of 127.0.0.1 on the agent's host.
+    pub port: u16,
+    /// Where its socket is.
+    pub socket_directory: String,
+    /// The file that it writes to.
+    pub log: String,
 }
 
 /// What a restore would do to one path.

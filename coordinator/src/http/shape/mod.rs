@@ -32,7 +32,7 @@ pub use self::{
     job::{
         AgentRef, Attempt, BackupFigures, DownloadFigures, Job, JobFailure, JobKind, JobResult,
         JobState, Jobs, ListFigures, PlannedAction, Progress, RestoreFigures, RunRequest,
-        StartedJobs, WalFigures, Warning,
+        StartedJobs, StartedServer, WalFigures, Warning,
     },
     limits::Limits,
     operator::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},

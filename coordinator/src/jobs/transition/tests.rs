@@ -202,6 +202,7 @@ fn a_result_of_another_kind_fails_the_job() {
             truncated: false,
         }),
         Success::Restore(RestoreResult {
+            server: None,
             files: 0,
             directories: 0,
             bytes_written: 0,

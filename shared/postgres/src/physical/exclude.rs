@@ -44,6 +44,10 @@ pub enum Verdict {
 /// starts the server by himself may leave it there.
 pub const FETCHED_LOG: &str = "strongroom_wal";
 
+/// The directory of the root with the socket and the log of a server that a
+/// restore has started.
+pub const STARTED_SERVER: &str = "strongroom_server";
+
 /// Directories of the root whose contents a server makes anew when it starts.
 const EMPTIED: [&[u8]; 7] = [
     b"pg_dynshmem",
@@ -56,7 +60,7 @@ const EMPTIED: [&[u8]; 7] = [
 ];
 
 /// Files of the root that concern the running server, or another backup.
-const LEFT: [&[u8]; 12] = [
+const LEFT: [&[u8]; 13] = [
     b"backup_label",
     b"backup_manifest",
     b"current_logfiles",
@@ -68,6 +72,7 @@ const LEFT: [&[u8]; 12] = [
     b"recovery.signal",
     b"standby.signal",
     FETCHED_LOG.as_bytes(),
+    STARTED_SERVER.as_bytes(),
     b"tablespace_map",
 ];
 
@@ -163,6 +168,7 @@ mod tests {
             (Root, "standby.signal", Leave),
             (Root, "recovery.signal", Leave),
             (Root, "strongroom_wal", Leave),
+            (Root, "strongroom_server", Leave),
             (Root, "postgresql.auto.conf.tmp", Leave),
             (Root, "pgsql_tmp", Leave),
             (Other, "pgsql_tmp", Leave),

@@ -17,7 +17,7 @@ pub use limits::ResourceLimits;
 pub use offer::{JobOffer, RepositoryAccess};
 pub use recovery::{ClusterPoint, Leg, Recovery, RecoveryTarget};
 pub use report::{Failure, FailureCode, MAX_WARNINGS, Report, Success};
-pub use result::{BackupResult, Entry, ListResult, PlannedAction, RestoreResult};
+pub use result::{BackupResult, Entry, ListResult, PlannedAction, RestoreResult, StartedServer};
 pub use source::{
     CommandSource, DumpContent, FilesSource, PostgresLogical, PostgresPhysical, PostgresSource,
     RedisSource, Source,

@@ -59,6 +59,20 @@ pub struct RestoreResult {
     /// For people: what is where now, and what else they should know.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// A server that was started on what was restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<StartedServer>,
+}
+
+/// A PostgreSQL server that runs on a restored cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedServer {
+    /// Of 127.0.0.1.
+    pub port: u16,
+    /// Where its socket is; absolute.
+    pub socket_directory: String,
+    /// The file that it writes to; absolute.
+    pub log: String,
 }
 
 /// What a restore would do to one path.
@@ -168,6 +182,7 @@ impl TryFrom<v1::RestoreResult> for RestoreResult {
             plan: into_all(value.plan),
             plan_count: value.plan_count,
             notes: value.notes,
+            server: value.server.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -183,6 +198,32 @@ impl From<RestoreResult> for v1::RestoreResult {
             plan: into_all(value.plan),
             plan_count: value.plan_count,
             notes: value.notes,
+            server: value.server.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::StartedServer> for StartedServer {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::StartedServer) -> Result<Self, InvalidMessage> {
+        let port = u16::try_from(value.port).map_err(|_| {
+            Reader("StartedServer").invalid("port", format!("{} is no port", value.port))
+        })?;
+        Ok(Self {
+            port,
+            socket_directory: value.socket_directory,
+            log: value.log,
+        })
+    }
+}
+
+impl From<StartedServer> for v1::StartedServer {
+    fn from(value: StartedServer) -> Self {
+        Self {
+            port: value.port.into(),
+            socket_directory: value.socket_directory,
+            log: value.log,
         }
     }
 }

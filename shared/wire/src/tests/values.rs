@@ -506,10 +506,14 @@ prop_compose! {
 prop_compose! {
     fn restore_result()(
         n: [u64; 6], plan in vec(planned(), 0..3), notes in texts(),
+        server in option::of((any::<u16>(), text(), text())),
     ) -> RestoreResult {
         RestoreResult {
             files: n[0], directories: n[1], bytes_written: n[2], files_kept: n[3],
             bytes_fetched: n[4], plan, plan_count: n[5], notes,
+            server: server.map(|(port, socket_directory, log)| StartedServer {
+                port, socket_directory, log,
+            }),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, BufReader},
-    path::Path,
     thread,
     time::Duration,
 };
@@ -20,7 +19,9 @@ use super::{
 };
 use crate::{
     allowed::AllowedDirectory,
-    restore::cluster::{ClusterRestoreError, server::open_log, single::read_single},
+    restore::cluster::{
+        ClusterRestoreError, server_directory::ServerDirectory, single::read_single,
+    },
 };
 
 /// How often a control file that seems torn is read again: the server writes
@@ -55,16 +56,20 @@ pub(super) fn failure(error: ClusterRestoreError, wanted: &RecoveryTarget) -> Cl
 
 /// Verifies that the server of a data directory is a primary, and gives what
 /// its log says.
-pub(super) fn ended(target: &AllowedDirectory, log: &Path) -> Result<Said, RecoveryError> {
+pub(super) fn ended(
+    target: &AllowedDirectory,
+    directory: &ServerDirectory,
+) -> Result<Said, RecoveryError> {
+    let log = directory.log();
     let state = state(target)?;
     if state != ClusterState::InProduction {
         return Err(RecoveryError::NotEnded {
             target: target.path().display().to_string(),
             state: format!("{state:?}"),
-            log: log.into(),
+            log,
         });
     }
-    let read = || said(BufReader::new(open_log(log)?));
+    let read = || said(BufReader::new(directory.open_log()?));
     read().map_err(RecoveryError::file("read", log))
 }
 

@@ -12,7 +12,7 @@ use crate::{
         shape::{
             AgentRef, Attempt, BackupFigures, DownloadFigures, Entry, Job, JobFailure, JobKind,
             JobResult, JobState, ListFigures, Listing, PlannedAction, Progress, RawPath,
-            RestoreFigures, WalFigures, Warning,
+            RestoreFigures, StartedServer, WalFigures, Warning,
         },
         state::ApiState,
         v1::limits,
@@ -182,6 +182,11 @@ fn result(result: Success) -> JobResult {
             plan: it.plan.iter().map(action).collect(),
             plan_count: it.plan_count,
             notes: it.notes.clone(),
+            server: it.server.map(|server| StartedServer {
+                port: server.port,
+                socket_directory: server.socket_directory,
+                log: server.log,
+            }),
         }),
         Success::Download(it) => JobResult::Download(DownloadFigures {
             manifest: it.manifest.to_string(),
