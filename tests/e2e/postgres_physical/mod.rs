@@ -74,7 +74,9 @@ fn a_busy_cluster_comes_back_whole_and_starts() {
         site.world.restores.join("moved-slow"),
     );
     let fast = format!("{}={}", fast.display(), moved_fast.display());
-    let slow = format!("{}={}", slow.display(), moved_slow.display());
+    // One by its path, one by its number.
+    let oid = cluster.sql("SELECT oid FROM pg_tablespace WHERE spcname = 'slow'");
+    let slow = format!("{oid}={}", moved_slow.display());
     let moves = ["--tablespace", fast.as_str(), "--tablespace", slow.as_str()];
     let mut restored = site.start_restored(&snapshot, "data", &moves);
 

@@ -16,7 +16,7 @@ use strongroom_tests::{
 use super::site::{Restored, Site};
 
 /// Settings, and what they are in a restored server.
-const OFF: [(&str, &str); 9] = [
+const OFF: [(&str, &str); 12] = [
     ("archive_mode", "off"),
     ("max_logical_replication_workers", "0"),
     ("shared_preload_libraries", ""),
@@ -26,6 +26,9 @@ const OFF: [(&str, &str); 9] = [
     ("listen_addresses", "127.0.0.1"),
     ("logging_collector", "off"),
     ("external_pid_file", ""),
+    ("autovacuum", "off"),
+    ("primary_slot_name", ""),
+    ("log_destination", "stderr"),
 ];
 
 /// A library that every packager of servers has.
@@ -54,7 +57,8 @@ fn busy(scratch: &Scratch, marks: &Path) -> Cluster {
          shared_preload_libraries = '{}'\nsession_preload_libraries = '{LIBRARY}'\n\
          synchronous_commit = local\nsynchronous_standby_names = 'nobody'\n\
          primary_conninfo = 'host=127.0.0.1 port=1'\nexternal_pid_file = '{marks}/pid'\n\
-         logging_collector = on\nlog_directory = '{marks}/log'\n{cron}",
+         logging_collector = on\nlog_directory = '{marks}/log'\nautovacuum = on\n\
+         primary_slot_name = 'of_the_original'\nlog_destination = 'csvlog'\n{cron}",
         libraries.join(",")
     );
     Cluster::with(scratch, "server", &settings)

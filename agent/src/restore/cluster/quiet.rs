@@ -38,7 +38,7 @@ struct Setting(&'static str, &'static str, std::ops::RangeInclusive<u32>);
 const ALL: std::ops::RangeInclusive<u32> = 0..=u32::MAX;
 
 /// Beside the preloaded libraries.
-const SETTINGS: [Setting; 17] = [
+const SETTINGS: [Setting; 18] = [
     // The archive is the original's. Neither commands nor libraries are run.
     Setting("archive_mode", "off", ALL),
     Setting("archive_cleanup_command", "", ALL),
@@ -51,6 +51,8 @@ const SETTINGS: [Setting; 17] = [
     Setting("synchronous_standby_names", "", ALL),
     Setting("session_preload_libraries", "", ALL),
     Setting("local_preload_libraries", "", ALL),
+    // It runs functions of the databases' owners, in indexes and their statistics.
+    Setting("autovacuum", "off", ALL),
     Setting("listen_addresses", "127.0.0.1", ALL),
     Setting("bonjour", "off", ALL),
     // It may run a command for the key.
@@ -126,7 +128,7 @@ impl Quiet {
         let mut notes = vec![
             "switched off, so that it does nothing of what the original does: archiving, \
              subscriptions, commits that wait for standbys, connections from other hosts, \
-             preloaded libraries and the jobs that they run"
+             preloaded libraries and the jobs that they run, autovacuum"
                 .to_owned(),
         ];
         if !left.is_empty() {
@@ -218,7 +220,7 @@ fn may_register(library: &str, directories: &[std::path::PathBuf]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use strongroom_tests::scratch::Scratch;
 
@@ -268,6 +270,45 @@ mod tests {
         }
         let absolute = scratch.join("cron");
         assert!(!may_register(absolute.to_str().unwrap(), &directories));
+    }
+
+    /// A line of [`SETTINGS`] that is lost is missed here: not every server has
+    /// each of them, and some need what a test has not.
+    #[test]
+    fn whatever_reaches_out_is_off() {
+        let all = [
+            ("archive_mode", "off"),
+            ("archive_cleanup_command", ""),
+            ("recovery_end_command", ""),
+            ("max_logical_replication_workers", "0"),
+            ("primary_conninfo", ""),
+            ("primary_slot_name", ""),
+            ("synchronous_standby_names", ""),
+            ("session_preload_libraries", ""),
+            ("local_preload_libraries", ""),
+            ("shared_preload_libraries", ""),
+            ("autovacuum", "off"),
+            ("listen_addresses", "127.0.0.1"),
+            ("bonjour", "off"),
+            ("ssl", "off"),
+            ("external_pid_file", ""),
+            ("logging_collector", "off"),
+            ("log_destination", "stderr"),
+        ];
+        for (major, more) in [
+            (13, Some(("stats_temp_directory", "pg_stat_tmp"))),
+            (14, Some(("stats_temp_directory", "pg_stat_tmp"))),
+            (15, None),
+            (16, None),
+            (17, Some(("event_triggers", "off"))),
+            (18, Some(("event_triggers", "off"))),
+        ] {
+            let libraries = Libraries::default();
+            let made = Quiet { major, libraries }.settings();
+            let made: BTreeMap<_, _> = made.iter().map(|(name, it)| (*name, &**it)).collect();
+            let wanted: BTreeMap<_, _> = all.into_iter().chain(more).collect();
+            assert_eq!(made, wanted, "{major}");
+        }
     }
 
     #[test]

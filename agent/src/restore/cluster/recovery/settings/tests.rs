@@ -90,6 +90,24 @@ fn exactly_one_target_is_set_and_none_behind_it() {
     );
 }
 
+#[test]
+fn what_the_original_would_do_in_a_recovery_is_set_again() {
+    // Its commands could remove files, and it would wait, or stop for ever.
+    for stop in [RecoveryTarget::Latest, RecoveryTarget::Xid(742)] {
+        let lines = settings(stop).lines();
+        for (name, value) in [
+            ("recovery_end_command", ""),
+            ("archive_cleanup_command", ""),
+            ("recovery_min_apply_delay", "0"),
+            ("recovery_target_action", "promote"),
+            ("recovery_target_inclusive", "on"),
+            ("hot_standby", "off"),
+        ] {
+            assert_eq!(understood(&lines, name).as_deref(), Some(value), "{name}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn names_of_any_kind_are_understood(name in "[^\0]{1,20}") {
