@@ -287,9 +287,38 @@ fn carry_out(
     context: &Context<'_>,
     work: &RestoreWork,
     selection: &Selection,
+    plan: Plan,
+    result: RestoreResult,
+) -> Result<RestoreResult, RestoreError> {
+    let (result, unended) = write(context, work, selection, plan, result)?;
+    if !context.problems.any() {
+        unended.end()?;
+    }
+    Ok(result)
+}
+
+/// All is written, but the marker stands: until it goes, the same restore can be
+/// run again, and no other meets it.
+struct Unended {
+    target: Target,
+    marker: Marker,
+}
+
+impl Unended {
+    /// Nothing is left to be done.
+    fn end(self) -> Result<(), RestoreError> {
+        self.marker.remove(&self.target)
+    }
+}
+
+/// Does what is planned, and leaves the marker.
+fn write(
+    context: &Context<'_>,
+    work: &RestoreWork,
+    selection: &Selection,
     mut plan: Plan,
     mut result: RestoreResult,
-) -> Result<RestoreResult, RestoreError> {
+) -> Result<(RestoreResult, Unended), RestoreError> {
     let target = Target::create(context.target)?;
     let marker = Marker::place(&target, work.snapshot, &work.paths)?;
     context.monitor.enter("restoring");
@@ -312,15 +341,12 @@ fn carry_out(
         finished: &finished,
     }
     .run()?;
-    if !context.problems.any() {
-        marker.remove(&target)?;
-    }
     result.files = finished.into_inner();
     result.bytes_written = moved.written.into_inner();
     result.bytes_fetched = moved.fetched.into_inner();
     result.plan = Vec::new();
     result.plan_count = 0;
-    Ok(result)
+    Ok((result, Unended { target, marker }))
 }
 
 fn make_dirs(context: &Context<'_>, target: &Target, plan: &Plan) -> Result<(), RestoreError> {
@@ -368,6 +394,7 @@ fn planned(plan: &Plan) -> RestoreResult {
     let kept = |file: &&plan::File| file.action == FileAction::Keep;
     let kept = plan.files.iter().filter(kept).count() as u64;
     RestoreResult {
+        server: None,
         files: plan.files.len() as u64 - kept,
         directories: plan.dirs.len() as u64 - 1,
         bytes_written: 0,

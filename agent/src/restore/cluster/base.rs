@@ -12,7 +12,7 @@ use super::{ClusterRestoreError, owner::Owner, snapshot::Place};
 use crate::{
     allowed::AllowedDirectory,
     restore::{
-        Context, carry_out,
+        Context, Unended,
         decide::Mode,
         marker::{Marker, marker_name},
         plan::{Plan, Use},
@@ -21,7 +21,7 @@ use crate::{
         space,
         survey::survey,
         target::Target,
-        verify,
+        verify, write,
     },
 };
 
@@ -97,25 +97,28 @@ pub(super) fn check_space(
     Ok(())
 }
 
-/// Restores what was planned; the figures are of what was done.
+/// Restores what was planned; the figures are of what was done. The markers stay
+/// until the cluster is handed over.
 pub(super) fn restore_all(
     contexts: &[Context<'_>],
     places: &[Place],
     selection: &Selection,
     plans: Vec<Plan>,
     result: &mut RestoreResult,
-) -> Result<(), ClusterRestoreError> {
-    let mut done = Vec::new();
+) -> Result<Vec<Unended>, ClusterRestoreError> {
+    let (mut done, mut unended) = (Vec::new(), Vec::new());
     for ((context, place), plan) in contexts.iter().zip(places).zip(plans) {
         make_directory(&place.target)?;
         let figures = planned(&plan);
-        done.push(carry_out(context, &place.work, selection, plan, figures)?);
+        let (figures, marked) = write(context, &place.work, selection, plan, figures)?;
+        done.push(figures);
+        unended.push(marked);
     }
     result.files = done.iter().map(|done| done.files).sum();
     result.bytes_written = done.iter().map(|done| done.bytes_written).sum();
     result.bytes_fetched = done.iter().map(|done| done.bytes_fetched).sum();
     (result.plan, result.plan_count) = (Vec::new(), 0);
-    Ok(())
+    Ok(unended)
 }
 
 /// Makes a data directory that nobody else can look into. Those above it, if

@@ -33,6 +33,7 @@ pub mod recovery;
 mod relink;
 mod replayed;
 mod server;
+mod server_directory;
 mod single;
 mod snapshot;
 #[cfg(test)]
@@ -59,7 +60,8 @@ use self::{
     snapshot::Source,
 };
 use super::{
-    Context, RestoreOptions, open, problems::Problems, select::Selection, stream::SnapshotFiles,
+    Context, RestoreOptions, Unended, open, problems::Problems, select::Selection,
+    stream::SnapshotFiles,
 };
 use crate::{allowed::AllowedDirectory, monitor::Monitor};
 
@@ -158,7 +160,7 @@ pub fn run(
     base::check_space(&reader, &plans, &places, (&target, log_bytes))?;
     base::make_directory(&target)?;
     let forwarding = forward.map(RollForward::begin).transpose()?;
-    base::restore_all(&contexts, &places, &selection, plans, &mut result)?;
+    let unended = base::restore_all(&contexts, &places, &selection, plans, &mut result)?;
     drop(contexts);
     problems
         .into_result(work.snapshot)
@@ -166,6 +168,7 @@ pub fn run(
     complete(inputs, &decided, has_files, &mut result)?;
     forwarding.as_ref().map_or(Ok(()), Forwarding::tell)?;
     base::hand_over(&places, owner.as_ref())?;
+    unended.into_iter().try_for_each(Unended::end)?;
     let forwarding = match forwarding {
         Some(mut forwarding) => {
             forwarding.files_are_there(places.iter().map(|place| &place.target))?;
@@ -174,13 +177,17 @@ pub fn run(
         None => None,
     };
     let running = finish(forwarding, programs.as_ref(), inputs, &mut result)?;
-    if let Some((running, owner)) = running {
+    if let Some((mut running, owner)) = running {
         let checked = decided.replay.verify(&target);
-        if checked.is_err() {
-            server::stop(&target, owner)?;
+        if checked.is_err()
+            && let Err(error) = server::stop(&target, owner)
+        {
+            tracing::error!(%error, "the server with a stray link still runs");
         }
         checked?;
         let gone = decided.replay.settle(&target);
+        running.directory.keep();
+        result.server = Some(running.to_started());
         result.notes.push(notes::started(inputs, &running, owner));
         result.notes.extend(notes::not_there(&gone));
         let quiet = decided.quiet.iter();
@@ -231,7 +238,7 @@ fn decide(
     };
     let replay = Replay::decide(&facts, &terms)?;
     if let Some(forward) = forward {
-        forward.take(replay.taken(), replay.edits.clone());
+        forward.take(replay.choices(), replay.taken(), replay.edits.clone())?;
     }
     let quiet = programs.filter(|_| !work.keep_settings);
     let quiet =

@@ -12,6 +12,8 @@ use rustix::{
 };
 use strongroom_compare::beneath;
 
+use crate::restore::marker::is_marker;
+
 /// A user and its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
@@ -42,17 +44,21 @@ impl Owner {
     }
 
     /// Makes everything at and below a directory the owner's, the deepest
-    /// first: until it is all done, nobody else can enter and interfere.
+    /// first: until it is all done, nobody else can enter and interfere. The
+    /// marker of a restore stays ours: it goes when this has succeeded.
     pub(super) fn take(&self, root: &OwnedFd) -> io::Result<()> {
         if !geteuid().is_root() {
             return Ok(());
         }
-        self.take_below(root)?;
+        self.take_below(root, is_marker)?;
         self.take_one(root, b"")
     }
 
-    fn take_below(&self, directory: &OwnedFd) -> io::Result<()> {
+    fn take_below(&self, directory: &OwnedFd, kept: fn(&[u8]) -> bool) -> io::Result<()> {
         for name in beneath::names(directory)? {
+            if kept(&name) {
+                continue;
+            }
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let entry = match openat(directory, &*name, flags, Mode::empty()) {
                 Err(Errno::NOENT) => continue,
@@ -62,7 +68,7 @@ impl Owner {
             let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             if is_directory {
                 // A cluster is a few directories deep.
-                self.take_below(&entry)?;
+                self.take_below(&entry, |_| false)?;
             }
             if (stat.st_uid, stat.st_gid) == (self.uid, self.gid) {
                 continue;

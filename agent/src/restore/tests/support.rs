@@ -35,7 +35,7 @@ pub(super) const PASSWORD: &str = "correct horse battery staple";
 
 /// Something to be done in the midst of a restore.
 #[derive(Clone, Default)]
-pub(crate) struct Hook(pub(super) Option<Arc<dyn Fn() + Send + Sync>>);
+pub(crate) struct Hook(pub(crate) Option<Arc<dyn Fn() + Send + Sync>>);
 
 impl Hook {
     pub(crate) fn call(&self) {

@@ -82,9 +82,21 @@ pub(crate) struct State {
     /// Places that it has taken for tablespaces which the log makes, by number.
     #[serde(default)]
     pub(crate) made: BTreeMap<u32, String>,
+    /// Where all tablespaces go, by number; `None`: an older version has not
+    /// said.
+    #[serde(default)]
+    pub(crate) choices: Option<BTreeMap<u32, Choice>>,
     /// Of the host, when files were written last: what a crash left of them
     /// is not known.
     pub(crate) boot: String,
+}
+
+/// Where a tablespace goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Choice {
+    pub(crate) to: String,
+    /// It was asked for; else it lay there.
+    pub(crate) moved: bool,
 }
 
 /// Tells a start of this host from every other.

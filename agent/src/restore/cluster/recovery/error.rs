@@ -111,6 +111,20 @@ pub enum RecoveryError {
         /// Where that was to end.
         target: String,
     },
+    /// An interrupted restore has put a tablespace elsewhere.
+    #[error(
+        "{path} holds an interrupted restore that puts tablespace {oid} at {before}, not at {now}: run it again with the same --tablespace options as then, or empty the directory and begin anew", path = EscapedPath(path)
+    )]
+    OtherPlace {
+        /// The data directory.
+        path: PathBuf,
+        /// The tablespace's number.
+        oid: u32,
+        /// Where it put it.
+        before: String,
+        /// Where it would go now.
+        now: String,
+    },
     /// Two restores meet.
     #[error("another restore is at work in {path}; wait until it has ended", path = EscapedPath(.0))]
     Busy(PathBuf),
@@ -177,6 +191,7 @@ impl RecoveryError {
                 FailureCode::Corrupt
             }
             Self::Other { .. }
+            | Self::OtherPlace { .. }
             | Self::Busy(_)
             | Self::GaveUp { .. }
             | Self::NotEnded { .. }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Forwarding, RecoveryError,
-    directory::{Stage, State, WalDirectory, boot},
+    directory::{Choice, Stage, State, WalDirectory, boot},
     error::shown,
     index::LogIndex,
     notes,
@@ -79,6 +80,9 @@ pub(in super::super) struct RollForward<'a> {
     pub(super) left: Option<Stage>,
     /// Places that it has taken for tablespaces which the log makes.
     pub(super) made: BTreeMap<u32, String>,
+    /// Where all tablespaces go: as an earlier run has decided, then as this one
+    /// has.
+    pub(super) choices: Option<BTreeMap<u32, Choice>>,
     /// Files of the plan that it has left whole.
     pub(super) whole: BTreeSet<String>,
     /// What the log does, once it was read.
@@ -112,6 +116,7 @@ impl<'a> RollForward<'a> {
             recovery,
             plan,
             left,
+            choices: state.as_ref().and_then(|it| it.choices.clone()),
             made: state.map(|it| it.made).unwrap_or_default(),
             whole,
             facts: LogFacts::default(),
@@ -145,8 +150,20 @@ impl<'a> RollForward<'a> {
     }
 
     /// These places are taken now, and the server is given the log with these
-    /// edits. What an earlier run has left may be without.
-    pub(in super::super) fn take(&mut self, made: BTreeMap<u32, String>, edits: Edits) {
+    /// edits. What an earlier run has left may be without. Where that has put a
+    /// tablespace elsewhere, what it wrote leads there: an error.
+    pub(in super::super) fn take(
+        &mut self,
+        choices: BTreeMap<u32, Choice>,
+        made: BTreeMap<u32, String>,
+        edits: Edits,
+    ) -> Result<(), RecoveryError> {
+        let path = self.inputs.target.path();
+        match &self.choices {
+            Some(before) => check_same(path, before, &choices, Choice::to_string)?,
+            None => check_same(path, &self.made, &made, Clone::clone)?,
+        }
+        self.choices = Some(choices);
         self.made = made;
         let size = self.plan.size;
         for segment in &self.plan.segments {
@@ -156,6 +173,7 @@ impl<'a> RollForward<'a> {
             }
         }
         self.edits = edits;
+        Ok(())
     }
 
     /// The cluster's files are there already, and a server may have worked on
@@ -186,6 +204,32 @@ impl<'a> RollForward<'a> {
     /// See [`Forwarding::begin`].
     pub(in super::super) fn begin(self) -> Result<Forwarding<'a>, RecoveryError> {
         Forwarding::begin(self)
+    }
+}
+
+/// Refuses to go on where something was put elsewhere before. What the log makes
+/// since then may be new.
+fn check_same<T: PartialEq>(
+    path: &Path,
+    before: &BTreeMap<u32, T>,
+    now: &BTreeMap<u32, T>,
+    shown: impl Fn(&T) -> String,
+) -> Result<(), RecoveryError> {
+    let other = before.iter().find(|(oid, it)| now.get(oid) != Some(*it));
+    other.map_or(Ok(()), |(oid, before)| {
+        Err(RecoveryError::OtherPlace {
+            path: path.into(),
+            oid: *oid,
+            before: shown(before),
+            now: now.get(oid).map_or("any place".into(), &shown),
+        })
+    })
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to)?;
+        f.write_str(if self.moved { "" } else { " (where it lay)" })
     }
 }
 
@@ -296,5 +340,47 @@ mod tests {
             |plan: &Plan| -> Vec<_> { whole(&directory, plan).unwrap().into_iter().collect() };
         assert_eq!(names(&before), [files[1].0.clone(), files[2].0.clone()]);
         assert_eq!(names(&plan(&[1 << 20, 1 << 20, 7])), [files[1].0.clone()]);
+    }
+
+    #[test]
+    fn a_tablespace_stays_where_an_interrupted_restore_has_put_it() {
+        let choice = |to: &str, moved| Choice {
+            to: to.into(),
+            moved,
+        };
+        let before = BTreeMap::from([(16_400, choice("/a", true)), (16_401, choice("/b", false))]);
+        let check = |now: &BTreeMap<u32, Choice>| {
+            check_same(Path::new("/data"), &before, now, Choice::to_string)
+                .map_err(|error| error.to_string())
+        };
+        check(&before).unwrap();
+        // Made by log that was archived since.
+        let mut more = before.clone();
+        more.insert(16_402, choice("/c", true));
+        check(&more).unwrap();
+        for (oid, now, says) in [
+            (16_400, Some(choice("/other", true)), "not at /other"),
+            (
+                16_400,
+                Some(choice("/a", false)),
+                "not at /a (where it lay)",
+            ),
+            (
+                16_401,
+                Some(choice("/b", true)),
+                "/b (where it lay), not at /b",
+            ),
+            (16_401, None, "16401"),
+        ] {
+            let mut other = before.clone();
+            match now {
+                Some(now) => other.insert(oid, now),
+                None => other.remove(&oid),
+            };
+            let error = check(&other).unwrap_err();
+            for part in [says, "--tablespace", "/data"] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
     }
 }

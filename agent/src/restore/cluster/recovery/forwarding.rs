@@ -73,6 +73,7 @@ impl<'a> Forwarding<'a> {
             timeline: roll.plan.timeline,
             stage: roll.left.unwrap_or(Stage::Files),
             made: roll.made.clone(),
+            choices: roll.choices.clone(),
             boot: boot(),
         };
         // A server that waits takes what it finds.
@@ -206,7 +207,7 @@ impl<'a> Forwarding<'a> {
             }
             (Err(error), _) => return Err(failure(error, &self.roll.recovery.target)),
         };
-        let said = ended(target, &running.log())?;
+        let said = ended(target, &running.directory)?;
         let mut notes = vec![notes::fetched(&fetched, fetching_took)];
         notes.extend(notes::replayed(&said, self.roll.recovery, began.elapsed()));
         self.clean_up();

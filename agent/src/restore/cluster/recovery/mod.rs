@@ -43,5 +43,6 @@ pub use error::RecoveryError;
 pub use forward::LogSource;
 pub use index::LogIndex;
 
+pub(super) use directory::Choice;
 pub(super) use forward::{Inputs, RollForward};
 pub(super) use forwarding::Forwarding;

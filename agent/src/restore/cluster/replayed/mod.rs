@@ -16,7 +16,11 @@ pub(super) mod held;
 mod links;
 pub(super) mod reading;
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+};
 
 use rustix::fs::{Mode, fchmod};
 use strongroom_compare::beneath;
@@ -34,6 +38,7 @@ use super::{
     owner::Owner,
     places::{self, Destination, Placed, destinations},
     programs::Version,
+    recovery::Choice,
     relink::link,
 };
 use crate::allowed::AllowedDirectory;
@@ -45,6 +50,8 @@ pub(super) struct Replay {
     pub(super) bases: Vec<Placed>,
     /// Those that the log makes.
     pub(super) made: Vec<Placed>,
+    /// Of those, whose places an earlier run has taken.
+    taken_before: BTreeSet<u32>,
     /// What changes in archived log.
     pub(super) edits: Edits,
     /// What changes in segments of the snapshot.
@@ -93,7 +100,9 @@ impl Replay {
                 Replayed::AtItsPath
             }
         });
+        let taken = made.iter().filter(|it| (terms.taken)(&it.to));
         Ok(Self {
+            taken_before: taken.map(|it| it.to.oid).collect(),
             bases,
             made,
             edits,
@@ -102,7 +111,8 @@ impl Replay {
     }
 
     /// Makes the places of those that the log makes, in a data directory that is
-    /// restored. Those that are there are left.
+    /// restored. Those that an earlier run has taken are left; others must still
+    /// be free.
     pub(super) fn make(
         &self,
         target: &AllowedDirectory,
@@ -118,6 +128,10 @@ impl Replay {
             directory,
         } in &self.made
         {
+            // Since that was asked, all files were restored.
+            if !self.taken_before.contains(&place.oid) {
+                check_free(directory).map_err(|cause| refused(place, cause))?;
+            }
             make_place(directory, owner)?;
             if place.moved {
                 let name = place.oid.to_string();
@@ -144,6 +158,16 @@ impl Replay {
             .iter()
             .map(|place| (place.to.oid, place.to.to.clone()))
             .collect()
+    }
+
+    /// Where all tablespaces go, by number.
+    pub(super) fn choices(&self) -> BTreeMap<u32, Choice> {
+        let all = self.bases.iter().chain(&self.made);
+        all.map(|Placed { to: place, .. }| {
+            let (to, moved) = (place.to.clone(), place.moved);
+            (place.oid, Choice { to, moved })
+        })
+        .collect()
     }
 
     /// All directories of tablespaces.
@@ -196,12 +220,6 @@ impl Terms<'_> {
         place: Destination,
         creations: &[&TablespaceCreation],
     ) -> Result<Placed, ClusterRestoreError> {
-        let refused = |place: &Destination, cause: String| ClusterRestoreError::LogTablespace {
-            oid: place.oid,
-            path: place.from.clone(),
-            to: place.to.clone(),
-            cause,
-        };
         let by_name = !place.moved;
         let placed = Placed::enter(place, by_name, self.consent, refused)?;
         let Placed {
@@ -213,6 +231,12 @@ impl Terms<'_> {
             let text = creations.iter().filter(exact);
             if !text.map(|it| &it.path).all(|it| it == place.to.as_bytes()) {
                 return Err(refused(place, "its name is no UTF-8".into()));
+            }
+            // The server goes by the name, wherever that leads by then.
+            if directory.path() != Path::new(&place.to) {
+                let real = directory.path().display();
+                let cause = format!("symbolic links lead from there to {real}");
+                return Err(refused(place, cause));
             }
         }
         if !(self.taken)(place) {
@@ -248,6 +272,15 @@ impl Terms<'_> {
                 path: path(),
             })
         })
+    }
+}
+
+fn refused(place: &Destination, cause: String) -> ClusterRestoreError {
+    ClusterRestoreError::LogTablespace {
+        oid: place.oid,
+        path: place.from.clone(),
+        to: place.to.clone(),
+        cause,
     }
 }
 

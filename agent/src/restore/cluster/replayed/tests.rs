@@ -75,6 +75,8 @@ struct Case<'a> {
     version: &'a str,
     allowed: &'a str,
     taken: bool,
+    /// What is allowed is looked at once, as agents do it.
+    resolves: bool,
 }
 
 impl Default for Case<'_> {
@@ -86,6 +88,7 @@ impl Default for Case<'_> {
             version: "15.3",
             allowed: "/",
             taken: false,
+            resolves: false,
         }
     }
 }
@@ -135,6 +138,12 @@ fn decide(case: &Case<'_>) -> Result<Decision, String> {
     };
     let consent = |path: &str| {
         if Path::new(path).starts_with(case.allowed) {
+            let above = Path::new(path).parent().unwrap();
+            let real = above.canonicalize().unwrap_or(above.into());
+            let real = real.join(Path::new(path).file_name().unwrap());
+            if case.resolves {
+                return AllowedDirectory::named(&real).map_err(|error| error.to_string());
+            }
             return AllowedDirectory::named(Path::new(path)).map_err(|error| error.to_string());
         }
         Err("it is not allowed".to_owned())
@@ -329,6 +338,77 @@ fn what_cannot_be_moved_is_refused() {
         },
         &["16499", "/srv/fast (16400)"],
     );
+}
+
+#[test]
+fn a_place_that_links_lead_to_is_not_taken_by_its_name() {
+    use std::os::unix::fs::symlink;
+
+    let scratch = Scratch::new("replayed-through-links");
+    let real = scratch.dir("real");
+    let real = real.canonicalize().unwrap();
+    symlink(&real, scratch.join("link")).unwrap();
+    let path = scratch.join("link/place").to_str().unwrap().to_owned();
+    let log = [(16_400, path.as_str())];
+    let case = Case {
+        log: &log,
+        resolves: true,
+        ..Case::default()
+    };
+    let leads_to = real.join("place");
+    refusal(
+        &case,
+        &["symbolic links", leads_to.to_str().unwrap(), "--tablespace"],
+    );
+    // Asked for, it is taken where it really is.
+    let moves = [("16400", path.as_str())];
+    let (made, _) = decide(&Case {
+        moves: &moves,
+        ..case
+    })
+    .unwrap();
+    assert_eq!(
+        made,
+        [(16_400, leads_to.to_str().unwrap().to_owned(), true)]
+    );
+}
+
+#[test]
+fn a_place_that_was_filled_meanwhile_is_not_taken() {
+    let scratch = Scratch::new("replayed-filled");
+    let data = scratch.dir("data");
+    fs::create_dir(data.join("pg_tblspc")).unwrap();
+    let target = AllowedDirectory::named(&data).unwrap();
+    let place = scratch.dir("place");
+    let text = place.to_str().unwrap().to_owned();
+    let replay = |before: &[u32]| Replay {
+        bases: vec![],
+        made: vec![Placed {
+            to: Destination {
+                oid: 16_400,
+                from: "/srv/fast".into(),
+                to: text.clone(),
+                moved: true,
+            },
+            directory: AllowedDirectory::named(&place).unwrap(),
+        }],
+        taken_before: before.iter().copied().collect(),
+        edits: Edits::default(),
+        held: BTreeMap::new(),
+    };
+    replay(&[]).make(&target, None).unwrap();
+    let link = data.join("pg_tblspc/16400");
+    assert_eq!(fs::read_link(&link).unwrap(), place);
+    fs::remove_file(&link).unwrap();
+    fs::write(place.join("precious"), "").unwrap();
+    let error = replay(&[]).make(&target, None).unwrap_err().to_string();
+    assert!(
+        error.contains("not empty") && error.contains("16400"),
+        "{error}"
+    );
+    assert!(!link.is_symlink());
+    // A server has worked there.
+    replay(&[16_400]).make(&target, None).unwrap();
 }
 
 #[test]

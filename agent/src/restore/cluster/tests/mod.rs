@@ -4,4 +4,5 @@
 
 mod links;
 mod postmaster;
+mod resume;
 mod site;

@@ -28,6 +28,7 @@ fn a_resumed_recovery_does_not_stop_the_server_that_a_stale_pid_file_names() {
             timeline: site.manifest.timeline,
             stage: Stage::Replay,
             made: std::collections::BTreeMap::new(),
+            choices: None,
             boot,
         };
         directory.set_state(&state).unwrap();

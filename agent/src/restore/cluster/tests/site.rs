@@ -214,11 +214,8 @@ impl Site {
 
     /// The server that a restore has started.
     pub(super) fn server(&self, result: &RestoreResult) -> Restored {
-        let notes = result.notes.join("\n");
-        let port = notes.split("127.0.0.1:").nth(1).expect("a port");
-        let digits = port.find(|it: char| !it.is_ascii_digit());
         Restored {
-            port: port[..digits.unwrap_or(port.len())].parse().unwrap(),
+            port: result.server.as_ref().expect("a server").port,
             data: self.data(),
         }
     }

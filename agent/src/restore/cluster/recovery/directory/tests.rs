@@ -48,6 +48,13 @@ fn the_state_comes_back_and_goes_with_the_end() {
         timeline: TimelineId(2),
         stage: Stage::Log,
         made: BTreeMap::from([(16_400, "/srv/place".to_owned())]),
+        choices: Some(BTreeMap::from([(
+            16_400,
+            Choice {
+                to: "/srv/place".into(),
+                moved: true,
+            },
+        )])),
         boot: boot(),
     };
     first.set_state(&state).unwrap();
