@@ -71,7 +71,7 @@ impl Monitor {
     /// Notes an object that could not be treated as asked. Keeps the first
     /// [`MAX_WARNINGS`] and counts all.
     pub fn warn(&self, code: WarningCode, path: impl Into<Vec<u8>>, cause: impl Into<String>) {
-        let accepted = self.accept.contains(&code);
+        let accepted = code.is_note() || self.accept.contains(&code);
         let mut warnings = self.warnings.lock();
         let kept = if accepted {
             &mut warnings.accepted

@@ -1,7 +1,7 @@
 //! Enrol, apply, back up, restore, compare: on a tree with every kind of
 //! entry, and with plain restic as the judge of the format.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use strongroom_tests::{coordinator::Setup, restic::Restic, tree::Tree};
 
@@ -79,6 +79,8 @@ fn an_unchanged_tree_is_not_read_again_and_changes_are_found() {
         small_files: 300,
         ..Tree::full(4)
     });
+    // What was written just before a backup is read again by the next.
+    std::thread::sleep(Duration::from_millis(300));
     let first = world.operator().backup(POLICY);
     let figures = &first["result"]["backup"];
     assert!(figures["bytes_new"].as_u64() > Some(0), "{figures:#}");

@@ -16,6 +16,7 @@ use std::{
     },
 };
 
+use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use strongroom_layout::{ObjectId, ObjectName};
 use strongroom_repository::{
@@ -183,7 +184,7 @@ pub fn run(
         let _entered = tracing::info_span!("walk").entered();
         match &request.source {
             BackupSource::Files(source) => {
-                save_files(&writer, source, parents, pace, &request, &monitor)
+                save_files(&writer, source, parents, started, pace, &request, &monitor)
             }
             BackupSource::Command(command) => {
                 command::save(&writer, &runtime, command, started, &pace, &monitor)
@@ -295,16 +296,14 @@ fn parents(
         return Ok(ParentTrees::none());
     };
     match until_cancelled(runtime, monitor, repository.snapshot(id))? {
-        Ok(snapshot) => ParentTrees::new(
-            Arc::clone(repository),
-            runtime.clone(),
-            places,
-            snapshot.tree,
-        )
-        .map_err(|source| {
-            let what = "a tree";
-            WriteError::Format { what, source }.into()
-        }),
+        Ok(snapshot) => {
+            ParentTrees::new(Arc::clone(repository), runtime.clone(), places, &snapshot).map_err(
+                |source| {
+                    let what = "a tree";
+                    WriteError::Format { what, source }.into()
+                },
+            )
+        }
         Err(error) => {
             tracing::warn!(parent = %id.short(), %error, "the parent snapshot cannot be read: all files are read");
             Ok(ParentTrees::none())
@@ -316,6 +315,7 @@ fn save_files(
     writer: &Writer,
     source: &FilesSource,
     parents: ParentTrees,
+    began: Timestamp,
     pace: Pace,
     request: &BackupRequest,
     monitor: &Arc<Monitor>,
@@ -326,10 +326,11 @@ fn save_files(
         pace,
         probe: request.probe.clone(),
         monitor: Arc::clone(monitor),
-        // With a parent most files are only looked at, which is no more work
-        // than to count them.
         parents,
+        began,
     };
+    // With a parent most files are only looked at, which is no more work than to
+    // count them.
     let count = options.parents.root().is_none();
     let done = AtomicBool::new(false);
     let (root, counts) = std::thread::scope(|scope| {

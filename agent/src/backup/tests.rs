@@ -10,15 +10,18 @@ mod what_is_taken;
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    sync::Arc,
 };
 
 use strongroom_compare::{CompareOptions, compare};
 use strongroom_layout::ObjectKind;
+use strongroom_runtime::clock::ManualClock;
 use strongroom_tests::tree::Tree;
 use strongroom_wire::job::FailureCode;
 
 use self::bench::{Bench, Gate};
+use super::{BackupRequest, PreparedBackup};
 use crate::allowed::AllowedPaths;
 
 /// What restic 0.14 cannot restore: attributes of symlinks (it follows them),
@@ -78,6 +81,31 @@ fn a_second_run_reads_and_stores_nothing() {
     assert_eq!(second.result.bytes_total, first.result.bytes_total);
     assert!(second.result.files_unmodified > 2_000);
     bench.restic().check();
+}
+
+#[test]
+fn what_was_written_as_the_last_backup_began_is_read_once_more() {
+    let bench = Bench::new();
+    let written = fs::metadata(bench.write("a", "alpha")).unwrap();
+    let written = jiff::Timestamp::new(written.ctime(), written.ctime_nsec() as i32).unwrap();
+    let clock = ManualClock::new(written + jiff::SignedDuration::from_millis(50));
+    let after = |parent: Option<&PreparedBackup>| {
+        let request = BackupRequest {
+            parent: parent.map(|it| it.result.snapshot),
+            clock: Arc::clone(&clock) as _,
+            ..bench.request()
+        };
+        bench.backup(&request)
+    };
+    let first = after(None);
+    clock.advance(jiff::SignedDuration::from_secs(60));
+    let second = after(Some(&first));
+    // It might have been written again within the same tick, after it was read.
+    assert_eq!((second.result.bytes_read, second.result.bytes_new), (5, 0));
+    assert_eq!(second.result.files_unmodified, 0);
+    let third = after(Some(&second));
+    assert_eq!(third.result.bytes_read, 0);
+    assert_eq!(third.result.files_unmodified, 1);
 }
 
 #[test]

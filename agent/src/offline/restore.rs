@@ -38,6 +38,10 @@ pub(super) struct RestoreArgs {
     /// What to do with files that are there already
     #[arg(long, value_enum, default_value = "never")]
     overwrite: OverwriteArg,
+    /// Keep the snapshot's numbers of owners; by default files get the numbers
+    /// that their owners' names have on this host
+    #[arg(long)]
+    numeric_ids: bool,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -54,7 +58,7 @@ pub(super) struct RestoreArgs {
 enum OverwriteArg {
     /// Refuse a target where something would be overwritten
     Never,
-    /// Rewrite what differs in size, modification time or content
+    /// Read what is there and rewrite what differs in content, whatever its time says
     IfChanged,
     /// Rewrite everything
     Always,
@@ -93,6 +97,7 @@ pub(super) async fn run(args: RestoreArgs, session: &Session) -> anyhow::Result<
         paths: args.path,
         overwrite: args.overwrite.into(),
         dry_run: args.dry_run,
+        numeric_ids: args.numeric_ids,
     };
     let defaults = RestoreOptions::default();
     let (threads, memory) = args.machine.fitted();

@@ -1,6 +1,5 @@
 //! What to do with an entry, given what stands in its place. Pure.
 
-use jiff::Timestamp;
 use strongroom_repository::format::node::{Node, NodeKind};
 use strongroom_wire::job::Overwrite;
 
@@ -14,8 +13,6 @@ pub(crate) enum Existing {
         empty: bool,
     },
     File {
-        size: u64,
-        mtime: Timestamp,
         /// It has no other names: those may lie outside the target.
         single: bool,
         /// We may open it for writing.
@@ -79,65 +76,47 @@ pub(crate) fn file(
         (_, Mode::Fresh(Overwrite::Always)) | (Existing::Directory { empty: true }, _) => {
             Ok(FileAction::Replace)
         }
-        (_, Mode::Fresh(Overwrite::IfChanged) | Mode::Resume) => {
-            Ok(compared(node, existing, mode == Mode::Resume, user))
-        }
+        (_, Mode::Fresh(Overwrite::IfChanged) | Mode::Resume) => Ok(compared(node, existing, user)),
     }
 }
 
-/// What an existing file may become by getting the snapshot's metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
-    /// Nothing that its owner could not have made of it: time and size tell.
-    Same,
-    /// Another's: only with the snapshot's content.
-    Content,
-    /// Somebody may go on writing what root vouches for: it is made anew.
-    None,
-}
-
+/// Whether an existing file that holds what it should may be given the
+/// snapshot's metadata.
+///
 /// Root gives files away and gives them rights. A file of somebody else's must
 /// not become the snapshot's owner's by that, nor one that others have opened
-/// for writing a program with rights; nor must a file of root's become somebody
-/// else's because its size and time fit.
-fn trust(node: &Node, owner: u32, shared: bool, user: u32) -> Trust {
+/// for writing a program with rights.
+fn is_trusted(node: &Node, owner: u32, shared: bool, user: u32) -> bool {
     let rights = node.mode & 0o6000 != 0
         || node
             .xattrs
             .iter()
             .any(|(name, _)| name == b"security.capability");
     if user != 0 {
-        return Trust::Same;
+        return true;
     }
-    match (owner == user, rights) {
-        (_, false) if owner == node.uid => Trust::Same,
-        (true, true) if shared => Trust::None,
-        (true, _) => Trust::Content,
-        (false, _) => Trust::None,
+    if rights {
+        owner == user && !shared
+    } else {
+        owner == user || owner == node.uid
     }
 }
 
-fn compared(node: &Node, existing: &Existing, resume: bool, user: u32) -> FileAction {
+fn compared(node: &Node, existing: &Existing, user: u32) -> FileAction {
     match (&node.kind, existing) {
         (
-            NodeKind::File { size: wanted, .. },
+            NodeKind::File { .. },
             Existing::File {
-                size,
-                mtime,
                 single: true,
                 writable,
                 owner,
                 shared,
             },
-        ) => {
-            let trust = trust(node, *owner, *shared, user);
-            let seems_same = !resume && size == wanted && *mtime == node.mtime;
-            if seems_same && trust == Trust::Same {
-                FileAction::Keep
-            } else if *writable && trust != Trust::None {
+        ) if is_trusted(node, *owner, *shared, user) => {
+            if *writable {
                 FileAction::Verify
             } else {
-                FileAction::Replace
+                FileAction::Match
             }
         }
         (
@@ -179,9 +158,9 @@ mod tests {
             name: b"name".to_vec(),
             kind,
             mode: 0o644,
-            mtime: Timestamp::UNIX_EPOCH,
-            atime: Timestamp::UNIX_EPOCH,
-            ctime: Timestamp::UNIX_EPOCH,
+            mtime: jiff::Timestamp::UNIX_EPOCH,
+            atime: jiff::Timestamp::UNIX_EPOCH,
+            ctime: jiff::Timestamp::UNIX_EPOCH,
             uid: 0,
             gid: 0,
             user: String::new(),
@@ -198,35 +177,12 @@ mod tests {
         NodeKind::File { size, content }
     }
 
-    fn existing(size: u64, seconds: i64) -> Existing {
+    fn existing(single: bool, writable: bool) -> Existing {
         Existing::File {
-            size,
-            mtime: Timestamp::from_second(seconds).unwrap(),
-            single: true,
-            writable: true,
+            single,
+            writable,
             owner: 0,
             shared: false,
-        }
-    }
-
-    fn linked(existing: Existing) -> Existing {
-        match existing {
-            Existing::File {
-                size,
-                mtime,
-                writable,
-                owner,
-                shared,
-                ..
-            } => Existing::File {
-                size,
-                mtime,
-                single: false,
-                writable,
-                owner,
-                shared,
-            },
-            other => other,
         }
     }
 
@@ -248,45 +204,27 @@ mod tests {
 
     #[test]
     fn files() {
-        use FileAction::{Create, Keep, Replace, Verify};
+        use FileAction::{Create, Keep, Match, Replace, Verify};
         use Refusal::{DirectoryInTheWay, Exists};
         let to = |target: &[u8]| NodeKind::Symlink {
             target: target.to_vec(),
         };
         let device = |device| NodeKind::CharDevice { device };
-        let read_only = Existing::File {
-            size: 6,
-            mtime: Timestamp::UNIX_EPOCH,
-            single: true,
-            writable: false,
-            owner: 0,
-            shared: false,
-        };
         let cases: Vec<Case> = vec![
             (regular(5), Existing::Nothing, [Ok(Create); 4]),
             (
                 regular(5),
-                existing(5, 0),
-                [Err(Exists), Ok(Keep), Ok(Replace), Ok(Verify)],
-            ),
-            (
-                regular(5),
-                existing(5, 1),
+                existing(true, true),
                 [Err(Exists), Ok(Verify), Ok(Replace), Ok(Verify)],
             ),
             (
                 regular(5),
-                existing(6, 0),
-                [Err(Exists), Ok(Verify), Ok(Replace), Ok(Verify)],
+                existing(true, false),
+                [Err(Exists), Ok(Match), Ok(Replace), Ok(Match)],
             ),
             (
                 regular(5),
-                linked(existing(5, 0)),
-                [Err(Exists), Ok(Replace), Ok(Replace), Ok(Replace)],
-            ),
-            (
-                regular(5),
-                read_only,
+                existing(false, true),
                 [Err(Exists), Ok(Replace), Ok(Replace), Ok(Replace)],
             ),
             (
@@ -344,13 +282,11 @@ mod tests {
 
     #[test]
     fn root_gives_no_rights_to_what_others_may_have_written() {
-        use FileAction::{Keep, Replace, Verify};
+        use FileAction::{Replace, Verify};
         const ROOT: u32 = 0;
         const USER: u32 = 1000;
         const OTHER: u32 = 1001;
         let found = |owner, shared| Existing::File {
-            size: 5,
-            mtime: Timestamp::UNIX_EPOCH,
             single: true,
             writable: true,
             owner,
@@ -359,16 +295,16 @@ mod tests {
         // Who restores, the snapshot's owner and mode, who owns what is there and
         // whether others write it.
         for (user, uid, mode, owner, shared, wanted) in [
-            (ROOT, USER, 0o644, USER, true, Keep),
+            (ROOT, USER, 0o644, USER, true, Verify),
             (ROOT, USER, 0o644, OTHER, false, Replace),
             (ROOT, USER, 0o644, ROOT, false, Verify),
-            (ROOT, ROOT, 0o644, ROOT, true, Keep),
+            (ROOT, ROOT, 0o644, ROOT, true, Verify),
             (ROOT, ROOT, 0o644, USER, false, Replace),
             (ROOT, ROOT, 0o4755, USER, false, Replace),
             (ROOT, ROOT, 0o4755, ROOT, false, Verify),
             (ROOT, ROOT, 0o2755, ROOT, true, Replace),
             (ROOT, USER, 0o2755, USER, false, Replace),
-            (USER, ROOT, 0o4755, USER, false, Keep),
+            (USER, ROOT, 0o4755, USER, false, Verify),
         ] {
             let mut node = node(regular(5));
             (node.uid, node.mode) = (uid, mode);

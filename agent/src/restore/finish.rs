@@ -144,6 +144,10 @@ impl Finish<'_> {
                 && self.selection.below(scope, &node.name).is_some()
                 && !(dir == ROOT && is_marker(&node.name))
         });
+        for node in &mut nodes {
+            // All was said when it was surveyed.
+            self.context.owners.settle(node, |_, _, _| ());
+        }
         Ok(nodes)
     }
 
@@ -161,7 +165,9 @@ impl Finish<'_> {
             if made {
                 let warn = |cause| self.warn(file, cause);
                 let inode = self.plan.inode(file);
-                metadata::apply(directory, &node.name, inode, Metadata::from(node), warn)?;
+                let owners = &self.context.owners;
+                let wanted = Metadata::from(node);
+                metadata::apply(directory, &node.name, inode, wanted, owners, warn)?;
             }
             Ok(made)
         });
@@ -288,7 +294,8 @@ impl Finish<'_> {
         let applied = parent.and_then(|parent| {
             let name = self.plan.dir_name(dir);
             let inode = &self.plan.dir(dir).inode;
-            metadata::apply(&parent, name, inode, Metadata::from(wanted), |cause| {
+            let (wanted, owners) = (Metadata::from(wanted), &self.context.owners);
+            metadata::apply(&parent, name, inode, wanted, owners, |cause| {
                 let path = self.target.path_of_dir(self.plan, dir);
                 self.context.warn(WarningCode::NotRestored, path, cause);
             })

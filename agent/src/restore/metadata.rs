@@ -21,6 +21,7 @@ use strongroom_repository::format::node::{Node, NodeKind};
 
 use super::{
     inode::{Slot, exchanged},
+    owners::Ownership,
     plan::DirMetadata,
 };
 
@@ -79,6 +80,7 @@ pub(crate) fn apply(
     name: &[u8],
     expected: &Slot,
     metadata: Metadata<'_>,
+    owners: &Ownership,
     mut warn: impl FnMut(String),
 ) -> io::Result<()> {
     let inode = Opened::open(directory, name, metadata.on)?;
@@ -94,7 +96,7 @@ pub(crate) fn apply(
     }
     // After the owner: changing it drops capabilities and setuid. Before the
     // mode: an ACL changes it.
-    set_xattrs(&inode, metadata.xattrs, &mut warn);
+    set_xattrs(&inode, metadata.xattrs, owners, &mut warn);
     let mode = metadata.mode & 0o7777;
     if !is_symlink && let Err(error) = inode.set_mode(mode) {
         warn(format!("mode {mode:04o} not set: {error}"));
@@ -207,7 +209,12 @@ fn timespec(time: Timestamp) -> Timespec {
 
 /// Makes the attributes those of the snapshot: sets them, and removes others
 /// that a restore may touch (not those that a security module has set).
-fn set_xattrs(inode: &Opened, wanted: &[(Vec<u8>, Vec<u8>)], warn: &mut impl FnMut(String)) {
+fn set_xattrs(
+    inode: &Opened,
+    wanted: &[(Vec<u8>, Vec<u8>)],
+    owners: &Ownership,
+    warn: &mut impl FnMut(String),
+) {
     for extra in listed(inode).unwrap_or_default() {
         let ours = extra.starts_with(b"user.") || extra.starts_with(b"system.posix_acl_");
         if !ours || wanted.iter().any(|(name, _)| *name == extra) {
@@ -219,7 +226,7 @@ fn set_xattrs(inode: &Opened, wanted: &[(Vec<u8>, Vec<u8>)], warn: &mut impl FnM
         }
     }
     for (name, value) in wanted {
-        if let Err(error) = inode.set_xattr(name, value) {
+        if let Err(error) = inode.set_xattr(name, &owners.attribute(name, value)) {
             let shown = name.escape_ascii();
             warn(format!("attribute {shown} not set: {error}"));
         }

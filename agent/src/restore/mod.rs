@@ -35,6 +35,7 @@ mod inode;
 mod list;
 mod marker;
 mod metadata;
+mod owners;
 mod plan;
 pub mod postgres;
 mod problems;
@@ -75,6 +76,7 @@ use self::{
     files::Files,
     finish::Finish,
     marker::Marker,
+    owners::Ownership,
     plan::{DirAction, FileAction, Plan, Use},
     problems::Problems,
     select::Selection,
@@ -130,6 +132,8 @@ struct Context<'a> {
     monitor: &'a Monitor,
     problems: &'a Problems,
     target: &'a AllowedDirectory,
+    /// Whom entries belong to.
+    owners: Ownership,
     snapshot: ObjectId,
     entries: Entries,
 }
@@ -198,6 +202,7 @@ pub fn run(
         monitor: &monitor,
         problems: &problems,
         target,
+        owners: Ownership::new(work.numeric_ids),
         snapshot: work.snapshot,
         entries: Entries::All,
     };
@@ -377,7 +382,9 @@ fn planned(plan: &Plan) -> RestoreResult {
         let action = match plan.file(file).action {
             FileAction::Create | FileAction::Link => "create",
             FileAction::Keep => "keep",
-            FileAction::Replace | FileAction::Update | FileAction::Verify => "replace",
+            FileAction::Replace | FileAction::Update | FileAction::Verify | FileAction::Match => {
+                "replace"
+            }
         };
         (plan.file_path(file), action, plan.file(file).size)
     });

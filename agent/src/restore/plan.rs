@@ -109,6 +109,9 @@ pub(crate) enum FileAction {
     /// It is there: compare its content first. Becomes `Keep`, `Update` or
     /// `Replace`.
     Verify,
+    /// It is there and cannot be written: compare its content first. Becomes
+    /// `Keep` or `Replace`.
+    Match,
     /// It is there: write what differs.
     Update,
     /// It is there with the right content.
@@ -121,6 +124,11 @@ impl FileAction {
     /// Whether it is written from nothing.
     pub(crate) fn is_new(self) -> bool {
         matches!(self, Self::Create | Self::Replace)
+    }
+
+    /// Whether what is there decides what becomes of it.
+    pub(crate) fn is_compared(self) -> bool {
+        matches!(self, Self::Verify | Self::Match)
     }
 }
 

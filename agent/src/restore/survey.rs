@@ -121,7 +121,7 @@ impl Survey<'_> {
         let existing = self.open_existing(dir)?;
         self.plan.dirs[dir.0 as usize].first_file = FileRef(self.plan.files.len() as u32);
         let mut dirs = Vec::new();
-        for node in tree.nodes {
+        for mut node in tree.nodes {
             let Some(scope) = self.selection.below(scope, &node.name) else {
                 continue;
             };
@@ -150,6 +150,10 @@ impl Survey<'_> {
                     });
                 }
             }
+            self.context.owners.settle(&mut node, |node, code, cause| {
+                self.context
+                    .warn(code, self.entry_path(dir, &node.name), cause);
+            });
             let found = match &existing {
                 Some(directory) => {
                     let found = examine(directory, &node.name)

@@ -9,7 +9,6 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use jiff::Timestamp;
 use parking_lot::Mutex;
 use rustix::{
     fs::{
@@ -254,8 +253,6 @@ fn existing(directory: &OwnedFd, name: &[u8], stat: &Stat) -> io::Result<(Existi
         }
         FileType::RegularFile => {
             let existing = Existing::File {
-                size: u64::try_from(stat.st_size).unwrap_or(0),
-                mtime: mtime(stat),
                 single,
                 owner: stat.st_uid,
                 shared: stat.st_mode & 0o022 != 0,
@@ -285,12 +282,6 @@ fn existing(directory: &OwnedFd, name: &[u8], stat: &Stat) -> io::Result<(Existi
         single,
     };
     Ok((existing, 0))
-}
-
-fn mtime(stat: &Stat) -> Timestamp {
-    let nanoseconds = i32::try_from(stat.st_mtime_nsec).unwrap_or(0);
-    // What no timestamp can express equals none of a snapshot's.
-    Timestamp::new(stat.st_mtime, nanoseconds).unwrap_or(Timestamp::MIN)
 }
 
 fn is_empty(directory: &OwnedFd, name: &[u8]) -> io::Result<bool> {

@@ -40,7 +40,7 @@ pub(crate) fn verify(
     let Some(target) = target else { return Ok(()) };
     let files: Vec<FileRef> = plan
         .file_refs()
-        .filter(|file| plan.file(*file).action == FileAction::Verify)
+        .filter(|file| plan.file(*file).action.is_compared())
         .collect();
     if files.is_empty() {
         return Ok(());
@@ -135,18 +135,20 @@ fn matches(index: &Index, file: &File, used: &Use, buffer: &mut Vec<u8>) -> bool
 
 fn settle(plan: &mut Plan, found: Vec<Found>) {
     let mut keep = vec![true; plan.uses.len()];
-    for found in found {
+    for mut found in found {
+        let file = &mut plan.files[found.file.0 as usize];
+        let all = found.matching.len() == file.uses as usize;
+        if file.action == FileAction::Match && !(all && found.same_size) {
+            // Made anew, it keeps nothing of what was there.
+            found.matching.clear();
+            found.matching_bytes = 0;
+        }
         for position in &found.matching {
             keep[*position as usize] = false;
         }
-        let file = &mut plan.files[found.file.0 as usize];
         let matching = found.matching.len() as u32;
-        file.action = if matching == file.uses {
-            if found.same_size {
-                FileAction::Keep
-            } else {
-                FileAction::Update
-            }
+        file.action = if all && found.same_size {
+            FileAction::Keep
         } else if matching == 0 {
             FileAction::Replace
         } else {

@@ -256,6 +256,7 @@ mod tests {
             paths: vec![],
             overwrite: Overwrite::Never,
             dry_run: true,
+            numeric_ids: false,
         })
     }
 

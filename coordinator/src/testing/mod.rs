@@ -278,6 +278,7 @@ pub(crate) fn restore(snapshot: ObjectId) -> Work {
         paths: Vec::new(),
         overwrite: strongroom_wire::job::Overwrite::Never,
         dry_run: false,
+        numeric_ids: false,
     })
 }
 

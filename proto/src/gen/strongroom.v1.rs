@@ -452,6 +452,9 @@ pub struct RestoreWork {
     pub overwrite: i32,
     #[prost(bool, tag = "5")]
     pub dry_run: bool,
+    /// owners by number, not by name
+    #[prost(bool, tag = "6")]
+    pub numeric_ids: bool,
 }
 /// A database of a logical snapshot, into a server.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -17,7 +17,7 @@ use strongroom_repository::{
     store::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind, fs::FsStore},
     write::{Known, ParentTrees},
 };
-use strongroom_runtime::clock::SystemClock;
+use strongroom_runtime::clock::{Clock, SystemClock};
 use strongroom_tests::{restic::Restic, scratch::Scratch};
 use strongroom_wire::job::FilesSource;
 use tokio::{runtime::Runtime, sync::watch};
@@ -25,6 +25,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{BackupError, BackupRequest, BackupSource, PreparedBackup, run};
 use crate::{allowed::AllowedPaths, monitor::Monitor, sources::pace::Pace};
+
+/// As if every file had lain untouched for a while: what was written just before a
+/// backup is read again by the next.
+#[derive(Debug)]
+struct LaterOn;
+
+impl Clock for LaterOn {
+    fn now(&self) -> jiff::Timestamp {
+        SystemClock.now() + jiff::SignedDuration::from_secs(10)
+    }
+}
 
 const PASSWORD: &str = "correct horse";
 /// Threads that write, at most.
@@ -124,7 +135,7 @@ impl Bench {
             memory_budget: Some(48 << 20),
             pace: Pace::unlimited(),
             cache: Some(self.cache.clone()),
-            clock: SystemClock::shared(),
+            clock: Arc::new(LaterOn),
             allowed: AllowedPaths::default(),
             probe: None,
         }
@@ -196,7 +207,7 @@ impl Bench {
             Arc::clone(&self.repository),
             self.runtime.handle().clone(),
             known.trees,
-            root,
+            &backup.snapshot,
         )
         .unwrap();
         let mut paths = Vec::new();

@@ -79,6 +79,7 @@ impl Counted {
             paths: Vec::new(),
             overwrite: Overwrite::Never,
             dry_run: false,
+            numeric_ids: false,
         };
         let result = restore::run(
             Arc::clone(&self.repository),

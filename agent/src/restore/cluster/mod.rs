@@ -60,8 +60,8 @@ use self::{
     snapshot::Source,
 };
 use super::{
-    Context, RestoreOptions, Unended, open, problems::Problems, select::Selection,
-    stream::SnapshotFiles,
+    Context, RestoreOptions, Unended, open, owners::Ownership, problems::Problems,
+    select::Selection, stream::SnapshotFiles,
 };
 use crate::{allowed::AllowedDirectory, monitor::Monitor};
 
@@ -140,6 +140,8 @@ pub fn run(
             monitor: &monitor,
             problems: &problems,
             target: &place.target,
+            // All of it becomes the server's.
+            owners: Ownership::new(place.work.numeric_ids),
             snapshot: work.snapshot,
         })
         .collect();

@@ -132,6 +132,7 @@ impl Source<'_> {
                 paths: vec![format!("/{shown}")],
                 overwrite: Overwrite::Never,
                 dry_run: work.dry_run,
+                numeric_ids: true,
             },
             target,
         })

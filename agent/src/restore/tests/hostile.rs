@@ -27,13 +27,13 @@ use super::support::{Hook, PASSWORD, Place, write};
 use crate::restore::marker::marker_name;
 
 /// A repository whose trees are given as JSON.
-struct Forge {
-    place: Place,
+pub(super) struct Forge {
+    pub(super) place: Place,
     repository: Arc<Repository>,
 }
 
 impl Forge {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let place = Place::new();
         let store = Arc::new(FsStore::new(place.repository_path()));
         let owner = KeyOwner {
@@ -83,12 +83,12 @@ impl Forge {
         entry.id
     }
 
-    fn tree(&self, nodes: &[String]) -> ObjectId {
+    pub(super) fn tree(&self, nodes: &[String]) -> ObjectId {
         let json = format!("{{\"nodes\":[{}]}}\n", nodes.join(","));
         self.blob(BlobKind::Tree, json.as_bytes())
     }
 
-    fn file(&self, name: &str, content: &str) -> String {
+    pub(super) fn file(&self, name: &str, content: &str) -> String {
         let id = self.blob(BlobKind::Data, content.as_bytes());
         let size = content.len();
         node(
@@ -99,7 +99,7 @@ impl Forge {
     }
 
     /// Publishes a snapshot of the root tree.
-    fn publish(&self, root: ObjectId) -> ObjectId {
+    pub(super) fn publish(&self, root: ObjectId) -> ObjectId {
         let snapshot = Snapshot {
             time: Timestamp::UNIX_EPOCH,
             tree: root,
@@ -131,6 +131,7 @@ impl Forge {
             paths: Vec::new(),
             overwrite,
             dry_run: false,
+            numeric_ids: false,
         };
         let result = self.place.run(&work);
         result.map(drop).map_err(|error| error.to_string())

@@ -8,6 +8,7 @@ mod damage;
 mod hostile;
 mod listing;
 mod modes;
+mod owners;
 mod resume;
 mod selection;
 mod stream;

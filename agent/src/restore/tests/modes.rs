@@ -95,6 +95,23 @@ fn if_changed_finds_that_only_the_time_differs() {
 }
 
 #[test]
+fn if_changed_finds_what_rotted_though_size_and_time_fit() {
+    let place = place();
+    place.restore(Overwrite::Never).unwrap();
+    for name in ["large", "dir/small"] {
+        let path = place.restored().join(name);
+        let before = fs::metadata(&path).unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[2] ^= 0x40;
+        fs::write(&path, bytes).unwrap();
+        touch(&path, before.mtime(), before.mtime_nsec());
+    }
+    let result = place.restore(Overwrite::IfChanged).unwrap();
+    assert_eq!((result.files, result.files_kept), (2, 1));
+    place.assert_identical();
+}
+
+#[test]
 fn always_rewrites_everything() {
     let place = place();
     place.restore(Overwrite::Never).unwrap();

@@ -138,6 +138,7 @@ impl Place {
             paths: Vec::new(),
             overwrite: Overwrite::Never,
             dry_run: false,
+            numeric_ids: false,
         }
     }
 

@@ -268,6 +268,7 @@ impl Scene {
             paths: vec![],
             overwrite: Overwrite::Never,
             dry_run: false,
+            numeric_ids: false,
         })
     }
 

@@ -75,7 +75,8 @@ impl<'t> Walk<'t> {
     }
 
     /// Taken over from the parent snapshot, without opening it: nothing of the
-    /// inode has changed, and all its chunks are in the repository.
+    /// inode has changed, nor could it have unseen, and all its chunks are in the
+    /// repository.
     fn unchanged(
         &self,
         worker: &Worker<'_, Item<'t>>,
@@ -90,11 +91,14 @@ impl<'t> Walk<'t> {
             return None;
         };
         let known = |id| worker.knows(BlobKind::Data, id);
-        (is_unchanged(before, stat) && content.iter().copied().all(known)).then(|| {
-            // A change of attributes is a change of the inode.
-            let (kind, xattrs) = (before.kind.clone(), before.xattrs.clone());
-            metadata::node(entry.name, kind, stat, &self.owners, xattrs)
-        })
+        let settled = self.settled.as_ref()?;
+        (is_unchanged(before, stat) && settled.is(stat) && content.iter().copied().all(known)).then(
+            || {
+                // A change of attributes is a change of the inode.
+                let (kind, xattrs) = (before.kind.clone(), before.xattrs.clone());
+                metadata::node(entry.name, kind, stat, &self.owners, xattrs)
+            },
+        )
     }
 
     /// Under another name this file has been read already.

@@ -12,7 +12,12 @@
 //! that it lies in; directories are always taken. The paths that a source
 //! names are taken whatever the globs say.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+};
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -56,18 +61,46 @@ impl Filter {
             .as_ref()
             .is_none_or(|include| include.matches(path, is_directory))
     }
+
+    /// The exclude globs that have matched nothing so far, as given.
+    pub fn unmatched_excludes(&self) -> impl Iterator<Item = &str> {
+        self.exclude.unmatched()
+    }
+
+    /// The include globs that have matched nothing so far, as given.
+    pub fn unmatched_includes(&self) -> impl Iterator<Item = &str> {
+        self.include.iter().flat_map(Globs::unmatched)
+    }
 }
 
 #[derive(Debug)]
 struct Globs {
-    any: GlobSet,
-    directories: GlobSet,
+    /// In the order in which they were given.
+    all: Vec<Glob>,
+    /// Of `all`: how many have matched nothing yet.
+    unmatched: AtomicUsize,
+    any: Set,
+    directories: Set,
+}
+
+#[derive(Debug)]
+struct Glob {
+    given: String,
+    matched: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    globs: GlobSet,
+    /// Of each of its globs the place in [`Globs::all`].
+    places: Vec<usize>,
 }
 
 impl Globs {
     fn new(globs: &[String]) -> Result<Self, InvalidGlob> {
-        let (mut any, mut directories) = (GlobSetBuilder::new(), GlobSetBuilder::new());
-        for glob in globs {
+        let new = || (GlobSetBuilder::new(), Vec::new());
+        let (mut any, mut directories) = (new(), new());
+        for (place, glob) in globs.iter().enumerate() {
             let invalid = |problem: &str| InvalidGlob {
                 glob: glob.clone(),
                 problem: problem.into(),
@@ -90,26 +123,53 @@ impl Globs {
                 .backslash_escape(true)
                 .build()
                 .map_err(|error| invalid(&error.kind().to_string()))?;
-            set.add(compiled);
+            set.0.add(compiled);
+            set.1.push(place);
         }
-        let build = |set: GlobSetBuilder| {
-            set.build().map_err(|error| InvalidGlob {
+        let build = |(set, places): (GlobSetBuilder, Vec<usize>)| {
+            let globs = set.build().map_err(|error| InvalidGlob {
                 glob: error.glob().unwrap_or_default().to_owned(),
                 problem: error.kind().to_string(),
-            })
+            })?;
+            Ok(Set { globs, places })
+        };
+        let unmatched = |glob: &String| Glob {
+            given: glob.clone(),
+            matched: AtomicBool::new(false),
         };
         Ok(Self {
+            all: globs.iter().map(unmatched).collect(),
+            unmatched: AtomicUsize::new(globs.len()),
             any: build(any)?,
             directories: build(directories)?,
         })
     }
 
     fn matches(&self, path: &[u8], is_directory: bool) -> bool {
-        if self.any.is_empty() && self.directories.is_empty() {
+        if self.all.is_empty() {
             return false;
         }
         let path = Path::new(OsStr::from_bytes(path));
-        self.any.is_match(path) || (is_directory && self.directories.is_match(path))
+        let sets = [Some(&self.any), is_directory.then_some(&self.directories)];
+        let mut sets = sets.into_iter().flatten();
+        if self.unmatched.load(Relaxed) == 0 {
+            return sets.any(|set| set.globs.is_match(path));
+        }
+        let mut any = false;
+        for set in sets {
+            for place in set.globs.matches(path) {
+                any = true;
+                if !self.all[set.places[place]].matched.swap(true, Relaxed) {
+                    self.unmatched.fetch_sub(1, Relaxed);
+                }
+            }
+        }
+        any
+    }
+
+    fn unmatched(&self) -> impl Iterator<Item = &str> {
+        let unmatched = |glob: &&Glob| !glob.matched.load(Relaxed);
+        self.all.iter().filter(unmatched).map(|glob| &*glob.given)
     }
 }
 
@@ -168,6 +228,27 @@ mod tests {
         let some = Filter::new(&["*.sql".into()], &[]).unwrap();
         assert!(some.includes(b"/a/b.sql", false));
         assert!(!some.includes(b"/a/b.txt", false));
+    }
+
+    #[test]
+    fn globs_that_matched_nothing_are_known() {
+        let excludes = ["*.tmp", "/srv/cache/", "target/", "*.TMP"].map(String::from);
+        let filter = Filter::new(&["www".into(), "*.sql".into()], &excludes).unwrap();
+        let unmatched = |filter: &Filter| {
+            let all = filter.unmatched_excludes().map(ToOwned::to_owned);
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(unmatched(&filter), excludes);
+        assert!(!filter.excludes(b"/srv/cache", false), "it is no directory");
+        assert!(filter.excludes(b"/srv/a.tmp", false));
+        assert!(filter.excludes(b"/srv/target", true));
+        assert_eq!(unmatched(&filter), ["/srv/cache/", "*.TMP"]);
+        assert!(filter.excludes(b"/srv/cache", true));
+        assert!(filter.excludes(b"/srv/b.TMP", true));
+        assert_eq!(unmatched(&filter), [""; 0]);
+        assert!(filter.excludes(b"/srv/b.tmp", true), "it still matches");
+        assert!(filter.includes(b"/www", true));
+        assert_eq!(filter.unmatched_includes().collect::<Vec<_>>(), ["*.sql"]);
     }
 
     #[test]

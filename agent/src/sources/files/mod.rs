@@ -27,6 +27,7 @@ pub mod owners;
 mod pseudo;
 mod reader;
 mod roots;
+mod settled;
 mod walk;
 mod xattrs;
 

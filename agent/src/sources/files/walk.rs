@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use rustix::{
     fs::{AtFlags, FileType, Stat, fstat, readlinkat, statat},
@@ -35,6 +36,7 @@ use super::{
     owners::Owners,
     pseudo,
     roots::{InvalidPath, Target, join},
+    settled::Settled,
     xattrs::{self, Xattrs},
 };
 use crate::{allowed::AllowedPaths, monitor::Monitor, sources::pace::Pace};
@@ -91,6 +93,8 @@ pub struct FilesOptions {
     pub allowed: AllowedPaths,
     /// The last snapshot's trees.
     pub parents: ParentTrees,
+    /// When this backup began, by the host's clock.
+    pub began: Timestamp,
     /// Told about progress and warnings.
     pub monitor: Arc<Monitor>,
     /// How fast files are read.
@@ -163,6 +167,8 @@ pub(super) struct Walk<'t> {
     pub(super) exclude_caches: bool,
     pub(super) owners: Owners,
     pub(super) parents: ParentTrees,
+    /// What was written after the last backup began may have been missed.
+    pub(super) settled: Option<Settled>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) pace: Pace,
     pub(super) counts: Counts,
@@ -205,6 +211,10 @@ pub fn save(writer: &Writer, options: FilesOptions) -> Result<(BlobId, Counts), 
         one_file_system: source.one_file_system,
         exclude_caches: source.exclude_caches,
         owners: Owners::of_host(),
+        settled: options
+            .parents
+            .began()
+            .map(|parent| Settled::new(parent, options.began)),
         parents: options.parents,
         monitor: options.monitor,
         pace: options.pace,
@@ -226,6 +236,7 @@ pub fn save(writer: &Writer, options: FilesOptions) -> Result<(BlobId, Counts), 
             cause,
         });
     }
+    walk.say_what_was_not_found();
     let root = walk.root.get().copied().ok_or(Halted)?;
     Ok((root, walk.counts))
 }
@@ -279,6 +290,14 @@ impl<'t> Walk<'t> {
                 }
                 let previous = directory.previous.and_then(|id| self.parents.tree(id));
                 let empty = opened.names.is_empty();
+                if empty && directory.is_requested() {
+                    self.warn(
+                        WarningCode::NothingFound,
+                        &directory.place.path,
+                        "it is an empty directory: if a file system is usually mounted here, it \
+                         is not now",
+                    );
+                }
                 let mut node = opened.node;
                 if !directory.place.inherited.requested
                     && let Some(up) = &directory.place.up
@@ -581,7 +600,9 @@ impl<'t> Walk<'t> {
             return target.map(|_| from);
         }
         let other_device = self.one_file_system && from.device.is_some_and(|d| d != stat.st_dev);
-        let included = from.included || self.filter.includes(path, directory);
+        // Asked even if that decides nothing: a glob that matches nothing is
+        // complained about.
+        let included = self.filter.includes(path, directory) || from.included;
         let left_out =
             other_device || self.filter.excludes(path, directory) || !(directory || included);
         if left_out {
@@ -700,6 +721,24 @@ impl<'t> Walk<'t> {
             frame = up.frame;
         }
         Ok(())
+    }
+
+    /// A source that gives nothing, or less than its words say, is seldom meant.
+    fn say_what_was_not_found(&self) {
+        for glob in self.filter.unmatched_includes() {
+            let cause = "this `include` pattern matched nothing: what it was to take is not in \
+                         the snapshot";
+            self.warn(WarningCode::IncludeUnmatched, glob.as_bytes(), cause);
+        }
+        for glob in self.filter.unmatched_excludes() {
+            let cause = "this `exclude` pattern matched nothing";
+            self.warn(WarningCode::ExcludeUnmatched, glob.as_bytes(), cause);
+        }
+        if self.counts.files.load(Relaxed) == 0 && self.monitor.warning_count() == 0 {
+            let cause = "no file was found, or none was left by the source's patterns: the \
+                         snapshot holds directories only";
+            self.warn(WarningCode::NothingFound, b"/", cause);
+        }
     }
 
     pub(super) fn probe(&self, moment: Moment, path: &[u8]) {

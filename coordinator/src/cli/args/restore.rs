@@ -32,7 +32,7 @@ pub(crate) struct RestoreArgs {
     /// The agent that writes: name or id.
     #[arg(long)]
     pub(crate) agent: String,
-    /// Only say what would be done.
+    /// Only say what would be done, and wait for that.
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Wait for the end and show the progress.
@@ -69,6 +69,10 @@ pub(crate) struct DirectoryArgs {
     /// What to do with files that are there.
     #[arg(long, value_enum, default_value_t = Overwrite::Never)]
     pub(crate) overwrite: Overwrite,
+    /// Keep the snapshot's numbers of owners; by default files get the numbers
+    /// that their owners' names have on the agent's host.
+    #[arg(long, requires = "target", conflicts_with = "cluster")]
+    pub(crate) numeric_ids: bool,
 }
 
 #[derive(Debug, Args)]
@@ -193,7 +197,7 @@ pub(crate) struct SafetyArgs {
     pub(crate) no_safety_backup: bool,
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(at) = text.parse() {
         return Ok(at);
     }

@@ -11,7 +11,8 @@ use crate::{
 
 pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, CliError> {
     let client = context.client()?;
-    let wait = args.wait;
+    // A dry run is its answer.
+    let wait = args.wait || args.dry_run;
     let job: Job = client.post(&["restores"], &request(args)).await?;
     if wait {
         let mut all = Vec::new();
@@ -75,6 +76,7 @@ fn request(args: RestoreArgs) -> RestoreRequest {
         target,
         paths: args.directory.paths,
         overwrite: args.directory.overwrite,
+        numeric_ids: args.directory.numeric_ids,
         postgres,
         cluster,
         redis,

@@ -35,6 +35,9 @@ pub struct RestoreRequest {
     pub paths: Vec<String>,
     /// With `target`: what to do with files that are there.
     pub overwrite: Overwrite,
+    /// With `target`: owners have their numbers of the snapshot; otherwise those
+    /// that their names have on the agent's host.
+    pub numeric_ids: bool,
     /// A database, into a PostgreSQL server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresTarget>,
@@ -144,7 +147,8 @@ pub enum Overwrite {
     /// Refuse a target that is not empty of what would be written.
     #[default]
     Never,
-    /// Rewrite what differs.
+    /// Read what is there and rewrite what differs in content, whatever its
+    /// time says.
     IfChanged,
     /// Rewrite everything.
     Always,

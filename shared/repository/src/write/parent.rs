@@ -7,6 +7,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use strongroom_layout::{ObjectId, ObjectKind, ObjectName};
 use tokio::runtime::Handle;
@@ -19,6 +20,7 @@ use crate::{
         blob::{BlobId, BlobLocation},
         blob_codec::BlobCodec,
         node::Tree,
+        snapshot::Snapshot,
     },
     store::{ByteRange, StoreError},
 };
@@ -61,6 +63,7 @@ struct Source {
     runtime: Handle,
     places: TreePlaces,
     root: BlobId,
+    began: Timestamp,
     state: Mutex<State>,
     /// Costly to make: one per thread that is at work.
     codecs: Mutex<Vec<BlobCodec>>,
@@ -97,19 +100,20 @@ impl ParentTrees {
         Self { source: None }
     }
 
-    /// Those below `root`.
+    /// Those of a snapshot.
     pub fn new(
         repository: Arc<Repository>,
         runtime: Handle,
         places: TreePlaces,
-        root: BlobId,
+        snapshot: &Snapshot,
     ) -> Result<Self, FormatError> {
         Ok(Self {
             source: Some(Source {
                 repository,
                 runtime,
                 places,
-                root,
+                root: snapshot.tree,
+                began: snapshot.time,
                 state: Mutex::default(),
                 codecs: Mutex::new(vec![BlobCodec::new(LEVEL)?]),
             }),
@@ -119,6 +123,11 @@ impl ParentTrees {
     /// The root tree's id.
     pub fn root(&self) -> Option<BlobId> {
         self.source.as_ref().map(|source| source.root)
+    }
+
+    /// When the run that made the snapshot began, by its host's clock.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.source.as_ref().map(|source| source.began)
     }
 
     /// A tree; `None`, and a line in the log, when it cannot be had.

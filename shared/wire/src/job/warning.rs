@@ -37,6 +37,12 @@ macro_rules! codes {
             /// Every code, for tables and tests.
             pub const ALL: &[Self] = &[$(Self::$name,)+ Self::Other];
 
+            /// Whether it only says what may well be meant: listed, and never
+            /// counted, as if every policy accepted it.
+            pub const fn is_note(self) -> bool {
+                matches!(self, Self::ExcludeUnmatched | Self::OwnerMapped)
+            }
+
             /// The word on the wire, in policies and in the API.
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -65,6 +71,12 @@ codes! {
     MountLeftOut => "mount-left-out",
     /// A file system that holds no data, such as `/proc`: left out.
     PseudoFileSystem => "pseudo-file-system",
+    /// A requested directory is empty, or a source gave no file at all.
+    NothingFound => "nothing-found",
+    /// An include pattern matched nothing: what it was to take is missing.
+    IncludeUnmatched => "include-unmatched",
+    /// An exclude pattern matched nothing.
+    ExcludeUnmatched => "exclude-unmatched",
     /// An object of the repository is damaged and was done without.
     RepositoryDamaged => "repository-damaged",
     /// A line that `pg_dump` or `pg_restore` wrote although it ended well.
@@ -89,6 +101,12 @@ codes! {
     NoChecksum => "no-checksum",
     /// An entry of the snapshot, or a part of it, was not restored.
     NotRestored => "not-restored",
+    /// An owner has another number on this host, or none: what belongs to it got
+    /// the number of its name, or kept its own.
+    OwnerMapped => "owner-mapped",
+    /// An owner's name is not known on this host, and its number is somebody
+    /// else's: what was restored belongs to them.
+    OwnerDiffers => "owner-differs",
     /// Something that a restore made for itself could not be removed.
     Leftover => "leftover",
     /// Subscriptions were left out of a restore.

@@ -92,7 +92,7 @@ pub enum Overwrite {
     /// Refuse a target that is not empty of what would be written.
     #[default]
     Never,
-    /// Rewrite what differs in size or modification time or content.
+    /// Read what is there and rewrite what differs in content.
     IfChanged,
     /// Rewrite everything.
     Always,
@@ -111,6 +111,9 @@ pub struct RestoreWork {
     pub overwrite: Overwrite,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// Owners have their numbers of the snapshot; otherwise those that their
+    /// names have on the host.
+    pub numeric_ids: bool,
 }
 
 /// See [`Work::List`].
@@ -223,6 +226,7 @@ impl TryFrom<v1::RestoreWork> for RestoreWork {
             paths: value.paths,
             overwrite: overwrite(value.overwrite)?,
             dry_run: value.dry_run,
+            numeric_ids: value.numeric_ids,
         })
     }
 }
@@ -235,6 +239,7 @@ impl From<RestoreWork> for v1::RestoreWork {
             paths: value.paths,
             overwrite: v1::Overwrite::from(value.overwrite).into(),
             dry_run: value.dry_run,
+            numeric_ids: value.numeric_ids,
         }
     }
 }

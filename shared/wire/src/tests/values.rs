@@ -318,8 +318,9 @@ prop_compose! {
             vec![Overwrite::Never, Overwrite::IfChanged, Overwrite::Always]
         ),
         dry_run: bool,
+        numeric_ids: bool,
     ) -> RestoreWork {
-        RestoreWork { snapshot, target, paths, overwrite, dry_run }
+        RestoreWork { snapshot, target, paths, overwrite, dry_run, numeric_ids }
     }
 }
 

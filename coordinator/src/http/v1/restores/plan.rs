@@ -55,11 +55,16 @@ pub(super) fn check(request: &RestoreRequest) -> Result<(), Problem> {
     if request.timeline == Some(0) {
         return Err(invalid("there is no timeline 0").hint("timelines count from 1"));
     }
-    if request.target.is_none() && !(request.paths.is_empty() && request.overwrite.is_default()) {
-        return Err(
-            invalid("paths and overwriting are matters of directories only")
-                .hint("leave `paths` (--path) and `overwrite` (--overwrite) out"),
-        );
+    let of_directories =
+        !request.paths.is_empty() || !request.overwrite.is_default() || request.numeric_ids;
+    if request.target.is_none() && of_directories {
+        return Err(invalid(
+            "paths, overwriting and numbers of owners are matters of directories only",
+        )
+        .hint(
+            "leave `paths` (--path), `overwrite` (--overwrite) and `numeric_ids` \
+                     (--numeric-ids) out",
+        ));
     }
     let directory = request
         .cluster
@@ -171,6 +176,7 @@ pub(super) fn plan(
                 Overwrite::Always => WireOverwrite::Always,
             },
             dry_run,
+            numeric_ids: request.numeric_ids,
         }))
     }
 }

@@ -1,0 +1,238 @@
+//! Whom restored entries belong to.
+//!
+//! An account is its name: on another host its number may be somebody else's, to
+//! whom a restore by numbers would give away what it restores. So an entry gets
+//! the number that its owner's name has here. What has no name, or a name that
+//! this host does not know, keeps its number, and it is said if that is another
+//! account's. The same for groups, and for the users and groups of ACLs, whose
+//! names are those of the entries that belong to them. `--numeric-ids` keeps all
+//! numbers: for a rescue system whose accounts are not those of what is restored.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use parking_lot::RwLock;
+use rustix::process::geteuid;
+use strongroom_repository::format::node::Node;
+use strongroom_wire::job::WarningCode;
+
+use crate::sources::files::owners::{Names, Owners};
+
+/// Only root gives files away; everybody else restores what is their own.
+pub(crate) struct Ownership {
+    /// `None`: numbers are kept.
+    host: Option<Owners>,
+    users: RwLock<Numbers>,
+    groups: RwLock<Numbers>,
+}
+
+/// From a number of the snapshot to one of this host.
+type Numbers = HashMap<u32, u32>;
+
+/// Something to say of a number, once.
+type Said = Option<(WarningCode, String)>;
+
+impl Ownership {
+    pub(crate) fn new(numeric_ids: bool) -> Self {
+        let by_name = !numeric_ids && geteuid().is_root();
+        Self::with(by_name.then(Owners::of_host))
+    }
+
+    fn with(host: Option<Owners>) -> Self {
+        Self {
+            host,
+            users: RwLock::default(),
+            groups: RwLock::default(),
+        }
+    }
+
+    /// Changes a node's owner and group into those that they are here. What is
+    /// to be said of them is said when they come up first.
+    pub(crate) fn settle(&self, node: &mut Node, mut say: impl FnMut(&Node, WarningCode, String)) {
+        let Some(host) = &self.host else { return };
+        let (uid, user) = settled("user", &self.users, host.users(), node.uid, &node.user);
+        let (gid, group) = settled("group", &self.groups, host.groups(), node.gid, &node.group);
+        (node.uid, node.gid) = (uid, gid);
+        for (code, cause) in user.into_iter().chain(group) {
+            say(node, code, cause);
+        }
+    }
+
+    /// The value of an extended attribute here: an ACL's users and groups change
+    /// their numbers too.
+    pub(crate) fn attribute<'v>(&self, name: &[u8], value: &'v [u8]) -> Cow<'v, [u8]> {
+        /// Before the entries: the version, 2.
+        const HEADER: usize = 4;
+        /// Tag and permissions, 2 bytes each, and a number of 4; little-endian.
+        const ENTRY: usize = 8;
+        const USER: [u8; 2] = [0x02, 0];
+        const GROUP: [u8; 2] = [0x08, 0];
+        if self.host.is_none()
+            || !name.starts_with(b"system.posix_acl_")
+            || value.get(..HEADER) != Some(&[2, 0, 0, 0])
+        {
+            return Cow::Borrowed(value);
+        }
+        let mut value = value.to_vec();
+        for entry in value[HEADER..].chunks_exact_mut(ENTRY) {
+            let (head, number) = entry.split_at_mut(4);
+            let numbers = match [head[0], head[1]] {
+                USER => &self.users,
+                GROUP => &self.groups,
+                _ => continue,
+            };
+            let Ok(bytes) = <[u8; 4]>::try_from(&*number) else {
+                continue;
+            };
+            if let Some(here) = numbers.read().get(&u32::from_le_bytes(bytes)) {
+                number.copy_from_slice(&here.to_le_bytes());
+            }
+        }
+        Cow::Owned(value)
+    }
+}
+
+fn settled(
+    kind: &str,
+    numbers: &RwLock<Numbers>,
+    host: &Names,
+    number: u32,
+    name: &str,
+) -> (u32, Said) {
+    if let Some(here) = numbers.read().get(&number) {
+        return (*here, None);
+    }
+    let (here, said) = look(kind, host, number, name);
+    let first = numbers.write().insert(number, here).is_none();
+    (here, said.filter(|_| first))
+}
+
+fn look(kind: &str, host: &Names, number: u32, name: &str) -> (u32, Said) {
+    if name.is_empty() {
+        return (number, None);
+    }
+    let (here, code, cause) = match (host.id(name), host.name(number)) {
+        (Some(here), _) if here == number => return (number, None),
+        (Some(here), _) => (
+            here,
+            WarningCode::OwnerMapped,
+            format!(
+                "{kind} {name} has the number {number} in the snapshot and {here} on this host: \
+                 what belongs to it is restored with {here} (--numeric-ids keeps the numbers)"
+            ),
+        ),
+        (None, "") => (
+            number,
+            WarningCode::OwnerMapped,
+            format!(
+                "there is no {kind} {name} on this host: what belongs to it keeps its number, \
+                 {number}, which is nobody's here"
+            ),
+        ),
+        (None, other) => (
+            number,
+            WarningCode::OwnerDiffers,
+            format!(
+                "there is no {kind} {name} on this host: what belongs to it keeps its number, \
+                 {number}, which is {other}'s here; make {name} and restore again, or change the \
+                 owner by hand"
+            ),
+        ),
+    };
+    (here, Some((code, cause)))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use strongroom_repository::format::node::NodeKind;
+
+    use super::*;
+
+    fn node(uid: u32, user: &str, gid: u32, group: &str) -> Node {
+        Node {
+            name: b"name".to_vec(),
+            kind: NodeKind::Fifo,
+            mode: 0o644,
+            mtime: Timestamp::UNIX_EPOCH,
+            atime: Timestamp::UNIX_EPOCH,
+            ctime: Timestamp::UNIX_EPOCH,
+            uid,
+            gid,
+            user: user.into(),
+            group: group.into(),
+            inode: 1,
+            device_id: 1,
+            links: 1,
+            xattrs: Vec::new(),
+        }
+    }
+
+    fn here() -> Ownership {
+        let passwd = "root:x:0:0::/:\nanna:x:1001:1001::/:\nbert:x:1000:1000::/:\n";
+        let group = "root:x:0:\nstaff:x:50:\n";
+        Ownership::with(Some(Owners::of(passwd, group)))
+    }
+
+    #[test]
+    fn accounts_are_their_names() {
+        use WarningCode::{OwnerDiffers, OwnerMapped};
+        let owners = here();
+        for (node, wanted, codes) in [
+            (node(0, "root", 0, "root"), (0, 0), vec![]),
+            // Anna was 1000 where the snapshot was made.
+            (
+                node(1000, "anna", 50, "staff"),
+                (1001, 50),
+                vec![OwnerMapped],
+            ),
+            (
+                node(1000, "anna", 20, "staff"),
+                (1001, 50),
+                vec![OwnerMapped],
+            ),
+            (node(1000, "anna", 20, "staff"), (1001, 50), vec![]),
+            // Carl is nobody here, and his number is Anna's.
+            (node(1001, "carl", 0, "root"), (1001, 0), vec![OwnerDiffers]),
+            (node(7, "dora", 7, ""), (7, 7), vec![OwnerMapped]),
+        ] {
+            let (mut settled, mut said) = (node.clone(), Vec::new());
+            owners.settle(&mut settled, |_, code, _| said.push(code));
+            let shown = (node.uid, node.user, node.gid);
+            assert_eq!((settled.uid, settled.gid), wanted, "{shown:?}");
+            assert_eq!(said, codes, "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn acls_follow_and_all_else_stays() {
+        let owners = here();
+        owners.settle(&mut node(1000, "anna", 20, "staff"), |_, _, _| ());
+        let acl = |user: u32, group: u32| {
+            let mut acl = vec![2, 0, 0, 0];
+            for (tag, number) in [(1, u32::MAX), (2, user), (4, u32::MAX), (8, group)] {
+                acl.extend_from_slice(&[tag, 0, 4, 0]);
+                acl.extend_from_slice(&number.to_le_bytes());
+            }
+            acl
+        };
+        let name = b"system.posix_acl_access";
+        let told = |owners: &Ownership, value: &[u8]| owners.attribute(name, value).into_owned();
+        assert_eq!(told(&owners, &acl(1000, 20)), acl(1001, 50));
+        assert_eq!(told(&owners, &acl(999, 1000)), acl(999, 1000));
+        assert_eq!(
+            *owners.attribute(b"user.acl", &acl(1000, 20)),
+            acl(1000, 20)
+        );
+        let numeric = Ownership::with(None);
+        assert_eq!(told(&numeric, &acl(1000, 20)), acl(1000, 20));
+        // Not of the kernel's making.
+        for odd in [
+            &acl(1000, 20)[..9],
+            b"",
+            b"\x02\0\0",
+            b"\x03\0\0\0\x02\0\x04\0\xe8\x03\0\0",
+        ] {
+            assert_eq!(told(&owners, odd), odd);
+        }
+    }
+}
