@@ -1,5 +1,6 @@
 //! The audit log.
 
+use jiff::Timestamp;
 use sqlx::{AnyConnection, any::AnyRow};
 use uuid::Uuid;
 
@@ -18,6 +19,10 @@ pub struct AuditFilter {
     pub action: Option<String>,
     /// Concerning this object.
     pub object: Option<String>,
+    /// Not before this moment.
+    pub since: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
     /// Older than this entry.
     pub before: Option<Uuid>,
 }
@@ -43,12 +48,15 @@ impl Catalog {
                AND ($2 IS NULL OR action LIKE $2 ESCAPE '\\')
                AND ($3 IS NULL OR object = $3)
                AND ($4 IS NULL OR id < $4)
-             ORDER BY id DESC LIMIT $5",
+               AND at >= $5 AND at < $6
+             ORDER BY id DESC LIMIT $7",
         )
         .bind(filter.actor.as_ref().map(ToString::to_string))
         .bind(filter.action.as_deref().map(beginning))
         .bind(filter.object.clone())
         .bind(filter.before.map(|id| id.to_string()))
+        .bind(filter.since.map_or(i64::MIN, micros))
+        .bind(filter.until.map_or(i64::MAX, micros))
         .bind(i64::from(limit) + 1)
         .fetch_all(self.pool())
         .await?;

@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     NotFound,
     /// 5: the coordinator cannot be reached, or refuses this operator.
     Unreachable,
+    /// 130: the user stopped waiting (Ctrl-C), as shells say it.
+    Interrupted,
 }
 
 impl From<Exit> for ExitCode {
@@ -32,6 +34,7 @@ impl From<Exit> for ExitCode {
             Exit::Warnings => 3,
             Exit::NotFound => 4,
             Exit::Unreachable => 5,
+            Exit::Interrupted => 130,
         })
     }
 }
@@ -68,13 +71,15 @@ pub(crate) enum CliError {
          say --force"
     )]
     Terminal,
+    #[error("nothing was done")]
+    NotSure,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the download cannot be opened: {0}")]
     Open(#[from] OpenError),
     #[error(transparent)]
     Seal(#[from] SealError),
-    #[error("cannot write the result: {0}")]
+    #[error("cannot write the result, or read an answer: {0}")]
     Write(#[from] io::Error),
 }
 

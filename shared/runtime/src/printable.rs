@@ -129,6 +129,12 @@ pub fn err(text: &str) {
     let _unheard = writeln!(io::stderr().lock(), "{}", block(text));
 }
 
+/// Writes a question to standard error, and stays on its line.
+pub fn prompt(text: &str) {
+    let mut err = io::stderr().lock();
+    let _unheard = write!(err, "{}", block(text)).and_then(|()| err.flush());
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -2,14 +2,19 @@
 
 use clap::{Args, Subcommand};
 
+use super::SureArgs;
 use crate::policy::Span;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentsCommand {
     /// Make a one-time token with which one agent may enrol.
     Invite(InviteArgs),
-    /// Every agent.
-    List,
+    /// Every agent that is not revoked.
+    List {
+        /// Those that are revoked, too.
+        #[arg(long)]
+        all: bool,
+    },
     /// One agent.
     Show {
         /// Name or id.
@@ -31,6 +36,8 @@ pub(crate) enum AgentsCommand {
     Revoke {
         /// Name or id.
         agent: String,
+        #[command(flatten)]
+        sure: SureArgs,
     },
 }
 

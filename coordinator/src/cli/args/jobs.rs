@@ -46,6 +46,9 @@ pub(crate) struct JobsListArgs {
     /// Only of this kind.
     #[arg(long, value_enum)]
     pub(crate) kind: Option<JobKind>,
+    /// Only jobs older than this id.
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<String>,
     /// How many at most.
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub(crate) limit: u32,

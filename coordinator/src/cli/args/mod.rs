@@ -6,6 +6,7 @@ mod operators;
 mod restore;
 mod snapshots;
 mod stores;
+mod sure;
 mod transfers;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ pub(crate) use self::{
     restore::{EXAMPLES as RESTORE_EXAMPLES, RestoreArgs},
     snapshots::{LsArgs, SnapshotsCommand, SnapshotsListArgs},
     stores::StoresCommand,
+    sure::SureArgs,
     transfers::{DownloadArgs, UploadArgs},
 };
 
@@ -109,7 +111,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
     /// The coordinator at a glance: every dataset and its last backup.
-    Status,
+    Status(StatusArgs),
     /// Invite, list, show, trust and revoke agents.
     #[command(subcommand)]
     Agents(AgentsCommand),
@@ -171,6 +173,18 @@ pub(crate) struct ApplyArgs {
     /// Show the difference and change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// With --dry-run: end with 3 if anything would change.
+    #[arg(long, requires = "dry_run")]
+    pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// For scripts: end with 1 if something is wrong (a failed backup, a contested
+    /// agent, a store that is not signed for, an alarm), with 3 if there is
+    /// nothing worse than warnings.
+    #[arg(long)]
+    pub(crate) exit_code: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -186,6 +200,8 @@ pub(crate) enum PoliciesCommand {
     Delete {
         /// The policy's name.
         policy: String,
+        #[command(flatten)]
+        sure: SureArgs,
     },
 }
 

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 
+use super::{SureArgs, restore::moment};
 use crate::policy::Span;
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +39,8 @@ pub(crate) enum OperatorsCommand {
     Revoke {
         /// The operator's name.
         name: String,
+        #[command(flatten)]
+        sure: SureArgs,
     },
 }
 
@@ -48,6 +52,19 @@ pub(crate) struct AuditArgs {
     /// Only actions that begin with this: `policy`, `grant.refuse`.
     #[arg(long)]
     pub(crate) action: Option<String>,
+    /// Only of this actor: operator:NAME, agent:NAME or coordinator.
+    #[arg(long)]
+    pub(crate) actor: Option<String>,
+    /// Only of this object: a name or id.
+    #[arg(long)]
+    pub(crate) object: Option<String>,
+    /// Only from this moment on: RFC 3339, or a date and time of this host's time
+    /// zone.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) since: Option<Timestamp>,
+    /// Only before this moment.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub(crate) until: Option<Timestamp>,
     /// Only entries older than this id.
     #[arg(long, value_name = "ID")]
     pub(crate) before: Option<String>,

@@ -43,6 +43,9 @@ pub(crate) struct SnapshotsListArgs {
     /// Only of this policy.
     #[arg(long)]
     pub(crate) policy: Option<String>,
+    /// Only snapshots taken before this time, or where the last page ended.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) before: Option<String>,
     /// How many at most.
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub(crate) limit: u32,

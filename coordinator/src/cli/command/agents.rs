@@ -32,9 +32,11 @@ pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exi
                 .renderer
                 .show(&invitation, |invitation| invited(invitation, now))?;
         }
-        AgentsCommand::List => {
+        AgentsCommand::List { all } => {
             let agents: Agents = client.get(&["agents"], &[]).await?;
-            context.renderer.show(&agents, |agents| list(agents, now))?;
+            context
+                .renderer
+                .show(&agents, |agents| list(agents, all, now))?;
         }
         AgentsCommand::Show { agent } => {
             let agent: Agent = client.get(&["agents", &agent], &[]).await?;
@@ -51,7 +53,11 @@ pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exi
                 )
             })?;
         }
-        AgentsCommand::Revoke { agent } => {
+        AgentsCommand::Revoke { agent, sure } => {
+            sure.ask(&format!(
+                "Shut agent {} out for good?",
+                format::printable(&agent)
+            ))?;
             let agent: Agent = client.post(&["agents", &agent, "revoke"], &()).await?;
             context.renderer.show(&agent, |agent| {
                 format!(
@@ -75,12 +81,13 @@ pub(super) fn invited(invitation: &Invitation, now: Timestamp) -> String {
     )
 }
 
-pub(super) fn list(agents: &Agents, now: Timestamp) -> String {
+pub(super) fn list(agents: &Agents, all: bool, now: Timestamp) -> String {
     let mut table = Table::new(
         "no agents yet: `strongroom agents invite` makes a token for one",
         &["name", "state", "last seen", "labels", "host", "version"],
     );
-    for agent in &agents.agents {
+    let is_listed = |agent: &&Agent| all || agent.state != AgentState::Revoked;
+    for agent in agents.agents.iter().filter(is_listed) {
         table.row(&[
             agent.name.clone(),
             agent.state.to_string(),
@@ -93,7 +100,15 @@ pub(super) fn list(agents: &Agents, now: Timestamp) -> String {
             agent.version.clone().unwrap_or_else(format::dash),
         ]);
     }
-    table.render()
+    let text = table.render();
+    let left_out = agents.agents.iter().filter(|it| !is_listed(it)).count();
+    match left_out as u64 {
+        0 => text,
+        left_out => format!(
+            "{text}\n{} not listed: --all lists revoked ones, too",
+            format::counted(left_out, "agent is", "agents are")
+        ),
+    }
 }
 
 pub(super) fn one(agent: &Agent, now: Timestamp) -> String {

@@ -15,6 +15,10 @@ use crate::{
 pub(super) async fn run(context: &Context, args: AuditArgs) -> Result<Exit, CliError> {
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.action.map(|action| ("action", action)));
+    query.extend(args.actor.map(|actor| ("actor", actor)));
+    query.extend(args.object.map(|object| ("object", object)));
+    query.extend(args.since.map(|since| ("since", since.to_string())));
+    query.extend(args.until.map(|until| ("until", until.to_string())));
     query.extend(args.before.map(|before| ("before", before)));
     let entries: AuditEntries = context.client()?.get(&["audit"], &query).await?;
     context.renderer.show(&entries, list)?;
@@ -31,9 +35,12 @@ pub(super) fn list(entries: &AuditEntries) -> String {
     for entry in &entries.entries {
         table.row(&[
             format::moment(entry.at),
-            entry.actor.clone(),
+            match entry.actor.split_once(':') {
+                Some(("agent", id)) => format!("agent:{}", named(entries, id)),
+                _ => entry.actor.clone(),
+            },
             entry.action.clone(),
-            entry.object.clone(),
+            named(entries, &entry.object).to_owned(),
             entry.outcome.clone(),
             detail(&entry.detail),
             entry
@@ -42,21 +49,23 @@ pub(super) fn list(entries: &AuditEntries) -> String {
                 .map_or_else(format::dash, |id| format::short(id).to_owned()),
         ]);
     }
-    let text = table.render();
-    match &entries.next_before {
-        Some(before) => format!("{text}\nolder entries: strongroom audit --before {before}"),
-        None => text,
-    }
+    table.render_page("strongroom audit", entries.next_before.as_deref())
 }
 
-/// `key=value` pairs; anything else as JSON.
+/// An agent's name in the place of its id.
+fn named<'e>(entries: &'e AuditEntries, id: &'e str) -> &'e str {
+    entries.agents.get(id).map_or(id, String::as_str)
+}
+
+/// `key=value` pairs, without those that have no value; anything else as JSON.
 fn detail(detail: &Value) -> String {
     match detail {
         Value::Null => format::dash(),
-        Value::Object(pairs) if pairs.is_empty() => format::dash(),
+        Value::Object(pairs) if pairs.values().all(Value::is_null) => format::dash(),
         Value::Object(pairs) => {
             let pairs: Vec<_> = pairs
                 .iter()
+                .filter(|(_, value)| !value.is_null())
                 .map(|(key, value)| match value {
                     Value::String(text) => format!("{key}={text}"),
                     other => format!("{key}={other}"),

@@ -74,7 +74,15 @@ pub(super) async fn wait(
     jobs: Vec<Job>,
 ) -> Result<Exit, CliError> {
     let view = ProgressView::new(context.renderer.is_json());
-    let jobs = watch::until_done(client, jobs, &view).await?;
+    let ids: Vec<_> = jobs.iter().map(|job| job.id.clone()).collect();
+    let jobs = tokio::select! {
+        done = watch::until_done(client, jobs, &view) => done?,
+        Ok(()) = tokio::signal::ctrl_c() => {
+            drop(view);
+            printable::err(&goes_on(&ids));
+            return Ok(Exit::Interrupted);
+        }
+    };
     let exit = jobs
         .iter()
         .fold(Exit::Done, |exit, job| exit.worse(exit_of(job)));
@@ -93,6 +101,19 @@ pub(super) async fn wait(
     Ok(exit)
 }
 
+/// What becomes of jobs that nobody waits for any longer.
+fn goes_on(ids: &[String]) -> String {
+    let line = |id: &String| {
+        let id = format::short_job(id);
+        format!(
+            "job {id} goes on: `strongroom jobs show {id}` follows it, `strongroom jobs cancel {id}` \
+             stops it"
+        )
+    };
+    let lines: Vec<_> = ids.iter().map(line).collect();
+    lines.join("\n")
+}
+
 fn exit_of(job: &Job) -> Exit {
     match job.state {
         JobState::Succeeded if job.warning_count > 0 => Exit::Warnings,
@@ -107,6 +128,7 @@ fn filters(args: JobsListArgs) -> Vec<(&'static str, String)> {
     query.extend(args.policy.map(|policy| ("policy", policy)));
     query.extend(args.state.map(|state| ("state", state.to_string())));
     query.extend(args.kind.map(|kind| ("kind", kind.to_string())));
+    query.extend(args.before.map(|before| ("before", before)));
     query
 }
 

@@ -44,7 +44,7 @@ impl Context {
 /// Runs one client command to its end.
 pub(super) async fn run(context: &Context, command: ClientCommand) -> Result<Exit, CliError> {
     match command {
-        ClientCommand::Status => status::run(context).await,
+        ClientCommand::Status(args) => status::run(context, &args).await,
         ClientCommand::Agents(command) => agents::run(context, command).await,
         ClientCommand::Apply(args) => policies::apply(context, args).await,
         ClientCommand::Policies(command) => policies::run(context, command).await,

@@ -39,7 +39,11 @@ pub(super) async fn run(context: &Context, command: OperatorsCommand) -> Result<
                 .renderer
                 .show(&operators, |operators| list(operators, now))?;
         }
-        OperatorsCommand::Revoke { name } => {
+        OperatorsCommand::Revoke { name, sure } => {
+            sure.ask(&format!(
+                "Refuse {}'s token for good?",
+                format::printable(&name)
+            ))?;
             let operator: Operator = client.post(&["operators", &name, "revoke"], &()).await?;
             context.renderer.show(&operator, |operator| {
                 format!("{}'s token is refused from now on.", operator.name)

@@ -40,6 +40,9 @@ pub(super) async fn apply(context: &Context, args: ApplyArgs) -> Result<Exit, Cl
         .post(&["policies", "apply"], &request)
         .await?;
     context.renderer.show(&applied, changes)?;
+    if args.exit_code && !applied.changes.is_empty() {
+        return Ok(Exit::Warnings);
+    }
     Ok(Exit::Done)
 }
 
@@ -57,7 +60,11 @@ pub(super) async fn run(context: &Context, command: PoliciesCommand) -> Result<E
             let policy: Policy = client.get(&["policies", &policy], &[]).await?;
             context.renderer.show(&policy, |policy| one(policy, now))?;
         }
-        PoliciesCommand::Delete { policy } => {
+        PoliciesCommand::Delete { policy, sure } => {
+            sure.ask(&format!(
+                "Delete policy {}? Nothing is backed up by it any more; its snapshots stay.",
+                format::printable(&policy)
+            ))?;
             let policy: Policy = client.delete(&["policies", &policy]).await?;
             context.renderer.show(&policy, |policy| {
                 format!("{} is deleted; its snapshots stay.", policy.name)

@@ -55,6 +55,7 @@ fn filters(args: SnapshotsListArgs) -> Vec<(&'static str, String)> {
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.agent.map(|agent| ("agent", agent)));
     query.extend(args.policy.map(|policy| ("policy", policy)));
+    query.extend(args.before.map(|before| ("before", before)));
     query
 }
 
@@ -87,7 +88,10 @@ pub(super) fn list(snapshots: &Snapshots, now: Timestamp) -> String {
             notes(snapshot),
         ]);
     }
-    table.render() + &recovery::lines(&snapshots.recovery, now)
+    table.render_page(
+        "strongroom snapshots list",
+        snapshots.next_before.as_deref(),
+    ) + &recovery::lines(&snapshots.recovery, now)
 }
 
 fn notes(snapshot: &Snapshot) -> String {

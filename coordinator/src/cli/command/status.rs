@@ -7,19 +7,43 @@ use jiff::Timestamp;
 use super::Context;
 use crate::{
     cli::{
+        args::StatusArgs,
         error::{CliError, Exit},
         render::{Table, format, recovery},
     },
-    http::shape::{DatasetStatus, JobState, Status, StoreState},
+    http::shape::{DatasetStatus, JobState, Status, StoreState, StoreStatus},
 };
 
-pub(super) async fn run(context: &Context) -> Result<Exit, CliError> {
+pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Exit, CliError> {
     let status: Status = context.client()?.get(&["status"], &[]).await?;
     let now = context.renderer.now;
     context
         .renderer
         .show(&status, |status| overview(status, now))?;
-    Ok(Exit::Done)
+    Ok(if args.exit_code {
+        verdict(&status)
+    } else {
+        Exit::Done
+    })
+}
+
+/// What `--exit-code` makes of it.
+pub(super) fn verdict(status: &Status) -> Exit {
+    let is_signed_for =
+        |store: &StoreStatus| matches!(store.state, StoreState::Safe | StoreState::RiskAccepted);
+    let of_dataset = |dataset: &DatasetStatus| match dataset.last_job_state {
+        Some(JobState::Failed) => Exit::Failed,
+        _ if dataset.alarm.is_some() => Exit::Failed,
+        _ if dataset.warning_count > 0 => Exit::Warnings,
+        _ => Exit::Done,
+    };
+    let first = if status.contested.is_empty() && status.stores.iter().all(is_signed_for) {
+        Exit::Done
+    } else {
+        Exit::Failed
+    };
+    let datasets = status.datasets.iter().map(of_dataset);
+    datasets.fold(first, Exit::worse)
 }
 
 pub(super) fn overview(status: &Status, now: Timestamp) -> String {

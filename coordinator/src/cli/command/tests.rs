@@ -74,15 +74,15 @@ fn jobs_are_rows() {
         "ID        KIND    DATASET    AGENT  STATE                     CREATED    TOOK\n\
          00000001  backup  web@web-1  web-1  succeeded with 1 warning  3 min ago  1 min"
     );
-    assert_eq!(
-        job::list(
-            &Jobs {
-                jobs: vec![],
-                next_before: None
-            },
-            now()
-        ),
-        "no jobs"
+    let jobs = |next_before| Jobs {
+        jobs: vec![],
+        next_before,
+    };
+    assert_eq!(job::list(&jobs(None), now()), "no jobs");
+    let cut = job::list(&jobs(Some("0b8f".into())), now());
+    assert!(
+        cut.contains("`strongroom jobs list --before 0b8f` goes on"),
+        "{cut}"
     );
 }
 
@@ -105,14 +105,26 @@ fn agents_show_their_state_and_labels() {
         consent: None,
         connections: Vec::new(),
     };
-    let agents = Agents {
+    let gone = |name: &str| Agent {
+        name: name.into(),
+        state: crate::http::shape::AgentState::Revoked,
+        ..agent.clone()
+    };
+    let (old, older) = (gone("old"), gone("older"));
+    let mut agents = Agents {
         agents: vec![agent],
     };
     assert_eq!(
-        agents::list(&agents, now()),
+        agents::list(&agents, false, now()),
         "NAME  STATE  LAST SEEN  LABELS   HOST  VERSION\n\
          db-1  away   2 h ago    role=db  -     0.1.0"
     );
+    agents.agents.extend([old, older]);
+    let text = agents::list(&agents, false, now());
+    assert!(text.ends_with("0.1.0\n2 agents are not listed: --all lists revoked ones, too"));
+    let text = agents::list(&agents, true, now());
+    assert!(text.contains("older  revoked"), "{text}");
+    assert_eq!(text.lines().count(), 4);
 }
 
 #[test]
@@ -242,16 +254,25 @@ fn audit_entries_show_their_details() {
     let entries: AuditEntries = serde_json::from_value(json!({
         "entries": [{
             "id": "7", "at": NOW, "actor": "operator:admin", "action": "policy.create",
-            "object": "web", "outcome": "ok", "detail": {"action": "create", "n": 1},
-            "trace_id": null,
+            "object": "web", "outcome": "ok",
+            "detail": {"action": "create", "n": 1, "failure": null}, "trace_id": null,
+        }, {
+            "id": "6", "at": NOW, "actor": "agent:01", "action": "agent.hello",
+            "object": "01", "outcome": "ok", "detail": {"failure": null}, "trace_id": null,
         }],
-        "next_before": "7",
+        "next_before": "7", "agents": {"01": "db-1"},
     }))
     .unwrap();
     let text = audit::list(&entries);
     assert!(text.contains("action=create n=1"), "{text}");
+    assert!(!text.contains("failure"), "{text}");
+    let words: Vec<_> = text.lines().nth(2).unwrap().split_whitespace().collect();
+    assert_eq!(
+        words[3..],
+        ["agent:db-1", "agent.hello", "db-1", "ok", "-", "-"]
+    );
     assert!(
-        text.ends_with("older entries: strongroom audit --before 7"),
+        text.contains("`strongroom audit --before 7` goes on"),
         "{text}"
     );
 }
@@ -278,6 +299,53 @@ fn the_status_leads_with_the_counts() {
         "{text}"
     );
     assert!(text.contains("failed") && text.contains("in 1 h"), "{text}");
+}
+
+#[test]
+fn scripts_are_told_by_the_exit_code_how_it_stands() {
+    let verdict = |change: serde_json::Value| {
+        let mut status = json!({
+            "version": "0.1.0", "started_at": NOW,
+            "counts": {"agents": 1, "agents_connected": 1, "policies": 1, "jobs_pending": 0,
+                       "jobs_running": 0, "snapshots": 1},
+            "datasets": [],
+        });
+        for (key, value) in change.as_object().unwrap() {
+            status[key] = value.clone();
+        }
+        status::verdict(&serde_json::from_value(status).unwrap())
+    };
+    let dataset = |state: &str, warnings: u64, alarm: Option<&str>| {
+        json!({
+            "dataset": "web@web-1", "last_snapshot": null, "last_snapshot_at": null,
+            "last_job_state": state, "last_job": "x", "warning_count": warnings, "alarm": alarm,
+            "last_restore_at": null, "next_run_at": null,
+        })
+    };
+    let datasets = |datasets: &[serde_json::Value]| verdict(json!({ "datasets": datasets }));
+    let store = |state: &str| {
+        verdict(json!({"stores": [{"name": "primary", "state": state, "problem": null}]}))
+    };
+    let fine = dataset("succeeded", 0, None);
+    assert_eq!(datasets(&[]), Exit::Done);
+    assert_eq!(datasets(std::slice::from_ref(&fine)), Exit::Done);
+    let warned = dataset("succeeded", 1, None);
+    assert_eq!(datasets(&[warned.clone(), fine.clone()]), Exit::Warnings);
+    assert_eq!(
+        datasets(&[dataset("failed", 0, None), warned]),
+        Exit::Failed
+    );
+    assert_eq!(
+        datasets(&[dataset("succeeded", 0, Some("odd")), fine]),
+        Exit::Failed
+    );
+    assert_eq!(store("safe"), Exit::Done);
+    assert_eq!(store("risk-accepted"), Exit::Done);
+    assert_eq!(store("unsafe"), Exit::Failed);
+    assert_eq!(store("unchecked"), Exit::Failed);
+    let contest = json!({"at": NOW, "sign": "two sessions", "holders": []});
+    let contested = json!([{"agent": "db-1", "contest": contest}]);
+    assert_eq!(verdict(json!({ "contested": contested })), Exit::Failed);
 }
 
 #[test]

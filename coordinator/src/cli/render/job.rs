@@ -30,7 +30,7 @@ pub(crate) fn list(jobs: &Jobs, now: Timestamp) -> String {
             took(job).unwrap_or_else(format::dash),
         ]);
     }
-    table.render()
+    table.render_page("strongroom jobs list", jobs.next_before.as_deref())
 }
 
 fn state(job: &Job) -> String {

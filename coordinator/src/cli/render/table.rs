@@ -53,6 +53,19 @@ impl Table {
         }
         self.inner.trim_fmt()
     }
+
+    /// As [`Self::render`]; where there is more, it says how `command` goes on:
+    /// `--before` an id of the API's answer.
+    pub(crate) fn render_page(&self, command: &str, next_before: Option<&str>) -> String {
+        let text = self.render();
+        match next_before {
+            Some(before) => format!(
+                "{text}\nthere is more: `{command} --before {}` goes on, --limit N shows more at once",
+                printable(before)
+            ),
+            None => text,
+        }
+    }
 }
 
 /// Names and values below each other.
@@ -77,6 +90,12 @@ mod tests {
         table.row(&["a".into(), "1 B".into()]);
         table.row(&["bb".into(), "10 KiB".into()]);
         assert_eq!(table.render(), "ID    SIZE\na      1 B\nbb  10 KiB");
+        assert_eq!(table.render_page("list", None), table.render());
+        let more = table.render_page("list", Some("bb"));
+        assert_eq!(
+            more.strip_prefix(&table.render()),
+            Some("\nthere is more: `list --before bb` goes on, --limit N shows more at once")
+        );
     }
 
     #[test]

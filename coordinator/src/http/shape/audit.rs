@@ -1,5 +1,7 @@
 //! The audit log.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,6 +13,9 @@ pub struct AuditEntries {
     pub entries: Vec<AuditEntry>,
     /// `before` of the next page; `null` at the end.
     pub next_before: Option<String>,
+    /// The names of the agents among actors and objects, by id.
+    #[serde(default)]
+    pub agents: BTreeMap<String, String>,
 }
 
 /// Something that was done, tried or refused.

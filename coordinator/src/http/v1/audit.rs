@@ -1,6 +1,9 @@
 //! `GET /audit`
 
+use std::collections::BTreeMap;
+
 use axum::{Json, Router, extract::State, routing::get};
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
@@ -11,11 +14,11 @@ use crate::{
     http::{
         auth::Caller,
         extract::Parameters,
-        problem::Problem,
+        problem::{Code, Problem},
         shape::{AuditEntries, AuditEntry},
-        state::SharedState,
+        state::{ApiState, SharedState},
     },
-    model::AuditRow,
+    model::{Actor, AuditRow},
 };
 
 pub(super) fn routes() -> Router<SharedState> {
@@ -34,6 +37,15 @@ pub struct AuditQuery {
     action: Option<String>,
     /// Only of this object.
     object: Option<String>,
+    /// Only of this actor: `operator:NAME`, `agent:NAME` or `agent:ID`,
+    /// `coordinator`.
+    actor: Option<String>,
+    /// Only from this moment on.
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// Only before this moment.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
     /// Only entries older than this one.
     #[param(value_type = Option<String>)]
     before: Option<Uuid>,
@@ -49,8 +61,14 @@ pub async fn handler(
     State(state): State<SharedState>,
     Parameters(query): Parameters<AuditQuery>,
 ) -> Result<Json<AuditEntries>, Problem> {
+    let actor = match query.actor {
+        Some(actor) => Some(find_actor(&state, &actor).await?),
+        None => None,
+    };
     let filter = AuditFilter {
-        actor: None,
+        actor,
+        since: query.since,
+        until: query.until,
         action: query.action,
         object: query.object,
         before: query.before,
@@ -59,10 +77,40 @@ pub async fn handler(
         .catalog
         .audit_log(&filter, query.limit.clamp(1, MAX_LIMIT))
         .await?;
+    let agents = names(&state, &page.items).await?;
     Ok(Json(AuditEntries {
         entries: page.items.into_iter().map(shape).collect(),
         next_before: page.next.map(|id| id.to_string()),
+        agents,
     }))
+}
+
+/// Who is meant: agents may be called by their names.
+async fn find_actor(state: &ApiState, text: &str) -> Result<Actor, Problem> {
+    match text.split_once(':') {
+        Some(("agent", agent)) => Ok(Actor::Agent(state.catalog.find_agent(agent).await?.id)),
+        _ => text.parse().map_err(|_| {
+            Problem::new(Code::Invalid, format!("{text:?} is no actor"))
+                .hint("actors are operator:NAME, agent:NAME and coordinator")
+        }),
+    }
+}
+
+/// The names of the agents that entries are by or about, by id.
+async fn names(
+    state: &ApiState,
+    entries: &[AuditRow],
+) -> Result<BTreeMap<String, String>, Problem> {
+    let mentioned = |id: &str| {
+        entries.iter().any(|entry| {
+            entry.object == id || matches!(&entry.actor, Actor::Agent(by) if by.to_string() == id)
+        })
+    };
+    let agents = state.catalog.agents().await?.into_iter();
+    Ok(agents
+        .map(|agent| (agent.id.to_string(), agent.name))
+        .filter(|(id, _)| mentioned(id))
+        .collect())
 }
 
 fn shape(row: AuditRow) -> AuditEntry {

@@ -1,6 +1,8 @@
 //! The endpoints, over a catalog of their own.
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use strongroom_runtime::clock::Clock;
 use strongroom_wire::session::Progress;
 use tokio::time::{Duration, timeout};
 
@@ -437,6 +439,44 @@ async fn the_audit_log_is_read_in_pages_and_by_action() {
         ))
         .await;
     assert_eq!(second["entries"][0]["object"], "a");
+}
+
+#[tokio::test]
+async fn the_audit_log_is_read_by_actor_and_by_time() {
+    let api = TestApi::new().await;
+    let agent = api.agent("web-1").await;
+    let later = Clock::now(&*api.clock) + SignedDuration::from_secs(60);
+    api.clock.advance(SignedDuration::from_secs(60));
+    api.ok("POST", "/operators", json!({ "name": "b" })).await;
+    let actions = |audit: &serde_json::Value| -> Vec<String> {
+        let entries = audit["entries"].as_array().unwrap().iter();
+        entries
+            .map(|it| it["action"].as_str().unwrap().into())
+            .collect()
+    };
+    let since = actions(&api.get(&format!("/audit?since={later}")).await);
+    assert_eq!(since, ["operator.create"]);
+    let until = api.get(&format!("/audit?until={later}&limit=500")).await;
+    let until = until["entries"].as_array().unwrap();
+    assert!(!until.is_empty());
+    for entry in until {
+        let at: Timestamp = entry["at"].as_str().unwrap().parse().unwrap();
+        assert!(at < later, "{entry:#}");
+    }
+    let by_admin = api
+        .get(&format!("/audit?actor=operator:admin&since={later}"))
+        .await;
+    assert_eq!(actions(&by_admin), ["operator.create"]);
+    let by_agent = api.get("/audit?actor=agent:web-1").await;
+    for entry in by_agent["entries"].as_array().unwrap() {
+        assert_eq!(entry["actor"], format!("agent:{}", agent.id));
+    }
+    let about = api.get(&format!("/audit?object={}", agent.id)).await;
+    assert_eq!(about["agents"][agent.id.to_string()], "web-1", "{about:#}");
+    for (code, actor) in [("invalid", "nobody"), ("not-found", "agent:nobody")] {
+        api.refused(code, "GET", &format!("/audit?actor={actor}"), json!({}))
+            .await;
+    }
 }
 
 #[tokio::test]
