@@ -1,7 +1,8 @@
 //! Why a log is not archived.
 
 use strongroom_postgres::{
-    connection::ServerError, replication::ReplicationError, wal::InvalidHistory,
+    connection::ServerError, replication::ReplicationError, rights::MissingRights,
+    wal::InvalidHistory,
 };
 use strongroom_repository::{format::FormatError, store::StoreError};
 use strongroom_runtime::units::ByteSize;
@@ -30,6 +31,15 @@ pub enum WalError {
         /// Why not.
         #[source]
         source: ServerError,
+    },
+    /// The connection's role may not do it.
+    #[error("postgres connection {name:?}: {source}")]
+    Rights {
+        /// In `agent.toml`.
+        name: String,
+        /// What it lacks.
+        #[source]
+        source: MissingRights,
     },
     /// The log does not come.
     #[error("postgres connection {name:?}: {source}")]

@@ -9,6 +9,7 @@ use strongroom_postgres::{
     replication::{
         ReplicationError, ReplicationSession, ServerFacts, SlotState, WalStatus, server_facts, slot,
     },
+    rights::{self, Purpose},
 };
 use strongroom_runtime::{backoff::Backoff, units::ByteSize};
 use tracing::{info, warn};
@@ -78,8 +79,24 @@ impl WalServer {
         })
     }
 
-    /// What the server says of itself; an error when its log is of no use.
-    pub(super) async fn facts(&self, session: &Session) -> Result<ServerFacts, WalError> {
+    /// What the server says of itself; an error when its log is of no use, or
+    /// when the connection's role lacks a right.
+    pub(super) async fn facts(
+        &self,
+        session: &Session,
+        purpose: Purpose,
+    ) -> Result<ServerFacts, WalError> {
+        let missing = rights::missing(session, purpose).await;
+        let missing = missing.map_err(|source| WalError::Server {
+            name: self.name.clone(),
+            source,
+        })?;
+        if let Some(source) = missing {
+            return Err(WalError::Rights {
+                name: self.name.clone(),
+                source,
+            });
+        }
         let facts = server_facts(session).await.map_err(self.replication())?;
         if facts.wal_level == "minimal" {
             return Err(WalError::WalLevel {

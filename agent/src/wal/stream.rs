@@ -21,6 +21,7 @@ use strongroom_layout::{
 use strongroom_postgres::{
     connection::{Connection, Session},
     replication::{Event, ReplicationError, ReplicationSession, ServerFacts},
+    rights::Purpose,
     wal::{History, Layout},
 };
 use strongroom_runtime::{backoff::Backoff, units::ByteSize};
@@ -197,7 +198,7 @@ impl Stream<'_> {
     async fn connected(&mut self, over: Instant) -> Result<(), WalError> {
         let connection = self.server.resolve().await?;
         let session = self.server.session(&connection).await?;
-        let facts = self.server.facts(&session).await?;
+        let facts = self.server.facts(&session, Purpose::Stream).await?;
         self.know(&facts).await?;
         self.warn_of_unbounded(&facts, &session);
         let slot = self.server.slot(&session, self.slot).await?;

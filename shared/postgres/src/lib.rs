@@ -8,6 +8,7 @@ pub mod logical;
 pub mod physical;
 pub mod programs;
 pub mod replication;
+pub mod rights;
 pub mod said;
 pub mod sql;
 pub mod version;

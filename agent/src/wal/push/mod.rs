@@ -29,7 +29,7 @@ use std::{
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use strongroom_layout::{SystemId, position::TimelineId};
-use strongroom_postgres::wal::Layout;
+use strongroom_postgres::{rights::Purpose, wal::Layout};
 use strongroom_repository::buffers::Buffers;
 use strongroom_runtime::units::ByteSize;
 use strongroom_wire::job::WarningCode;
@@ -143,7 +143,7 @@ impl Push<'_> {
     async fn cluster(&mut self) -> Result<Cluster, WalError> {
         let connection = self.server.resolve().await?;
         let session = self.server.session(&connection).await?;
-        let facts = self.server.facts(&session).await?;
+        let facts = self.server.facts(&session, Purpose::Push).await?;
         let settings = self.server.archiving(&session).await?;
         let layout = Layout {
             major: session.version().major(),

@@ -7,7 +7,7 @@
 //! The session's first error would end the slot, too, silently. So nothing is
 //! tried on it that may fail; and what is read of the log is verified.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::{Row, error::SqlState};
 
@@ -15,7 +15,10 @@ use super::{
     Lsn, NEWEST_MAJOR, OLDEST_MAJOR, PhysicalError,
     label::{BackupLabel, Tablespace, parse_tablespace_map},
 };
-use crate::connection::{Session, words};
+use crate::{
+    connection::{Session, words},
+    rights::{self, Purpose},
+};
 
 /// What is known of a server before a backup.
 #[derive(Clone, Debug)]
@@ -56,13 +59,20 @@ const SETTINGS: [&str; 12] = [
 const CONFIG_FILES: [&str; 3] = ["config_file", "hba_file", "ident_file"];
 
 /// Asks a server what a backup needs to know, and refuses one of which none
-/// can be made.
+/// can be made, or by a role that lacks a right.
 pub async fn inspect(session: &Session) -> Result<ServerFacts, PhysicalError> {
+    let major = session.version().major();
+    if !(OLDEST_MAJOR..=NEWEST_MAJOR).contains(&major) {
+        return Err(PhysicalError::Version(major));
+    }
+    if let Some(missing) = rights::missing(session, Purpose::BaseBackup).await? {
+        return Err(missing.into());
+    }
     let doing = "ask the server for its settings";
     let names: Vec<&str> = SETTINGS
         .iter()
         .chain(&CONFIG_FILES)
-        .chain(&["data_directory", "server_version", "server_version_num"])
+        .chain(&["data_directory", "server_version"])
         .copied()
         .collect();
     let rows = session
@@ -77,12 +87,6 @@ pub async fn inspect(session: &Session) -> Result<ServerFacts, PhysicalError> {
         .iter()
         .filter_map(|row| Some((row.get(0), row.get::<_, Option<String>>(1)?)))
         .collect();
-    let number = settings.remove("server_version_num");
-    let major = number.and_then(|number| Some(number.parse::<u32>().ok()? / 10_000));
-    let major = major.ok_or(PhysicalError::Hidden("version"))?;
-    if !(OLDEST_MAJOR..=NEWEST_MAJOR).contains(&major) {
-        return Err(PhysicalError::Version(major));
-    }
     match settings.get("wal_level").map(String::as_str) {
         Some("minimal") => return Err(PhysicalError::WalLevel("minimal".into())),
         Some(_) => {}
@@ -205,6 +209,18 @@ impl<'c> RunningBackup<'c> {
     /// Whether the session, and with it the backup, has ended.
     pub fn is_lost(&self) -> bool {
         self.session.is_closed()
+    }
+
+    /// The numbers of the tablespaces that the server's catalog has. Where they
+    /// lie is not asked: that fails for one that is being dropped, and with the
+    /// session's first error the slot would go.
+    pub async fn tablespaces(&self) -> Result<BTreeSet<u32>, PhysicalError> {
+        let rows = self
+            .session
+            .query("SELECT oid FROM pg_catalog.pg_tablespace", &[])
+            .await
+            .map_err(PhysicalError::sql("list the tablespaces", String::new))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// Ends the backup. A primary then begins a new segment, so that those of

@@ -1,9 +1,13 @@
 //! Why the backup API could not be used.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use super::{NEWEST_MAJOR, OLDEST_MAJOR, label::InvalidLabel, position::InvalidPosition};
-use crate::{connection::words, said};
+use crate::{
+    connection::{ServerError, words},
+    rights::MissingRights,
+    said,
+};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +23,13 @@ pub enum PhysicalError {
          set wal_level = replica in postgresql.conf and restart the server"
     )]
     WalLevel(String),
-    /// Not allowed.
+    /// Not allowed, and all that it would take.
+    #[error(transparent)]
+    Rights(#[from] MissingRights),
+    /// The server cannot be asked.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// Not allowed, although nothing was missing before.
     #[error("the connection's role may not {doing}: {message}; run as a superuser: {remedy}")]
     Privilege {
         /// What was tried.
@@ -58,7 +68,7 @@ impl PhysicalError {
         remedy: impl FnOnce() -> String,
     ) -> impl FnOnce(tokio_postgres::Error) -> Self {
         move |source| match source.as_db_error() {
-            Some(error) if *error.code() == SqlState::INSUFFICIENT_PRIVILEGE => Self::Privilege {
+            Some(error) if lacks_privilege(error) => Self::Privilege {
                 doing,
                 message: said::error(error),
                 remedy: remedy(),
@@ -72,8 +82,18 @@ impl PhysicalError {
 
     /// Whether another attempt may do better.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Sql { .. })
+        match self {
+            Self::Sql { .. } => true,
+            Self::Server(error) => error.is_retryable(),
+            _ => false,
+        }
     }
+}
+
+/// Whether it is the role that may not; the server has the same code for files
+/// that it may not open itself.
+fn lacks_privilege(error: &DbError) -> bool {
+    *error.code() == SqlState::INSUFFICIENT_PRIVILEGE && !error.message().starts_with("could not ")
 }
 
 /// What may be shown of the server's words, which the error's own text leaves
