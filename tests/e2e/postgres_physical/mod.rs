@@ -1,11 +1,13 @@
 //! Physical backups of real clusters, and servers brought up on what was
 //! restored.
 
+mod access;
 mod failures;
 mod incremental;
 pub(crate) mod load;
 mod quiet;
 mod refusals;
+mod rights;
 pub(crate) mod site;
 
 use std::{fs, path::Path};

@@ -71,6 +71,37 @@ impl Owners {
     }
 }
 
+/// The groups that a user is in, as far as `/etc/passwd` and `/etc/group` say.
+pub fn groups_of(user: u32) -> Vec<u32> {
+    let text = |path| {
+        let bytes = fs::read(path).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    memberships(user, &text("/etc/passwd"), &text("/etc/group"))
+}
+
+/// Lines of `name:password:user:group:…` and `name:password:group:member,…`.
+fn memberships(user: u32, users: &str, groups: &str) -> Vec<u32> {
+    let number = |text: Option<&str>| text.and_then(|text| text.parse::<u32>().ok());
+    let (mut found, mut names) = (Vec::new(), Vec::new());
+    for line in users.lines() {
+        let mut fields = line.split(':');
+        let name = fields.next();
+        if number(fields.nth(1)) == Some(user) {
+            names.extend(name);
+            found.extend(number(fields.next()));
+        }
+    }
+    for line in groups.lines() {
+        let mut fields = line.split(':').skip(2);
+        let (group, members) = (number(fields.next()), fields.next().unwrap_or_default());
+        if members.split(',').any(|member| names.contains(&member)) {
+            found.extend(group);
+        }
+    }
+    found
+}
+
 fn read(path: &Path) -> Names {
     match fs::read(path) {
         Ok(text) => parse(&String::from_utf8_lossy(&text)),
@@ -100,6 +131,16 @@ fn parse(text: &str) -> Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_in_the_first_group_and_in_those_that_list_him() {
+        let users = "root:x:0:0:\npostgres:x:105:112:x\nother:x:1:2:\nbad\n";
+        let groups =
+            "root:x:0:\nssl-cert:x:111:www,postgres\npostgres:x:112:\nmine:x:9:postgres2\nbad";
+        assert_eq!(memberships(105, users, groups), [112, 111]);
+        assert_eq!(memberships(0, users, groups), [0]);
+        assert!(memberships(7, users, groups).is_empty());
+    }
 
     #[test]
     fn lines_without_an_id_are_passed_over() {

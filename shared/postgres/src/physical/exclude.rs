@@ -18,7 +18,10 @@ pub enum Place {
     Global,
     /// The relations of a database, in `base` or in a tablespace.
     Database,
-    /// Anything else.
+    /// Any other directory of the server's own: `base`, `pg_xact`, that of a
+    /// version in a tablespace, and what lies below.
+    Own,
+    /// What somebody else made in the data directory: logs, certificates.
     Other,
 }
 
@@ -59,6 +62,20 @@ const EMPTIED: [&[u8]; 7] = [
     b"pg_subtrans",
 ];
 
+/// Directories of the root that a server makes, but for those in [`EMPTIED`].
+const OWN: [&[u8]; 10] = [
+    b"base",
+    b"global",
+    b"pg_commit_ts",
+    b"pg_logical",
+    b"pg_multixact",
+    b"pg_stat",
+    b"pg_tblspc",
+    b"pg_twophase",
+    b"pg_wal",
+    b"pg_xact",
+];
+
 /// Files of the root that concern the running server, or another backup.
 const LEFT: [&[u8]; 13] = [
     b"backup_label",
@@ -92,6 +109,16 @@ impl Unlogged {
     }
 }
 
+/// Whether the entry `name` of a directory belongs to the cluster's data, so
+/// that no backup is whole without it; else somebody put it there.
+pub fn is_own(place: Place, name: &[u8]) -> bool {
+    match place {
+        Place::Root => OWN.contains(&name) || EMPTIED.contains(&name) || name == b"PG_VERSION",
+        Place::Global | Place::Database | Place::Own => true,
+        Place::Other => false,
+    }
+}
+
 /// What becomes of the entry `name` of a directory.
 pub fn verdict(place: Place, name: &[u8], unlogged: &Unlogged) -> Verdict {
     // Sorts and hashes of running queries; the caches of the catalogs.
@@ -102,7 +129,7 @@ pub fn verdict(place: Place, name: &[u8], unlogged: &Unlogged) -> Verdict {
         Place::Root => of_root(name),
         Place::Global if name == b"pg_control" => Verdict::Last,
         Place::Database => of_database(name, unlogged),
-        Place::Global | Place::Other => Verdict::Take,
+        Place::Global | Place::Own | Place::Other => Verdict::Take,
     }
 }
 
@@ -136,8 +163,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_the_server_s_and_what_is_not() {
+        use Place::{Database, Global, Other, Own, Root};
+        for (place, name, wanted) in [
+            (Root, "base", true),
+            (Root, "pg_multixact", true),
+            (Root, "pg_subtrans", true),
+            (Root, "pg_wal", true),
+            (Root, "PG_VERSION", true),
+            (Root, "postgresql.conf", false),
+            (Root, "server.key", false),
+            (Root, "log", false),
+            (Own, "16384", true),
+            (Own, "anything", true),
+            (Global, "1262", true),
+            (Database, "16384.1", true),
+            (Other, "base", false),
+        ] {
+            assert_eq!(
+                is_own(place, name.as_bytes()),
+                wanted,
+                "{name} in {place:?}"
+            );
+        }
+    }
+
+    #[test]
     fn the_manual_s_list() {
-        use Place::{Database, Global, Other, Root};
+        use Place::{Database, Global, Other, Own, Root};
         use Verdict::{Last, Leave, Tablespaces, Take, TakeEmpty, Wal};
         for (place, name, wanted) in [
             (Root, "PG_VERSION", Take),
@@ -191,6 +244,8 @@ mod tests {
             (Database, "500", Take),
             (Database, "t3_16400", Leave),
             (Database, "t3_16384_fsm.1", Leave),
+            (Own, "16400", Take),
+            (Own, "pgsql_tmp", Leave),
             (Other, "16400", Take),
         ] {
             assert_eq!(of(place, name), wanted, "{name} in {place:?}");

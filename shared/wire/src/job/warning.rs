@@ -89,6 +89,13 @@ codes! {
     PageDamaged => "page-damaged",
     /// A configuration file of the server is not in the snapshot.
     ConfigurationLeftOut => "configuration-left-out",
+    /// A symbolic link in a data directory that is no part of its data: neither
+    /// it nor what it leads to is stored.
+    LinkLeftOut => "link-left-out",
+    /// Something in a data directory that its server may not read.
+    ForeignFile => "foreign-file",
+    /// An entry of `pg_tblspc` that is no tablespace of the server.
+    StrayTablespace => "stray-tablespace",
     /// Log was not archived: moments are missing until the next base backup.
     LogGap => "log-gap",
     /// A connection leads to another cluster than before.

@@ -6,15 +6,16 @@
 use std::{
     fs::File,
     io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
-use rustix::fs::Stat;
+use rustix::fs::{FileType, fstat};
 use strongroom_postgres::physical::backup::ServerFacts;
 use strongroom_wire::job::WarningCode;
 
-use crate::monitor::Monitor;
+use super::access::Owner;
+use crate::{monitor::Monitor, sources::files::metadata::kind};
 
 /// Larger files are no configuration.
 const LARGEST: u64 = 1 << 20;
@@ -23,7 +24,7 @@ const LARGEST: u64 = 1 << 20;
 /// directory; warns of those that cannot be had.
 pub(super) fn collect(
     facts: &ServerFacts,
-    cluster: &Stat,
+    owner: &Owner,
     monitor: &Monitor,
 ) -> Vec<(String, Vec<u8>)> {
     let mut found: Vec<(String, Vec<u8>)> = Vec::new();
@@ -32,11 +33,12 @@ pub(super) fn collect(
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             continue;
         };
-        let is_inside = path.starts_with(&facts.data_directory);
-        if is_inside || found.iter().any(|(other, _)| other == name) {
+        if is_inside(path, Path::new(&facts.data_directory))
+            || found.iter().any(|(other, _)| other == name)
+        {
             continue;
         }
-        match read(path, cluster.st_uid) {
+        match read(path, owner) {
             Ok(bytes) => found.push((name.to_owned(), bytes)),
             Err(error) => monitor.warn(
                 WarningCode::ConfigurationLeftOut,
@@ -48,19 +50,30 @@ pub(super) fn collect(
     found
 }
 
+/// Whether a file lies in the data directory, and is part of the backup; one
+/// that a link there leads to is not.
+fn is_inside(path: &Path, data_directory: &Path) -> bool {
+    match (path.canonicalize(), data_directory.canonicalize()) {
+        (Ok(path), Ok(data_directory)) => path.starts_with(data_directory),
+        _ => path.starts_with(data_directory),
+    }
+}
+
 /// Only what the server's owner could read too: the server names the file, and
 /// we may be able to read more than it.
-fn read(path: &Path, owner: u32) -> io::Result<Vec<u8>> {
+fn read(path: &Path, owner: &Owner) -> io::Result<Vec<u8>> {
     let mut options = File::options();
     let flags = rustix::fs::OFlags::NONBLOCK.bits();
     let file = options
         .read(true)
         .custom_flags(flags.cast_signed())
         .open(path)?;
-    let metadata = file.metadata()?;
-    let theirs = metadata.uid() == owner || metadata.mode() & 0o004 != 0;
-    if !metadata.is_file() || !theirs {
-        return Err(io::Error::other("it is not a file of the cluster's owner"));
+    let stat = fstat(&file)?;
+    if kind(&stat) != FileType::RegularFile || !owner.may_read(&stat) {
+        return Err(io::Error::other(format!(
+            "it is no file that {}, who owns the cluster, may read",
+            owner.name
+        )));
     }
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes)?;

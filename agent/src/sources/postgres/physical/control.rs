@@ -1,17 +1,11 @@
 //! Reading `pg_control`, which the server may be writing.
 
-use std::{io, path::Path, sync::Arc, thread, time::Duration};
+use std::{io, os::fd::OwnedFd, path::Path, thread, time::Duration};
 
-use rustix::fs::{Stat, fstat};
-use strongroom_compare::beneath;
+use rustix::fs::Stat;
 use strongroom_postgres::physical::control::{CONTROL_FILE_SIZE, ControlFile, InvalidControl};
 
-use super::{
-    ClusterError,
-    copy::read_fully,
-    survey::{Dir, failed},
-};
-use crate::sources::files::file::open;
+use super::{ClusterError, access::Owner, copy::read_fully};
 
 const NAME: &str = "pg_control";
 
@@ -25,22 +19,12 @@ pub(super) struct LastControl {
     pub(super) stat: Stat,
 }
 
-/// What the control file of a data directory says.
-pub(super) fn of_directory(directory: &Path, owner: &str) -> Result<ControlFile, ClusterError> {
-    let place = directory.join("global");
-    let fd = beneath::open_root(&place).map_err(|error| failed(&place, error, owner))?;
-    parsed(&fd.into(), &place, owner).map(|(control, _)| control)
-}
-
-/// A whole control file, to be stored.
-pub(super) fn read(global: &Dir, owner: &str) -> Result<LastControl, ClusterError> {
-    parsed(&global.fd, &global.place, owner).map(|(_, last)| last)
-}
-
-fn parsed(
-    global: &Arc<std::os::fd::OwnedFd>,
+/// A whole control file of the directory `global`, which lies at `place`: what
+/// it says, and as it is to be stored.
+pub(super) fn read(
+    global: &OwnedFd,
     place: &Path,
-    owner: &str,
+    owner: &Owner,
 ) -> Result<(ControlFile, LastControl), ClusterError> {
     let path = place.join(NAME);
     let mut problem = InvalidControl::Short(0);
@@ -48,7 +32,7 @@ fn parsed(
         if attempt > 0 {
             thread::sleep(Duration::from_millis(1));
         }
-        let last = once(global).map_err(|error| failed(&path, error, owner))?;
+        let last = once(global, place, owner)?;
         match ControlFile::parse(&last.bytes) {
             Ok(control) => return Ok((control, last)),
             Err(error @ InvalidControl::Checksum { .. }) => problem = error,
@@ -61,11 +45,14 @@ fn parsed(
     })
 }
 
-fn once(global: &Arc<std::os::fd::OwnedFd>) -> io::Result<LastControl> {
-    let fd = open(global, NAME.as_bytes())?;
-    let stat = fstat(&fd)?;
+fn once(global: &OwnedFd, place: &Path, owner: &Owner) -> Result<LastControl, ClusterError> {
+    let path = place.join(NAME);
+    let Some((fd, stat)) = owner.open(global, place, NAME.as_bytes())? else {
+        return Err(ClusterError::Missing { path });
+    };
     let mut bytes = vec![0; CONTROL_FILE_SIZE];
-    let length = read_fully(&fd, &mut bytes, 0)?;
+    let read = read_fully(&fd, &mut bytes, 0);
+    let length = read.map_err(|error: io::Error| owner.failed(&path, error))?;
     bytes.truncate(length);
     Ok(LastControl { bytes, stat })
 }

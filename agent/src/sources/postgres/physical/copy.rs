@@ -31,13 +31,14 @@ use strongroom_wire::job::WarningCode;
 
 use super::{
     ClusterError,
+    access::Owner,
     blobs::blob_bytes,
-    survey::{Content, File, Survey, failed},
+    survey::{Content, File, Survey},
 };
 use crate::{
     monitor::Monitor,
     sources::{
-        files::{Counts, file::open, metadata::size},
+        files::{Counts, metadata::size},
         pace::{Pace, Paced},
     },
 };
@@ -58,7 +59,7 @@ pub(super) struct Copy<'a> {
     pub(super) monitor: &'a Monitor,
     pub(super) counts: &'a Counts,
     pub(super) pace: &'a Pace,
-    pub(super) owner: &'a str,
+    pub(super) owner: &'a Owner,
     /// Whether the server has ended the backup.
     pub(super) is_lost: &'a (dyn Fn() -> bool + Sync),
 }
@@ -228,7 +229,7 @@ impl Copy<'_> {
             let part = &mut buffer[..extent.blob.min(end - at) as usize];
             let read = self
                 .read_at(&fd, part, at)
-                .map_err(|error| failed(&self.place(file), error, self.owner))?;
+                .map_err(|error| self.owner.failed(&self.place(file), error))?;
             part[read..].fill(0);
             self.counts.bytes_read.fetch_add(read as u64, Relaxed);
             self.monitor.bytes.fetch_add(part.len() as u64, Relaxed);
@@ -330,7 +331,7 @@ impl Copy<'_> {
             Ok(content) => content,
             Err(StreamError::Halted(halted)) => return Err(halted.into()),
             Err(StreamError::Read(error)) => {
-                return Err(failed(&self.place(file), error, self.owner));
+                return Err(self.owner.failed(&self.place(file), error));
             }
         };
         self.monitor.files.fetch_add(1, Relaxed);
@@ -342,11 +343,9 @@ impl Copy<'_> {
 
     /// `None`: it has vanished.
     fn open(&self, file: &File) -> Result<Option<OwnedFd>, ClusterError> {
-        match open(&self.survey.dirs[file.dir].fd, &file.name) {
-            Ok(fd) => Ok(Some(fd)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed(&self.place(file), error, self.owner)),
-        }
+        let dir = &self.survey.dirs[file.dir];
+        let opened = self.owner.open(&dir.fd, &dir.place, &file.name)?;
+        Ok(opened.map(|(fd, _)| fd))
     }
 
     /// Reads until `out` is full or the file ends, at the source's pace.

@@ -40,6 +40,99 @@ pub enum ClusterError {
         /// The owner of the data directory.
         owner: String,
     },
+    /// Another's, and not open to the cluster's owner.
+    #[error(
+        "{path} belongs to {user}, and {owner}, who owns the cluster, may not read it: what its \
+         server cannot read is not read for it; remove it, or give it to {owner} (chown)",
+        path = EscapedPath(path)
+    )]
+    Foreign {
+        /// What.
+        path: PathBuf,
+        /// Its owner.
+        user: String,
+        /// The owner of the data directory.
+        owner: String,
+    },
+    /// A link of the cluster's leads to another's directory.
+    #[error(
+        "{path} belongs to {user}, and not to {owner}, who owns the cluster: of what a link out \
+         of the data directory leads to, only his own is read; if it is the cluster's, give it to \
+         {owner} (chown)",
+        path = EscapedPath(path)
+    )]
+    NotOwned {
+        /// What.
+        path: PathBuf,
+        /// Its owner.
+        user: String,
+        /// The owner of the data directory.
+        owner: String,
+    },
+    /// A link where the cluster's data should be.
+    #[error(
+        "{path}, which belongs to the cluster's data, is a symbolic link to {to}: a restored \
+         server would write into the original's files; stop the server and move the data back in \
+         place of the link, mount the other file system there, or move tables into a tablespace \
+         (of all links only pg_wal and tablespaces are followed)",
+        path = EscapedPath(path), to = EscapedPath(to)
+    )]
+    Link {
+        /// What.
+        path: PathBuf,
+        /// Where it leads.
+        to: PathBuf,
+    },
+    /// A pipe, a socket or a device where the cluster's data should be.
+    #[error(
+        "{path}, which belongs to the cluster's data, is neither a regular file nor a directory: \
+         find out what it is, and remove it",
+        path = EscapedPath(path)
+    )]
+    NotRegular {
+        /// What.
+        path: PathBuf,
+    },
+    /// A part of the cluster is not there.
+    #[error(
+        "{path} is missing: without it the backup could not be started; is it the data directory \
+         of a server that works, and mounted as a whole?",
+        path = EscapedPath(path)
+    )]
+    Missing {
+        /// What.
+        path: PathBuf,
+    },
+    /// A directory on which no server runs.
+    #[error(
+        "the server says that its data directory is {path}, but no server runs on that: {cause}; \
+         look at what answers at the connection",
+        path = EscapedPath(path)
+    )]
+    NotServed {
+        /// As the server says.
+        path: PathBuf,
+        /// Why not.
+        cause: String,
+    },
+    /// A tablespace that the server knows, without its files.
+    #[error(
+        "the tablespace {oid} at {path} has no directory {version}: is its file system mounted?",
+        path = EscapedPath(path)
+    )]
+    TablespaceGone {
+        /// Its number.
+        oid: u32,
+        /// Where it lies.
+        path: PathBuf,
+        /// The directory of this cluster in it.
+        version: String,
+    },
+    /// One that was taken for a stray link is a tablespace after all.
+    #[error(
+        "the tablespace {0} was being made when the backup began, and is not in it: back up again"
+    )]
+    TablespaceLate(u32),
     /// The data directory is not there.
     #[error(
         "the server's data directory {path} is not on this host: {source}; physical backups are \
@@ -147,6 +240,8 @@ impl ClusterError {
             | Self::Lost
             | Self::LogGone { .. }
             | Self::Segment { .. }
+            | Self::TablespaceGone { .. }
+            | Self::TablespaceLate(_)
             | Self::Read { .. } => true,
             _ => false,
         }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Stat, fstat, statat};
+use rustix::fs::{AtFlags, Stat, statat};
 use strongroom_compare::beneath;
 use strongroom_postgres::physical::{
     Lsn, SegmentName, SegmentSize, TimelineId,
@@ -25,13 +25,14 @@ use strongroom_repository::write::{Content, StreamError, WriteError, Writer};
 
 use super::{
     ClusterError,
+    access::{Owner, os},
     copy::read_fully,
-    survey::{Dir, failed},
+    survey::Dir,
 };
 use crate::{
     monitor::Monitor,
     sources::{
-        files::{Counts, file::open, metadata::size},
+        files::{Counts, metadata::size},
         pace::{Pace, Paced},
     },
 };
@@ -57,7 +58,7 @@ pub(super) struct Log<'a> {
     pub(super) start: Lsn,
     pub(super) stop: Lsn,
     pub(super) hold: &'a Hold,
-    pub(super) owner: &'a str,
+    pub(super) owner: &'a Owner,
     pub(super) monitor: &'a Monitor,
     pub(super) counts: &'a Counts,
     pub(super) pace: &'a Pace,
@@ -149,14 +150,8 @@ impl Log<'_> {
         save: &mut dyn FnMut(&mut dyn io::Read) -> Result<Content, StreamError>,
     ) -> Result<Option<LogFile>, ClusterError> {
         let raw = name.as_bytes();
-        let fd = match open(&self.dir.fd, raw) {
-            Ok(fd) => fd,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(self.gone(name.to_owned()));
-            }
-            Err(error) => return Err(self.failed(raw, error)),
-        };
-        let stat = fstat(&fd).map_err(|error| self.failed(raw, error.into()))?;
+        let opened = self.owner.open(&self.dir.fd, &self.dir.place, raw)?;
+        let (fd, stat) = opened.ok_or_else(|| self.gone(name.to_owned()))?;
         match segment {
             Some(segment) => self.check(&fd, segment, name)?,
             None if size(&stat) > LARGEST_HISTORY => return Ok(None),
@@ -211,8 +206,7 @@ impl Log<'_> {
     }
 
     fn failed(&self, name: &[u8], error: io::Error) -> ClusterError {
-        let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name);
-        failed(&self.dir.place.join(name), error, self.owner)
+        self.owner.failed(&self.dir.place.join(os(name)), error)
     }
 }
 

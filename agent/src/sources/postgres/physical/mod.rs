@@ -1,9 +1,11 @@
 //! A base backup of a whole cluster, made beside its running server.
 //!
-//! 1. The server is asked where its data lie and told to begin a backup; from
-//!    here on a temporary slot holds the write-ahead log ([`backup`]).
-//! 2. `survey` walks the data directory and the tablespaces; `unchanged` says
-//!    what need not be read.
+//! 1. The server is asked where its data lie; `data_dir` opens them, and keeps
+//!    them open. Then the server begins a backup; from here on a temporary slot
+//!    holds the write-ahead log ([`backup`]).
+//! 2. `survey` walks the data directory and the `tablespaces` that the server
+//!    knows; `unchanged` says what need not be read. Nothing is read that the
+//!    cluster's owner may not read (`access`).
 //! 3. `copy` reads the rest on all threads: relations in blobs of whole pages
 //!    (`blobs`), their checksums verified.
 //! 4. `pg_control` is read last: on a standby it says how far replay must go.
@@ -19,26 +21,29 @@
 //! [`backup`]: strongroom_postgres::physical::backup
 //! [`manifest`]: strongroom_postgres::physical::manifest
 
+mod access;
 mod blobs;
 mod config_files;
 mod control;
 mod copy;
+mod data_dir;
 mod error;
 mod log;
 mod survey;
+mod tablespaces;
 mod tree;
 mod unchanged;
 
-use std::{path::PathBuf, sync::atomic::Ordering::Relaxed};
+use std::{collections::BTreeSet, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use jiff::Timestamp;
-use rustix::fs::{Stat, stat};
 use strongroom_layout::SystemId;
 use strongroom_postgres::{
     connection::Session,
     physical::{
-        backup::{EndedBackup, RunningBackup, ServerFacts, StartOptions, inspect},
-        control::ControlFile,
+        PhysicalError,
+        backup::{EndedBackup, RunningBackup, StartOptions, inspect},
+        label::{Tablespace, write_tablespace_map},
         manifest::{CONFIG, FORMAT, MANIFEST, METHOD, Manifest, Pages},
     },
 };
@@ -58,19 +63,24 @@ pub use error::ClusterError;
 
 use self::{
     copy::{Copied, Copy, save_bytes},
+    data_dir::Cluster,
     log::{Log, LogFile},
-    survey::{Survey, Surveyor, failed},
+    survey::{Survey, Surveyor},
+    tablespaces::Tablespaces,
     tree::{Trees, made},
 };
 use crate::{
     config::PostgresConnection,
     monitor::Monitor,
     sources::{
-        files::{Counts, metadata, owners::Owners},
+        files::{Counts, metadata},
         made::until_halted,
         pace::Pace,
     },
 };
+
+/// A checkpoint that takes longer is worth a word.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A cluster to back up.
 #[derive(Debug, Clone)]
@@ -105,17 +115,6 @@ impl std::fmt::Debug for ClusterOptions<'_> {
     }
 }
 
-/// What is known of a cluster before the copy.
-struct Cluster {
-    facts: ServerFacts,
-    directory: PathBuf,
-    stat: Stat,
-    control: ControlFile,
-    owners: Owners,
-    /// Name of its owner.
-    owner: String,
-}
-
 /// Saves a cluster; gives the root tree, what was met, and where in the log
 /// the copy stands. Blocks: call it from a thread that is none of `runtime`'s.
 pub fn save(
@@ -134,20 +133,27 @@ pub fn save(
             })?;
     let session = until_halted(writer, runtime, Session::open(&connection, None))??;
     let facts = until_halted(writer, runtime, inspect(&session))??;
-    let cluster = examine(facts)?;
-    options.monitor.enter("waiting for a checkpoint");
+    let cluster = Cluster::examine(facts)?;
     let start = StartOptions {
         label: format!("strongroom {}", source.name),
         slot: format!("strongroom_{}", Uuid::new_v4().simple()),
         fast: source.fast_checkpoint,
     };
-    let running = RunningBackup::start(&session, &cluster.facts, &start);
+    let running = begin(&session, &cluster, &start, options.monitor);
     let running = until_halted(writer, runtime, running)??;
     tracing::info!(start = %running.start, hold = ?running.hold, "the server has begun a backup");
     let copied_from = options.clock.now();
     options.monitor.enter("backing up");
     let counts = Counts::default();
-    let survey = survey(writer, options, &cluster, &counts)?;
+    let known = |wait: Duration| -> Result<BTreeSet<u32>, ClusterError> {
+        let asking = async {
+            tokio::time::sleep(wait).await;
+            running.tablespaces().await
+        };
+        Ok(until_halted(writer, runtime, asking)??)
+    };
+    let tablespaces = tablespaces::find(&cluster, known)?;
+    let survey = survey(writer, options, &cluster, &tablespaces, &counts)?;
     let is_lost = || running.is_lost();
     let copied = Copy {
         survey: &survey,
@@ -161,7 +167,10 @@ pub fn save(
         is_lost: &is_lost,
     }
     .run(writer)?;
-    let last = control::read(&survey.dirs[survey.global], &cluster.owner)?;
+    let global = &survey.dirs[survey.global];
+    let (control, last) = control::read(&global.fd, &global.place, &cluster.owner)?;
+    cluster.check_identity(&control)?;
+    tablespaces.check_strays(|| known(Duration::ZERO))?;
     let hold = running.hold.clone();
     let ended = until_halted(writer, runtime, running.stop())??;
     let ended_at = options.clock.now();
@@ -185,6 +194,7 @@ pub fn save(
         writer,
         survey: &survey,
         cluster: &cluster,
+        tablespaces: &tablespaces,
         ended: &ended,
         copied_from,
         until: options.clock.now(),
@@ -203,56 +213,45 @@ pub fn save(
     Ok((root, counts, point))
 }
 
-/// Finds the server's files on this host, and that they are the server's.
-fn examine(facts: ServerFacts) -> Result<Cluster, ClusterError> {
-    let directory = PathBuf::from(&facts.data_directory);
-    let owners = Owners::of_host();
-    let stat = stat(&directory).map_err(|error| match error {
-        rustix::io::Errno::ACCESS => failed(&directory, error.into(), "its owner"),
-        error => ClusterError::NoDirectory {
-            path: directory.clone(),
-            source: error.into(),
-        },
-    })?;
-    let owner = match owners.user(stat.st_uid) {
-        "" => stat.st_uid.to_string(),
-        name => name.to_owned(),
-    };
-    let control = control::of_directory(&directory, &owner)?;
-    if control.system_identifier != facts.system_identifier {
-        return Err(ClusterError::OtherCluster {
-            path: directory,
-            found: control.system_identifier,
-            wanted: facts.system_identifier,
-        });
+/// Begins the backup, and says what it waits for when that takes long.
+async fn begin<'s>(
+    session: &'s Session,
+    cluster: &Cluster,
+    start: &StartOptions,
+    monitor: &Monitor,
+) -> Result<RunningBackup<'s>, PhysicalError> {
+    monitor.enter("waiting for a checkpoint");
+    let mut begun = std::pin::pin!(RunningBackup::start(session, &cluster.facts, start));
+    if let Ok(begun) = tokio::time::timeout(PATIENCE, &mut begun).await {
+        return begun;
     }
-    Ok(Cluster {
-        facts,
-        directory,
-        stat,
-        control,
-        owners,
-        owner,
-    })
+    let what = if start.fast {
+        "waiting for the server to end a checkpoint, which it was asked to hurry"
+    } else {
+        "waiting for the server to end a checkpoint, which takes minutes if it spreads it \
+         (checkpoint_timeout): fast_checkpoint = true in the policy, or CHECKPOINT, hurries it"
+    };
+    monitor.enter(what);
+    tracing::info!("{what}");
+    begun.await
 }
 
 fn survey(
     writer: &Writer,
     options: &ClusterOptions<'_>,
     cluster: &Cluster,
+    tablespaces: &Tablespaces,
     counts: &Counts,
 ) -> Result<Survey, ClusterError> {
     let monitor = options.monitor;
     let survey = Surveyor {
         writer,
         parents: &options.parents,
-        owners: &cluster.owners,
         monitor,
-        control: &cluster.control,
-        major: cluster.facts.major,
-        owner: &cluster.owner,
+        cluster,
+        tablespaces,
     }
-    .survey(&cluster.directory)?;
+    .survey()?;
     let (kept, kept_bytes) = survey.kept;
     monitor
         .total_files
@@ -270,6 +269,7 @@ struct Assembly<'a> {
     writer: &'a Writer,
     survey: &'a Survey,
     cluster: &'a Cluster,
+    tablespaces: &'a Tablespaces,
     ended: &'a EndedBackup,
     copied_from: Timestamp,
     until: Timestamp,
@@ -299,12 +299,11 @@ impl Assembly<'_> {
             root,
             self.made("backup_label", self.ended.backup_label.as_bytes())?,
         );
-        if !self.ended.tablespace_map.is_empty() {
-            let map = self.ended.tablespace_map.as_bytes();
-            trees.put(root, self.made("tablespace_map", map)?);
+        if let Some(map) = self.tablespace_map() {
+            trees.put(root, self.made("tablespace_map", map.as_bytes())?);
         }
         self.put_log(&mut trees, log)?;
-        let config = config_files::collect(&self.cluster.facts, &self.cluster.stat, self.monitor);
+        let config = config_files::collect(&self.cluster.facts, &self.cluster.owner, self.monitor);
         if !config.is_empty() {
             let nodes = config
                 .iter()
@@ -315,6 +314,28 @@ impl Assembly<'_> {
         trees.put(None, self.made(MANIFEST, &manifest.to_json())?);
         trees.count(counts);
         trees.save(self.writer, survey, owners)
+    }
+
+    /// The tablespaces that are in the snapshot. The server names every link
+    /// that it found: also those that it does not know, and one that was
+    /// dropped when nobody had looked yet, which replay does without.
+    fn mapped(&self) -> Vec<Tablespace> {
+        let taken = self.tablespaces.oids();
+        let all = self.ended.tablespaces.iter();
+        all.filter(|it| taken.contains(&it.oid)).cloned().collect()
+    }
+
+    /// The server's own text, if it names no others.
+    fn tablespace_map(&self) -> Option<String> {
+        let mapped = self.mapped();
+        if mapped.is_empty() {
+            return None;
+        }
+        Some(if mapped.len() == self.ended.tablespaces.len() {
+            self.ended.tablespace_map.clone()
+        } else {
+            write_tablespace_map(&mapped)
+        })
     }
 
     /// The segments, and notes for the archiver of whoever restores them that
@@ -375,8 +396,8 @@ impl Assembly<'_> {
             began: self.copied_from.to_string(),
             ended: self.until.to_string(),
             data_directory: facts.data_directory.clone(),
-            owner: self.cluster.owner.clone(),
-            tablespaces: self.ended.tablespaces.clone(),
+            owner: self.cluster.owner.name.clone(),
+            tablespaces: self.mapped(),
             settings: facts.settings.clone(),
             pages,
         }
