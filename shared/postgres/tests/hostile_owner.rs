@@ -75,7 +75,7 @@ async fn none_of_our_questions_calls_what_an_owner_planted() {
     create::finished(&session, "new", None).await.unwrap();
     create::rename(&session, "new", "newer").await.unwrap();
     create::discard(&session, "newer").await.unwrap();
-    create::analyze(&connection, "shop").await.unwrap();
+    create::analyze(&connection, "shop").await.unwrap().unwrap();
     planted::assert_unharmed(&cluster, "a restore");
 
     let facts = inspect(&session).await.unwrap();
