@@ -298,7 +298,10 @@ fn an_inventory_is_kept_only_as_far_as_hosts_go() {
     });
     let databases =
         |it: &serde_json::Value| it["server"]["databases"].as_array().map_or(0, Vec::len);
-    assert_eq!(connections.iter().map(databases).sum::<usize>(), 20_000);
+    let kept = connections.iter().map(databases).sum::<usize>();
+    assert!((10_000..=20_000).contains(&kept), "{kept}");
+    let bytes = serde_json::to_string(&connections).map_or(0, |json| json.len());
+    assert!(bytes < 3 << 20, "{bytes}");
     let longest = connections[0]["server"]["databases"][0]["name"]
         .as_str()
         .map(str::len);

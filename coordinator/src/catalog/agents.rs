@@ -1,7 +1,7 @@
 //! Agents.
 
 use jiff::Timestamp;
-use sqlx::{AnyConnection, any::AnyRow};
+use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
 use strongroom_layout::AgentId;
 use strongroom_wire::session::Connection;
 
@@ -10,6 +10,12 @@ use super::{
     row::{Columns, json, micros, read_all},
 };
 use crate::model::{Actor, Agent, AgentFacts, AgentState, NewAudit};
+
+/// What an [`Agent`] is made of. What it finds at its connections is large, and is
+/// read by itself.
+pub(super) const COLUMNS: &str = "agents.id, agents.name, agents.labels, agents.revoked_at, \
+     agents.contest, agents.enrolled_at, agents.last_seen, agents.version, agents.hostname, \
+     agents.os, agents.architecture, agents.consent, agents.transfer_key";
 
 impl Catalog {
     /// All agents, revoked ones too, by name.
@@ -27,10 +33,10 @@ impl Catalog {
     /// An agent by its name or id, as an operator gives it: the active one of
     /// that name before revoked ones, the newest of those.
     pub async fn find_agent(&self, name_or_id: &str) -> Result<Agent, CatalogError> {
-        let row = sqlx::query(
-            "SELECT * FROM agents WHERE name = $1 OR id = $1
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM agents WHERE name = $1 OR id = $1
              ORDER BY (CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END), enrolled_at DESC LIMIT 1",
-        )
+        )))
         .bind(name_or_id)
         .fetch_optional(self.pool())
         .await?;
@@ -75,6 +81,18 @@ impl Catalog {
         Ok(())
     }
 
+    /// What an agent last found at the connections of its `agent.toml`; never
+    /// trusted for a decision.
+    pub async fn connections(&self, id: AgentId) -> Result<Vec<Connection>, CatalogError> {
+        let row = sqlx::query("SELECT connections FROM agents WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(self.pool())
+            .await?
+            .ok_or_else(|| CatalogError::not_found("agent", &id))?;
+        let connections = Columns::new("agents", &row).opt_json("connections")?;
+        Ok(connections.unwrap_or_default())
+    }
+
     /// A sign of life; wakes nobody.
     pub async fn touch_agent(&self, id: AgentId) -> Result<(), CatalogError> {
         sqlx::query("UPDATE agents SET last_seen = $2 WHERE id = $1")
@@ -108,9 +126,11 @@ impl Catalog {
 }
 
 pub(super) async fn agents_in(connection: &mut AnyConnection) -> Result<Vec<Agent>, CatalogError> {
-    let rows = sqlx::query("SELECT * FROM agents ORDER BY name, enrolled_at")
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM agents ORDER BY name, enrolled_at"
+    )))
+    .fetch_all(connection)
+    .await?;
     read_all(&rows, read)
 }
 
@@ -118,10 +138,12 @@ pub(super) async fn agent_in(
     connection: &mut AnyConnection,
     id: AgentId,
 ) -> Result<Agent, CatalogError> {
-    let row = sqlx::query("SELECT * FROM agents WHERE id = $1")
-        .bind(id.to_string())
-        .fetch_optional(connection)
-        .await?;
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM agents WHERE id = $1"
+    )))
+    .bind(id.to_string())
+    .fetch_optional(connection)
+    .await?;
     row.as_ref()
         .map(read)
         .transpose()?
@@ -150,6 +172,5 @@ pub(super) fn read(row: &AnyRow) -> Result<Agent, CatalogError> {
             consent: row.opt_json("consent")?,
             transfer_key: row.opt_parse("transfer_key")?,
         },
-        connections: row.opt_json("connections")?.unwrap_or_default(),
     })
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strongroom_layout::AgentId;
 use strongroom_transfer::PublicKey;
-use strongroom_wire::session::{Connection, Consent};
+use strongroom_wire::session::Consent;
 use uuid::Uuid;
 
 use super::Labels;
@@ -30,9 +30,6 @@ pub struct Agent {
     pub last_seen: Option<Timestamp>,
     /// What it last said of itself.
     pub facts: AgentFacts,
-    /// What it last found at the connections of its `agent.toml`; never
-    /// trusted for a decision.
-    pub connections: Vec<Connection>,
 }
 
 impl Agent {
@@ -150,7 +147,6 @@ pub(crate) mod testing {
             enrolled_at: Timestamp::UNIX_EPOCH,
             last_seen: None,
             facts: AgentFacts::default(),
-            connections: Vec::new(),
         }
     }
 }

@@ -49,7 +49,8 @@ pub struct Agent {
     pub revoked_at: Option<Timestamp>,
     /// What its own configuration allows; known once it has connected.
     pub consent: Option<Consent>,
-    /// What it last found at the connections of its `agent.toml`.
+    /// What it last found at the connections of its `agent.toml`; in a list of
+    /// agents empty.
     #[serde(default)]
     pub connections: Vec<Connection>,
 }

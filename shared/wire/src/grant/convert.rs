@@ -14,6 +14,7 @@ use crate::{
     InvalidMessage,
     field::{Reader, all, attempt_to_wire, into_all},
     job::recovery::timeline,
+    session::bounds::bound_backup,
 };
 
 fn kind_from_wire(read: Reader, number: i32) -> Result<ObjectKind, InvalidMessage> {
@@ -401,11 +402,13 @@ impl TryFrom<v1::PublishRequest> for PublishRequest {
 
     fn try_from(value: v1::PublishRequest) -> Result<Self, InvalidMessage> {
         let read = Reader("PublishRequest");
+        let mut result = read.required("result", value.result)?.try_into()?;
+        bound_backup(&mut result);
         Ok(Self {
             attempt: read.attempt("attempt", value.attempt)?,
             snapshot: read.hash("snapshot", &value.snapshot)?,
             length: value.length,
-            result: read.required("result", value.result)?.try_into()?,
+            result,
             snapshot_time_us: value.snapshot_time_us,
         })
     }

@@ -6,8 +6,9 @@
 //! exactly, so that no sum of them overflows.
 
 use crate::{
-    job::{Failure, Report, Success, Warning},
+    job::{BackupResult, Failure, Report, Success, Warning},
     session::{AgentHello, AgentMessage, Connection, Consent, Heartbeat, Progress, Server},
+    wal::{Commits, WalPosition},
 };
 
 /// The largest figure: 2^53, bytes of eight pebibytes.
@@ -26,6 +27,8 @@ const ATTEMPTS: usize = 1_000;
 const ENTRIES: usize = 1_000;
 /// Databases of all servers of a host together.
 const DATABASES: usize = 20_000;
+/// All that is kept of what a host has, as the JSON that it is kept as; bytes.
+const INVENTORY: usize = 2 << 20;
 /// What is worth knowing about a server.
 const FACTS: usize = 100;
 /// Entries of a listing; no operator may ask for more.
@@ -91,30 +94,51 @@ fn bound_progress(progress: &mut Progress) {
     limit(progress.total_bytes.as_mut());
 }
 
-fn bound_inventory(connections: &mut [Connection]) {
-    let mut room = DATABASES;
-    for connection in connections {
+fn bound_inventory(connections: &mut Vec<Connection>) {
+    let (mut databases, mut bytes) = (DATABASES, INVENTORY);
+    connections.retain_mut(|connection| {
         cut(&mut connection.kind, NAME);
         cut(&mut connection.name, NAME);
         match &mut connection.state {
             Ok(server) => {
-                server.databases.truncate(room);
-                room -= server.databases.len();
+                let all = std::mem::take(&mut server.databases);
                 bound_server(server);
+                // First what it is, then what it holds.
+                if !take(&mut bytes, connection) {
+                    return false;
+                }
+                if let Ok(server) = &mut connection.state {
+                    let kept = all.into_iter().take(databases).map(|mut database| {
+                        cut(&mut database.name, NAME);
+                        limit([&mut database.bytes, &mut database.keys]);
+                        database
+                    });
+                    server.databases = kept.take_while(|it| take(&mut bytes, it)).collect();
+                    databases -= server.databases.len();
+                }
+                true
             }
-            Err(problem) => cut(problem, LINE),
+            Err(problem) => {
+                cut(problem, LINE);
+                take(&mut bytes, connection)
+            }
         }
-    }
+    });
+}
+
+/// Whether there is room for it, which it then takes.
+fn take(room: &mut usize, kept: &impl serde::Serialize) -> bool {
+    // Plain types serialise; with a comma.
+    let needed = serde_json::to_vec(kept).map_or(usize::MAX, |json| json.len() + 1);
+    let left = room.checked_sub(needed);
+    *room = left.unwrap_or(*room);
+    left.is_some()
 }
 
 fn bound_server(server: &mut Server) {
     cut(&mut server.product, NAME);
     cut(&mut server.version, NAME);
     cut(&mut server.role, NAME);
-    for database in &mut server.databases {
-        cut(&mut database.name, NAME);
-        limit([&mut database.bytes, &mut database.keys]);
-    }
     server.facts.truncate(FACTS);
     for fact in &mut server.facts {
         cut(&mut fact.name, NAME);
@@ -138,19 +162,37 @@ fn bound_report(report: &mut Report) {
     }
 }
 
+/// The figures of a backup.
+pub(crate) fn bound_backup(result: &mut BackupResult) {
+    limit([
+        &mut result.files,
+        &mut result.directories,
+        &mut result.files_unmodified,
+        &mut result.bytes_read,
+        &mut result.bytes_total,
+        &mut result.bytes_new,
+        &mut result.bytes_stored,
+        &mut result.blobs_new,
+        &mut result.packs_new,
+    ]);
+}
+
+/// What an agent says of its log.
+pub(crate) fn bound_position(position: &mut WalPosition) {
+    limit([&mut position.waiting]);
+    if let Some(problem) = &mut position.problem {
+        cut(problem, LINE);
+    }
+}
+
+/// What a part or a history of the log is said to be.
+pub(crate) fn bound_commits(commits: &mut Commits) {
+    limit([&mut commits.count]);
+}
+
 fn bound_success(success: &mut Success) {
     match success {
-        Success::Backup(result) => limit([
-            &mut result.files,
-            &mut result.directories,
-            &mut result.files_unmodified,
-            &mut result.bytes_read,
-            &mut result.bytes_total,
-            &mut result.bytes_new,
-            &mut result.bytes_stored,
-            &mut result.blobs_new,
-            &mut result.packs_new,
-        ]),
+        Success::Backup(result) => bound_backup(result),
         Success::Restore(result) => {
             limit([
                 &mut result.files,
@@ -211,7 +253,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        job::{BackupResult, FailureCode, WarningCode},
+        job::{FailureCode, WarningCode},
         session::{Database, Fact},
     };
 
@@ -246,10 +288,46 @@ mod tests {
         };
         let servers: Vec<_> = kept.iter().map(|it| it.state.as_ref().unwrap()).collect();
         let databases: Vec<_> = servers.iter().map(|it| it.databases.len()).collect();
-        assert_eq!(databases, [9_000, 9_000, 2_000, 0, 0]);
-        let bytes = format!("{kept:?}").len();
-        assert!(bytes < 10 << 20, "{bytes} bytes");
+        assert!(databases[0] > 1_000, "{databases:?}");
+        assert!(databases.iter().sum::<usize>() <= DATABASES);
+        let bytes = serde_json::to_vec(&kept).unwrap().len();
+        assert!(bytes <= INVENTORY + 2, "{bytes} bytes");
         assert_eq!(servers[0].databases[0].bytes, MAX_FIGURE);
+    }
+
+    #[test]
+    fn an_honest_hosts_inventory_is_kept_whole() {
+        let database = |n| Database {
+            name: format!("customer_{n:05}"),
+            bytes: 8 << 20,
+            keys: 0,
+        };
+        let mut connection = server(0);
+        connection.name = "orders".into();
+        if let Ok(server) = &mut connection.state {
+            server.facts.truncate(0);
+            server.databases = (0..10_000).map(database).collect();
+        }
+        let told = AgentMessage::Inventory(vec![connection]);
+        assert_eq!(told.clone().bounded(), told);
+    }
+
+    #[test]
+    fn what_becomes_longer_as_it_is_kept_is_counted_as_that() {
+        // Six bytes each in JSON.
+        let problem = "\u{1}".repeat(4_000);
+        let connection = Connection {
+            state: Err(problem),
+            ..server(0)
+        };
+        let AgentMessage::Inventory(kept) =
+            AgentMessage::Inventory(vec![connection; 256]).bounded()
+        else {
+            panic!("it is still an inventory");
+        };
+        assert!((10..256).contains(&kept.len()), "{}", kept.len());
+        let bytes = serde_json::to_vec(&kept).unwrap().len();
+        assert!(bytes <= INVENTORY + 2, "{bytes} bytes");
     }
 
     fn report(outcome: Result<Success, Failure>) -> Report {

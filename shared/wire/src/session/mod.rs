@@ -1,6 +1,6 @@
 //! The session: what agent and coordinator tell each other over the stream.
 
-mod bounds;
+pub(crate) mod bounds;
 mod convert;
 mod inventory;
 

@@ -278,6 +278,43 @@ fn a_place_in_the_log_holds_something() {
     }
 }
 
+#[test]
+fn what_is_not_refused_is_bounded() {
+    let most = u64::MAX;
+    let published = PublishRequest::try_from(v1::PublishRequest {
+        attempt: Some(attempt()),
+        snapshot: vec![7; 32],
+        length: 300,
+        result: Some(v1::BackupResult {
+            snapshot: "07".repeat(32),
+            files: most,
+            bytes_new: most,
+            packs_new: most,
+            ..v1::BackupResult::default()
+        }),
+        snapshot_time_us: 5,
+    });
+    let result = published.unwrap().result;
+    let figures = [result.files, result.bytes_new, result.packs_new];
+    assert_eq!(figures, [MAX_FIGURE; 3]);
+
+    let position = WalPosition::try_from(v1::WalPosition {
+        timeline: 1,
+        waiting_bytes: most,
+        problem: "ü".repeat(100_000),
+        ..v1::WalPosition::default()
+    });
+    let position = position.unwrap();
+    assert_eq!(position.waiting, MAX_FIGURE);
+    assert!(position.problem.unwrap().len() <= 4096);
+
+    let part = StoredWal::try_from(v1::StoredWal {
+        commits: most,
+        ..stored(0, &[])
+    });
+    assert_eq!(part.unwrap().commits.unwrap().count, MAX_FIGURE);
+}
+
 fn stored(start: u64, points: &[u64]) -> v1::StoredWal {
     let point = |lsn: &u64| v1::RestorePoint {
         name: "before".into(),

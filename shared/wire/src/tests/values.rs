@@ -488,7 +488,8 @@ prop_compose! {
 
 prop_compose! {
     pub(super) fn backup_result()(
-        snapshot in id(), n: [u64; 9], cluster in option::of(cluster()),
+        snapshot in id(), n in proptest::array::uniform9(0..=MAX_FIGURE),
+        cluster in option::of(cluster()),
     ) -> BackupResult {
         BackupResult {
             snapshot, files: n[0], directories: n[1], files_unmodified: n[2], bytes_read: n[3],
@@ -656,7 +657,7 @@ fn restore_points(start: Lsn, end: Lsn) -> impl Strategy<Value = Vec<RestorePoin
 
 prop_compose! {
     fn stored()(place in place())(
-        place in Just(place), id in id(), length in any::<u64>(), count in any::<u64>(),
+        place in Just(place), id in id(), length in any::<u64>(), count in 0..=MAX_FIGURE,
         last in moment(), xids in any::<(u32, u32)>(),
         restore_points in restore_points(place.2, place.3),
     ) -> StoredWal {
@@ -680,7 +681,7 @@ prop_compose! {
     fn position()(
         system in system(), timeline in timeline(), lsn in lsn(),
         as_of in option::of(moment().prop_filter("0 is none", |at| *at != Timestamp::UNIX_EPOCH)),
-        waiting: u64, problem in option::of(word()),
+        waiting in 0..=MAX_FIGURE, problem in option::of(word()),
     ) -> WalPosition {
         WalPosition { system, timeline, lsn, as_of, waiting, problem }
     }

@@ -15,6 +15,7 @@ use crate::{
     InvalidMessage,
     field::{Reader, all, attempt_to_wire, into_all},
     job::recovery::{time, timeline},
+    session::bounds::{bound_commits, bound_position},
 };
 
 impl TryFrom<v1::RecordWalRequest> for RecordWalRequest {
@@ -66,12 +67,14 @@ impl TryFrom<v1::StoredWal> for StoredWal {
         let commits = if value.commits == 0 {
             None
         } else {
-            Some(Commits {
+            let mut commits = Commits {
                 count: value.commits,
                 last: time(read, "last_commit_us", value.last_commit_us)?,
                 first_xid: value.first_xid,
                 last_xid: value.last_xid,
-            })
+            };
+            bound_commits(&mut commits);
+            Some(commits)
         };
         let restore_points: Vec<RestorePoint> = all(first(value.restore_points))?;
         // A point's position is the end of its record.
@@ -179,7 +182,7 @@ impl TryFrom<v1::WalPosition> for WalPosition {
 
     fn try_from(value: v1::WalPosition) -> Result<Self, InvalidMessage> {
         let read = Reader("WalPosition");
-        Ok(Self {
+        let mut position = Self {
             system: SystemId(value.system),
             timeline: timeline(read, "timeline", value.timeline)?,
             lsn: Lsn(value.lsn),
@@ -189,7 +192,9 @@ impl TryFrom<v1::WalPosition> for WalPosition {
             },
             waiting: value.waiting_bytes,
             problem: (!value.problem.is_empty()).then_some(value.problem),
-        })
+        };
+        bound_position(&mut position);
+        Ok(position)
     }
 }
 

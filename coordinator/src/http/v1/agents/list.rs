@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 
 use crate::http::{auth::Caller, problem::Problem, shape::Agents, state::SharedState};
 
-/// Every agent, by name.
+/// Every agent, by name; without what it finds at its connections.
 #[utoipa::path(get, path = "/api/v1/agents", tag = "agents", responses(
     (status = 200, body = Agents),
     (status = "default", body = Problem, content_type = "application/problem+json"),
@@ -15,7 +15,7 @@ pub async fn handler(
 ) -> Result<Json<Agents>, Problem> {
     let mut agents = Vec::new();
     for agent in state.catalog.agents().await? {
-        agents.push(super::shape(&state, agent).await?);
+        agents.push(super::outline(&state, agent).await?);
     }
     Ok(Json(Agents { agents }))
 }

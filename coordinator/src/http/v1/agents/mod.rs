@@ -32,6 +32,16 @@ pub(super) fn routes() -> Router<SharedState> {
 
 /// As the API shows an agent.
 async fn shape(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem> {
+    let connections = state.catalog.connections(agent.id).await?;
+    let connections = connections.into_iter().map(connection).collect();
+    Ok(Agent {
+        connections,
+        ..outline(state, agent).await?
+    })
+}
+
+/// As it stands in a list: without what it finds at its connections.
+async fn outline(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem> {
     let certificates = state.catalog.certificates(agent.id).await?;
     let (agent_state, revoked_at) = match agent.state {
         model::AgentState::Revoked { at } => (AgentState::Revoked, Some(at)),
@@ -65,7 +75,7 @@ async fn shape(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem> 
             restore_paths: consent.restore_paths,
             commands: consent.commands,
         }),
-        connections: agent.connections.into_iter().map(connection).collect(),
+        connections: Vec::new(),
     })
 }
 
