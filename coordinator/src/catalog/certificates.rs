@@ -1,27 +1,102 @@
 //! Agents' certificates: a renewed one, once used, ends those before it.
 
-use jiff::Timestamp;
-use sqlx::{AnyConnection, Row as _, any::AnyRow};
+use jiff::{SignedDuration, Timestamp};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 use strongroom_layout::AgentId;
 
 use super::{
     Catalog, CatalogError, agents,
     row::{Columns, micros, read_all},
 };
-use crate::model::{Actor, Agent, AgentCertificate, CertificateEnd, NewAudit};
+use crate::model::{Actor, Agent, AgentCertificate, CertificateEnd, NewAudit, Outcome};
+
+/// Certificates that are signed for an agent in an hour, or in the life of one that
+/// holds for less: it renews one when most of its life is over.
+const RENEWALS: i64 = 6;
+const LATELY: SignedDuration = SignedDuration::from_hours(1);
+
+/// Why a certificate is not renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// It was, a moment ago.
+    #[error(
+        "{RENEWALS} certificates were signed for this agent a moment ago: use the last of them, \
+         and ask again later"
+    )]
+    TooOften,
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl From<sqlx::Error> for RenewError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Catalog(error.into())
+    }
+}
 
 impl Catalog {
-    /// Notes a certificate that was signed on renewal. The first one is noted
-    /// by [`redeem_join_token`](Self::redeem_join_token).
+    /// Whether an agent may have its certificate renewed now, for a `lifetime`; that it
+    /// may not is audited once an hour. Asked before anything is signed: whether it may be
+    /// given is decided by [`record_certificate`](Self::record_certificate).
+    pub async fn may_renew(&self, id: AgentId, lifetime: SignedDuration) -> Result<(), RenewError> {
+        let since = before(self.now(), lifetime);
+        if signed_since(&mut *self.pool().acquire().await?, id, since).await? < RENEWALS {
+            return Ok(());
+        }
+        let mut transaction = self.begin().await?;
+        let told: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM audit
+             WHERE object = $1 AND action = 'certificate.renew' AND outcome = $2 AND at > $3",
+        )
+        .bind(id.to_string())
+        .bind(Outcome::Refused.as_str())
+        .bind(micros(before(self.now(), LATELY)))
+        .fetch_one(&mut *transaction)
+        .await?;
+        if told == 0 {
+            let entry = NewAudit::ok(Actor::Agent(id), "certificate.renew", &id)
+                .outcome(Outcome::Refused)
+                .detail(serde_json::json!({ "reason": RenewError::TooOften.to_string() }));
+            self.audit_in(&mut transaction, entry).await?;
+            self.commit(transaction).await?;
+        }
+        Err(RenewError::TooOften)
+    }
+
+    /// Notes a certificate that was signed on renewal. One that was signed before
+    /// it and never used ends: the answer was lost, or it is somebody else's. The
+    /// first one is noted by [`redeem_join_token`](Self::redeem_join_token).
     pub async fn record_certificate(
         &self,
         certificate: &AgentCertificate,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<(), RenewError> {
+        let now = self.now();
+        let agent = certificate.agent.to_string();
         let mut transaction = self.begin().await?;
+        let since = before(now, certificate.not_after.duration_since(now));
+        if signed_since(&mut transaction, certificate.agent, since).await? >= RENEWALS {
+            return Err(RenewError::TooOften);
+        }
+        sqlx::query(
+            "UPDATE agent_certificates SET ended_at = $2, ended_by_operator = 0
+             WHERE agent_id = $1 AND first_used_at IS NULL AND ended_at IS NULL",
+        )
+        .bind(agent.clone())
+        .bind(micros(now))
+        .execute(&mut *transaction)
+        .await?;
+        // TLS refuses those that are over.
+        sqlx::query("DELETE FROM agent_certificates WHERE agent_id = $1 AND not_after < $2")
+            .bind(agent)
+            .bind(micros(now))
+            .execute(&mut *transaction)
+            .await?;
         record_certificate_in(&mut transaction, certificate).await?;
         let entry = entry("certificate.renew", certificate);
         self.audit_in(&mut transaction, entry).await?;
-        self.commit(transaction).await
+        self.commit(transaction).await?;
+        Ok(())
     }
 
     /// The certificates of an agent, newest first.
@@ -42,13 +117,14 @@ impl Catalog {
         id: AgentId,
         serial: &str,
     ) -> Result<(Agent, Option<AgentCertificate>), CatalogError> {
-        let row = sqlx::query(
-            "SELECT agents.*, shown.serial, shown.agent_id, shown.issued_at, shown.not_after,
+        let columns = agents::COLUMNS;
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "SELECT {columns}, shown.serial, shown.agent_id, shown.issued_at, shown.not_after,
                     shown.first_used_at, shown.ended_at, shown.ended_by_operator
              FROM agents LEFT JOIN agent_certificates shown
                ON shown.agent_id = agents.id AND shown.serial = $2
              WHERE agents.id = $1",
-        )
+        )))
         .bind(id.to_string())
         .bind(serial)
         .fetch_optional(self.pool())
@@ -93,6 +169,27 @@ impl Catalog {
         .await?;
         self.commit(transaction).await
     }
+}
+
+/// So long ago, or an hour.
+fn before(now: Timestamp, by: SignedDuration) -> Timestamp {
+    now.saturating_sub(by.min(LATELY)).unwrap_or(Timestamp::MIN)
+}
+
+/// How many certificates were signed for an agent since then.
+async fn signed_since(
+    connection: &mut AnyConnection,
+    id: AgentId,
+    since: Timestamp,
+) -> Result<i64, CatalogError> {
+    let signed = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM agent_certificates WHERE agent_id = $1 AND issued_at > $2",
+    )
+    .bind(id.to_string())
+    .bind(micros(since))
+    .fetch_one(connection)
+    .await?;
+    Ok(signed)
 }
 
 fn entry(action: &str, certificate: &AgentCertificate) -> NewAudit {

@@ -18,6 +18,10 @@ use crate::model::{Actor, Agent, Contest, ContestSign, Holder, NewAudit, Outcome
 
 /// An agent that starts again and again on one host is audited so often.
 const RESTART_STEP: SignedDuration = SignedDuration::from_mins(1);
+/// So many starts of an agent's sessions are audited in an hour, whatever they
+/// say; those beyond are counted. An agent chooses what it calls its version.
+const STARTS: u32 = 20;
+const STARTS_STEP: SignedDuration = SignedDuration::from_hours(1);
 
 /// The start of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,15 +42,26 @@ struct Audited {
     #[serde(flatten)]
     start: SessionStart,
     at: Timestamp,
-    /// Restarts since then that were not.
+    /// Starts since then that were not.
     #[serde(default)]
     skipped: u64,
+    /// Since when `told` counts.
+    #[serde(default = "beginning")]
+    since: Timestamp,
+    /// How many were.
+    #[serde(default)]
+    told: u32,
+}
+
+fn beginning() -> Timestamp {
+    Timestamp::UNIX_EPOCH
 }
 
 impl Catalog {
     /// Audits the start of a session, if it is another one than the last: a
     /// stream that is lost and begun again says nothing new. Restarts on the
-    /// same host are counted when they come too often.
+    /// same host are counted when they come too often, and so are all others
+    /// beyond some in an hour.
     pub async fn session_begins(
         &self,
         id: AgentId,
@@ -64,6 +79,8 @@ impl Catalog {
             start: start.clone(),
             at: now,
             skipped: 0,
+            since: now,
+            told: 0,
         };
         let mut before = 0;
         if let Some(last) = last {
@@ -74,13 +91,18 @@ impl Catalog {
                 boot: start.boot,
                 ..last.start
             };
-            if restarted == *start && now.duration_since(last.at) < RESTART_STEP {
+            if now.duration_since(last.since) < STARTS_STEP {
+                (next.since, next.told) = (last.since, last.told);
+            }
+            let again = restarted == *start && now.duration_since(last.at) < RESTART_STEP;
+            if again || next.told >= STARTS {
                 next.at = last.at;
                 next.skipped = last.skipped + 1;
             }
             before = last.skipped;
         }
         if next.skipped == 0 {
+            next.told += 1;
             let entry = session_entry(id, start, before);
             self.audit_in(&mut transaction, entry).await?;
         }

@@ -1,7 +1,7 @@
 //! How a join token becomes an agent.
 
 use jiff::Timestamp;
-use sqlx::AnyConnection;
+use sqlx::{Any, AnyConnection, Transaction};
 use strongroom_layout::AgentId;
 
 use super::{
@@ -99,21 +99,58 @@ impl Catalog {
         let redeemed = self
             .redeem_in(&mut transaction, id, secret, enrolment)
             .await;
-        let refusal = match &redeemed {
-            Ok(_) => None,
-            Err(RedeemError::Catalog(_)) => return redeemed,
-            Err(refusal) => Some(refusal.to_string()),
-        };
-        if let Some(reason) = refusal {
-            // The id is public, but whoever made one up could make it long.
-            let id: String = id.chars().take(64).collect();
-            let entry = NewAudit::ok(Actor::Coordinator, "agent.enrol", &id)
-                .outcome(Outcome::Refused)
-                .detail(serde_json::json!({ "hostname": enrolment.hostname, "reason": reason }));
-            self.audit_in(&mut transaction, entry).await?;
+        if let Err(error) = &redeemed {
+            let hostname = &enrolment.hostname;
+            return match self.refuse_in(transaction, id, hostname, error).await {
+                Ok(()) => redeemed,
+                Err(error) => Err(error.into()),
+            };
         }
         self.commit(transaction).await?;
         redeemed
+    }
+
+    /// Whether a join token admits an agent now; a refusal is audited. It is asked
+    /// before anything is signed.
+    pub async fn look_at_join_token(
+        &self,
+        id: &str,
+        secret: &SecretHash,
+        hostname: &str,
+    ) -> Result<(), RedeemError> {
+        let looked = {
+            let mut connection = self.pool().acquire().await?;
+            good_token_in(&mut connection, id, secret, self.now()).await
+        };
+        match looked {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let transaction = self.begin().await?;
+                self.refuse_in(transaction, id, hostname, &error).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Audits what is no failure of the catalog.
+    async fn refuse_in(
+        &self,
+        mut transaction: Transaction<'static, Any>,
+        id: &str,
+        hostname: &str,
+        error: &RedeemError,
+    ) -> Result<(), CatalogError> {
+        if matches!(error, RedeemError::Catalog(_)) {
+            return Ok(());
+        }
+        // The id is public, but whoever made one up could make it long.
+        let id: String = id.chars().take(64).collect();
+        let reason = error.to_string();
+        let entry = NewAudit::ok(Actor::Coordinator, "agent.enrol", &id)
+            .outcome(Outcome::Refused)
+            .detail(serde_json::json!({ "hostname": hostname, "reason": reason }));
+        self.audit_in(&mut transaction, entry).await?;
+        self.commit(transaction).await
     }
 
     async fn redeem_in(
@@ -124,20 +161,7 @@ impl Catalog {
         enrolment: &Enrolment,
     ) -> Result<Agent, RedeemError> {
         let now = self.now();
-        let token = match token_in(connection, id).await? {
-            Some((token, hash)) if hash == *secret => token,
-            _ => return Err(RedeemError::Unknown),
-        };
-        match token.state {
-            JoinTokenState::Used { at, by } => return Err(RedeemError::Used { at, by }),
-            JoinTokenState::Revoked { at } => return Err(RedeemError::Revoked { at }),
-            JoinTokenState::Open if token.expires_at <= now => {
-                return Err(RedeemError::Expired {
-                    at: token.expires_at,
-                });
-            }
-            JoinTokenState::Open => {}
-        }
+        let token = good_token_in(connection, id, secret, now).await?;
         let name = free_name(connection, &token, &enrolment.hostname).await?;
         sqlx::query(
             "INSERT INTO agents (id, name, labels, enrolled_at, version, hostname)
@@ -171,6 +195,27 @@ impl Catalog {
         }));
         self.audit_in(connection, entry).await?;
         Ok(agent_in(connection, enrolment.agent).await?)
+    }
+}
+
+/// A token that admits an agent now.
+async fn good_token_in(
+    connection: &mut AnyConnection,
+    id: &str,
+    secret: &SecretHash,
+    now: Timestamp,
+) -> Result<JoinToken, RedeemError> {
+    let token = match token_in(connection, id).await? {
+        Some((token, hash)) if hash == *secret => token,
+        _ => return Err(RedeemError::Unknown),
+    };
+    match token.state {
+        JoinTokenState::Used { at, by } => Err(RedeemError::Used { at, by }),
+        JoinTokenState::Revoked { at } => Err(RedeemError::Revoked { at }),
+        JoinTokenState::Open if token.expires_at <= now => Err(RedeemError::Expired {
+            at: token.expires_at,
+        }),
+        JoinTokenState::Open => Ok(token),
     }
 }
 

@@ -108,6 +108,11 @@ impl Authority {
         tls::agent_server_config(&self.identity, self.ca.certificate())
     }
 
+    /// How long agents' certificates hold.
+    pub fn agent_lifetime(&self) -> SignedDuration {
+        self.lifetimes.agent
+    }
+
     /// A certificate for `agent` and the key in this request (PKCS#10, PEM).
     /// Nothing else in the request counts.
     pub fn issue(&self, agent: AgentId, request_pem: &str) -> Result<Issued, PkiError> {

@@ -6,6 +6,7 @@ use strongroom_layout::AgentId;
 use strongroom_proto::v1::{self, enrolment_server::Enrolment};
 use strongroom_runtime::telemetry::trace;
 use strongroom_wire::identity::{EnrolRequest, EnrolResponse};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 use tracing::Instrument as _;
@@ -29,6 +30,9 @@ pub struct EnrolmentService {
     catalog: Catalog,
     authority: Arc<Authority>,
     throttle: Arc<Throttle>,
+    /// One enrolment at a time: what the throttle says of an address holds until
+    /// its outcome is counted. The catalog takes one at a time anyway.
+    turn: Mutex<()>,
 }
 
 impl EnrolmentService {
@@ -38,6 +42,7 @@ impl EnrolmentService {
             catalog,
             authority,
             throttle: Arc::default(),
+            turn: Mutex::default(),
         }
     }
 
@@ -59,12 +64,17 @@ impl EnrolmentService {
                 "hostname or agent_version is longer than 255 bytes",
             ));
         }
+        let secret = SecretHash::of(&request.token_secret);
+        // Nothing is signed for whoever has no token.
+        self.catalog
+            .look_at_join_token(&request.token_id, &secret, &request.hostname)
+            .await
+            .map_err(|error| refusal(&error))?;
         let agent = AgentId(Uuid::new_v4());
         let issued = self
             .authority
             .issue(agent, &request.csr_pem)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let secret = SecretHash::of(&request.token_secret);
         let enrolment = catalog::Enrolment {
             agent,
             hostname: request.hostname,
@@ -109,6 +119,22 @@ impl EnrolmentService {
     }
 }
 
+/// Counts an enrolment that does not end well, even when its caller has gone.
+struct Outcome<'a> {
+    service: &'a EnrolmentService,
+    address: Option<IpAddr>,
+    counts: bool,
+}
+
+impl Drop for Outcome<'_> {
+    fn drop(&mut self) {
+        if let (true, Some(address)) = (self.counts, self.address) {
+            let now = self.service.catalog.clock().now();
+            self.service.throttle.refused(address, now);
+        }
+    }
+}
+
 /// Says which of the things that can be wrong with a token it is.
 fn refusal(error: &RedeemError) -> Status {
     let message = error.to_string();
@@ -135,15 +161,22 @@ impl Enrolment for EnrolmentService {
         trace::set_parent_from(&span, request.metadata());
         let peer = request.extensions().get::<Peer>();
         let address = peer.map(|peer| peer.visit.address().ip());
+        // Those that are throttled do not queue with the others.
+        self.check_throttle(address)?;
+        let _turn = self.turn.lock().await;
         self.check_throttle(address)?;
         let request = EnrolRequest::try_from(request.into_inner())
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let mut outcome = Outcome {
+            service: self,
+            address,
+            counts: true,
+        };
         let result = self.enrol(request).instrument(span).await;
-        if let (Err(status), Some(address)) = (&result, address)
-            && status.code() != Code::Unavailable
-        {
-            self.throttle.refused(address, self.catalog.clock().now());
-        }
+        outcome.counts = match &result {
+            Ok(_) => false,
+            Err(status) => status.code() != Code::Unavailable,
+        };
         result.map(|response| Response::new(response.into()))
     }
 }

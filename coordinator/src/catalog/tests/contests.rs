@@ -5,12 +5,14 @@ use uuid::Uuid;
 
 use super::{Fixture, contract, fixture::operator};
 use crate::{
-    catalog::{AuditFilter, SessionStart},
-    model::{AgentCertificate, AuditRow, ContestSign, Holder},
+    catalog::{AuditFilter, RenewError, SessionStart},
+    model::{AgentCertificate, AuditRow, ContestSign, Holder, Outcome},
 };
 
 contract!(
     the_first_use_of_a_certificate_ends_those_before_it,
+    an_agent_has_one_unused_certificate_and_six_an_hour,
+    however_an_agent_calls_itself_its_starts_fill_no_log,
     a_certificate_that_a_restored_catalog_does_not_know_is_entered,
     sessions_are_audited_when_they_are_others,
     an_agent_is_contested_once_and_trusted_under_one_certificate,
@@ -44,21 +46,59 @@ async fn audited(fixture: &Fixture, action: &str) -> Vec<AuditRow> {
 
 async fn the_first_use_of_a_certificate_ends_those_before_it(fixture: Fixture) {
     let agent = fixture.agent("web-1").await;
-    let first = agent.id.0.simple().to_string();
     let second = renewed(&fixture, agent.id, "02").await;
-    let third = renewed(&fixture, agent.id, "03").await;
-    assert_eq!(good(&fixture, agent.id).await, ["03", "02", &first]);
     fixture.catalog.first_use(&second).await.unwrap();
+    let used = fixture.now();
+    let third = renewed(&fixture, agent.id, "03").await;
     assert_eq!(good(&fixture, agent.id).await, ["03", "02"]);
     let (known, shown) = fixture.catalog.agent_showing(agent.id, "02").await.unwrap();
     assert_eq!(known.id, agent.id);
-    assert_eq!(shown.unwrap().first_used_at, Some(fixture.now()));
+    assert_eq!(shown.unwrap().first_used_at, Some(used));
     fixture.catalog.first_use(&third).await.unwrap();
     assert_eq!(good(&fixture, agent.id).await, ["03"]);
     // Another one's is nobody's here.
     let other = fixture.agent("web-2").await;
     let (_, shown) = fixture.catalog.agent_showing(other.id, "03").await.unwrap();
     assert_eq!(shown, None);
+}
+
+const DAY: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+async fn an_agent_has_one_unused_certificate_and_six_an_hour(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    let catalog = &fixture.catalog;
+    let first = agent.id.0.simple().to_string();
+    for serial in ["02", "03", "04", "05", "06"] {
+        renewed(&fixture, agent.id, serial).await;
+        let mut good = good(&fixture, agent.id).await;
+        // The one that it enrolled with has not been shown either.
+        good.retain(|it| *it != first);
+        assert_eq!(good, [serial]);
+    }
+    let end = fixture.in_seconds(86_400);
+    let seventh = AgentCertificate::new(agent.id, "07".into(), fixture.now(), end);
+    for _ in 0..3 {
+        let refused = catalog.may_renew(agent.id, DAY).await;
+        assert!(matches!(refused, Err(RenewError::TooOften)));
+        let refused = catalog.record_certificate(&seventh).await;
+        assert!(matches!(refused, Err(RenewError::TooOften)));
+    }
+    let told = audited(&fixture, "certificate.renew").await;
+    let refused = told.iter().filter(|it| it.outcome == Outcome::Refused);
+    assert_eq!((told.len(), refused.count()), (6, 1));
+    // One that was replaced unused is known to have ended.
+    let (_, shown) = catalog.agent_showing(agent.id, "05").await.unwrap();
+    assert!(shown.unwrap().ended.is_some());
+    // Of short-lived ones it needs more.
+    let minute = jiff::SignedDuration::from_mins(1);
+    catalog.may_renew(agent.id, minute).await.unwrap();
+    fixture.advance(3_600);
+    catalog.may_renew(agent.id, DAY).await.unwrap();
+    renewed(&fixture, agent.id, "08").await;
+    // Those whose time is over are forgotten.
+    fixture.advance(90_000);
+    renewed(&fixture, agent.id, "09").await;
+    assert_eq!(catalog.certificates(agent.id).await.unwrap().len(), 1);
 }
 
 async fn a_certificate_that_a_restored_catalog_does_not_know_is_entered(fixture: Fixture) {
@@ -112,13 +152,40 @@ async fn sessions_are_audited_when_they_are_others(fixture: Fixture) {
     assert_eq!(last, Some(start(6, there)));
 }
 
+async fn however_an_agent_calls_itself_its_starts_fill_no_log(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    let begin = async |version: u32| {
+        let start = SessionStart {
+            address: [192, 0, 2, 1].into(),
+            boot: Uuid::from_u128(1),
+            serial: "01".into(),
+            version: Some(version.to_string()),
+        };
+        let begun = fixture.catalog.session_begins(agent.id, &start);
+        begun.await.unwrap();
+    };
+    for version in 0..200 {
+        begin(version % 2).await;
+        fixture.advance(5);
+    }
+    assert_eq!(audited(&fixture, "session.begin").await.len(), 20);
+    // Who it is now is known all the same, and how often it was another.
+    let last = fixture.catalog.last_session(agent.id).await.unwrap();
+    assert_eq!(last.unwrap().version.as_deref(), Some("1"));
+    fixture.advance(3_600);
+    begin(7).await;
+    let log = audited(&fixture, "session.begin").await;
+    assert_eq!(log.len(), 21);
+    assert_eq!(log[20].detail["restarts_before"], 180);
+}
+
 async fn an_agent_is_contested_once_and_trusted_under_one_certificate(fixture: Fixture) {
     let agent = fixture.agent("web-1").await;
     let catalog = &fixture.catalog;
     let first = agent.id.0.simple().to_string();
     let second = renewed(&fixture, agent.id, "02").await;
-    renewed(&fixture, agent.id, "03").await;
     catalog.first_use(&second).await.unwrap();
+    renewed(&fixture, agent.id, "03").await;
     let holder = |serial: &str| Holder {
         address: [192, 0, 2, 1].into(),
         serial: serial.into(),
