@@ -25,6 +25,7 @@ mod dispatch;
 mod enrolment;
 mod error;
 mod figures;
+mod health;
 mod job_rows;
 mod jobs;
 mod losses;
@@ -55,6 +56,7 @@ use backend::Backend;
 
 pub use attempts::AttemptState;
 pub use audit::AuditFilter;
+pub use certificates::RenewError;
 pub use contests::SessionStart;
 pub use datasets::DueRun;
 pub use dispatch::Dispatched;
@@ -63,7 +65,7 @@ pub use error::CatalogError;
 pub use figures::Figures;
 pub use jobs::{Created, JobFilter};
 pub use policies::StoredPolicy;
-pub use publications::Publication;
+pub use publications::{Publication, PublishError};
 pub use reports::Finished;
 pub use snapshots::{SnapshotCursor, SnapshotFilter};
 pub use wal::{RecordError, WalPage};
@@ -78,6 +80,9 @@ struct Inner {
     clock: SharedClock,
     changes: watch::Sender<()>,
     ids: Mutex<ContextV7>,
+    /// Its URL without password.
+    shown: String,
+    health: health::Health,
 }
 
 /// Wakes when the catalog may have changed. Changes between two waits are not

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use strongroom_layout::{AttemptRef, ObjectId, ObjectName};
-use strongroom_wire::job::BackupResult;
+use strongroom_wire::{grant::RefusalReason, job::BackupResult};
 
 use super::{
     Catalog, CatalogError,
@@ -28,15 +28,37 @@ pub struct Publication {
     pub time: Timestamp,
 }
 
+/// Snapshots of one attempt. A backup writes one.
+const MAX_SNAPSHOTS: i64 = 4;
+
+/// Why a snapshot is not noted.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Its attempt may not write it.
+    #[error("the attempt may not write this snapshot: {}", .0.as_str())]
+    Refused(RefusalReason),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl From<sqlx::Error> for PublishError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Catalog(error.into())
+    }
+}
+
 impl Catalog {
-    /// Notes a snapshot before its PUT is granted. It is listed once the
-    /// attempt's report confirms it, or [`confirm_snapshot`] does.
+    /// Notes a snapshot before its PUT is granted, if the attempt holds its lease,
+    /// has not written too many, and nobody else has written this one. It is listed
+    /// once the attempt's report confirms it, or [`confirm_snapshot`] does.
     ///
     /// [`confirm_snapshot`]: Self::confirm_snapshot
-    pub async fn publish(&self, publication: &Publication) -> Result<(), CatalogError> {
+    pub async fn publish(&self, publication: &Publication) -> Result<(), PublishError> {
         let now = self.now();
         let mut transaction = self.begin().await?;
         let job = job_in(&mut transaction, publication.attempt.job).await?;
+        may_publish_in(&mut transaction, &job, publication, now).await?;
         insert_in(&mut transaction, &job, publication, now).await?;
         let id = publication.result.snapshot;
         let object = (ObjectName::snapshot(id), publication.length);
@@ -46,7 +68,8 @@ impl Catalog {
             .detail(serde_json::json!({ "attempt": publication.attempt.to_string() }))
             .trace(&job.trace.trace_id);
         self.audit_in(&mut transaction, entry).await?;
-        self.commit(transaction).await
+        self.commit(transaction).await?;
+        Ok(())
     }
 
     /// Snapshots that were granted but never reported: the agent died in
@@ -102,6 +125,50 @@ impl Catalog {
         self.audit_in(&mut transaction, entry).await?;
         self.commit(transaction).await
     }
+}
+
+/// Decides, in the transaction that notes it: of two that ask at once neither
+/// passes by the other.
+async fn may_publish_in(
+    connection: &mut AnyConnection,
+    job: &Job,
+    publication: &Publication,
+    now: Timestamp,
+) -> Result<(), PublishError> {
+    let attempt = publication.attempt;
+    let id = publication.result.snapshot;
+    let refused = |reason| Err(PublishError::Refused(reason));
+    match job.state.lease() {
+        Some(lease) if job.attempt_ref() == Some(attempt) => {
+            if lease.expires_at <= now {
+                return refused(RefusalReason::LeaseExpired);
+            }
+        }
+        _ => return refused(RefusalReason::AttemptEnded),
+    }
+    // The answer was lost, and it asks again.
+    if is_published_in(connection, attempt, id).await? {
+        return Ok(());
+    }
+    let written: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM snapshots WHERE job_id = $1 AND attempt = $2")
+            .bind(attempt.job.to_string())
+            .bind(i64::from(attempt.attempt))
+            .fetch_one(&mut *connection)
+            .await?;
+    if written >= MAX_SNAPSHOTS {
+        return refused(RefusalReason::OverBudget);
+    }
+    let known: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM objects WHERE repository = $1 AND path = $2")
+            .bind(job.repository.clone())
+            .bind(ObjectName::snapshot(id).path())
+            .fetch_one(connection)
+            .await?;
+    if known > 0 {
+        return refused(RefusalReason::AlreadyThere);
+    }
+    Ok(())
 }
 
 /// Enters an unconfirmed snapshot; one that is there stays. No time that an agent

@@ -16,13 +16,17 @@ use crate::{
     model::{Actor, Job, JobState, NewAudit, Outcome},
 };
 
-/// What became of a report. In every case the agent may forget it.
+/// What became of a report. In every case but [`Unseen`](Self::Unseen) the agent may
+/// forget it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finished {
     /// It counts; the job is now so.
     Recorded(Box<Job>),
     /// It was recorded before.
     Duplicate,
+    /// It would count, but nobody has looked into the store for what it says: look,
+    /// and report again.
+    Unseen,
     /// It came too late or from the wrong agent and counts for nothing.
     Fenced {
         /// For the log.
@@ -33,12 +37,13 @@ pub enum Finished {
 impl Catalog {
     /// Records how an attempt ended. The same report twice is recorded once, and
     /// nothing changes an attempt that has ended. A success counts only with a
-    /// snapshot that this attempt published; whether it is in the store, the
-    /// caller has looked.
+    /// snapshot that this attempt published and that the caller has `seen` in the
+    /// store.
     pub async fn finish_attempt(
         &self,
         agent: AgentId,
         report: &Report,
+        seen: bool,
         backoff: &Backoff,
     ) -> Result<Finished, CatalogError> {
         let attempt = report.attempt;
@@ -59,6 +64,9 @@ impl Catalog {
             believed.outcome = Err(never_published(result.snapshot));
         }
         let finished = match transition::finish(job.clone(), &believed, backoff, self.now()) {
+            Ok(_) if !seen && matches!(believed.outcome, Ok(Success::Backup(_))) => {
+                return Ok(Finished::Unseen);
+            }
             Ok(job) => {
                 self.record_report(&mut transaction, &job, &believed)
                     .await?;

@@ -202,7 +202,7 @@ impl Dispatcher {
         };
         let finished = self
             .catalog
-            .finish_attempt(job.agent, &report, &self.config.backoff)
+            .finish_attempt(job.agent, &report, true, &self.config.backoff)
             .await?;
         if let crate::catalog::Finished::Recorded(job) = finished {
             record_root_span(&job);

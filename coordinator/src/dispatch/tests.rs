@@ -8,9 +8,10 @@ use strongroom_wire::{
     grant::{Action, PublishRequest, PublishResponse, RefusalReason, SignAnswer},
     job::{
         BackupResult, Failure, FailureCode, JobOffer, ListWork, Report, UploadFormat, UploadWork,
-        Work,
+        WalMethod, WalWork, Work,
     },
     session::{AgentMessage, CoordinatorMessage},
+    wal::RecordWalRequest,
 };
 use uuid::Uuid;
 
@@ -776,4 +777,151 @@ async fn the_dispatcher_wakes_for_jobs_and_sessions() {
     }
     stop.cancel();
     dispatcher.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_report_that_came_before_its_attempt_was_not_seen() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let job = coordinator.job(&agent, backup()).await;
+    let attempt = AttemptRef {
+        job: job.id,
+        attempt: 1,
+    };
+    let lie = success(attempt, Some(result(sha256(b"never written"))));
+    let looked = coordinator.grants.borne_out(agent.id, lie.clone()).await;
+    assert!(!looked.unwrap().seen);
+
+    let mut work = at_work_on(&coordinator, agent, attempt).await;
+    publish(&work, &coordinator, b"never written").await;
+    // As it would be entered if it had waited for so long.
+    let catalog = &coordinator.catalog;
+    let backoff = &coordinator.config.backoff;
+    let entered = catalog
+        .finish_attempt(work.agent.id, &lie, false, backoff)
+        .await;
+    assert_eq!(entered.unwrap(), crate::catalog::Finished::Unseen);
+    // Compared with the store, it is no success.
+    work.session.report(lie).await;
+    let state = state(&coordinator, attempt).await;
+    assert!(!matches!(state, JobState::Succeeded { .. }), "{state:?}");
+}
+
+/// The agent's only job, accepted.
+async fn at_work_on(coordinator: &Coordinator, agent: TestAgent, attempt: AttemptRef) -> AtWork {
+    let mut session = session(&agent, 1, &[]).await;
+    round(coordinator).await;
+    let offer = offer(&mut session).await;
+    assert_eq!(offer.attempt, attempt);
+    session.send(AgentMessage::JobAccepted(attempt)).await;
+    assert_eq!(session.heartbeat(&[attempt]).await, [attempt]);
+    AtWork {
+        agent,
+        session,
+        offer,
+        attempt,
+    }
+}
+
+#[tokio::test]
+async fn a_repository_is_ready_once_its_config_is_in_the_store() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let archiving = Work::Wal(WalWork {
+        dataset: format!("files@{}", agent.name),
+        connection: "orders".into(),
+        method: WalMethod::Push,
+        limit: None,
+        drop: true,
+    });
+    let job = coordinator.job(&agent, archiving).await;
+    let attempt = AttemptRef {
+        job: job.id,
+        attempt: 1,
+    };
+    let work = at_work_on(&coordinator, agent, attempt).await;
+    let mut client = work.agent.client();
+    let mut record = async || {
+        let request = RecordWalRequest {
+            attempt,
+            stored: vec![],
+            histories: vec![],
+            position: None,
+        };
+        client
+            .record_wal(v1::RecordWalRequest::from(request))
+            .await
+            .map(drop)
+    };
+    let is_ready = async || {
+        let repository = coordinator.catalog.repository("primary/web-1").await;
+        let state = repository.unwrap().state;
+        matches!(state, crate::model::RepositoryState::Ready { .. })
+    };
+    let refused = record().await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    assert!(refused.message().contains("config"), "{refused}");
+    assert!(!is_ready().await);
+    let written = work.agent.put(attempt, ObjectName::Config, b"config").await;
+    assert_eq!(written, 200);
+    record().await.unwrap();
+    assert!(is_ready().await);
+}
+
+#[tokio::test]
+async fn a_grant_holds_for_a_few_minutes_whatever_becomes_of_its_agent() {
+    let coordinator = Coordinator::start().await;
+    let work = at_work(&coordinator, "web-1").await;
+    let grant = async |ago: i64, body: &[u8]| {
+        // The store goes by the real time.
+        let ago = jiff::SignedDuration::from_secs(ago);
+        coordinator.clock.advance(-ago);
+        let action = Action::Put {
+            length: body.len() as u64,
+            sha256: sha256(body),
+        };
+        let pack = ObjectName::data_pack(sha256(body));
+        let answer = work.agent.sign(work.attempt, vec![(pack, action)]).await;
+        coordinator.clock.advance(ago);
+        match answer.into_iter().next() {
+            Some(SignAnswer::Grant(grant)) => grant,
+            other => panic!("{other:?}"),
+        }
+    };
+    let young = grant(3 * 60, b"young").await;
+    assert!(young.valid_seconds <= 3 * 60);
+    let old = grant(5 * 60 + 5, b"old").await;
+    let catalog = &coordinator.catalog;
+    let revoked = catalog.revoke_agent(work.agent.id, &operator()).await;
+    revoked.unwrap();
+    assert_eq!(work.agent.send(&young, b"young").await, 200);
+    assert_eq!(work.agent.send(&old, b"old").await, 403);
+}
+
+#[tokio::test]
+async fn who_is_refused_because_his_lease_ran_out_tries_again() {
+    let coordinator = Coordinator::start().await;
+    let mut work = at_work(&coordinator, "web-1").await;
+    // Nobody has noted it: the catalog could not be written for so long.
+    coordinator.advance(LEASE + Duration::from_secs(1));
+    let config = (ObjectName::Config, Action::Get { range: None });
+    let answer = work.agent.sign(work.attempt, vec![config]).await;
+    assert_eq!(reason(&answer[0]), RefusalReason::LeaseExpired);
+    let refused = |attempt| Report {
+        outcome: Err(Failure {
+            code: FailureCode::Refused,
+            message: "lease-expired".into(),
+            retryable: false,
+        }),
+        ..success(attempt, None)
+    };
+    work.session.report(refused(work.attempt)).await;
+    let after = state(&coordinator, work.attempt).await;
+    assert!(matches!(after, JobState::Pending { .. }), "{after:?}");
+
+    // Who is refused for what he is fails.
+    let mut other = at_work(&coordinator, "web-2").await;
+    other.session.report(refused(other.attempt)).await;
+    let after = state(&coordinator, other.attempt).await;
+    assert!(matches!(after, JobState::Failed { .. }), "{after:?}");
 }

@@ -15,8 +15,6 @@ const GIB: u64 = 1 << 30;
 /// New bytes of one call: an agent asks for what it has in memory, which is far
 /// less.
 pub const MAX_CALL: u64 = 16 * GIB;
-/// Snapshots of one attempt. A backup writes one.
-pub const MAX_SNAPSHOTS: usize = 4;
 /// Jobs of the same dataset that are looked at to see what is usual.
 pub const HISTORY: u32 = 20;
 /// What never is unusual, bytes.

@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use futures::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 use jiff::{SignedDuration, Timestamp};
 use strongroom_layout::{AttemptRef, Directory, ObjectKind, ObjectName};
-use strongroom_wire::grant::{Action, ListObjectsResponse, RefusalReason, RequestToSign};
+use strongroom_wire::grant::{Action, ListObjectsResponse, RequestToSign};
 
-use super::{GrantError, Grants, budget};
+use super::{GrantError, Grants};
 use crate::{
     catalog::{AttemptState, CatalogError},
     model::{ObjectRow, Repository},
@@ -127,33 +127,23 @@ impl Grants {
             .await
     }
 
-    /// Whether this attempt may write a snapshot file: nobody else did, and it has
-    /// not written too many already.
-    pub(super) async fn may_publish(
+    /// Whether the store holds a snapshot file that this attempt was not granted.
+    /// All else is decided when it is noted.
+    pub(super) async fn is_there_already(
         &self,
         repository: &Repository,
         attempt: AttemptRef,
         snapshot: ObjectName,
-    ) -> Result<Result<(), RefusalReason>, GrantError> {
+    ) -> Result<bool, GrantError> {
         let own = self
             .catalog()
             .objects_of_attempt(attempt, ObjectKind::Snapshot);
-        let own = own.await?;
         // The answer was lost, and it asks again.
-        if own.iter().any(|row| row.name == snapshot) {
-            return Ok(Ok(()));
+        if own.await?.iter().any(|row| row.name == snapshot) {
+            return Ok(false);
         }
-        if own.len() >= budget::MAX_SNAPSHOTS {
-            return Ok(Err(RefusalReason::OverBudget));
-        }
-        let names = [snapshot];
-        let others = self.catalog().known_objects(&repository.name, &names);
-        let is_new = others.await?.is_empty()
-            && self
-                .stored(repository, vec![((), snapshot)])
-                .await?
-                .is_empty();
-        Ok(is_new.then_some(()).ok_or(RefusalReason::AlreadyThere))
+        let there = self.stored(repository, vec![((), snapshot)]).await?;
+        Ok(!there.is_empty())
     }
 
     /// What the catalog knows of the objects of the requests.

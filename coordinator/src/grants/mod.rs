@@ -28,4 +28,5 @@ mod spending;
 mod wal;
 
 pub(crate) use claims::LOCK_STALE_AFTER;
+pub use reported::BorneOut;
 pub use service::{GrantError, Grants};

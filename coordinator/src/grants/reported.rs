@@ -5,16 +5,39 @@ use strongroom_wire::job::{Failure, FailureCode, Report, Success};
 
 use super::{GrantError, Grants, service::own_repository};
 
+/// A report, and whether it was compared with the store.
+#[derive(Debug, Clone)]
+pub struct BorneOut {
+    /// As far as it is true.
+    pub report: Report,
+    /// `false`: its attempt was not at work, so that nobody looked.
+    pub seen: bool,
+}
+
+impl BorneOut {
+    fn seen(report: Report) -> Self {
+        Self { report, seen: true }
+    }
+}
+
 impl Grants {
     /// The report as far as the store bears it out: a success with a snapshot that
-    /// is not there becomes a failure. An error means that nobody can tell now.
+    /// is not there becomes a failure. An error means that nobody can tell now. A
+    /// failure because of our own refusal is a lost lease when that was the reason.
     pub async fn borne_out(
         &self,
         agent: AgentId,
         mut report: Report,
-    ) -> Result<Report, GrantError> {
+    ) -> Result<BorneOut, GrantError> {
+        if let Err(failure) = &mut report.outcome
+            && failure.code == FailureCode::Refused
+            && self.ran_out.lock().remove(&report.attempt)
+        {
+            failure.code = FailureCode::Fenced;
+            failure.retryable = true;
+        }
         let Ok(Success::Backup(result)) = &report.outcome else {
-            return Ok(report);
+            return Ok(BorneOut::seen(report));
         };
         let id = result.snapshot;
         let state = self.catalog().attempt_state(report.attempt).await?;
@@ -22,8 +45,12 @@ impl Grants {
             state.attempt.attempt == state.current_attempt && state.lease_expires.is_some()
         });
         let Some(repository) = own_repository(at_work, agent) else {
-            // The catalog takes no such report.
-            return Ok(report);
+            // The catalog takes no such report, unless the attempt begins before it
+            // is entered.
+            return Ok(BorneOut {
+                report,
+                seen: false,
+            });
         };
         let store = self.store(repository)?;
         let name = ObjectName::snapshot(id);
@@ -42,9 +69,9 @@ impl Grants {
             Some(found) if announced.is_some_and(|it| it != found) => {
                 Err(missing(id, "holds another object under its name"))
             }
-            Some(_) => return Ok(report),
+            Some(_) => return Ok(BorneOut::seen(report)),
         };
-        Ok(report)
+        Ok(BorneOut::seen(report))
     }
 }
 

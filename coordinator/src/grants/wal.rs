@@ -1,6 +1,6 @@
 //! The write-ahead log: what an attempt enters, and what it is told.
 
-use strongroom_layout::AgentId;
+use strongroom_layout::{AgentId, ObjectName};
 use strongroom_wire::{
     grant::RefusalReason,
     wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest},
@@ -12,8 +12,8 @@ use super::{
     service::{Asked, GrantError, Grants, because, own_repository, view},
 };
 use crate::{
-    catalog::{AttemptState, WalPage},
-    model::{Repository, WalArchive},
+    catalog::{AttemptState, RecordError, WalPage},
+    model::{Repository, RepositoryState, WalArchive},
 };
 
 impl Grants {
@@ -36,6 +36,14 @@ impl Grants {
                 .deny(&asked, RefusalReason::WriteForbidden, "record wal")
                 .await;
         };
+        // Whoever enters something has opened the repository, so he says.
+        if !matches!(repository.state, RepositoryState::Ready { .. }) {
+            let config = vec![((), ObjectName::Config)];
+            if self.stored(repository, config).await?.is_empty() {
+                let absent = RecordError::NotStored(ObjectName::Config);
+                return Err(GrantError::Record(absent));
+            }
+        }
         let most = state.as_ref().map_or(0, |state| self.most_points(state));
         let left_out = self
             .catalog()

@@ -373,7 +373,7 @@ impl TestApi {
             duration_ms: 12,
         };
         self.catalog
-            .finish_attempt(agent.id, &report, &Backoff::default())
+            .finish_attempt(agent.id, &report, true, &Backoff::default())
             .await
             .unwrap();
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     catalog::CatalogError,
-    grants::{GrantError, Grants},
+    grants::{BorneOut, GrantError, Grants},
 };
 
 /// A store that did not answer is asked again so often.
@@ -27,7 +27,7 @@ const MAX_WAITING: usize = 256;
 /// The reports of one session that wait for a store.
 #[derive(Default)]
 pub(super) struct Reports {
-    under_way: FuturesUnordered<BoxFuture<'static, Result<Report, CatalogError>>>,
+    under_way: FuturesUnordered<BoxFuture<'static, Result<BorneOut, CatalogError>>>,
     attempts: HashMap<Uuid, AttemptRef>,
 }
 
@@ -47,14 +47,14 @@ impl Reports {
     }
 
     /// The next report that may be entered; waits for ever while there is none.
-    pub(super) async fn next(&mut self) -> Result<Report, CatalogError> {
-        let Some(report) = self.under_way.next().await else {
+    pub(super) async fn next(&mut self) -> Result<BorneOut, CatalogError> {
+        let Some(looked) = self.under_way.next().await else {
             return pending().await;
         };
-        if let Ok(report) = &report {
-            self.attempts.remove(&report.report_id);
+        if let Ok(looked) = &looked {
+            self.attempts.remove(&looked.report.report_id);
         }
-        report
+        looked
     }
 
     /// The attempts whose reports wait.
@@ -67,20 +67,21 @@ async fn check(
     grants: Arc<Grants>,
     agent: AgentId,
     report: Report,
-) -> Result<Report, CatalogError> {
+) -> Result<BorneOut, CatalogError> {
     loop {
         let looked = grants.borne_out(agent, report.clone());
         let problem = match tokio::time::timeout(PATIENCE, looked).await {
-            Ok(Ok(report)) => return Ok(report),
+            Ok(Ok(looked)) => return Ok(looked),
             Ok(Err(GrantError::Catalog(error))) => return Err(error),
             Ok(Err(error @ GrantError::NoStore { .. })) => {
-                return Ok(Report {
-                    outcome: Err(Failure {
-                        code: FailureCode::Store,
-                        message: error.to_string(),
-                        retryable: false,
-                    }),
-                    ..report
+                let outcome = Err(Failure {
+                    code: FailureCode::Store,
+                    message: error.to_string(),
+                    retryable: false,
+                });
+                return Ok(BorneOut {
+                    report: Report { outcome, ..report },
+                    seen: true,
                 });
             }
             Ok(Err(error)) => error.to_string(),

@@ -60,7 +60,7 @@ async fn a_job_goes_from_pending_to_succeeded(fixture: Fixture) {
     fixture.publish(attempt, 7, fixture.now()).await;
     let mut end = report(attempt, Ok(success(7)));
     end.warning_count = 2;
-    let finished = catalog.finish_attempt(agent.id, &end, &BACKOFF).await;
+    let finished = catalog.finish_attempt(agent.id, &end, true, &BACKOFF).await;
     let Finished::Recorded(done) = finished.unwrap() else {
         panic!("not recorded");
     };
@@ -175,7 +175,9 @@ async fn a_report_counts_once(fixture: Fixture) {
     let attempt = fixture.started(&agent, "web").await;
     let end = report(attempt, Err(failure(FailureCode::Store, true)));
     let finish = async || {
-        let finished = fixture.catalog.finish_attempt(agent.id, &end, &BACKOFF);
+        let finished = fixture
+            .catalog
+            .finish_attempt(agent.id, &end, true, &BACKOFF);
         finished.await.unwrap()
     };
     assert!(matches!(finish().await, Finished::Recorded(_)));
@@ -204,7 +206,9 @@ async fn a_fenced_attempt_changes_nothing(fixture: Fixture) {
     assert!(renewed.unwrap().is_empty());
     catalog.release_attempt(old).await.unwrap();
     let late = report(old, Ok(success(1)));
-    let finished = catalog.finish_attempt(agent.id, &late, &BACKOFF).await;
+    let finished = catalog
+        .finish_attempt(agent.id, &late, true, &BACKOFF)
+        .await;
     assert!(matches!(finished.unwrap(), Finished::Fenced { .. }));
     assert_eq!(catalog.job(new.job).await.unwrap(), before);
     let filter = AuditFilter {
@@ -229,14 +233,14 @@ async fn another_agents_attempt_is_not_touched(fixture: Fixture) {
         .await;
     assert!(renewed.unwrap().is_empty());
     let end = report(attempt, Ok(success(1)));
-    let finished = catalog.finish_attempt(thief.id, &end, &BACKOFF).await;
+    let finished = catalog.finish_attempt(thief.id, &end, true, &BACKOFF).await;
     assert!(matches!(finished.unwrap(), Finished::Fenced { .. }));
     let unknown = AttemptRef {
         job: JobId(Uuid::nil()),
         attempt: 1,
     };
     let finished = catalog
-        .finish_attempt(agent.id, &report(unknown, Ok(success(1))), &BACKOFF)
+        .finish_attempt(agent.id, &report(unknown, Ok(success(1))), true, &BACKOFF)
         .await;
     assert!(matches!(finished.unwrap(), Finished::Fenced { .. }));
     assert_eq!(catalog.job(attempt.job).await.unwrap(), before);

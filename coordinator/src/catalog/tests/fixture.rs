@@ -210,7 +210,9 @@ impl Fixture {
         }
         let report = report(attempt, outcome);
         let backoff = Backoff::default();
-        let finished = self.catalog.finish_attempt(agent.id, &report, &backoff);
+        let finished = self
+            .catalog
+            .finish_attempt(agent.id, &report, true, &backoff);
         match finished.await.unwrap() {
             Finished::Recorded(job) => *job,
             other => panic!("{other:?}"),

@@ -60,7 +60,7 @@ async fn an_attempt_ends_once_whoever_hears_of_it() {
     let end = report(attempt, Err(failure(FailureCode::Store, true)));
     let (expired, finished) = tokio::join!(
         fixture.catalog.expire_leases(&backoff),
-        other.finish_attempt(agent.id, &end, &backoff)
+        other.finish_attempt(agent.id, &end, true, &backoff)
     );
     let recorded = matches!(finished.unwrap(), Finished::Recorded(_));
     let expired = expired.unwrap().len() == 1;

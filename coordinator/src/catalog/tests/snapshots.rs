@@ -3,15 +3,18 @@
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
-use strongroom_layout::{ObjectKind, ObjectName};
-use strongroom_wire::job::{FailureCode, Success};
+use strongroom_layout::{AttemptRef, ObjectKind, ObjectName};
+use strongroom_wire::{
+    grant::RefusalReason,
+    job::{FailureCode, Success},
+};
 
 use super::{
     Fixture, contract,
     fixture::{failure, operator, report, snapshot_id, success},
 };
 use crate::{
-    catalog::{AuditFilter, CatalogError, Finished, SnapshotFilter},
+    catalog::{AuditFilter, CatalogError, Finished, Publication, PublishError, SnapshotFilter},
     jobs::Backoff,
     model::{Agent, DatasetName, Outcome, Snapshot, StateWord},
 };
@@ -22,6 +25,9 @@ contract!(
     a_late_report_confirms_nothing_and_is_audited_once,
     a_report_of_an_ended_attempt_changes_nothing,
     a_success_counts_only_with_a_snapshot_that_was_published,
+    a_success_that_nobody_has_seen_is_not_recorded,
+    a_snapshot_is_published_by_its_attempt_while_it_may,
+    of_attempts_that_publish_at_once_none_passes_the_bound,
     no_time_is_later_than_the_coordinators_own,
     snapshots_are_listed_by_page_and_filter,
     a_snapshot_is_found_by_its_beginning,
@@ -96,7 +102,9 @@ async fn a_late_report_confirms_nothing_and_is_audited_once(fixture: Fixture) {
     catalog.expire_leases(&backoff).await.unwrap();
     for number in [1, 1, 2] {
         let late = report(attempt, Ok(success(number)));
-        let finished = catalog.finish_attempt(agent.id, &late, &backoff).await;
+        let finished = catalog
+            .finish_attempt(agent.id, &late, true, &backoff)
+            .await;
         assert!(matches!(finished.unwrap(), Finished::Fenced { .. }));
     }
     assert!(all(&fixture).await.is_empty());
@@ -134,13 +142,111 @@ async fn a_report_of_an_ended_attempt_changes_nothing(fixture: Fixture) {
         let mut other = report(attempt, outcome);
         other.warning_count = 99;
         let finished = catalog
-            .finish_attempt(agent.id, &other, &Backoff::default())
+            .finish_attempt(agent.id, &other, true, &Backoff::default())
             .await;
         assert!(matches!(finished.unwrap(), Finished::Fenced { .. }));
     }
     assert_eq!(catalog.job(attempt.job).await.unwrap(), done);
     assert_eq!(all(&fixture).await, [snapshot]);
     assert_eq!(refused_reports(&fixture).await, 1);
+}
+
+async fn a_success_that_nobody_has_seen_is_not_recorded(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("web-1").await;
+    fixture.repository(&agent).await;
+    let attempt = fixture.started(&agent, "web").await;
+    fixture.publish(attempt, 1, fixture.now()).await;
+    let report = report(attempt, Ok(success(1)));
+    let enter = async |seen| {
+        catalog
+            .finish_attempt(agent.id, &report, seen, &Backoff::default())
+            .await
+            .unwrap()
+    };
+    assert_eq!(enter(false).await, Finished::Unseen);
+    assert!(all(&fixture).await.is_empty());
+    assert!(
+        catalog
+            .job(attempt.job)
+            .await
+            .unwrap()
+            .state
+            .lease()
+            .is_some()
+    );
+    assert!(matches!(enter(true).await, Finished::Recorded(_)));
+    assert_eq!(enter(false).await, Finished::Duplicate);
+    // What ended badly nobody has to look for.
+    let attempt = fixture.started(&agent, "web").await;
+    let failed = super::fixture::report(attempt, Err(failure(FailureCode::Source, false)));
+    let backoff = Backoff::default();
+    let entered = catalog.finish_attempt(agent.id, &failed, false, &backoff);
+    assert!(matches!(entered.await.unwrap(), Finished::Recorded(_)));
+}
+
+fn publication(attempt: AttemptRef, number: u8, time: Timestamp) -> Publication {
+    let Success::Backup(result) = success(number) else {
+        unreachable!("success is of a backup");
+    };
+    Publication {
+        attempt,
+        length: 300,
+        result,
+        time,
+    }
+}
+
+async fn a_snapshot_is_published_by_its_attempt_while_it_may(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    fixture.repository(&agent).await;
+    let attempt = fixture.started(&agent, "web").await;
+    let publish = async |attempt, number| {
+        let publication = publication(attempt, number, fixture.now());
+        match fixture.catalog.publish(&publication).await {
+            Ok(()) => None,
+            Err(PublishError::Refused(reason)) => Some(reason),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    for number in 1..=4 {
+        assert_eq!(publish(attempt, number).await, None);
+    }
+    assert_eq!(publish(attempt, 5).await, Some(RefusalReason::OverBudget));
+    // An answer was lost.
+    assert_eq!(publish(attempt, 1).await, None);
+    let later = AttemptRef {
+        attempt: 2,
+        ..attempt
+    };
+    let ended = Some(RefusalReason::AttemptEnded);
+    assert_eq!(publish(later, 6).await, ended);
+    fixture.advance(61);
+    assert_eq!(publish(attempt, 1).await, Some(RefusalReason::LeaseExpired));
+
+    let agent = fixture.agent("web-2").await;
+    fixture.repository(&agent).await;
+    let one = fixture.started(&agent, "web").await;
+    assert_eq!(publish(one, 7).await, None);
+    fixture
+        .finish(&agent, one, Err(failure(FailureCode::Internal, false)))
+        .await;
+    assert_eq!(publish(one, 8).await, ended);
+    let two = fixture.started(&agent, "web").await;
+    let others = Some(RefusalReason::AlreadyThere);
+    assert_eq!(publish(two, 7).await, others);
+}
+
+async fn of_attempts_that_publish_at_once_none_passes_the_bound(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    fixture.repository(&agent).await;
+    let attempt = fixture.started(&agent, "web").await;
+    let publications: Vec<_> = (1..=12)
+        .map(|number| publication(attempt, number, fixture.now()))
+        .collect();
+    let published = publications.iter().map(|it| fixture.catalog.publish(it));
+    let published = futures::future::join_all(published).await;
+    assert_eq!(published.iter().filter(|it| it.is_ok()).count(), 4);
 }
 
 async fn a_success_counts_only_with_a_snapshot_that_was_published(fixture: Fixture) {
@@ -155,7 +261,7 @@ async fn a_success_counts_only_with_a_snapshot_that_was_published(fixture: Fixtu
         let attempt = fixture.started(&agent, "web").await;
         let lie = report(attempt, Ok(success(claimed)));
         let finished = catalog
-            .finish_attempt(agent.id, &lie, &Backoff::default())
+            .finish_attempt(agent.id, &lie, true, &Backoff::default())
             .await;
         let Finished::Recorded(job) = finished.unwrap() else {
             panic!("not recorded");
