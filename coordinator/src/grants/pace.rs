@@ -12,6 +12,9 @@ use tokio::time::Instant;
 
 /// What a call costs that asks the store or writes to the catalog by itself.
 pub(super) const CALL: u64 = 100;
+/// So many bytes of a message cost as much as one answer: they are read, kept and
+/// read again.
+pub(super) const BYTES: u64 = 128;
 /// What an object to be written costs: the store may be asked for it.
 pub(super) const PUT: u64 = 20;
 /// What one answer costs, on average: some 5,000 signatures a second for each
@@ -94,6 +97,25 @@ mod tests {
         // Refusals add nothing: it is answered again after a while.
         let later = now + LONGEST;
         assert!(pace.take(AGENT, 1024, later).is_ok());
+    }
+
+    #[test]
+    fn a_session_that_says_what_agents_say_never_waits_and_a_flood_does() {
+        let message = |bytes: u64| CALL + bytes / BYTES;
+        let pace = Pace::default();
+        let start = Instant::now();
+        // A heartbeat with forty attempts, every second for an hour.
+        for second in 0..3_600 {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(pace.take(AGENT, message(4_096), now), Ok(Duration::ZERO));
+        }
+        // After an outage, all the reports that waited, and a long listing.
+        for _ in 0..256 {
+            assert_eq!(pace.take(OTHER, message(2_048), start), Ok(Duration::ZERO));
+        }
+        let flooding = AgentId(Uuid::from_u128(3));
+        let kept = (0..100).map_while(|_| pace.take(flooding, message(2 << 20), start).ok());
+        assert!(kept.count() < 10);
     }
 
     proptest! {

@@ -1,6 +1,9 @@
 //! Asks the catalog, decides, records, signs.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -19,11 +22,13 @@ use super::{
     sign::SignError,
 };
 use crate::{
-    catalog::{AttemptState, Catalog, CatalogError, Publication, RecordError},
+    catalog::{AttemptState, Catalog, CatalogError, Publication, PublishError, RecordError},
     model::{JobKind, Repository},
     stores::{NotSigned, Store, StoreError, Stores},
 };
 
+/// Attempts whose lease ran out that are remembered: far more than are at work.
+const MAX_RAN_OUT: usize = 10_000;
 /// Requests in one batch.
 const MAX_BATCH: usize = 1024;
 /// Objects in one page of a listing, give or take one of the store's own: some
@@ -37,6 +42,12 @@ pub struct Grants {
     stores: Stores,
     refusals: Refusals,
     pub(super) pace: Pace,
+    /// Of what is said in sessions.
+    pub(super) said: Pace,
+    /// Attempts that were refused something because their lease had run out. Whoever
+    /// then gives up has lost his lease, and no right: while the catalog cannot be
+    /// written, nobody renews leases, and nobody notes that they are lost.
+    pub(super) ran_out: Mutex<HashSet<AttemptRef>>,
     /// What the history of jobs at work explains, bytes.
     pub(super) explained: Mutex<HashMap<JobId, u64>>,
 }
@@ -101,6 +112,8 @@ impl Grants {
             stores,
             refusals: Refusals::default(),
             pace: Pace::default(),
+            said: Pace::default(),
+            ran_out: Mutex::default(),
             explained: Mutex::default(),
         }
     }
@@ -189,7 +202,7 @@ impl Grants {
             let refused = match (decision, own, &signing) {
                 (Ok(()), Some(repository), Some(Ok(signing))) => {
                     let grant =
-                        signing.sign(&repository.prefix, &wanted.object, &wanted.action, now)?;
+                        signing.grant(&repository.prefix, &wanted.object, &wanted.action, now)?;
                     answers.push(SignAnswer::Grant(grant));
                     continue;
                 }
@@ -241,11 +254,12 @@ impl Grants {
                     .await;
             }
         };
-        if let Err(reason) = self
-            .may_publish(repository, request.attempt, object)
+        if self
+            .is_there_already(repository, request.attempt, object)
             .await?
         {
-            return self.refuse_publish(&asked, because(reason), object).await;
+            let reason = because(RefusalReason::AlreadyThere);
+            return self.refuse_publish(&asked, reason, object).await;
         }
         let publication = Publication {
             attempt: request.attempt,
@@ -253,12 +267,18 @@ impl Grants {
             result: request.result,
             time: Timestamp::from_microsecond(request.snapshot_time_us).unwrap_or(now),
         };
-        self.catalog.publish(&publication).await?;
+        match self.catalog.publish(&publication).await {
+            Ok(()) => {}
+            Err(PublishError::Refused(reason)) => {
+                return self.refuse_publish(&asked, because(reason), object).await;
+            }
+            Err(PublishError::Catalog(error)) => return Err(error.into()),
+        }
         let action = Action::Put {
             length: request.length,
             sha256: request.snapshot,
         };
-        let grant = signing.sign(&repository.prefix, &object, &action, now)?;
+        let grant = signing.grant(&repository.prefix, &object, &action, now)?;
         Ok(SignAnswer::Grant(grant))
     }
 
@@ -381,6 +401,13 @@ impl Grants {
         object: String,
     ) -> Result<Refusal, CatalogError> {
         let Because { reason, why } = because;
+        if reason == RefusalReason::LeaseExpired {
+            let mut ran_out = self.ran_out.lock();
+            if ran_out.len() >= MAX_RAN_OUT {
+                ran_out.clear();
+            }
+            ran_out.insert(asked.attempt);
+        }
         let message = format!("{action} ({object}): {why}");
         tracing::warn!(agent = %asked.agent, attempt = %asked.attempt, %message, "refused");
         let refused = Refused {

@@ -1,6 +1,8 @@
 //! What jobs write, against what they may and what is usual; and how fast agents
 //! ask.
 
+use std::time::Duration;
+
 use strongroom_layout::{AgentId, JobId, ObjectName};
 
 use super::{GrantError, Grants, budget, decide::Scope, pace};
@@ -87,20 +89,42 @@ impl Grants {
         self.keep_pace(agent, pace::CALL).await
     }
 
+    /// Waits if the agent says more in its sessions than it may; a message of so
+    /// many bytes. Beside what it asks, so that neither waits for the other.
+    pub(crate) async fn keep_pace_of_message(
+        &self,
+        agent: AgentId,
+        bytes: usize,
+    ) -> Result<(), GrantError> {
+        let cost = pace::CALL + bytes as u64 / pace::BYTES;
+        let wait = self.said.take(agent, cost, tokio::time::Instant::now());
+        wait_for(agent, wait).await
+    }
+
     /// From now on the agent has asked for more than it may, for an hour.
     #[cfg(test)]
     pub(crate) fn exhaust(&self, agent: AgentId) {
         self.pace.exhaust(agent, tokio::time::Instant::now());
     }
 
+    /// From now on the agent has said more than it may, for an hour.
+    #[cfg(test)]
+    pub(crate) fn exhaust_said(&self, agent: AgentId) {
+        self.said.exhaust(agent, tokio::time::Instant::now());
+    }
+
     /// Waits if the agent asks faster than it may.
     pub(super) async fn keep_pace(&self, agent: AgentId, cost: u64) -> Result<(), GrantError> {
         let wait = self.pace.take(agent, cost, tokio::time::Instant::now());
-        let wait = wait.map_err(|pace::TooFast| GrantError::TooFast)?;
-        if !wait.is_zero() {
-            tracing::debug!(%agent, ?wait, "an agent asks too fast");
-            tokio::time::sleep(wait).await;
-        }
-        Ok(())
+        wait_for(agent, wait).await
     }
+}
+
+async fn wait_for(agent: AgentId, wait: Result<Duration, pace::TooFast>) -> Result<(), GrantError> {
+    let wait = wait.map_err(|pace::TooFast| GrantError::TooFast)?;
+    if !wait.is_zero() {
+        tracing::debug!(%agent, ?wait, "an agent asks too fast");
+        tokio::time::sleep(wait).await;
+    }
+    Ok(())
 }

@@ -256,11 +256,17 @@ impl AgentGateway for Gateway {
             .await
             .map_err(|error| status::grant(&error))?;
         let request: RenewRequest = request.into_inner().try_into().map_err(status::invalid)?;
+        let catalog = &self.shared.catalog;
+        let refused = |error| status::renewal(&error);
+        let lifetime = self.authority.agent_lifetime();
+        catalog
+            .may_renew(caller.agent, lifetime)
+            .await
+            .map_err(refused)?;
         let issued = self
             .authority
             .issue(caller.agent, &request.csr_pem)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let catalog = &self.shared.catalog;
         let certificate = AgentCertificate::new(
             caller.agent,
             issued.serial,
@@ -270,7 +276,7 @@ impl AgentGateway for Gateway {
         catalog
             .record_certificate(&certificate)
             .await
-            .map_err(|error| status::catalog(&error))?;
+            .map_err(refused)?;
         let certificate_pem = issued.chain_pem;
         Ok(Response::new(RenewResponse { certificate_pem }.into()))
     }

@@ -1,14 +1,22 @@
 //! Refuses a call before a byte of its body is read: whoever is not let in
 //! has nothing buffered or decoded.
 
-use std::task::{Context, Poll};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use parking_lot::Mutex;
+use strongroom_layout::AgentId;
 use strongroom_proto::v1::{agent_gateway_server, enrolment_server};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
+
+use super::bodies::{bounded, opening};
 
 use crate::{
     catalog::Catalog,
@@ -22,18 +30,46 @@ pub(super) const MAX_ENROLMENT: usize = 64 * 1024;
 const SMALL: usize = 64 * 1024;
 /// Lists: a full batch of requests to sign has 160 KiB.
 const LIST: usize = 1024 * 1024;
-/// Parts of a write-ahead log with their restore points.
-const WAL: usize = 4 * 1024 * 1024;
+/// Parts of a write-ahead log with their restore points: some 300 KiB.
+const WAL: usize = 1024 * 1024;
+/// Calls of one agent whose messages are read at a time. The others wait, and
+/// nothing of them is read meanwhile.
+const READ_AT_ONCE: usize = 8;
 
 /// Puts a [`Guard`] before the services of the agents' port.
 #[derive(Debug, Clone)]
-pub(super) struct GuardLayer(Catalog);
+pub(super) struct GuardLayer {
+    catalog: Catalog,
+    reading: Reading,
+}
 
 impl GuardLayer {
     pub(super) fn new(catalog: Catalog) -> Self {
-        Self(catalog)
+        Self {
+            catalog,
+            reading: Reading::default(),
+        }
     }
 }
+
+/// How many calls of each agent are being read.
+#[derive(Debug, Clone, Default)]
+struct Reading(Arc<Mutex<HashMap<AgentId, Arc<Semaphore>>>>);
+
+impl Reading {
+    /// Waits for its turn to be read.
+    async fn turn(&self, agent: AgentId) -> Option<OwnedSemaphorePermit> {
+        let new = || Arc::new(Semaphore::new(READ_AT_ONCE));
+        let turns = Arc::clone(self.0.lock().entry(agent).or_insert_with(new));
+        // It is never closed.
+        turns.acquire_owned().await.ok()
+    }
+}
+
+/// While this lives, a call is being read. It goes with the request, which is
+/// taken apart once its message is there.
+#[derive(Clone)]
+struct Turn(#[expect(dead_code, reason = "it is held")] Arc<OwnedSemaphorePermit>);
 
 impl<S> Layer<S> for GuardLayer {
     type Service = Guard<S>;
@@ -41,7 +77,8 @@ impl<S> Layer<S> for GuardLayer {
     fn layer(&self, inner: S) -> Guard<S> {
         Guard {
             inner,
-            catalog: self.0.clone(),
+            catalog: self.catalog.clone(),
+            reading: self.reading.clone(),
         }
     }
 }
@@ -52,6 +89,7 @@ impl<S> Layer<S> for GuardLayer {
 pub(super) struct Guard<S> {
     inner: S,
     catalog: Catalog,
+    reading: Reading,
 }
 
 impl<S> Service<Request<Body>> for Guard<S>
@@ -72,12 +110,13 @@ where
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let catalog = self.catalog.clone();
+        let reading = self.reading.clone();
         Box::pin(async move {
             let Some(peer) = request.extensions().get::<Peer>().cloned() else {
                 unreachable!("every connection of the port brings its peer")
             };
             let answering = peer.visit.request();
-            let answer = match admit(request, &peer, &catalog).await {
+            let answer = match admit(request, &peer, &catalog, &reading).await {
                 Ok(request) => inner.call(request).await?,
                 Err(status) => status.into_http(),
             };
@@ -91,6 +130,7 @@ async fn admit(
     mut request: Request<Body>,
     peer: &Peer,
     catalog: &Catalog,
+    reading: &Reading,
 ) -> Result<Request<Body>, Status> {
     let (service, method) = split(request.uri().path());
     let most = if service == enrolment_server::SERVICE_NAME {
@@ -105,11 +145,16 @@ async fn admit(
                 "no place for this connection: this agent has too many open, or the coordinator has",
             ));
         }
+        if most.is_some()
+            && let Some(turn) = reading.turn(known.caller.agent).await
+        {
+            request.extensions_mut().insert(Turn(Arc::new(turn)));
+        }
         request.extensions_mut().insert(known);
     }
     Ok(match most {
         Some(most) => request.map(|body| bounded(body, most)),
-        None => request,
+        None => request.map(opening),
     })
 }
 
@@ -121,7 +166,7 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 /// How much a call may send. A session goes on for as long as the agent lives:
-/// there each message is bounded.
+/// there each message is bounded, and the first one more than the others.
 fn most(service: &str, method: &str) -> Option<usize> {
     if service != agent_gateway_server::SERVICE_NAME {
         return Some(SMALL);
@@ -132,16 +177,6 @@ fn most(service: &str, method: &str) -> Option<usize> {
         "RecordWal" => Some(WAL),
         _ => Some(SMALL),
     }
-}
-
-fn bounded(body: Body, most: usize) -> Body {
-    Body::new(Limited::new(body, most).map_err(move |error| {
-        if error.is::<LengthLimitError>() {
-            Status::out_of_range(format!("this call may send {most} bytes at most"))
-        } else {
-            Status::from_error(error)
-        }
-    }))
 }
 
 #[cfg(test)]
@@ -162,11 +197,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_too_long_ends_in_a_status() {
-        let body = |length: usize| Body::new(http_body_util::Full::from(vec![0; length]));
-        let read = async |length| bounded(body(length), 10).collect().await;
-        assert_eq!(read(10).await.unwrap().to_bytes().len(), 10);
-        let status = read(11).await.unwrap_err();
-        assert_eq!(status.code(), tonic::Code::OutOfRange, "{status}");
+    async fn so_many_calls_of_an_agent_are_read_at_a_time_and_those_of_others_do_not_wait() {
+        let agent = |number| AgentId(uuid::Uuid::from_u128(number));
+        let reading = Reading::default();
+        let mut turns = Vec::new();
+        for _ in 0..READ_AT_ONCE {
+            turns.push(reading.turn(agent(1)).await);
+        }
+        let mut waits = std::pin::pin!(reading.turn(agent(1)));
+        assert!(futures::poll!(waits.as_mut()).is_pending());
+        assert!(reading.turn(agent(2)).await.is_some());
+        turns.pop();
+        assert!(waits.await.is_some());
     }
 }

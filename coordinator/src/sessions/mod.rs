@@ -2,6 +2,7 @@
 //!
 //! - `port`: the agents' port: HTTP/2 behind a [`Door`](crate::door::Door),
 //! - `guard`: refuses before a body is read,
+//! - `bodies`: how much is read, and for how long,
 //! - `gateway`: the service `AgentGateway`: converts and delegates,
 //! - `session`: one session: hello, heartbeats, reports,
 //! - `contend`: two sessions of one agent: a lost one, or a copied identity,
@@ -9,6 +10,7 @@
 //! - [`Registry`]: who is live, and how far they are,
 //! - `status`: errors as gRPC statuses, in one place.
 
+mod bodies;
 mod contend;
 mod gateway;
 mod guard;

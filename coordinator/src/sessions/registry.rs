@@ -2,7 +2,7 @@
 //! coordinator ends all sessions anyway.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, OnceLock},
 };
 
@@ -23,8 +23,8 @@ pub struct Registry(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     live: Mutex<HashMap<AgentId, Handle>>,
-    /// Agents of whom a session is just beginning.
-    beginning: Mutex<HashSet<AgentId>>,
+    /// The sessions that are just beginning: of each agent one.
+    beginning: Mutex<HashMap<AgentId, Begun>>,
     progress: Mutex<HashMap<AttemptRef, Progress>>,
     changes: watch::Sender<()>,
     progress_changes: watch::Sender<()>,
@@ -46,16 +46,49 @@ pub(super) struct Handle {
     pub(super) end: End,
 }
 
-/// While this lives, no other session of the agent begins.
+/// A session that is just beginning.
+#[derive(Debug)]
+struct Begun {
+    number: Uuid,
+    /// Its hello has come.
+    heard: bool,
+    displaced: CancellationToken,
+}
+
+/// While this lives and has been [heard](Self::heard), no other session of the
+/// agent begins. Before that it gives way to the next one, so that nobody keeps an
+/// agent out by saying nothing.
 #[derive(Debug)]
 pub(super) struct Beginning {
     registry: Registry,
     agent: AgentId,
+    number: Uuid,
+    displaced: CancellationToken,
+}
+
+impl Beginning {
+    /// Waits until another session has taken its place.
+    pub(super) async fn displaced(&self) {
+        self.displaced.cancelled().await;
+    }
+
+    /// Its hello has come. `false`: another one has taken its place.
+    pub(super) fn heard(&self) -> bool {
+        let mut beginning = self.registry.0.beginning.lock();
+        let own = beginning.get_mut(&self.agent);
+        let own = own.filter(|it| it.number == self.number);
+        own.map(|it| it.heard = true).is_some()
+    }
 }
 
 impl Drop for Beginning {
     fn drop(&mut self) {
-        self.registry.0.beginning.lock().remove(&self.agent);
+        let mut beginning = self.registry.0.beginning.lock();
+        if let Entry::Occupied(begun) = beginning.entry(self.agent)
+            && begun.get().number == self.number
+        {
+            begun.remove();
+        }
     }
 }
 
@@ -84,10 +117,24 @@ impl Registry {
     /// The one session of the agent that may begin now; `None`: another one is
     /// at it.
     pub(super) fn begin(&self, agent: AgentId) -> Option<Beginning> {
-        let first = self.0.beginning.lock().insert(agent);
-        first.then(|| Beginning {
+        let (number, displaced) = (Uuid::new_v4(), CancellationToken::new());
+        let begun = Begun {
+            number,
+            heard: false,
+            displaced: displaced.clone(),
+        };
+        match self.0.beginning.lock().entry(agent) {
+            Entry::Occupied(other) if other.get().heard => return None,
+            Entry::Occupied(mut other) => other.insert(begun).displaced.cancel(),
+            Entry::Vacant(free) => {
+                free.insert(begun);
+            }
+        }
+        Some(Beginning {
             registry: self.clone(),
             agent,
+            number,
+            displaced,
         })
     }
 
@@ -260,10 +307,15 @@ mod tests {
     fn sessions_of_one_agent_begin_one_after_the_other() {
         let registry = Registry::default();
         let agent = to(1).agent;
-        let beginning = registry.begin(agent);
-        assert!(beginning.is_some());
+        let silent = registry.begin(agent).unwrap();
+        let beginning = registry.begin(agent).unwrap();
+        assert!(!silent.heard(), "who says nothing gives way");
+        assert!(silent.displaced.is_cancelled());
+        assert!(beginning.heard());
+        drop(silent);
         assert!(registry.begin(agent).is_none());
         assert!(registry.begin(AgentId(Uuid::from_u128(2))).is_some());
+        assert!(!beginning.displaced.is_cancelled());
         drop(beginning);
         assert!(registry.begin(agent).is_some());
     }

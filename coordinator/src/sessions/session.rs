@@ -3,6 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use futures::{Stream, StreamExt as _};
+use prost::Message as _;
 use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
 use strongroom_wire::{
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::{
     catalog::{CatalogError, Finished},
+    grants::BorneOut,
     identity::{Caller, Known, contested, revoked},
     model::{Agent, AgentFacts, Job},
 };
@@ -47,13 +49,24 @@ pub(super) async fn begin(
     address: IpAddr,
     mut inbound: Streaming<v1::AgentMessage>,
 ) -> Result<impl Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send + use<>, Status> {
-    let hello = receive_hello(&mut inbound).await?;
+    // Before anything is read: one of an agent's calls may say hello.
+    let another =
+        || Status::unavailable("another session of this agent is just beginning; try again");
+    let beginning = shared.registry.begin(agent.id).ok_or_else(another)?;
+    shared
+        .grants
+        .keep_pace_of_message(agent.id, 0)
+        .await
+        .map_err(|error| status::grant(&error))?;
+    let hello = tokio::select! {
+        hello = receive_hello(&mut inbound) => hello?,
+        () = beginning.displaced() => return Err(another()),
+    };
+    if !beginning.heard() {
+        return Err(another());
+    }
     let version = Some(cut(&hello.agent_version));
     let side = contend::side(&hello, version, address, &caller.serial);
-    let beginning = shared.registry.begin(agent.id);
-    let _beginning = beginning.ok_or_else(|| {
-        Status::unavailable("another session of this agent is just beginning; try again")
-    })?;
     contend::contend(&shared, &agent, &side).await?;
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let (asker, questions) = contend::questions();
@@ -75,6 +88,7 @@ pub(super) async fn begin(
         .await
         .map_err(|error| status::catalog(&error))?;
     tasks.spawn(session.run(inbound, questions).instrument(span));
+    drop(beginning);
     Ok(ReceiverStream::new(receiver).map(|message: CoordinatorMessage| Ok(message.into())))
 }
 
@@ -108,7 +122,7 @@ enum Heard {
     /// A message, the end of them, or silence.
     Message(Result<Result<Option<v1::AgentMessage>, Status>, Elapsed>),
     /// A report that its store bore out or refuted.
-    Report(Result<Report, CatalogError>),
+    Report(Result<BorneOut, CatalogError>),
 }
 
 /// Why a session ends from this side.
@@ -216,12 +230,29 @@ impl Session {
                 }
                 report = reports.next() => Heard::Report(report),
                 message = tokio::time::timeout_at(heard + silence, inbound.message()) => {
-                    heard = tokio::time::Instant::now();
                     Heard::Message(message)
                 }
             };
+            if let Heard::Message(Ok(Ok(Some(message)))) = &heard_now {
+                let paced = self
+                    .shared
+                    .grants
+                    .keep_pace_of_message(self.agent.id, message.encoded_len());
+                let paced = tokio::select! {
+                    biased;
+                    goodbye = self.end.asked() => return Ending::Goodbye(goodbye),
+                    () = self.shared.shutdown.cancelled() => {
+                        return goodbye("the coordinator shuts down", true);
+                    }
+                    paced = paced => paced,
+                };
+                if let Err(error) = paced {
+                    return goodbye(&error.to_string(), true);
+                }
+                heard = tokio::time::Instant::now();
+            }
             let handled = match heard_now {
-                Heard::Report(Ok(report)) => self.enter(report).await,
+                Heard::Report(Ok(looked)) => self.enter(looked, &mut reports).await,
                 Heard::Report(Err(error)) => Err(error),
                 Heard::Message(Ok(Ok(Some(message)))) => match AgentMessage::try_from(message) {
                     Ok(message) => {
@@ -281,20 +312,29 @@ impl Session {
                 Ok(true)
             }
             AgentMessage::Report(report) => {
-                if !reports.take(&self.shared.grants, self.agent.id, report) {
-                    self.end.ask("too many reports wait for their stores", true);
-                }
+                self.take(report, reports);
                 Ok(true)
             }
         }
     }
 
+    /// Has a report compared with the store.
+    fn take(&self, report: Report, reports: &mut Reports) {
+        if !reports.take(&self.shared.grants, self.agent.id, report) {
+            self.end.ask("too many reports wait for their stores", true);
+        }
+    }
+
     /// Enters a report that was checked, and acknowledges it.
-    async fn enter(&self, report: Report) -> Result<bool, CatalogError> {
+    async fn enter(
+        &self,
+        BorneOut { report, seen }: BorneOut,
+        reports: &mut Reports,
+    ) -> Result<bool, CatalogError> {
         let catalog = &self.shared.catalog;
         let backoff = &self.shared.config.backoff;
         let finished = catalog
-            .finish_attempt(self.agent.id, &report, backoff)
+            .finish_attempt(self.agent.id, &report, seen, backoff)
             .await?;
         match finished {
             Finished::Recorded(job) => {
@@ -307,6 +347,10 @@ impl Session {
                 record_root_span(&job);
             }
             Finished::Duplicate => {}
+            Finished::Unseen => {
+                self.take(report, reports);
+                return Ok(true);
+            }
             Finished::Fenced { reason } => {
                 tracing::warn!(attempt = %report.attempt, reason, "a report came too late");
             }

@@ -4,7 +4,7 @@ use strongroom_wire::InvalidMessage;
 use tonic::Status;
 
 use crate::{
-    catalog::{CatalogError, RecordError},
+    catalog::{CatalogError, RecordError, RenewError},
     grants::GrantError,
 };
 
@@ -18,6 +18,14 @@ pub(super) fn invalid(error: InvalidMessage) -> Status {
 pub(super) fn catalog(error: &CatalogError) -> Status {
     tracing::error!(%error, "the catalog failed");
     Status::unavailable("the coordinator's catalog does not answer; try again")
+}
+
+/// A certificate that is not renewed.
+pub(super) fn renewal(error: &RenewError) -> Status {
+    match error {
+        RenewError::TooOften => Status::resource_exhausted(error.to_string()),
+        RenewError::Catalog(error) => catalog(error),
+    }
 }
 
 /// A question about grants that has no answer.

@@ -1,6 +1,12 @@
 //! Over real TLS, against a whole coordinator in process.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::SignedDuration;
 use strongroom_layout::ObjectName;
@@ -10,10 +16,17 @@ use strongroom_runtime::pki::{
 };
 use strongroom_wire::{
     grant::{Action, RefusalReason, SignAnswer},
-    session::CoordinatorMessage,
+    session::{AgentMessage, Connection, CoordinatorMessage, Heartbeat},
 };
-use tokio::{io::AsyncReadExt as _, net::TcpStream};
-use tonic::Code;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 use uuid::Uuid;
 
 use crate::door::Limits;
@@ -108,7 +121,7 @@ async fn without_a_certificate_nothing_but_enrolment_answers() {
 }
 
 /// A call whose body never comes, of somebody with these credentials or none.
-async fn bodiless(channel: tonic::transport::Channel, method: &'static str) -> tonic::Status {
+async fn bodiless(channel: Channel, method: &'static str) -> tonic::Status {
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
     let body = tonic::Request::new(futures::stream::pending::<v1::SignRequest>());
@@ -429,4 +442,288 @@ async fn renewals_wait_like_grants() {
     };
     let status = agent.client().renew(request).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+}
+
+fn message(message: v1::agent_message::Message) -> v1::AgentMessage {
+    v1::AgentMessage {
+        message: Some(message),
+    }
+}
+
+#[tokio::test]
+async fn the_first_message_of_a_session_is_small() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let hello = v1::AgentHello {
+        hostname: "x".repeat(300 * 1024),
+        ..v1::AgentHello::default()
+    };
+    let hello = message(v1::agent_message::Message::Hello(hello));
+    let refused = agent.client().session(tokio_stream::iter([hello])).await;
+    assert_eq!(refused.unwrap_err().code(), Code::OutOfRange);
+    // It is no longer in anybody's way.
+    let mut session = agent.session(1, &[]).await;
+    session.next().await.unwrap();
+    // What comes behind the first may be larger.
+    session
+        .send(AgentMessage::Inventory(vec![Connection {
+            kind: "postgres".into(),
+            name: "orders".into(),
+            restore: false,
+            checked_at: coordinator.now(),
+            state: Err("x".repeat(300 * 1024)),
+        }]))
+        .await;
+    assert_eq!(session.heartbeat(&[]).await, []);
+    let shown = coordinator.catalog.connections(agent.id).await.unwrap();
+    assert_eq!(shown[0].name, "orders");
+}
+
+#[tokio::test]
+async fn nobody_keeps_an_agent_out_by_saying_nothing() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        let mut client = agent.client();
+        silent.push(tokio::spawn(async move {
+            let nothing = futures::stream::pending::<v1::AgentMessage>();
+            client.session(nothing).await.err().map(|it| it.code())
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut session = agent.session(1, &[]).await;
+    session.next().await.unwrap();
+    assert_eq!(session.heartbeat(&[]).await, []);
+    for refused in silent {
+        let code = refused.await.unwrap();
+        // Displaced; or it came behind the session, and nothing came of it.
+        assert!(
+            matches!(code, Some(Code::Unavailable | Code::DeadlineExceeded)),
+            "{code:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_too_much_is_sent_away() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let mut session = agent.session(1, &[]).await;
+    session.next().await.unwrap();
+    coordinator.grants.exhaust_said(agent.id);
+    session
+        .send(AgentMessage::Heartbeat(Heartbeat {
+            running: vec![],
+            resident_bytes: 1,
+            challenge: None,
+        }))
+        .await;
+    match session.next().await {
+        Some(CoordinatorMessage::Goodbye { reason, reconnect }) => {
+            assert!(reconnect);
+            assert!(reason.contains("faster"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let refused = agent.try_session(2, &[]).await.err().unwrap();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    // What it asks is another matter, and so are others.
+    let answer = agent.client().sign(v1::SignRequest::default()).await;
+    assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument);
+    let other = coordinator.enrolled("web-2").await;
+    other.session(1, &[]).await.next().await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_asks_too_fast_is_sent_away_from_every_call() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let attempt = Some(v1::AttemptRef {
+        job_id: Uuid::from_u128(4).to_string(),
+        attempt: 1,
+    });
+    let mut client = agent.client();
+    coordinator.grants.exhaust(agent.id);
+    let sign = v1::SignRequest {
+        attempt: attempt.clone(),
+        requests: vec![v1::RequestToSign {
+            verb: v1::Verb::Get.into(),
+            object: Some(v1::ObjectName {
+                kind: v1::ObjectKind::Config.into(),
+                ..v1::ObjectName::default()
+            }),
+            ..v1::RequestToSign::default()
+        }],
+    };
+    let list = v1::ListObjectsRequest {
+        attempt: attempt.clone(),
+        directory: v1::Directory::Index.into(),
+        ..v1::ListObjectsRequest::default()
+    };
+    let release = v1::ReleaseLocksRequest {
+        attempt: attempt.clone(),
+        ids: vec![vec![7; 32]],
+    };
+    let publish = v1::PublishRequest {
+        attempt: attempt.clone(),
+        snapshot: vec![7; 32],
+        result: Some(v1::BackupResult {
+            snapshot: "07".repeat(32),
+            ..v1::BackupResult::default()
+        }),
+        ..v1::PublishRequest::default()
+    };
+    let record = v1::RecordWalRequest {
+        attempt: attempt.clone(),
+        ..v1::RecordWalRequest::default()
+    };
+    let archived = v1::ArchivedWalRequest {
+        attempt,
+        ..v1::ArchivedWalRequest::default()
+    };
+    for (call, answer) in [
+        ("sign", client.sign(sign).await.map(drop)),
+        ("list", client.list_objects(list).await.map(drop)),
+        ("release", client.release_locks(release).await.map(drop)),
+        ("publish", client.publish(publish).await.map(drop)),
+        ("record", client.record_wal(record).await.map(drop)),
+        ("archived", client.archived_wal(archived).await.map(drop)),
+    ] {
+        let status = answer.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{call}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_six_times_an_hour_at_most() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let mut codes = Vec::new();
+    for _ in 0..8 {
+        let (_, csr_pem) = new_key_and_request().unwrap();
+        let renewed = agent.client().renew(v1::RenewRequest { csr_pem }).await;
+        codes.push(renewed.map_or_else(|status| status.code(), |_| Code::Ok));
+    }
+    // With the one that it enrolled with.
+    assert_eq!(codes[..5], [Code::Ok; 5]);
+    assert_eq!(codes[5..], [Code::ResourceExhausted; 3]);
+    let certificates = coordinator.catalog.certificates(agent.id).await.unwrap();
+    let unused = certificates
+        .iter()
+        .filter(|it| it.ended.is_none() && it.first_used_at.is_none());
+    assert_eq!((certificates.len(), unused.count()), (6, 1));
+}
+
+#[tokio::test]
+async fn enrolments_that_come_at_once_pass_no_throttle() {
+    let coordinator = Coordinator::start().await;
+    let guesses = (0..60).map(|_| TestAgent::enrol(&coordinator, "guess", "guess", "host"));
+    let codes: Vec<_> = futures::future::join_all(guesses)
+        .await
+        .into_iter()
+        .map(|guess| guess.err().unwrap().code())
+        .collect();
+    let heard = codes.iter().filter(|it| **it == Code::Unauthenticated);
+    assert_eq!(heard.count(), 20, "{codes:?}");
+    let filter = crate::catalog::AuditFilter {
+        action: Some("agent.enrol".into()),
+        ..crate::catalog::AuditFilter::default()
+    };
+    let log = coordinator.catalog.audit_log(&filter, 100).await.unwrap();
+    assert_eq!(log.items.len(), 20);
+}
+
+#[tokio::test]
+async fn nothing_is_signed_for_who_has_no_token() {
+    let coordinator = Coordinator::start().await;
+    let config = tls::client_config(coordinator.authority.ca_pem(), tls::ALPN_GRPC).unwrap();
+    let channel = connect(coordinator.address, config);
+    let mut enrolment = v1::enrolment_client::EnrolmentClient::new(channel);
+    let request = |token: &str| v1::EnrolRequest {
+        token_id: token.into(),
+        token_secret: "secret".into(),
+        csr_pem: "no request".into(),
+        hostname: "host".into(),
+        agent_version: "0.1.0".into(),
+    };
+    // The token is looked at first.
+    let status = enrolment.enrol(request("guess")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated, "{status}");
+    let token = coordinator.invite().await;
+    let status = enrolment.enrol(request(&token)).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+}
+
+#[tokio::test]
+async fn a_connection_has_a_hundred_calls_at_a_time() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let config = tls::agent_client_config(&agent.ca_pem, &agent.chain_pem, &agent.key_pem).unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = TcpStream::connect(coordinator.address).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    // The preface of HTTP/2, and settings of none.
+    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(hello).await.unwrap();
+    let mut header = [0; 9];
+    stream.read_exact(&mut header).await.unwrap();
+    assert_eq!(header[3], 4, "its settings come first");
+    let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+    let mut settings = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut settings).await.unwrap();
+    let setting = |number: u8| {
+        let found = settings.chunks(6).find(|it| it[..2] == [0, number])?;
+        found[2..].try_into().ok().map(u32::from_be_bytes)
+    };
+    assert_eq!(setting(3), Some(100), "streams at a time");
+    assert_eq!(setting(4), Some(256 * 1024), "bytes of each ahead of us");
+    assert_eq!(setting(6), Some(16 * 1024), "bytes of headers");
+}
+
+/// A channel that counts its connections.
+fn counted(coordinator: &Coordinator, agent: &TestAgent) -> (Channel, Arc<AtomicU32>) {
+    let config = tls::agent_client_config(&agent.ca_pem, &agent.chain_pem, &agent.key_pem).unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    let (address, count) = (coordinator.address, Arc::new(AtomicU32::new(0)));
+    let counting = Arc::clone(&count);
+    let dial = tower::service_fn(move |_: http::Uri| {
+        counting.fetch_add(1, Ordering::Relaxed);
+        let connector = connector.clone();
+        async move {
+            let stream = TcpStream::connect(address).await?;
+            let name = "localhost".try_into().unwrap();
+            let stream = connector.connect(name, stream).await?;
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+        }
+    });
+    let endpoint = Endpoint::from_static("http://coordinator");
+    (endpoint.connect_with_connector_lazy(dial), count)
+}
+
+#[tokio::test]
+async fn an_agents_connection_that_is_idle_is_closed_and_one_at_work_is_not() {
+    let limits = Limits {
+        idle: Duration::from_millis(300),
+        ..Limits::of(64, 8)
+    };
+    let coordinator = Coordinator::start_with(limits).await;
+    let agent = coordinator.enrolled("web-1").await;
+    let (idle, connections) = counted(&coordinator, &agent);
+    let ask = async || {
+        let mut client = AgentGatewayClient::new(idle.clone());
+        let answer = client.sign(v1::SignRequest::default()).await;
+        answer.unwrap_err().code()
+    };
+    assert_eq!(ask().await, Code::InvalidArgument);
+    let (busy, of_session) = counted(&coordinator, &agent);
+    let client = AgentGatewayClient::new(busy.clone());
+    let mut session = TestSession::open(client, 1, &[]).await.unwrap();
+    session.next().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(session.heartbeat(&[]).await, []);
+    ask().await;
+    assert_eq!(of_session.load(Ordering::Relaxed), 1);
+    assert!(connections.load(Ordering::Relaxed) >= 2, "it was kept");
 }
