@@ -16,16 +16,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     catalog::{Catalog, CatalogError},
-    grants::{LOCK_STALE_AFTER, sign::VALID_SECONDS},
+    grants::LOCK_STALE_AFTER,
     model::{ObjectRow, Repository, Snapshot},
     stores::{Store, StoreError, Stores},
 };
 
 /// What failed is tried again so often.
 const AGAIN: Duration = Duration::from_mins(1);
-/// An unconfirmed snapshot may still arrive while its grant holds; stores
-/// allow for clocks that differ by a quarter of an hour.
-const MAY_ARRIVE: SignedDuration = SignedDuration::from_secs(VALID_SECONDS as i64 + 15 * 60);
+/// What was granted may still arrive while its grant holds. Stores allow for clocks
+/// that differ by a quarter of an hour, of which agents get a third; the rest is for
+/// a store whose own clock is slow.
+const MAY_ARRIVE: SignedDuration = SignedDuration::from_mins(25);
 
 /// Parts of a log that nobody needs stay so long: whoever lists them may be
 /// about to fetch them, and one that was not entered after an hour less than

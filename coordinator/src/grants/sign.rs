@@ -16,15 +16,28 @@ use aws_sigv4::{
     },
     sign::v4,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use strongroom_wire::grant::{Action, Grant};
 
 use crate::stores::StoreConfig;
 
-/// How long a store accepts a grant, seconds. S3 services allow 15 minutes
-/// between a request's date and their own clock; the rest is left for clocks
-/// that differ.
+/// How long a store accepts what is signed for an operator, seconds. S3 services
+/// allow 15 minutes between a request's date and their own clock; the rest is left
+/// for clocks that differ.
 pub const VALID_SECONDS: u32 = 600;
+/// Grants of agents are dated so long ago: nothing else shortens the time for which
+/// a store takes one, when its attempt has ended or its agent was revoked. A third
+/// of the 15 minutes is left, for the way and for a store's clock that is fast. An
+/// agent has each request signed just before it is sent, and once more when the
+/// store finds it too old.
+const DATED_BACK: SignedDuration = SignedDuration::from_mins(10);
+/// For how much of those five minutes an agent may count on a grant, seconds.
+pub const GRANT_SECONDS: u32 = 180;
+
+/// The date of a grant that an agent gets `now`.
+pub fn dated(now: Timestamp) -> Timestamp {
+    now.saturating_sub(DATED_BACK).unwrap_or(Timestamp::MIN)
+}
 
 /// SHA-256 of no bytes: what a GET signs as its body.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -8,7 +8,7 @@ use strongroom_runtime::clock::SharedClock;
 use strongroom_wire::grant::{Action, Grant};
 
 use super::{NotSigned, Risk, Standing, StoreClient, StoreConfig, StoreError, check::keeper::Gate};
-use crate::grants::sign::{SignError, Signer};
+use crate::grants::sign::{self, SignError, Signer};
 
 /// One store: the coordinator's own client, and what signs for agents.
 #[derive(Debug)]
@@ -79,6 +79,22 @@ impl Store {
 }
 
 impl Signing<'_> {
+    /// Signs for an agent, as [`sign`](Self::sign) does, but so that the store takes
+    /// it for a few minutes only.
+    pub fn grant(
+        &self,
+        repository: &str,
+        object: &ObjectName,
+        action: &Action,
+        now: Timestamp,
+    ) -> Result<Grant, SignError> {
+        let grant = self.sign(repository, object, action, sign::dated(now))?;
+        Ok(Grant {
+            valid_seconds: sign::GRANT_SECONDS,
+            ..grant
+        })
+    }
+
     /// Signs `action` on an object of the repository that lies at `repository`,
     /// a path below the store's prefix. What is there already is not replaced,
     /// where the store can tell.

@@ -234,7 +234,7 @@ pub trait Authority: fmt::Debug + Send + Sync + 'static {
 
     /// Whose clock stands in the signatures, for the error about a skewed one.
     fn signer(&self) -> &'static str {
-        "the coordinator"
+        "the coordinator, which dates requests ten minutes back"
     }
 }
 

@@ -183,7 +183,7 @@ fn skew(headers: &HeaderMap, sent: &SignedRequest, signer: &str) -> String {
     };
     let unknown = || "an unknown time".to_owned();
     format!(
-        "clocks differ too much: it is {} by the store's clock, and the request was signed at {} by the clock of {signer}: set the wrong one right (NTP)",
+        "clocks differ too much: it is {} by the store's clock, and the request is dated {} by the clock of {signer}: set the wrong one right (NTP)",
         text(headers, "date").unwrap_or_else(unknown),
         text(&sent.headers, "x-amz-date").unwrap_or_else(unknown),
     )
