@@ -55,6 +55,7 @@ impl Backend {
         let pool = AnyPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(PATIENCE)
+            .after_release(|connection, _| Box::pin(is_whole(connection)))
             .connect_lazy_with(url);
         Ok(Self::Postgres(pool))
     }
@@ -112,7 +113,22 @@ fn sqlite_pool(connections: u32) -> sqlx::pool::PoolOptions<Any> {
     AnyPoolOptions::new()
         .max_connections(connections)
         .min_connections(1)
+        .acquire_timeout(PATIENCE)
         .after_connect(|connection, _| Box::pin(prepare_sqlite(connection)))
+        .after_release(|connection, _| Box::pin(is_whole(connection)))
+}
+
+/// Whether a connection that comes back can be used again. A transaction that the
+/// database ended by itself (SQLite does, when its disk is full) is one that sqlx
+/// takes for open: nothing could be begun on that connection any more.
+async fn is_whole(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    // Behind the rollback that a dropped transaction asks for.
+    connection.ping().await?;
+    let whole = !connection.is_in_transaction();
+    if !whole {
+        tracing::warn!("a connection to the catalog is stuck in a transaction: thrown away");
+    }
+    Ok(whole)
 }
 
 /// `synchronous = FULL`: an agent forgets a report once it is acknowledged,

@@ -82,7 +82,7 @@ pub enum CatalogError {
         source: sqlx::migrate::MigrateError,
     },
     /// A statement failed.
-    #[error("the catalog's database failed: {0}")]
+    #[error("the catalog's database failed: {0}{advice}", advice = what_to_do(.0))]
     Database(#[from] sqlx::Error),
     /// A row that this program did not write so.
     #[error("the catalog holds a damaged row: {table}.{column} {problem}")]
@@ -136,6 +136,29 @@ pub enum CatalogError {
     /// A name that cannot be used.
     #[error(transparent)]
     InvalidName(#[from] InvalidName),
+}
+
+/// What an operator can do about it, in words that follow the error's own.
+fn what_to_do(error: &sqlx::Error) -> &'static str {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code(),
+        _ => None,
+    };
+    match code.as_deref() {
+        // SQLite: full; Postgres: disk full.
+        Some("13" | "53100") => {
+            "; make room on the disk that the catalog lies on: it goes on by itself"
+        }
+        // SQLite: input and output failed, in whichever way.
+        Some(
+            "10" | "266" | "522" | "778" | "1034" | "1290" | "1546" | "4106" | "4874" | "5642",
+        ) => "; look at the disk that the catalog lies on: it goes on by itself",
+        // SQLite: no write permission; a file system that became read-only.
+        Some("8" | "1544" | "776") => {
+            "; the disk that the catalog lies on, or its file, cannot be written"
+        }
+        _ => "",
+    }
 }
 
 impl CatalogError {

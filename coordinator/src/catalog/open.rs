@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use url::Url;
 use uuid::ContextV7;
 
-use super::{Catalog, CatalogError, Inner, backend::Backend};
+use super::{Catalog, CatalogError, Inner, backend::Backend, health::Health};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
@@ -58,6 +58,8 @@ impl Catalog {
             clock,
             changes: watch::Sender::new(()),
             ids: Mutex::new(ContextV7::new()),
+            shown,
+            health: Health::default(),
         })))
     }
 

@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
-    http::Uri,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{StatusCode, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -49,9 +49,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 pub fn router(state: SharedState) -> Router {
     Router::new()
         .nest("/api/v1", v1::routes())
+        .route("/healthz", get(healthz))
         .with_state(state)
         .route("/api/v1/openapi.json", get(openapi::handler))
-        .route("/healthz", get(async || "ok\n"))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_path)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -101,4 +101,14 @@ impl From<CatalogError> for Problem {
             _ => Self::internal(&error),
         }
     }
+}
+
+/// Whether this coordinator can do its work. It is asked by whoever watches it, and
+/// says no more to a stranger than that.
+async fn healthz(State(state): State<SharedState>) -> (StatusCode, &'static str) {
+    if state.catalog.health().await.is_ok() {
+        return (StatusCode::OK, "ok\n");
+    }
+    let why = "the catalog cannot be written: the coordinator's log says where, and why\n";
+    (StatusCode::SERVICE_UNAVAILABLE, why)
 }

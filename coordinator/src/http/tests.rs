@@ -213,3 +213,32 @@ async fn a_token_ends_when_it_was_said_to_and_is_renewed() {
     let audited = api.audited().await;
     assert!(audited.contains(&"operator:admin operator.renew".to_owned()));
 }
+
+#[tokio::test]
+async fn whoever_has_no_token_is_refused_before_his_body_is_read() {
+    let api = TestApi::new().await;
+    for (method, path) in operations() {
+        // It never comes.
+        let body = futures::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+        let request = Request::builder()
+            .method(method.as_str())
+            .uri(&path)
+            .header("content-type", "application/json")
+            .body(Body::from_stream(body))
+            .unwrap();
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(20), api.raw(request));
+        let (status, body) = answer
+            .await
+            .unwrap_or_else(|_| panic!("{method} {path}: its body is waited for"));
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_coordinator_that_cannot_write_is_not_healthy() {
+    let api = TestApi::new().await;
+    api.catalog.close().await;
+    let (status, body) = api.raw(request("GET", "/healthz")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.as_str().unwrap().contains("log says where"), "{body}");
+}

@@ -37,6 +37,7 @@ use strongroom_runtime::{
     },
     shutdown::Shutdown,
 };
+use tokio_util::sync::CancellationToken;
 
 use self::stores::BuiltStores;
 pub use self::{
@@ -257,6 +258,7 @@ impl Coordinator {
         if let Some(embedded) = self.embedded {
             shutdown.spawn(embedded.serve(soft.clone()));
         }
+        shutdown.spawn(watch(self.catalog.clone(), soft.clone()));
         let checks = crate::stores::keep(self.stores, self.catalog.clone(), soft.clone());
         shutdown.spawn(checks);
         shutdown.spawn(self.dispatcher.run(soft.clone()));
@@ -302,6 +304,21 @@ impl Running {
     pub async fn close(self) -> bool {
         self.catalog.close().await;
         !self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// How often to look.
+const HEALTH: Duration = Duration::from_secs(15);
+
+/// Tells the log when the catalog cannot be written, and when it can again.
+async fn watch(catalog: Catalog, cancel: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(HEALTH) => {}
+            () = cancel.cancelled() => return,
+        }
+        // It says itself what has changed.
+        let _ = catalog.health().await;
     }
 }
 

@@ -8,6 +8,7 @@ mod agents;
 mod attempts;
 mod contests;
 mod fixture;
+mod health;
 mod jobs;
 mod open;
 mod policies;
