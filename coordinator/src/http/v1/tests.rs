@@ -495,3 +495,31 @@ async fn transfers_answer_only_to_whom_they_belong() {
     assert_eq!(status.as_u16(), 400, "{problem}");
     assert!(problem["message"].as_str().unwrap().contains("public_key"));
 }
+
+#[tokio::test]
+async fn whoever_refuses_a_safety_backup_is_audited() {
+    let api = TestApi::new().await;
+    let agent = api.agent("web-1").await;
+    api.web_policy().await;
+    let snapshot = api.finished_backup(&agent).await;
+    let restore = async |refused: bool, dry_run: bool| {
+        let request = json!({
+            "snapshot": snapshot, "agent": "web-1", "dry_run": dry_run,
+            "redis": { "connection": "sessions", "confirm": "sessions", "safety_backup": !refused },
+        });
+        api.ok("POST", "/restores", request).await;
+    };
+    restore(false, false).await;
+    restore(true, true).await;
+    let filter = crate::catalog::AuditFilter {
+        action: Some("restore.unguarded".into()),
+        ..crate::catalog::AuditFilter::default()
+    };
+    let audited = async || api.catalog.audit_log(&filter, 10).await.unwrap().items;
+    assert_eq!(audited().await, []);
+    restore(true, false).await;
+    let log = audited().await;
+    assert_eq!(log.len(), 1);
+    assert_eq!(log[0].object, snapshot);
+    assert_eq!(log[0].detail["connection"], "sessions");
+}

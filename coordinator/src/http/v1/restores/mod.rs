@@ -18,7 +18,7 @@ use crate::{
         state::SharedState,
     },
     jobs::request,
-    model::NewJob,
+    model::{NewAudit, NewJob},
 };
 
 pub(super) fn routes() -> Router<SharedState> {
@@ -51,6 +51,12 @@ pub async fn handler(
         Err(CatalogError::NotFound { .. }) => None,
         Err(error) => return Err(error.into()),
     };
+    if let Some(connection) = plan::unguarded(&request) {
+        // Before the restore is made: none goes without it.
+        let entry = NewAudit::ok(caller.actor.clone(), "restore.unguarded", &snapshot.id)
+            .detail(serde_json::json!({ "agent": agent.name, "connection": connection }));
+        state.catalog.audit(entry).await?;
+    }
     let Planned { work, safety } = plan::plan(request, snapshot.id, recovery);
     let safety = safety.map(|source: Source| {
         let by = caller.actor.clone();

@@ -185,6 +185,18 @@ fn alone(work: Work) -> Planned {
     Planned { work, safety: None }
 }
 
+/// The connection whose data a restore replaces although its safety backup was
+/// refused.
+pub(super) fn unguarded(request: &RestoreRequest) -> Option<&str> {
+    let postgres = request.postgres.as_ref();
+    let postgres = postgres.filter(|it| it.replace && !it.safety_backup);
+    let redis = request.redis.as_ref().filter(|it| !it.safety_backup);
+    let connection = postgres
+        .map(|it| it.connection.as_str())
+        .or(redis.map(|it| it.connection.as_str()));
+    connection.filter(|_| !request.dry_run)
+}
+
 fn postgres(target: PostgresTarget, snapshot: ObjectId, dry_run: bool) -> Planned {
     let to = target.to.unwrap_or_else(|| target.database.clone());
     let safety = (target.replace && target.safety_backup && !dry_run).then(|| {
