@@ -5,7 +5,7 @@ use std::{hint::black_box, time::Duration};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
 use strongroom::{
-    grants::sign::Signer,
+    grants::sign::{PutTerms, Signer},
     stores::{StoreConfig, StoreCredentials},
 };
 use strongroom_layout::ObjectId;
@@ -45,7 +45,7 @@ fn sign(criterion: &mut Criterion) {
     };
     for (name, action) in [("PUT of a pack", put), ("GET of a range", get)] {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| signer.sign(black_box(&key), &action, false, at));
+            bencher.iter(|| signer.sign(black_box(&key), &action, PutTerms::default(), at));
         });
     }
     group.finish();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use strongroom_proto::v1::{self, ObjectKind};
 use strongroom_tests::{
     coordinator::{Coordinator, ExternalStore, Setup},
-    gullible::{Flaws, Gullible},
+    gullible::{Gullible, KNOWS_NO_CONDITION},
     operator::{eventually, text},
     proxy::{Action, FaultProxy},
     rogue::{Rogue, put},
@@ -55,11 +55,15 @@ fn ask(coordinator: &Coordinator) -> (Rogue, v1::AttemptRef, Result<v1::Grant, S
 #[test]
 fn nothing_is_signed_for_a_store_that_believes_what_nobody_signed() {
     let scratch = Scratch::new("gullible");
-    let store = Gullible::start(Flaws {
-        overwrites: true,
-        knows_no_condition: false,
-        keeps_wrong_bodies: false,
-    });
+    let store = Gullible::start(&[
+        "copy-source",
+        "copy-source-empty-body",
+        "acl",
+        "grant-read",
+        "overwrite",
+        "metadata",
+        "tagging",
+    ]);
     let mut coordinator = coordinator(&scratch, store.as_external_store());
 
     let found = check(&coordinator, 1);
@@ -113,14 +117,55 @@ fn nothing_is_signed_for_a_store_that_believes_what_nobody_signed() {
     assert_eq!(found["state"], "risk-accepted", "{found:#}");
 }
 
+/// Every forgery, on a store that falls for this one and for no other.
+#[test]
+fn each_probe_finds_the_store_that_believes_it() {
+    let scratch = Scratch::new("probes");
+    let store = Gullible::start(&[]);
+    let coordinator = coordinator(&scratch, store.as_external_store());
+    let found = check(&coordinator, 0);
+    assert_eq!(found["state"], "safe", "{found:#}");
+    let findings = found["findings"].as_array().expect("findings");
+    let probes: Vec<_> = findings.iter().map(|it| text(&it["probe"])).collect();
+    for (flaw, risk) in [
+        ("copy-source", Some("unsigned-copy-source")),
+        ("copy-source-empty-body", Some("unsigned-copy-source")),
+        ("acl", Some("unsigned-acl")),
+        ("grant-read", Some("unsigned-acl")),
+        ("other-body", Some("wrong-body")),
+        ("doubled-hash", Some("wrong-body")),
+        ("overwrite", Some("overwrite")),
+        ("if-range", Some("unsigned-range")),
+        ("doubled-range", Some("unsigned-range")),
+        ("metadata", None),
+        ("tagging", None),
+        ("storage-class", None),
+        ("redirect", None),
+        ("object-lock", None),
+        ("public-bucket", None),
+    ] {
+        store.set_flaws(&[flaw]);
+        let found = check(&coordinator, i32::from(risk.is_some()));
+        for probe in &probes {
+            let verdict = verdict(&found, probe);
+            let accepted = verdict == "accepted";
+            assert!(verdict != "untried", "{flaw}, {probe}: {found:#}");
+            assert_eq!(accepted, probe == flaw, "{flaw}, {probe}: {found:#}");
+        }
+        let risks: Vec<_> = risk.into_iter().collect();
+        assert_eq!(
+            found["risks"],
+            serde_json::json!(risks),
+            "{flaw}: {found:#}"
+        );
+    }
+    assert_eq!(probes.len(), 15);
+}
+
 #[test]
 fn a_store_without_conditions_is_signed_for_when_that_is_accepted() {
     let scratch = Scratch::new("unconditional");
-    let store = Gullible::start(Flaws {
-        overwrites: false,
-        knows_no_condition: true,
-        keeps_wrong_bodies: true,
-    });
+    let store = Gullible::start(&[KNOWS_NO_CONDITION, "copy-source", "acl", "other-body"]);
     let mut coordinator = coordinator(&scratch, store.as_external_store());
     let found = check(&coordinator, 1);
     assert_eq!(verdict(&found, "other-body"), "accepted", "{found:#}");
@@ -151,7 +196,7 @@ fn the_embedded_store_refuses_every_forgery() {
     let found = check(&coordinator, 0);
     assert_eq!(found["state"], "safe", "{found:#}");
     let findings = found["findings"].as_array().expect("findings");
-    assert_eq!(findings.len(), 13);
+    assert_eq!(findings.len(), 15);
     for finding in findings {
         assert_eq!(finding["verdict"], "refused", "{finding:#}");
     }

@@ -1,19 +1,34 @@
-//! An S3 service in memory that verifies signatures, and believes headers that
-//! were not signed: as Ceph's object gateway does, and as `s3s` does by itself.
+//! An S3 service in memory that verifies signatures, and believes of what was
+//! not signed whatever a test wants it to: as Ceph's object gateway and others
+//! do, and as `s3s` does by itself.
 
-use std::{collections::BTreeMap, convert::Infallible, net::Ipv4Addr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    net::Ipv4Addr,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use http_body_util::{BodyExt as _, Collected};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    HeaderMap, Method, StatusCode,
+    body::Incoming,
+    header::{AUTHORIZATION, HeaderValue, IF_RANGE, RANGE},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 #[allow(clippy::wildcard_imports, reason = "a dozen input and output types")]
 use s3s::dto::*;
 use s3s::{
-    Body, S3, S3Request, S3Response, S3Result, auth::SimpleAuth, s3_error,
+    Body, S3, S3Request, S3Response, S3Result,
+    access::{S3Access, S3AccessContext},
+    auth::SimpleAuth,
+    s3_error,
     service::S3ServiceBuilder,
 };
 use tokio::{
@@ -29,16 +44,20 @@ const KEY_ID: &str = "gullible";
 const SECRET: &str = "gullible-secret";
 const ALL_USERS: &str = "http://acs.amazonaws.com/groups/global/AllUsers";
 
-/// What the service gets wrong.
-#[derive(Debug, Clone, Copy)]
-pub struct Flaws {
-    /// `if-none-match` is not looked at.
-    pub overwrites: bool,
-    /// A PUT with `if-none-match` is answered with 501.
-    pub knows_no_condition: bool,
-    /// A body is kept whose hash is not the signed one.
-    pub keeps_wrong_bodies: bool,
-}
+/// A PUT with `if-none-match` is answered with 501, as if nobody had heard of it.
+pub const KNOWS_NO_CONDITION: &str = "knows-no-condition";
+/// The headers that carry a forgery, and the probe that sends it.
+const HEADERS: [(&str, &str); 8] = [
+    ("x-amz-acl", "acl"),
+    ("x-amz-grant-read", "grant-read"),
+    ("x-amz-meta-strongroom", "metadata"),
+    ("x-amz-tagging", "tagging"),
+    ("x-amz-storage-class", "storage-class"),
+    ("x-amz-website-redirect-location", "redirect"),
+    ("x-amz-object-lock-mode", "object-lock"),
+    ("x-amz-object-lock-retain-until-date", "object-lock"),
+];
+const HASH: &str = "x-amz-content-sha256";
 
 /// The service; it ends when dropped.
 pub struct Gullible {
@@ -53,16 +72,26 @@ struct Kept {
     public: bool,
     tagged: bool,
     metadata: Option<Metadata>,
+    class: Option<StorageClass>,
+    redirect: Option<String>,
+    lock: Option<ObjectLockMode>,
 }
 
 struct Objects {
     by_key: Mutex<BTreeMap<String, Kept>>,
-    flaws: Flaws,
+    flaws: Mutex<BTreeSet<&'static str>>,
+}
+
+impl Objects {
+    fn has(&self, flaw: &str) -> bool {
+        self.flaws.lock().contains(flaw)
+    }
 }
 
 impl Gullible {
-    /// Listens on a free port.
-    pub fn start(flaws: Flaws) -> Self {
+    /// Listens on a free port. Flaws are named as the probes that show them;
+    /// [`KNOWS_NO_CONDITION`] is another.
+    pub fn start(flaws: &[&'static str]) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -70,24 +99,31 @@ impl Gullible {
             .expect("a runtime starts");
         let objects = Arc::new(Objects {
             by_key: Mutex::default(),
-            flaws,
+            flaws: Mutex::new(flaws.iter().copied().collect()),
         });
         let mut builder = S3ServiceBuilder::new(Handler(Arc::clone(&objects)));
         builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        builder.set_access(Access(Arc::clone(&objects)));
         let service = builder.build();
         let listener = runtime
             .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
             .expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
+        let flawed = Arc::clone(&objects);
         runtime.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let service = service.clone();
+                let flawed = Arc::clone(&flawed);
                 let answer = service_fn(move |request: hyper::Request<_>| {
-                    let service = service.clone();
+                    let (service, flawed) = (service.clone(), Arc::clone(&flawed));
                     async move {
-                        let answer = service.call(with_arrived(request).await).await;
-                        Ok::<_, Infallible>(answer.expect("s3s answers"))
+                        let mut request = with_arrived(request).await;
+                        let answer = match flawed.believe(&mut request) {
+                            Some(refusal) => refusal,
+                            None => service.call(request).await.expect("s3s answers"),
+                        };
+                        Ok::<_, Infallible>(answer)
                     }
                 });
                 connections.spawn(async move {
@@ -102,6 +138,11 @@ impl Gullible {
             objects,
             _runtime: runtime,
         }
+    }
+
+    /// From now on it has these flaws.
+    pub fn set_flaws(&self, flaws: &[&'static str]) {
+        *self.objects.flaws.lock() = flaws.iter().copied().collect();
     }
 
     /// For a coordinator's configuration.
@@ -138,6 +179,84 @@ async fn with_arrived(request: hyper::Request<Incoming>) -> hyper::Request<Body>
     hyper::Request::from_parts(parts, Body::from(bytes))
 }
 
+/// The hash that is believed allows any body.
+#[derive(Clone)]
+struct AnyBody;
+
+impl Objects {
+    /// Changes a request into the one that it is taken for, or refuses it.
+    fn believe(&self, request: &mut hyper::Request<Body>) -> Option<hyper::Response<Body>> {
+        let length = request.extensions().get::<Arrived>();
+        let copy = match length {
+            Some(Arrived(bytes)) if bytes.is_empty() => "copy-source-empty-body",
+            _ => "copy-source",
+        };
+        if let Some(headers) = self.doubled(request.headers_mut(), HASH, "doubled-hash") {
+            if headers.contains(&HeaderValue::from_static("UNSIGNED-PAYLOAD")) {
+                request.extensions_mut().insert(AnyBody);
+            }
+        }
+        // Verified by the last, obeyed by the first.
+        if let Some(ranges) = self.doubled(request.headers_mut(), RANGE.as_str(), "doubled-range") {
+            request.extensions_mut().insert(Asked(ranges[0].clone()));
+        }
+        let headers = request.headers();
+        let unsigned = headers.keys().find(|name| {
+            let flaw = HEADERS.iter().find(|(header, _)| header == name);
+            let flaw = flaw.map_or(copy, |(_, flaw)| flaw);
+            let name = name.as_str();
+            let doubled = headers.get_all(name).iter().count() > 1;
+            doubled || (name.starts_with("x-amz-") && !is_signed(headers, name) && !self.has(flaw))
+        })?;
+        let mut refusal = hyper::Response::new(Body::from(format!(
+            "<Error><Code>AccessDenied</Code><Message>{unsigned} is not signed, or sent \
+             twice</Message></Error>"
+        )));
+        *refusal.status_mut() = StatusCode::FORBIDDEN;
+        Some(refusal)
+    }
+
+    /// What is sent twice, with its flaw: all values, the last of which is left.
+    fn doubled(&self, headers: &mut HeaderMap, name: &str, flaw: &str) -> Option<Vec<HeaderValue>> {
+        let values: Vec<_> = headers.get_all(name).iter().cloned().collect();
+        if values.len() < 2 || !self.has(flaw) {
+            return None;
+        }
+        let name: hyper::header::HeaderName = name.parse().expect("it is a name");
+        headers.insert(name, values[values.len() - 1].clone());
+        Some(values)
+    }
+}
+
+fn is_signed(headers: &HeaderMap, name: &str) -> bool {
+    let authorization = headers.get(AUTHORIZATION).and_then(|it| it.to_str().ok());
+    let signed = authorization.and_then(|it| it.split_once("SignedHeaders="));
+    let signed = signed.and_then(|(_, rest)| rest.split(',').next());
+    signed.is_some_and(|signed| signed.split(';').any(|signed| signed == name))
+}
+
+/// The range that is obeyed.
+#[derive(Clone)]
+struct Asked(HeaderValue);
+
+struct Access(Arc<Objects>);
+
+#[async_trait]
+impl S3Access for Access {
+    /// Nobody reads what is not public, by a list or by the bucket's policy.
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let path = context.s3_path().get_object_key();
+        let objects = self.0.by_key.lock();
+        let public = path.is_some_and(|key| objects.get(key).is_some_and(|kept| kept.public));
+        let read = *context.method() == Method::GET && (public || self.0.has("public-bucket"));
+        if context.credentials().is_some() || read {
+            Ok(())
+        } else {
+            Err(s3_error!(AccessDenied))
+        }
+    }
+}
+
 struct Handler(Arc<Objects>);
 
 impl Handler {
@@ -156,17 +275,13 @@ impl S3 for Handler {
         &self,
         request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
-        let Flaws {
-            overwrites,
-            knows_no_condition,
-            keeps_wrong_bodies,
-        } = self.0.flaws;
+        let any_body = request.extensions.get::<AnyBody>().is_some() || self.0.has("other-body");
         let input = request.input;
         if input.if_none_match.is_some() {
-            if knows_no_condition {
+            if self.0.has(KNOWS_NO_CONDITION) {
                 return Err(s3_error!(NotImplemented, "no such header here"));
             }
-            if !overwrites && self.kept(&input.bucket, &input.key).is_ok() {
+            if !self.0.has("overwrite") && self.kept(&input.bucket, &input.key).is_ok() {
                 return Err(s3_error!(PreconditionFailed));
             }
         }
@@ -175,7 +290,7 @@ impl S3 for Handler {
             while let Some(piece) = body.next().await {
                 match piece {
                     Ok(piece) => bytes.extend_from_slice(&piece),
-                    Err(_) if keeps_wrong_bodies => {
+                    Err(_) if any_body => {
                         let arrived = request.extensions.get::<Arrived>();
                         let Arrived(all) = arrived.expect("every request has it");
                         bytes = BytesMut::from(&all[..]);
@@ -190,6 +305,9 @@ impl S3 for Handler {
             public: input.acl.is_some() || input.grant_read.is_some(),
             tagged: input.tagging.is_some(),
             metadata: input.metadata,
+            class: input.storage_class,
+            redirect: input.website_redirect_location,
+            lock: input.object_lock_mode,
         };
         self.0.by_key.lock().insert(input.key, kept);
         Ok(S3Response::new(PutObjectOutput::default()))
@@ -216,9 +334,22 @@ impl S3 for Handler {
         request: S3Request<GetObjectInput>,
     ) -> S3Result<S3Response<GetObjectOutput>> {
         let kept = self.kept(&request.input.bucket, &request.input.key)?;
+        let length = kept.bytes.len() as u64;
+        let asked = request.extensions.get::<Asked>();
+        let range = match asked.and_then(|Asked(range)| range.to_str().ok()) {
+            Some(range) => Some(Range::parse(range).map_err(|_| s3_error!(InvalidRange))?),
+            None => request.input.range,
+        };
+        let heeds = self.0.has("if-range") && request.headers.contains_key(IF_RANGE);
+        let range = range.filter(|_| !heeds);
+        let part = range.map_or(Ok(0..length), |range| range.check(length))?;
+        let content_range =
+            range.map(|_| format!("bytes {}-{}/{length}", part.start, part.end - 1));
+        let bytes = kept.bytes.slice(part.start as usize..part.end as usize);
         Ok(S3Response::new(GetObjectOutput {
-            content_length: Some(kept.bytes.len() as i64),
-            body: Some(StreamingBlob::from(Body::from(kept.bytes))),
+            content_length: Some(bytes.len() as i64),
+            content_range,
+            body: Some(StreamingBlob::from(Body::from(bytes))),
             ..GetObjectOutput::default()
         }))
     }
@@ -231,6 +362,9 @@ impl S3 for Handler {
         Ok(S3Response::new(HeadObjectOutput {
             content_length: Some(kept.bytes.len() as i64),
             metadata: kept.metadata,
+            storage_class: kept.class,
+            website_redirect_location: kept.redirect,
+            object_lock_mode: kept.lock,
             ..HeadObjectOutput::default()
         }))
     }

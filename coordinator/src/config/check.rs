@@ -1,6 +1,6 @@
 //! Values that parse but make no sense together.
 
-use super::{Config, EmbeddedConfig, StoreConfig};
+use super::{Config, EmbeddedConfig, StoreConfig, place};
 
 /// Says which key is wrong, why, and what would be right.
 pub(super) fn check(config: &Config) -> Result<(), String> {
@@ -89,24 +89,7 @@ fn connections(section: &str, connections: usize, strangers: usize) -> Result<()
 
 fn check_store(name: &str, store: &StoreConfig) -> Result<(), String> {
     check_name(name)?;
-    match url::Url::parse(&store.endpoint) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
-        _ => {
-            return Err(format!(
-                "[store.{name}] endpoint {:?} is no URL: write https://host or https://host:port",
-                store.endpoint
-            ));
-        }
-    }
-    if store.bucket.is_empty() {
-        return Err(format!("[store.{name}] bucket is empty"));
-    }
-    if store.prefix.starts_with('/') || store.prefix.ends_with('/') {
-        return Err(format!(
-            "[store.{name}] prefix {:?} must neither start nor end with a slash",
-            store.prefix
-        ));
-    }
+    place::check(store).map_err(|problem| format!("[store.{name}] {problem}"))?;
     if store.credentials().is_none() {
         return Err(format!(
             "[store.{name}] must name its credentials by exactly one pair: access_key_id_file \
@@ -118,6 +101,7 @@ fn check_store(name: &str, store: &StoreConfig) -> Result<(), String> {
 
 fn check_embedded(config: &Config, embedded: &EmbeddedConfig) -> Result<(), String> {
     check_name(&embedded.name)?;
+    connections("embedded", embedded.connections, embedded.strangers)?;
     if config.stores.contains_key(&embedded.name) {
         return Err(format!(
             "[embedded] name {:?} is also a [store.{}]: give one of them another name",

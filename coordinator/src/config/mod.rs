@@ -11,6 +11,7 @@
 //! [`check`] when not every value makes sense.
 
 mod check;
+mod place;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -140,6 +141,10 @@ pub struct EmbeddedConfig {
     /// Speak TLS with the coordinator's own certificate. Without it, only a
     /// loopback address is accepted.
     pub tls: bool,
+    /// Connections, all together.
+    pub connections: usize,
+    /// Of those, from callers without a signed request at most.
+    pub strangers: usize,
 }
 
 impl Default for EmbeddedConfig {
@@ -149,6 +154,8 @@ impl Default for EmbeddedConfig {
             directory: PathBuf::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 7490)),
             tls: true,
+            connections: 1024,
+            strangers: 256,
         }
     }
 }

@@ -130,15 +130,9 @@ fn a_store_must_be_complete() {
     let data = "data_directory = \"d\"\n";
     for (from, to, expected) in [
         ("https://s3", "s3", "is no URL"),
-        ("bucket = \"backups\"", "bucket = \"\"", "bucket is empty"),
         (
             "bucket = \"backups\"",
-            "bucket = \"b\"\nprefix = \"/x\"",
-            "slash",
-        ),
-        (
-            "bucket = \"backups\"",
-            "bucket = \"b\"\naccept_risks = [\"everything\"]",
+            "bucket = \"bucket\"\naccept_risks = [\"everything\"]",
             "unsigned-copy-source",
         ),
         (
@@ -157,6 +151,60 @@ fn a_store_must_be_complete() {
     }
     let twice = format!("{data}{STORE}[embedded]\nname = \"primary\"\n");
     assert!(refusal(&twice).contains("another name"));
+}
+
+#[test]
+fn a_store_where_none_can_be_is_refused() {
+    let data = "data_directory = \"d\"\n";
+    let endpoint = "https://s3.example.com";
+    let longest = format!("prefix = \"{}\"", "x".repeat(513));
+    for (wrong, expected) in [
+        (
+            "https://key:hush@s3.example.com",
+            "access keys stand in files",
+        ),
+        ("https://key@s3.example.com", "access keys stand in files"),
+        ("key:hush@s3.example.com", "access keys stand in files"),
+        ("ftp://s3.example.com", "no HTTP URL"),
+        (
+            "https://s3.example.com/backups",
+            "belongs into bucket or prefix",
+        ),
+        ("https://s3.example.com?x=hush", "query"),
+        ("https://192.0.2.1:9000", "path_style = true"),
+        ("https://[2001:db8::1]", "path_style = true"),
+    ] {
+        let message = refusal(&format!("{data}{}", STORE.replace(endpoint, wrong)));
+        assert!(message.contains(expected), "{wrong}: {message}");
+        assert!(message.contains("[store.primary]"), "{message}");
+        assert!(!message.contains("key:hush"), "{message}");
+    }
+    for bucket in [
+        "",
+        "ab",
+        "Backups",
+        "back_ups",
+        "a/b",
+        "-ab",
+        "ab.",
+        "a..b",
+        "192.0.2.1",
+    ] {
+        let text = STORE.replace("\"backups\"", &format!("\"{bucket}\""));
+        let message = refusal(&format!("{data}{text}"));
+        assert!(message.contains(&format!("bucket {bucket:?}")), "{message}");
+    }
+    let dotted = STORE.replace("\"backups\"", "\"back.ups\"");
+    assert!(refusal(&format!("{data}{dotted}")).contains("path_style"));
+    load(&format!("{data}{dotted}path_style = true\n")).unwrap();
+    for prefix in [
+        "/x", "x/", "x//y", "../x", "x/../y", ".", "x/.", "x\\\\y", "x\\u0007",
+    ] {
+        let message = refusal(&format!("{data}{STORE}prefix = \"{prefix}\"\n"));
+        assert!(message.contains("prefix"), "{prefix}: {message}");
+    }
+    assert!(refusal(&format!("{data}{STORE}{longest}\n")).contains("512"));
+    load(&format!("{data}{STORE}prefix = \"fleet/.a/b c\"\n")).unwrap();
 }
 
 #[test]

@@ -158,6 +158,7 @@ impl Place {
                 directory: self.data.join("store"),
                 listen: loopback(ports.store),
                 tls: false,
+                ..EmbeddedConfig::default()
             }),
             limits: LimitsConfig::default(),
             sessions: SessionsConfig {

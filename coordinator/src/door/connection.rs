@@ -1,4 +1,4 @@
-//! TLS that ends when its visit is over.
+//! A stream that ends when its visit is over.
 
 use std::{
     fmt, io,
@@ -19,7 +19,7 @@ use super::visit::{Over, Visit};
 /// A connection that has shaken hands. Reading and writing fail once its visit
 /// is over, whatever the peer does: whoever serves it then closes it.
 pub struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: Stream,
     visit: Visit,
     over: BoxFuture<'static, Over>,
 }
@@ -31,7 +31,15 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TlsStream<TcpStream>, visit: Visit) -> Self {
+    pub(super) fn tls(stream: TlsStream<TcpStream>, visit: Visit) -> Self {
+        Self::new(Stream::Tls(Box::new(stream)), visit)
+    }
+
+    pub(super) fn plain(stream: TcpStream, visit: Visit) -> Self {
+        Self::new(Stream::Plain(stream), visit)
+    }
+
+    fn new(stream: Stream, visit: Visit) -> Self {
         let watched = visit.clone();
         Self {
             stream,
@@ -61,7 +69,28 @@ impl Connection {
 
     /// The peer's certificate, which TLS has verified.
     pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
-        self.stream.get_ref().1.peer_certificates()?.first()
+        match &self.stream {
+            Stream::Tls(stream) => stream.get_ref().1.peer_certificates()?.first(),
+            Stream::Plain(_) => None,
+        }
+    }
+}
+
+enum Stream {
+    Tls(Box<TlsStream<TcpStream>>),
+    Plain(TcpStream),
+}
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Duplex for S {}
+
+impl Stream {
+    fn pinned(&mut self) -> Pin<&mut dyn Duplex> {
+        match self {
+            Self::Tls(stream) => Pin::new(&mut **stream),
+            Self::Plain(stream) => Pin::new(stream),
+        }
     }
 }
 
@@ -72,7 +101,7 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        self.stream.pinned().poll_read(context, buffer)
     }
 }
 
@@ -83,15 +112,15 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        self.stream.pinned().poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.check(context)?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.stream.pinned().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.stream.pinned().poll_shutdown(context)
     }
 }

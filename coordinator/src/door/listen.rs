@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Door {
     listener: TcpListener,
     address: SocketAddr,
-    tls: TlsAcceptor,
+    /// `None`: plain, for this machine only.
+    tls: Option<TlsAcceptor>,
     places: Arc<Places>,
 }
 
@@ -39,11 +40,25 @@ impl Door {
         tls: Arc<ServerConfig>,
         limits: Limits,
     ) -> io::Result<Self> {
+        Self::bind_with(address, Some(tls), limits).await
+    }
+
+    /// The same without TLS, which is for a loopback address: whoever asks
+    /// must have seen to it.
+    pub async fn bind_plain(address: SocketAddr, limits: Limits) -> io::Result<Self> {
+        Self::bind_with(address, None, limits).await
+    }
+
+    async fn bind_with(
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        limits: Limits,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         Ok(Self {
             address: listener.local_addr()?,
             listener,
-            tls: TlsAcceptor::from(tls),
+            tls: tls.map(TlsAcceptor::from),
             places: Arc::new(Places::new(limits)),
         })
     }
@@ -69,8 +84,8 @@ impl Door {
                     let (tls, sender, cancel) = (self.tls.clone(), sender.clone(), cancel.clone());
                     handshakes.spawn(async move {
                         let handed_over = async {
-                            if let Some(connection) = shake_hands(&tls, stream, visit, limit).await
-                            {
+                            let tls = tls.as_ref();
+                            if let Some(connection) = shake_hands(tls, stream, visit, limit).await {
                                 // Fails only once the server has ended.
                                 let _ = sender.send(connection).await;
                             }
@@ -94,7 +109,7 @@ impl Door {
 }
 
 async fn shake_hands(
-    tls: &TlsAcceptor,
+    tls: Option<&TlsAcceptor>,
     stream: TcpStream,
     visit: Visit,
     limit: Duration,
@@ -102,6 +117,9 @@ async fn shake_hands(
     let address = visit.address();
     // Small answers must not wait for the peer's acknowledgement.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else {
+        return Some(Connection::plain(stream, visit));
+    };
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limit, tls.accept(stream)) => shaken,
         over = visit.over() => {
@@ -110,7 +128,7 @@ async fn shake_hands(
         }
     };
     match shaken {
-        Ok(Ok(stream)) => Some(Connection::new(stream, visit)),
+        Ok(Ok(stream)) => Some(Connection::tls(stream, visit)),
         Ok(Err(error)) => {
             tracing::info!(%address, %error, "refused a connection");
             None

@@ -8,7 +8,7 @@
 //! - [`Limits`]: how many, how long,
 //! - `places`: who holds a place and who has to go; pure accounting,
 //! - [`Visit`]: one connection as its requests see it,
-//! - [`Connection`]: TLS that ends when its visit is over,
+//! - [`Connection`]: a stream that ends when its visit is over,
 //! - [`Door`]: accepts, shakes hands, hands over,
 //! - [`Attended`]: counts a connection's requests, to know when it is idle.
 

@@ -62,6 +62,23 @@ async fn a_known_caller_has_to_leave_when_it_is_idle_and_not_before() {
 }
 
 #[tokio::test]
+async fn a_known_caller_has_to_leave_when_its_request_takes_too_long() {
+    let visit = visit("192.0.2.1", limits());
+    assert!(visit.recognise("one"));
+    let first = visit.request();
+    visit.answer_by(tokio::time::Instant::now());
+    assert_eq!(visit.over().await, Over::Slow);
+    drop(first);
+    let _second = visit.request();
+    visit.answer_by(tokio::time::Instant::now() + LONG);
+    tokio::select! {
+        biased;
+        over = visit.over() => panic!("{over}"),
+        () = std::future::ready(()) => {}
+    }
+}
+
+#[tokio::test]
 async fn a_stranger_that_asks_too_much_has_to_leave() {
     let limits = Limits {
         stranger_requests: 2,

@@ -31,6 +31,8 @@ struct State {
     busy: u32,
     /// When `busy` last changed.
     changed: Instant,
+    /// By when what is being answered has to be through.
+    until: Option<Instant>,
 }
 
 /// Why a visit is over.
@@ -45,6 +47,9 @@ pub(super) enum Over {
     /// Too long without a request.
     #[error("it was idle")]
     Idle,
+    /// Too long over one request.
+    #[error("its request or the answer took too long to pass")]
+    Slow,
 }
 
 impl fmt::Debug for Visit {
@@ -72,6 +77,7 @@ impl Visit {
                 requests: 0,
                 busy: 0,
                 changed: now,
+                until: None,
             }),
         }))
     }
@@ -123,12 +129,19 @@ impl Visit {
             state.requests = state.requests.saturating_add(1);
             state.busy += 1;
             state.changed = Instant::now();
+            state.until = None;
             too_many = !state.known && state.requests > most;
         });
         if too_many {
             self.dismiss();
         }
         Answering(self.clone())
+    }
+
+    /// Sets when the request that is being answered has to be through, its
+    /// body and its answer; for connections that carry one at a time.
+    pub fn answer_by(&self, until: Instant) {
+        self.0.state.send_modify(|state| state.until = Some(until));
     }
 
     /// Waits until the connection has to end.
@@ -144,7 +157,7 @@ impl Visit {
                 State {
                     busy: 0, changed, ..
                 } => (Some(changed + limits.idle), Over::Idle),
-                State { .. } => (None, Over::Idle),
+                State { until, .. } => (until, Over::Slow),
             };
             let too_long = async {
                 match end {

@@ -7,7 +7,7 @@ const MAX_NAME: usize = 255;
 
 /// A bucket and, below it, the names on the way to an object. At least one,
 /// none of them empty, `.`, `..`, or with a slash or control character in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     /// The bucket; s3s has checked it by Amazon's rules for names.
     pub(super) bucket: String,

@@ -18,8 +18,11 @@
 //! - `tree`: files, atomically and durably,
 //! - `list`: what is there, page by page,
 //! - `service`: the S3 operations,
+//! - `uploads`: which of them are unfinished, and how many may be,
+//! - `bounds`: how many connections, how large, how slow,
 //! - `server`: connections.
 
+mod bounds;
 mod credentials;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -30,7 +33,9 @@ mod list;
 mod server;
 mod service;
 mod tree;
+mod uploads;
 
+pub use bounds::Bounds;
 pub use credentials::{CredentialsError, load_or_create as load_or_create_credentials};
 pub use server::{EmbeddedConfig, EmbeddedError, EmbeddedStore};
 

@@ -11,13 +11,18 @@ use rustix::io::Errno;
 #[allow(clippy::wildcard_imports, reason = "thirty input and output types")]
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _},
+    time::Instant,
+};
 
 use super::{
+    bounds::Bounds,
     integrity::Integrity,
     key::Key,
     list::{self, Line, Query},
-    tree::Tree,
+    tree::{BeginError, Tree, Upload},
+    uploads::Busy,
 };
 
 /// An upload that sends nothing for so long is given up.
@@ -31,6 +36,7 @@ const MAX_KEYS: i32 = 1000;
 #[derive(Debug, Clone)]
 pub(super) struct Service {
     pub(super) tree: Arc<Tree>,
+    pub(super) bounds: Bounds,
 }
 
 #[async_trait]
@@ -137,12 +143,24 @@ impl S3 for Service {
         }
         let key = parse_key(&input.bucket, &input.key)?;
         self.with_bucket(input.bucket, |_| Ok(())).await?;
-        let tree = Arc::clone(&self.tree);
-        let mut upload = blocking(move || tree.begin().map_err(failed)).await?;
+        let length = input.content_length.and_then(|it| u64::try_from(it).ok());
+        let length = length.unwrap_or(0);
+        let end = Instant::now() + self.bounds.allowance(length);
+        let mut upload = match self.begin(key.clone(), length, only_new).await {
+            Ok(upload) => upload,
+            Err(refusal) => {
+                // A caller that is still sending would not see the answer.
+                discard(input.body, end).await;
+                return Err(refusal);
+            }
+        };
         let file = upload.take_file().ok_or(S3ErrorCode::InternalError)?;
         let mut file = tokio::fs::File::from_std(file);
         if let Some(mut body) = input.body {
-            receive(&mut body, &mut file, &mut integrity).await?;
+            let received = receive(&mut body, &mut file, &mut integrity);
+            tokio::time::timeout_at(end, received)
+                .await
+                .map_err(|_| s3_error!(RequestTimeout, "the body came too slowly"))??;
         }
         integrity.finish()?;
         let file = file.into_std().await;
@@ -261,6 +279,21 @@ impl Service {
         Ok(S3Response::new(PutObjectOutput::default()))
     }
 
+    /// Begins an upload, unless its object is there and must not be, or another
+    /// upload is in its way.
+    async fn begin(&self, key: Key, length: u64, only_new: bool) -> S3Result<Upload> {
+        let tree = Arc::clone(&self.tree);
+        blocking(move || {
+            let begun = tree.begin(&key, length, only_new);
+            begun.map_err(|error| match error {
+                BeginError::Busy(busy) => in_the_way(busy, only_new),
+                BeginError::Name(error) => unpublished(error),
+                BeginError::Disk(error) => failed(error),
+            })
+        })
+        .await
+    }
+
     async fn open(&self, bucket: &str, key: &str) -> S3Result<(tokio::fs::File, Metadata)> {
         let parsed = parse_key(bucket, key)?;
         self.with_bucket(bucket.to_owned(), |_| Ok(())).await?;
@@ -295,6 +328,13 @@ async fn receive(
             None => return file.flush().await.map_err(failed),
         }
     }
+}
+
+/// Takes a body that is not wanted, for as long as it may take.
+async fn discard(body: Option<StreamingBlob>, end: Instant) {
+    let Some(mut body) = body else { return };
+    let whole = async { while let Some(Ok(_)) = body.next().await {} };
+    let _ = tokio::time::timeout_at(end, whole).await;
 }
 
 /// A body that s3s does not accept; it gives its errors no public type.
@@ -373,10 +413,30 @@ fn unread(error: io::Error, key: Option<&str>) -> S3Error {
     }
 }
 
+/// What S3 says while others upload: both ask to try again.
+fn in_the_way(busy: Busy, only_new: bool) -> S3Error {
+    match busy {
+        Busy::Key if only_new => s3_error!(
+            ConditionalRequestConflict,
+            "another upload of this object is under way"
+        ),
+        Busy::Key => s3_error!(
+            OperationAborted,
+            "another upload of this object is under way"
+        ),
+        Busy::Bytes => s3_error!(
+            SlowDown,
+            "too much is being uploaded to the embedded store already"
+        ),
+    }
+}
+
 /// An upload that cannot get its name.
 fn unpublished(error: io::Error) -> S3Error {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        return s3_error!(PreconditionFailed, "the object is there already");
+    }
     match Errno::from_io_error(&error) {
-        Some(Errno::EXIST) => s3_error!(PreconditionFailed, "the object is there already"),
         Some(Errno::NOTDIR | Errno::LOOP | Errno::ISDIR | Errno::NOTEMPTY) => s3_error!(
             InvalidArgument,
             "a part of the key is an object, or the key is a directory of objects"

@@ -26,10 +26,11 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::{
-    grants::sign::Signer,
+    grants::sign::{PutTerms, Signer},
     stores::{StoreClient, StoreConfig, StoreCredentials, StoreProblem},
 };
 
+mod bounds;
 mod foreign;
 
 const BUCKET: &str = "bucket";
@@ -48,6 +49,10 @@ impl Fixture {
     }
 
     async fn start_with(authority: Option<&CertificateAuthority>) -> Self {
+        Self::start_bounded(authority, Bounds::of(256, 64)).await
+    }
+
+    async fn start_bounded(authority: Option<&CertificateAuthority>, bounds: Bounds) -> Self {
         let root = tempfile::tempdir().unwrap();
         let credentials = StoreCredentials {
             access_key_id: "SRTEST".into(),
@@ -68,6 +73,7 @@ impl Fixture {
             listen: "127.0.0.1:0".parse().unwrap(),
             tls,
             credentials: credentials.clone(),
+            bounds,
         })
         .await
         .unwrap();
@@ -123,14 +129,7 @@ impl Fixture {
 
     /// Sends a grant to another path than it was signed for.
     async fn send_to(&self, path: &str, grant: &Grant, body: &[u8]) -> (u16, String) {
-        let mut head = format!("{} {path} HTTP/1.1\r\n", grant.method);
-        write!(head, "host: {}\r\nconnection: close\r\n", self.address).unwrap();
-        for (name, value) in &grant.headers {
-            write!(head, "{name}: {value}\r\n").unwrap();
-        }
-        head += "\r\n";
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut stream = self.begin(path, grant).await;
         // The server may refuse before it has read the body.
         let _ = stream.write_all(body).await;
         let declared = grant
@@ -141,16 +140,34 @@ impl Fixture {
         if declared.is_some_and(|length: usize| length > body.len()) {
             let _ = stream.shutdown().await;
         }
-        let mut response = Vec::new();
-        let _ = stream.read_to_end(&mut response).await;
-        if response.is_empty() {
-            return (HUNG_UP, String::new());
-        }
-        let response = String::from_utf8_lossy(&response).into_owned();
-        let status = response[9..12].parse().unwrap();
-        let body = response.split_once("\r\n\r\n").unwrap().1.to_owned();
-        (status, body)
+        answer(stream).await
     }
+
+    /// Connects and sends the head of a request.
+    async fn begin(&self, path: &str, grant: &Grant) -> TcpStream {
+        let mut head = format!("{} {path} HTTP/1.1\r\n", grant.method);
+        write!(head, "host: {}\r\nconnection: close\r\n", self.address).unwrap();
+        for (name, value) in &grant.headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        head += "\r\n";
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    }
+}
+
+/// Status and body of what is answered; [`HUNG_UP`] if nothing is.
+async fn answer(mut stream: TcpStream) -> (u16, String) {
+    let mut response = Vec::new();
+    let _ = stream.read_to_end(&mut response).await;
+    if response.is_empty() {
+        return (HUNG_UP, String::new());
+    }
+    let response = String::from_utf8_lossy(&response).into_owned();
+    let status = response[9..12].parse().unwrap();
+    let body = response.split_once("\r\n\r\n").unwrap().1.to_owned();
+    (status, body)
 }
 
 fn put(body: &[u8]) -> Action {
@@ -159,6 +176,12 @@ fn put(body: &[u8]) -> Action {
         sha256: sha256(body),
     }
 }
+
+/// As agents get them.
+const ALL: PutTerms = PutTerms {
+    only_new: true,
+    checksum: true,
+};
 
 /// What [`Fixture::send`] says when the server closed without an answer.
 const HUNG_UP: u16 = 0;
@@ -173,7 +196,7 @@ fn sha256(bytes: &[u8]) -> ObjectId {
 fn grant(store: &StoreConfig, key: &str, action: Action, at: Timestamp) -> Grant {
     Signer::new(store.clone())
         .unwrap()
-        .sign(key, &action, false, at)
+        .sign(key, &action, PutTerms::default(), at)
         .unwrap()
 }
 
@@ -428,7 +451,7 @@ async fn if_none_match_keeps_what_is_there() {
     let signer = Signer::new(fixture.store.clone()).unwrap();
     for (body, expected) in [(b"first", 200), (b"other", 412)] {
         let grant = signer
-            .sign("config", &put(body), true, SystemClock.now())
+            .sign("config", &put(body), ALL, SystemClock.now())
             .unwrap();
         let (status, text) = fixture.send(&grant, body).await;
         assert_eq!(status, expected, "{text}");
@@ -578,6 +601,7 @@ async fn plain_http_stays_on_this_machine_and_a_taken_port_is_named() {
         listen: listen.parse().unwrap(),
         tls: None,
         credentials: fixture.store.credentials.clone(),
+        bounds: Bounds::of(16, 4),
     };
     let error = EmbeddedStore::bind(config("0.0.0.0:0")).await.unwrap_err();
     assert!(matches!(error, EmbeddedError::PlainText { .. }));
@@ -601,6 +625,7 @@ async fn what_an_interrupted_upload_left_is_removed_at_the_next_start() {
             secret_access_key: Zeroizing::new("secret".into()),
             session_token: None,
         },
+        bounds: Bounds::of(16, 4),
     };
     EmbeddedStore::bind(config).await.unwrap();
     assert_eq!(fs::read_dir(temporary).unwrap().count(), 0);

@@ -18,7 +18,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::key::Key;
+use super::{
+    key::Key,
+    uploads::{Busy, Entry, Uploads},
+};
 
 /// Where unfinished uploads lie: on the same file system, and no bucket's
 /// name begins with a dot.
@@ -37,6 +40,7 @@ pub(super) struct Tree {
     root: OwnedFd,
     temporary: OwnedFd,
     next: AtomicU64,
+    uploads: Arc<Uploads>,
 }
 
 /// An upload that has no name yet. Dropped, it leaves nothing.
@@ -45,12 +49,33 @@ pub(super) struct Upload {
     tree: Arc<Tree>,
     name: String,
     file: Option<File>,
+    /// Dropped last: the key is free once nothing of the upload is left.
+    #[expect(dead_code, reason = "what counts is when it is dropped")]
+    entry: Entry,
+}
+
+/// Why an upload does not begin.
+#[derive(Debug)]
+pub(super) enum BeginError {
+    /// There are others, and it has to wait.
+    Busy(Busy),
+    /// The object cannot get its name.
+    Name(io::Error),
+    /// The file system does not let it.
+    Disk(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for BeginError {
+    fn from(error: E) -> Self {
+        Self::Disk(error.into())
+    }
 }
 
 impl Tree {
     /// The directory at `path`, made if it is not there. What interrupted
     /// uploads left is removed.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    /// Unfinished uploads have `unfinished` bytes together at most.
+    pub(super) fn open(path: &Path, unfinished: u64) -> io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
 
         std::fs::DirBuilder::new()
@@ -69,6 +94,7 @@ impl Tree {
             root,
             temporary,
             next: AtomicU64::new(0),
+            uploads: Uploads::new(unfinished),
         })
     }
 
@@ -111,8 +137,37 @@ impl Tree {
         Ok(file)
     }
 
-    /// Begins an upload.
-    pub(super) fn begin(self: &Arc<Self>) -> io::Result<Upload> {
+    /// Whether something stands under the object's name.
+    fn exists(&self, key: &Key) -> io::Result<bool> {
+        let found = self.directory(key, false).and_then(|directory| {
+            let flags = AtFlags::SYMLINK_NOFOLLOW;
+            Ok(rustix::fs::statat(&directory, key.file.as_str(), flags)?)
+        });
+        match found {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins an upload of `length` bytes, if there is room for them and, with
+    /// `only_new`, no object.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        key: &Key,
+        length: u64,
+        only_new: bool,
+    ) -> Result<Upload, BeginError> {
+        let entry = self.uploads.enter(key, length).map_err(BeginError::Busy)?;
+        // Behind the entry: nothing is about to be published there now.
+        if only_new && self.exists(key).map_err(BeginError::Name)? {
+            let there = io::ErrorKind::AlreadyExists.into();
+            return Err(BeginError::Name(there));
+        }
+        let disk = rustix::fs::fstatvfs(&self.temporary)?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < length {
+            return Err(BeginError::Disk(io::ErrorKind::StorageFull.into()));
+        }
         let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.temporary, name.as_str(), flags, PRIVATE_FILE)?;
@@ -120,6 +175,7 @@ impl Tree {
             tree: Arc::clone(self),
             name,
             file: Some(file.into()),
+            entry,
         })
     }
 

@@ -1,7 +1,7 @@
 //! SigV4 for exactly one S3 request.
 //!
 //! The signature covers verb, path, host, date, content hash and, where they
-//! apply, content length, range and `if-none-match`. The service refuses any
+//! apply, content length, range, checksum and `if-none-match`. The service refuses any
 //! other request under these headers, and any other body: S3 compares the
 //! body with the signed `x-amz-content-sha256`. Whether a store does is found
 //! out before anything is signed for it: [`crate::stores::check`].
@@ -41,6 +41,16 @@ pub fn dated(now: Timestamp) -> Timestamp {
 
 /// SHA-256 of no bytes: what a GET signs as its body.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// What is signed of a PUT besides its body's hash and length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PutTerms {
+    /// `if-none-match: *`: it fails where an object stands already.
+    pub only_new: bool,
+    /// `x-amz-checksum-sha256`, without which a bucket with Object Lock takes
+    /// nothing.
+    pub checksum: bool,
+}
 
 /// Signs requests to one store.
 pub struct Signer {
@@ -128,13 +138,13 @@ impl Signer {
         &self.store
     }
 
-    /// Signs `action` on the object at `key`, a key of the bucket. With
-    /// `only_new`, a PUT fails where an object stands already.
+    /// Signs `action` on the object at `key`, a key of the bucket; a PUT on
+    /// these terms.
     pub fn sign(
         &self,
         key: &str,
         action: &Action,
-        only_new: bool,
+        terms: PutTerms,
         at: Timestamp,
     ) -> Result<Grant, SignError> {
         let url = format!("{}/{}", self.base, encode_path(key));
@@ -146,8 +156,12 @@ impl Signer {
             Action::Head => ("HEAD", EMPTY_SHA256.to_owned(), Vec::new()),
             Action::Put { length, sha256 } => {
                 let mut headers = vec![("content-length", length.to_string())];
-                if only_new {
+                if terms.only_new {
                     headers.push(("if-none-match", "*".to_owned()));
+                }
+                if terms.checksum {
+                    let sum = data_encoding::BASE64.encode(&sha256.0);
+                    headers.push(("x-amz-checksum-sha256", sum));
                 }
                 ("PUT", sha256.to_string(), headers)
             }

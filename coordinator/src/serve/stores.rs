@@ -18,7 +18,7 @@ use url::Url;
 use super::DataDirectory;
 use crate::{
     config::{Config, EmbeddedConfig as Embedded, StoreConfig as Configured, store},
-    embedded::{self, EmbeddedConfig, EmbeddedError, EmbeddedStore},
+    embedded::{self, Bounds, EmbeddedConfig, EmbeddedError, EmbeddedStore},
     http::state::StorePlace,
     identity::Authority,
     stores::{NewStoreError, StoreConfig, StoreCredentials, Stores},
@@ -177,6 +177,7 @@ async fn bind_embedded(
         listen: wanted.listen,
         tls,
         credentials: credentials.clone(),
+        bounds: Bounds::of(wanted.connections, wanted.strangers),
     })
     .await?;
     server.ensure_bucket(BUCKET)?;

@@ -18,6 +18,7 @@ use aws_smithy_http_client::{
     tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
 use strongroom_runtime::clock::SharedClock;
 use strongroom_wire::grant::{ListObjectsResponse, ListedObject};
@@ -325,13 +326,21 @@ impl StoreClient {
     /// store's prefix.
     pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StoreError> {
         let key = self.config.key(path);
-        self.client
-            .put_object()
-            .bucket(&self.config.bucket)
-            .key(&key)
-            .body(ByteStream::from(bytes))
-            .send()
-            .await
+        let put = || {
+            let put = self.client.put_object().bucket(&self.config.bucket);
+            put.key(&key).body(ByteStream::from(bytes.clone()))
+        };
+        // A bucket with Object Lock demands a checksum, of which others have
+        // never heard.
+        let sum = data_encoding::BASE64.encode(&Sha256::digest(&bytes));
+        let mut written = put().checksum_sha256(sum).send().await;
+        if let Err(error) = &written
+            && let Some(response) = error.raw_response()
+            && matches!(response.status().as_u16(), 400 | 501)
+        {
+            written = put().send().await;
+        }
+        written
             .map(drop)
             .map_err(|error| self.failed(&format!("writing {key}"), &error))
     }

@@ -132,7 +132,7 @@ impl StoreError {
 
 /// By how much this host's clock is ahead of the response's `Date`, if that
 /// matters.
-fn skew(date: Option<&str>, now: Timestamp) -> Option<SignedDuration> {
+pub(super) fn skew(date: Option<&str>, now: Timestamp) -> Option<SignedDuration> {
     let theirs = rfc2822::DateTimeParser::new().parse_timestamp(date?).ok()?;
     let skew = now.duration_since(theirs);
     (skew.abs() > MAX_SKEW).then_some(skew)

@@ -9,6 +9,8 @@ pub mod check;
 mod client;
 mod config;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod registry;
 
 pub(crate) use check::keeper::keep;

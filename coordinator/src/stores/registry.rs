@@ -8,7 +8,7 @@ use strongroom_runtime::clock::SharedClock;
 use strongroom_wire::grant::{Action, Grant};
 
 use super::{NotSigned, Risk, Standing, StoreClient, StoreConfig, StoreError, check::keeper::Gate};
-use crate::grants::sign::{self, SignError, Signer};
+use crate::grants::sign::{self, PutTerms, SignError, Signer};
 
 /// One store: the coordinator's own client, and what signs for agents.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub struct Store {
 #[derive(Debug, Clone, Copy)]
 pub struct Signing<'a> {
     signer: &'a Signer,
-    /// The store knows `if-none-match: *`.
-    conditional: bool,
+    /// What the store knows.
+    terms: PutTerms,
 }
 
 /// Every configured store; cheap to clone.
@@ -51,12 +51,12 @@ impl Store {
         let config = self.client.config();
         let judge = |standing: &Standing| {
             let report = standing.trusted(&config.name, &config.accept_risks)?;
-            Ok(report.conditional)
+            Ok(report.terms)
         };
-        let conditional = self.gate.judge(judge)?;
+        let terms = self.gate.judge(judge)?;
         Ok(Signing {
             signer: &self.signer,
-            conditional,
+            terms,
         })
     }
 
@@ -106,7 +106,7 @@ impl Signing<'_> {
         at: Timestamp,
     ) -> Result<Grant, SignError> {
         let key = self.signer.store().object_key(repository, object);
-        self.signer.sign(&key, action, self.conditional, at)
+        self.signer.sign(&key, action, self.terms, at)
     }
 }
 

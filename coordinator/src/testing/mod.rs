@@ -20,7 +20,7 @@ use crate::{
     catalog::{AuditFilter, Catalog},
     dispatch::Dispatcher,
     door::Limits,
-    embedded::{self, EmbeddedConfig, EmbeddedStore},
+    embedded::{self, Bounds, EmbeddedConfig, EmbeddedStore},
     grants::Grants,
     identity::{Authority, EnrolmentService, Lifetimes},
     jobs::Concurrency,
@@ -240,6 +240,7 @@ async fn start_store(
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: None,
         credentials: credentials.clone(),
+        bounds: Bounds::of(256, 64),
     })
     .await
     .unwrap();

@@ -4,6 +4,11 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::stores::StoreCredentials;
 
+const ALL: PutTerms = PutTerms {
+    only_new: true,
+    checksum: true,
+};
+
 fn store(endpoint: &str, path_style: bool) -> StoreConfig {
     StoreConfig {
         name: "primary".into(),
@@ -38,7 +43,7 @@ fn a_ranged_get_is_signed_as_amazon_documents_it() {
     let at = "2013-05-24T00:00:00Z".parse().unwrap();
     let range = Some((0, 9));
     let grant = signer
-        .sign("test.txt", &Action::Get { range }, false, at)
+        .sign("test.txt", &Action::Get { range }, PutTerms::default(), at)
         .unwrap();
     assert_eq!(grant.method, "GET");
     assert_eq!(grant.url, "https://examplebucket.s3.amazonaws.com/test.txt");
@@ -63,7 +68,7 @@ fn a_put_binds_length_hash_and_absence() {
         sha256: ObjectId([0xab; 32]),
     };
     let at = "2026-01-01T00:00:00Z".parse().unwrap();
-    let grant = signer.sign("a b/config", &action, true, at).unwrap();
+    let grant = signer.sign("a b/config", &action, ALL, at).unwrap();
     assert_eq!(grant.method, "PUT");
     assert_eq!(
         grant.url,
@@ -72,13 +77,18 @@ fn a_put_binds_length_hash_and_absence() {
     assert_eq!(header(&grant, "content-length"), Some("42"));
     assert_eq!(header(&grant, "if-none-match"), Some("*"));
     assert_eq!(
+        header(&grant, "x-amz-checksum-sha256"),
+        Some("q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=")
+    );
+    assert_eq!(
         header(&grant, "x-amz-content-sha256"),
         Some("ab".repeat(32).as_str())
     );
     let authorization = header(&grant, "authorization").unwrap();
     assert!(
         authorization.contains(
-            "SignedHeaders=content-length;host;if-none-match;x-amz-content-sha256;x-amz-date"
+            "SignedHeaders=content-length;host;if-none-match;x-amz-checksum-sha256;\
+             x-amz-content-sha256;x-amz-date"
         ),
         "{authorization}"
     );
@@ -90,7 +100,7 @@ fn no_grant_and_no_debug_output_holds_the_secret() {
     let signer = Signer::new(config.clone()).unwrap();
     let at = "2026-01-01T00:00:00Z".parse().unwrap();
     let grant = signer
-        .sign("x", &Action::Get { range: None }, false, at)
+        .sign("x", &Action::Get { range: None }, ALL, at)
         .unwrap();
     let text = format!("{signer:?} {grant:?}");
     assert!(!text.contains(config.credentials.secret_access_key.as_str()));
@@ -101,7 +111,7 @@ fn a_delete_is_not_signed() {
     let signer = Signer::new(store("https://s3.amazonaws.com", true)).unwrap();
     let at = "2026-01-01T00:00:00Z".parse().unwrap();
     assert!(matches!(
-        signer.sign("x", &Action::Delete, false, at),
+        signer.sign("x", &Action::Delete, ALL, at),
         Err(SignError::Delete)
     ));
 }
@@ -118,7 +128,7 @@ fn signing_speed() {
             length: u64::from(number),
             sha256: ObjectId([number as u8; 32]),
         };
-        let grant = signer.sign("prefix/data/ab/abcdef", &action, false, at);
+        let grant = signer.sign("prefix/data/ab/abcdef", &action, PutTerms::default(), at);
         assert!(grant.is_ok());
     }
     let rate = f64::from(count) / started.elapsed().as_secs_f64();

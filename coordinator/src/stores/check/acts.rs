@@ -36,6 +36,8 @@ pub(super) async fn act(lab: &Lab<'_>, probe: Probe) -> Outcome {
             other_body(lab, probe, &[any]).await
         }
         Probe::Overwrite => overwrite(lab).await,
+        Probe::IfRange => if_range(lab).await,
+        Probe::DoubledRange => doubled_range(lab).await,
         Probe::Metadata => {
             let header = ("x-amz-meta-strongroom", "forged".to_owned());
             told(lab, probe, &[header]).await
@@ -161,6 +163,43 @@ async fn overwrite(lab: &Lab<'_>) -> Outcome {
     // be left out, and then the object is replaced.
     let replaced = content.as_deref() == Some(FORGED) || said.is_unknown_to_it();
     Ok(judged(&said, replaced))
+}
+
+/// What `if-range` names is not what is there: whoever heeds it sends all.
+async fn if_range(lab: &Lab<'_>) -> Outcome {
+    let others = ["\"strongroom\"", "Thu, 01 Jan 1970 00:00:00 GMT"];
+    let forgeries = others.map(|other| {
+        let header = ("if-range", other.to_owned());
+        (Vec::new(), vec![header])
+    });
+    ranges(lab, forgeries).await
+}
+
+async fn doubled_range(lab: &Lab<'_>) -> Outcome {
+    let all = || vec![("range", format!("bytes=0-{}", SECRET.len() - 1))];
+    ranges(lab, [(all(), Vec::new()), (Vec::new(), all())]).await
+}
+
+/// Headers in front of a grant's own, and behind them.
+type Around = (Vec<(&'static str, String)>, Vec<(&'static str, String)>);
+
+/// Asks for the secret by grants for its first byte.
+async fn ranges(lab: &Lab<'_>, forgeries: [Around; 2]) -> Outcome {
+    let mut harmless = None;
+    for (before, behind) in forgeries {
+        let grant = lab.first_byte(&lab.secret())?;
+        let said = lab
+            .forger
+            .send_around(&grant, &before, &behind, Bytes::new())
+            .await?;
+        let all = said.is_success() && said.body.len() > 1;
+        let judged = judged(&said, all);
+        if all {
+            return Ok(judged);
+        }
+        harmless.get_or_insert(judged);
+    }
+    Ok(harmless.unwrap_or((Verdict::Untried, String::new())))
 }
 
 /// What is told and decides nothing: the header's effect is looked for in what

@@ -103,17 +103,30 @@ impl Forger {
         })
     }
 
-    /// Sends a grant with `more` headers and this body.
+    /// Sends a grant with `more` headers behind its own, and this body.
     pub(super) async fn send(
         &self,
         grant: &Grant,
         more: &[(&str, String)],
         body: Bytes,
     ) -> Result<Said, StoreError> {
+        self.send_around(grant, &[], more, body).await
+    }
+
+    /// The same with headers in front of its own as well: of a header that is
+    /// sent twice, some believe the first and some the last.
+    pub(super) async fn send_around(
+        &self,
+        grant: &Grant,
+        before: &[(&str, String)],
+        behind: &[(&str, String)],
+        body: Bytes,
+    ) -> Result<Said, StoreError> {
         let granted = grant.headers.iter().map(|(name, value)| (&**name, value));
-        let added = more.iter().map(|(name, value)| (*name, value));
+        let before = before.iter().map(|(name, value)| (*name, value));
+        let behind = behind.iter().map(|(name, value)| (*name, value));
         let mut headers = HeaderMap::new();
-        for (name, value) in granted.chain(added) {
+        for (name, value) in before.chain(granted).chain(behind) {
             let name = HeaderName::from_bytes(name.as_bytes());
             let value = HeaderValue::from_str(value);
             let (Ok(name), Ok(value)) = (name, value) else {
@@ -178,7 +191,7 @@ impl Forger {
 }
 
 /// The text of the first element of this name in an S3 error.
-fn element(xml: &str, name: &str) -> Option<String> {
+pub(in crate::stores) fn element(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.chars().take(MAX_MESSAGE).collect())

@@ -11,6 +11,7 @@ use super::{
     super::{Store, StoreError, StoreProblem},
     forge::{Forger, Said},
 };
+use crate::grants::sign::PutTerms;
 
 /// Below the store's prefix. No directories below it: on a disk they would stay.
 const DIRECTORY: &str = ".strongroom/check";
@@ -30,12 +31,19 @@ pub(super) struct Lab<'a> {
     pub(super) store: &'a Store,
     pub(super) forger: &'a Forger,
     id: Uuid,
+    /// What grants are signed on, besides `if-none-match`.
+    checksum: bool,
 }
 
 impl<'a> Lab<'a> {
     pub(super) fn new(store: &'a Store, forger: &'a Forger) -> Self {
         let id = Uuid::new_v4();
-        Self { store, forger, id }
+        Self {
+            store,
+            forger,
+            id,
+            checksum: false,
+        }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -68,10 +76,26 @@ impl<'a> Lab<'a> {
             length: body.len() as u64,
             sha256: ObjectId(Sha256::digest(body).into()),
         };
+        self.signed(path, &action, only_new)
+    }
+
+    /// A grant for the first byte of an object.
+    pub(super) fn first_byte(&self, path: &str) -> Result<Grant, StoreError> {
+        let action = Action::Get {
+            range: Some((0, 0)),
+        };
+        self.signed(path, &action, false)
+    }
+
+    fn signed(&self, path: &str, action: &Action, only_new: bool) -> Result<Grant, StoreError> {
         let config = self.store.client.config();
+        let terms = PutTerms {
+            only_new,
+            checksum: self.checksum,
+        };
         self.store
             .signer
-            .sign(&config.key(path), &action, only_new, self.now())
+            .sign(&config.key(path), action, terms, self.now())
             .map_err(|error| StoreError::new(config, StoreProblem::Setup(error.to_string())))
     }
 
@@ -83,23 +107,30 @@ impl<'a> Lab<'a> {
             .await
     }
 
-    /// Writes the secret, and removes what cut-off checks left. Gives whether
-    /// the store knows `if-none-match`.
-    pub(super) async fn prepare(&self) -> Result<bool, StoreError> {
+    /// Writes the secret, and removes what cut-off checks left. Gives the terms
+    /// on which the store takes a PUT: the most of them.
+    pub(super) async fn prepare(&mut self) -> Result<PutTerms, StoreError> {
         // With the words that tell a missing bucket and a wrong key apart.
         self.store.client.probe().await?;
         self.sweep().await?;
-        let mut said = self.write(&self.secret(), SECRET, true).await?;
-        let conditional = !said.is_unknown_to_it();
-        if !conditional {
-            said = self.write(&self.secret(), SECRET, false).await?;
-        }
-        if said.is_success() || said.status == 412 {
-            return Ok(conditional);
+        let mut refused = String::new();
+        for (only_new, checksum) in [(true, true), (true, false), (false, true), (false, false)] {
+            self.checksum = checksum;
+            let said = self.write(&self.secret(), SECRET, only_new).await?;
+            if said.is_success() || said.status == 412 {
+                return Ok(PutTerms { only_new, checksum });
+            }
+            // Without what the last one had, the answer says less.
+            if refused.is_empty() {
+                refused = said.to_string();
+            }
+            if !said.is_unknown_to_it() && said.status != 400 {
+                break;
+            }
         }
         let problem = StoreProblem::Failed {
             action: format!("writing {} by a grant", self.secret()),
-            detail: said.to_string(),
+            detail: refused,
             retryable: false,
         };
         Err(StoreError::new(self.store.client.config(), problem))

@@ -21,7 +21,7 @@
 
 mod acts;
 mod facts;
-mod forge;
+pub(super) mod forge;
 pub(super) mod keeper;
 mod lab;
 pub mod probe;
@@ -53,8 +53,8 @@ const TRIES: u32 = 3;
 /// removed, whatever happens in between, `cancel` included.
 pub(super) async fn check(store: &Store, cancel: &CancellationToken) -> Result<Report, StoreError> {
     let forger = Forger::new(store.client.config())?;
-    let lab = Lab::new(store, &forger);
-    let work = tokio::time::timeout(TIME, Box::pin(probe_all(&lab)));
+    let mut lab = Lab::new(store, &forger);
+    let work = tokio::time::timeout(TIME, Box::pin(probe_all(&mut lab)));
     let outcome = cancel.run_until_cancelled(work).await;
     let cleaned = tokio::time::timeout(CLEANUP_TIME, lab.clean()).await;
     if !matches!(cleaned, Ok(Ok(()))) {
@@ -72,15 +72,15 @@ pub(super) async fn check(store: &Store, cancel: &CancellationToken) -> Result<R
     }
 }
 
-async fn probe_all(lab: &Lab<'_>) -> Result<Report, StoreError> {
-    let conditional = lab.prepare().await?;
+async fn probe_all(lab: &mut Lab<'_>) -> Result<Report, StoreError> {
+    let terms = lab.prepare().await?;
     let mut findings = Vec::with_capacity(Probe::ALL.len());
     for probe in Probe::ALL {
         findings.push(tried(lab, probe).await);
     }
     Ok(Report {
         at: lab.now(),
-        conditional,
+        terms,
         findings,
     })
 }

@@ -17,15 +17,18 @@ pub enum Risk {
     WrongBody,
     /// An object is replaced although `if-none-match: *` was signed.
     Overwrite,
+    /// More of an object is read than the signed range.
+    UnsignedRange,
 }
 
 impl Risk {
     /// Every one.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::UnsignedCopySource,
         Self::UnsignedAcl,
         Self::WrongBody,
         Self::Overwrite,
+        Self::UnsignedRange,
     ];
 
     /// The name in the configuration, the API and the audit log.
@@ -35,6 +38,7 @@ impl Risk {
             Self::UnsignedAcl => "unsigned-acl",
             Self::WrongBody => "wrong-body",
             Self::Overwrite => "overwrite",
+            Self::UnsignedRange => "unsigned-range",
         }
     }
 
@@ -52,6 +56,10 @@ impl Risk {
             Self::Overwrite => {
                 "the store replaces objects that are there: nothing but the signed hash of the \
                  body guards them"
+            }
+            Self::UnsignedRange => {
+                "a stolen agent reads whole objects of its repository where it was granted a few \
+                 bytes of them"
             }
         }
     }
@@ -80,6 +88,10 @@ pub enum Probe {
     DoubledHash,
     /// A properly signed PUT on an object that is there.
     Overwrite,
+    /// `if-range` on a GET whose range is signed.
+    IfRange,
+    /// A second `range` on such a GET.
+    DoubledRange,
     /// `x-amz-meta-*`
     Metadata,
     /// `x-amz-tagging`
@@ -96,7 +108,7 @@ pub enum Probe {
 
 impl Probe {
     /// Every one, in the order in which they are tried.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::CopySource,
         Self::CopySourceEmpty,
         Self::Acl,
@@ -104,6 +116,8 @@ impl Probe {
         Self::OtherBody,
         Self::DoubledHash,
         Self::Overwrite,
+        Self::IfRange,
+        Self::DoubledRange,
         Self::Metadata,
         Self::Tagging,
         Self::StorageClass,
@@ -122,6 +136,8 @@ impl Probe {
             Self::OtherBody => "other-body",
             Self::DoubledHash => "doubled-hash",
             Self::Overwrite => "overwrite",
+            Self::IfRange => "if-range",
+            Self::DoubledRange => "doubled-range",
             Self::Metadata => "metadata",
             Self::Tagging => "tagging",
             Self::StorageClass => "storage-class",
@@ -139,6 +155,7 @@ impl Probe {
             Self::Acl | Self::GrantRead => Some(Risk::UnsignedAcl),
             Self::OtherBody | Self::DoubledHash => Some(Risk::WrongBody),
             Self::Overwrite => Some(Risk::Overwrite),
+            Self::IfRange | Self::DoubledRange => Some(Risk::UnsignedRange),
             Self::Metadata
             | Self::Tagging
             | Self::StorageClass

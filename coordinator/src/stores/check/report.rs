@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{Probe, Risk};
+use crate::grants::sign::PutTerms;
 
 /// What became of a forged request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +48,9 @@ pub struct Finding {
 pub struct Report {
     /// When it ended.
     pub at: Timestamp,
-    /// Whether the store knows `if-none-match: *` on a PUT; otherwise such a
-    /// PUT is not written at all.
-    pub conditional: bool,
+    /// What the store knows of a PUT's terms: one on others is not written at
+    /// all.
+    pub terms: PutTerms,
     /// One per [`Probe`], in their order.
     pub findings: Vec<Finding>,
 }

@@ -114,7 +114,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::stores::check::{Finding, Probe, Verdict};
+    use crate::{
+        grants::sign::PutTerms,
+        stores::check::{Finding, Probe, Verdict},
+    };
 
     fn report(verdicts: &[(Probe, Verdict)]) -> Report {
         let verdict = |probe| {
@@ -123,7 +126,7 @@ mod tests {
         };
         Report {
             at: Timestamp::UNIX_EPOCH,
-            conditional: true,
+            terms: PutTerms::default(),
             findings: Probe::ALL
                 .into_iter()
                 .map(|probe| Finding {

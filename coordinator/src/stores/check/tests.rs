@@ -23,7 +23,7 @@ async fn the_embedded_store_refuses_every_forgery_and_nothing_is_left() {
     let report = Box::pin(check(store, &CancellationToken::new()))
         .await
         .unwrap();
-    assert!(report.conditional);
+    assert!(report.terms.only_new && report.terms.checksum);
     for finding in &report.findings {
         assert_eq!(finding.verdict, Verdict::Refused, "{finding:?}");
     }
@@ -37,7 +37,7 @@ async fn a_check_that_is_cut_off_cleans_up_and_is_no_report() {
     let store = checked(&coordinator).await;
     let cancelled = CancellationToken::new();
     let forger = Forger::new(store.client.config()).unwrap();
-    let lab = Lab::new(store, &forger);
+    let mut lab = Lab::new(store, &forger);
     lab.prepare().await.unwrap();
     let left = store.client.list_below(".strongroom/").await.unwrap();
     assert_eq!(left.len(), 1);
@@ -84,14 +84,17 @@ async fn every_put_is_signed_for_a_new_object_only() {
             .unwrap();
         let only_new = ("if-none-match".to_owned(), "*".to_owned());
         assert!(grant.headers.contains(&only_new), "{object}");
+        let sum = data_encoding::BASE64.encode(&[7; 32]);
+        let checksum = ("x-amz-checksum-sha256".to_owned(), sum);
+        assert!(grant.headers.contains(&checksum), "{object}");
         let authorization = grant
             .headers
             .iter()
             .find(|(name, _)| name == "authorization");
-        assert!(
-            authorization.unwrap().1.contains(";if-none-match;"),
-            "{object}"
-        );
+        let authorization = &authorization.unwrap().1;
+        for name in ["if-none-match", "x-amz-checksum-sha256"] {
+            assert!(authorization.contains(&format!(";{name};")), "{object}");
+        }
     }
 }
 
