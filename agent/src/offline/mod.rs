@@ -63,12 +63,29 @@ struct Common {
     /// The repository: a directory, or s3:ENDPOINT/BUCKET[/PREFIX]
     #[arg(long, short, value_name = "PLACE", env = "RESTIC_REPOSITORY")]
     repository: String,
+    /// Where the bucket stands in requests to S3: behind the host, in front of
+    /// it, or as is known of the service
+    #[arg(long, value_enum, value_name = "STYLE", default_value_t)]
+    addressing: Style,
     /// A file with the repository's password
     #[arg(long, short, value_name = "FILE", env = "RESTIC_PASSWORD_FILE")]
     password_file: PathBuf,
     /// How to print results
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+}
+
+/// Where the bucket stands in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Style {
+    /// In front of the hosts of services that are known to want it there, else
+    /// behind the host.
+    #[default]
+    Auto,
+    /// `https://host/bucket`
+    Path,
+    /// `https://bucket.host`
+    VirtualHost,
 }
 
 /// How results are printed.

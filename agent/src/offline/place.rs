@@ -15,14 +15,14 @@ use strongroom_repository::{
         s3::{
             HttpClient, HttpOptions, S3Store,
             credentials::{CredentialAuthority, Credentials},
-            location::S3Location,
+            location::{Addressing, S3Location},
         },
     },
 };
 use strongroom_runtime::printable::{self, Line};
 use zeroize::Zeroizing;
 
-use super::{Common, Session, limits::StoreLimits};
+use super::{Common, Session, Style, limits::StoreLimits};
 use crate::{cli::hostname, sources::files::owners::Owners};
 
 /// A repository that is not opened yet.
@@ -42,7 +42,7 @@ impl<'a> Place<'a> {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             name: common.repository.clone(),
-            store: store(&common.repository, session, limits)?,
+            store: store(common, session, limits)?,
             password: password(&common.password_file)?,
             session,
         })
@@ -126,9 +126,10 @@ fn password(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(Zeroizing::new(password.to_owned()))
 }
 
-fn store(repository: &str, session: &Session, limits: StoreLimits) -> anyhow::Result<SharedStore> {
+fn store(common: &Common, session: &Session, limits: StoreLimits) -> anyhow::Result<SharedStore> {
+    let repository = &common.repository;
     let store: SharedStore = if repository.starts_with("s3:") {
-        Arc::new(limits.of_s3(s3(repository, session)?))
+        Arc::new(limits.of_s3(s3(common, session)?))
     } else {
         let store = Arc::new(FsStore::new(std::path::absolute(repository)?));
         return Ok(limits.of_any(store));
@@ -141,8 +142,13 @@ fn store(repository: &str, session: &Session, limits: StoreLimits) -> anyhow::Re
     )))
 }
 
-fn s3(repository: &str, session: &Session) -> anyhow::Result<S3Store> {
-    let location: S3Location = repository.parse()?;
+fn s3(common: &Common, session: &Session) -> anyhow::Result<S3Store> {
+    let mut location: S3Location = common.repository.parse()?;
+    match common.addressing {
+        Style::Auto => {}
+        Style::Path => location = location.addressed(Addressing::Path)?,
+        Style::VirtualHost => location = location.addressed(Addressing::VirtualHost)?,
+    }
     let client = HttpClient::new(HttpOptions::new(tls()?))?;
     let authority = CredentialAuthority::new(
         location,

@@ -251,3 +251,20 @@ fn limits_that_cannot_work_are_refused_with_what_can() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_bucket_is_addressed_as_asked() {
+    let place = Place::new();
+    let password = place.path("password");
+    let arguments = [
+        "offline",
+        "snapshots",
+        "--repository=s3:http://192.0.2.1/bucket",
+        "--addressing=virtual-host",
+        "--password-file",
+        password.to_str().unwrap(),
+    ];
+    let cli = Cli::try_parse_from(arguments).unwrap();
+    let error = run(cli.offline).await.unwrap_err();
+    assert!(format!("{error:#}").contains("in front of an address"));
+}

@@ -232,6 +232,12 @@ pub trait Authority: fmt::Debug + Send + Sync + 'static {
     /// See [`Store::remove`].
     fn remove(&self, object: ObjectName) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// The service does not know something of a request. `true`: what is not
+    /// needed will be left out from now on, and it may be signed again.
+    fn simplify(&self) -> bool {
+        false
+    }
+
     /// Whose clock stands in the signatures, for the error about a skewed one.
     fn signer(&self) -> &'static str {
         "the coordinator, which dates requests ten minutes back"

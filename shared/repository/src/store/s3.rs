@@ -94,6 +94,13 @@ impl S3Store {
                     tracing::debug!(cause = %failure.kind, "signing again");
                     fresh = true;
                 }
+                Err(failure)
+                    if failure.unknown
+                        && matches!(request, S3Request::Put { .. })
+                        && self.authority.simplify() =>
+                {
+                    tracing::debug!(cause = %failure.kind, "signing less");
+                }
                 Err(failure) => {
                     let url = error::shown_url(&signed.url);
                     return Err(StoreError::new(operation, url, failure.kind));

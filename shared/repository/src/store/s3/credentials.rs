@@ -2,7 +2,12 @@
 //! `offline` command alone, when there is no coordinator. **Nothing else in
 //! this crate, and nothing in the agent's daemon, holds storage credentials.**
 
-use std::{borrow::Cow, fmt, time::SystemTime};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::SystemTime,
+};
 
 use aws_credential_types::Credentials as AwsCredentials;
 use aws_sigv4::{
@@ -58,6 +63,9 @@ pub struct CredentialAuthority {
     credentials: Credentials,
     client: HttpClient,
     clock: SharedClock,
+    /// A bucket with Object Lock takes no PUT without a checksum; some services
+    /// take none with one.
+    checksums: AtomicBool,
 }
 
 impl CredentialAuthority {
@@ -73,6 +81,7 @@ impl CredentialAuthority {
             credentials,
             client,
             clock,
+            checksums: AtomicBool::new(true),
         }
     }
 
@@ -155,7 +164,11 @@ impl CredentialAuthority {
                 sha256,
             } => {
                 let url = self.location.object_url(object);
-                let extra = [(header::CONTENT_LENGTH, length.to_string())];
+                let mut extra = vec![(header::CONTENT_LENGTH, length.to_string())];
+                if self.checksums.load(Ordering::Relaxed) {
+                    let sum = data_encoding::BASE64.encode(&sha256.0);
+                    extra.push((HeaderName::from_static("x-amz-checksum-sha256"), sum));
+                }
                 let body = SignableBody::Precomputed(sha256.to_string());
                 (
                     "put",
@@ -234,6 +247,10 @@ impl Authority for CredentialAuthority {
                 Err(kind) => Err(StoreError::new("remove", error::shown_url(&url), kind)),
             }
         })
+    }
+
+    fn simplify(&self) -> bool {
+        self.checksums.swap(false, Ordering::Relaxed)
     }
 
     fn signer(&self) -> &'static str {

@@ -45,7 +45,11 @@ pub(super) fn classify(
     ) || error.message.contains("Request has expired");
     let kind = by_code(&error, headers, sent, signer)
         .unwrap_or_else(|| by_status(status, &error, headers, sent));
-    Failure { kind, expired }
+    Failure {
+        kind,
+        expired,
+        unknown: status == StatusCode::NOT_IMPLEMENTED,
+    }
 }
 
 fn by_code(
@@ -79,6 +83,11 @@ fn by_code(
         "RequestTimeTooSkewed" => Denied(skew(headers, sent, signer)),
         "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException" => Denied(elsewhere(error, headers)),
+        "SecondLevelDomainForbidden" | "VirtualHostDomainRequired" => Denied(
+            "the service takes the bucket in front of its host's name only: set path_style = false \
+             for the store, or --addressing virtual-host for `offline`"
+                .into(),
+        ),
         "InvalidRange" => range(error, headers, sent),
         "InvalidObjectState" => Denied("the object is archived: bring it back from the archive first".into()),
         "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" | "StorageFull" => Full,

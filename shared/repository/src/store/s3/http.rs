@@ -86,6 +86,8 @@ pub(super) struct Failure {
     pub(super) kind: StoreErrorKind,
     /// Whether a new signature may help.
     pub(super) expired: bool,
+    /// The service does not know something of the request.
+    pub(super) unknown: bool,
 }
 
 impl From<StoreErrorKind> for Failure {
@@ -93,6 +95,7 @@ impl From<StoreErrorKind> for Failure {
         Self {
             kind,
             expired: false,
+            unknown: false,
         }
     }
 }

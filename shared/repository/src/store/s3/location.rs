@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use strongroom_layout::ObjectName;
 use url::Url;
 
-/// A bucket, and a prefix in it, addressed in path style.
+/// A bucket, and a prefix in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Location {
     /// Scheme, host, port.
@@ -13,6 +13,45 @@ pub struct S3Location {
     bucket: String,
     /// Without slashes at its ends; empty is the whole bucket.
     prefix: String,
+    addressing: Addressing,
+}
+
+/// Where the bucket stands in a request's URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressing {
+    /// `https://host/bucket/key`
+    Path,
+    /// `https://bucket.host/key`
+    VirtualHost,
+}
+
+/// Services that take buckets in front of their host, and some of them nowhere
+/// else. All others are asked in path style, which most know.
+const VIRTUAL_HOSTS: [&str; 8] = [
+    "amazonaws.com",
+    "amazonaws.com.cn",
+    "aliyuncs.com",
+    "myqcloud.com",
+    "myhuaweicloud.com",
+    "volces.com",
+    "bcebos.com",
+    "ksyuncs.com",
+];
+
+impl Addressing {
+    fn guess(endpoint: &Url, bucket: &str) -> Self {
+        let host = endpoint.domain().unwrap_or_default();
+        let known = |service: &&str| {
+            host.strip_suffix(*service)
+                .is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        };
+        // No certificate is valid for a bucket with dots.
+        if VIRTUAL_HOSTS.iter().any(|service| known(&service)) && !bucket.contains('.') {
+            Self::VirtualHost
+        } else {
+            Self::Path
+        }
+    }
 }
 
 /// A text that does not say where.
@@ -29,8 +68,18 @@ impl FromStr for S3Location {
     /// As restic writes it, `s3:ENDPOINT/BUCKET/PREFIX`; without a scheme the
     /// endpoint is reached over HTTPS.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Credentials in it, which do not belong there, are not shown.
+        let shown = match text
+            .split_once("://")
+            .unwrap_or(("", text))
+            .1
+            .rsplit_once('@')
+        {
+            Some((_, behind)) => format!("s3:…@{behind}"),
+            None => text.to_owned(),
+        };
         let wrong = |problem: &str| ParseLocationError {
-            text: text.into(),
+            text: shown.clone(),
             problem: problem.into(),
         };
         let place = text
@@ -66,6 +115,7 @@ impl FromStr for S3Location {
             return Err(wrong("`?`, `#` and `\\` belong to no host"));
         }
         Ok(Self {
+            addressing: Addressing::guess(&endpoint, bucket),
             endpoint,
             bucket: bucket.into(),
             prefix: prefix.into(),
@@ -84,12 +134,29 @@ impl fmt::Display for S3Location {
 }
 
 impl S3Location {
+    /// Addresses the bucket in this way, and not as was guessed by the host.
+    pub fn addressed(mut self, addressing: Addressing) -> Result<Self, ParseLocationError> {
+        if addressing == Addressing::VirtualHost && self.endpoint.domain().is_none() {
+            return Err(ParseLocationError {
+                text: self.to_string(),
+                problem: "no bucket can stand in front of an address: use path style, or the \
+                          host's name"
+                    .into(),
+            });
+        }
+        self.addressing = addressing;
+        Ok(self)
+    }
+
     /// `host[:port]`, as in the `Host` header.
     pub fn host(&self) -> String {
-        let host = self.endpoint.host_str().unwrap_or_default();
+        let mut host = self.endpoint.host_str().unwrap_or_default().to_owned();
+        if self.addressing == Addressing::VirtualHost {
+            host = format!("{}.{host}", self.bucket);
+        }
         match self.endpoint.port() {
             Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
+            None => host,
         }
     }
 
@@ -104,7 +171,10 @@ impl S3Location {
 
     /// The URL of the bucket, without a slash at its end.
     pub(super) fn bucket_url(&self) -> String {
-        format!("{}{}", self.endpoint, encode(&self.bucket, false))
+        match self.addressing {
+            Addressing::Path => format!("{}{}", self.endpoint, encode(&self.bucket, false)),
+            Addressing::VirtualHost => format!("{}://{}", self.endpoint.scheme(), self.host()),
+        }
     }
 
     /// The key of what lies at `path` in the repository.
@@ -191,6 +261,57 @@ mod tests {
             let error = text.parse::<S3Location>().unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
         }
+    }
+
+    #[test]
+    fn credentials_are_not_repeated() {
+        for text in [
+            "s3:https://key:hush@host/b",
+            "s3:key:hush@host",
+            "https://key:hush@host/b",
+        ] {
+            let error = text.parse::<S3Location>().unwrap_err().to_string();
+            assert!(!error.contains("hush"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_bucket_stands_where_the_service_wants_it() {
+        let url = |text: &str| location(text).object_url(ObjectName::Config);
+        for (text, wanted) in [
+            (
+                "s3:https://s3.eu-central-1.amazonaws.com/b/p",
+                "https://b.s3.eu-central-1.amazonaws.com/p/config",
+            ),
+            (
+                "s3:https://oss-cn-hangzhou.aliyuncs.com:444/b",
+                "https://b.oss-cn-hangzhou.aliyuncs.com:444/config",
+            ),
+            (
+                "s3:s3.amazonaws.com/b.c",
+                "https://s3.amazonaws.com/b.c/config",
+            ),
+            (
+                "s3:https://notamazonaws.com/b",
+                "https://notamazonaws.com/b/config",
+            ),
+            ("s3:http://192.0.2.1/b", "http://192.0.2.1/b/config"),
+        ] {
+            assert_eq!(url(text), wanted);
+        }
+        let own = location("s3:https://s3.example.org:9000/b/p");
+        let own = own.addressed(Addressing::VirtualHost).unwrap();
+        assert_eq!(own.host(), "b.s3.example.org:9000");
+        assert_eq!(
+            own.object_url(ObjectName::Config),
+            "https://b.s3.example.org:9000/p/config"
+        );
+        assert_eq!(own.to_string(), "s3:https://s3.example.org:9000/b/p");
+        let amazon = location("s3:s3.amazonaws.com/b").addressed(Addressing::Path);
+        assert_eq!(amazon.unwrap().bucket_url(), "https://s3.amazonaws.com/b");
+        let address = location("s3:http://192.0.2.1/b").addressed(Addressing::VirtualHost);
+        let error = address.unwrap_err().to_string();
+        assert!(error.contains("in front of an address"), "{error}");
     }
 
     #[test]

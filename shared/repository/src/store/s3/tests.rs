@@ -2,6 +2,7 @@
 //! and against one that answers whatever a test wants.
 
 mod answers;
+mod checksums;
 mod exists;
 mod faults;
 mod scripted;

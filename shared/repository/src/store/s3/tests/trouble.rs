@@ -80,6 +80,12 @@ async fn what_will_not_pass_says_what_to_do() {
             "region \"eu-central-1\"",
         ),
         ("403 Forbidden", "InvalidObjectState", "", "archived"),
+        (
+            "403 Forbidden",
+            "SecondLevelDomainForbidden",
+            "",
+            "--addressing virtual-host",
+        ),
         ("418 Teapot", "Strange", "", "Strange: as it happens"),
     ] {
         let error = get(error(status, code, extra), None).await;
