@@ -7,7 +7,7 @@ use strongroom_layout::AgentId;
 use super::{
     Catalog, CatalogError,
     agents::agent_in,
-    certificates::record_certificate_in,
+    certificates::{record_certificate_in, trust_only_in},
     row::{json, micros},
     tokens::token_in,
 };
@@ -19,8 +19,8 @@ use crate::model::{
 /// What enters the catalog when a join token is redeemed.
 #[derive(Debug, Clone)]
 pub struct Enrolment {
-    /// The new agent's id, chosen by the caller so that the certificate could
-    /// be signed.
+    /// The agent's id, so that the certificate could be signed: a new one, or
+    /// what [`Catalog::agent_to_replace`] gave.
     pub agent: AgentId,
     /// What the host calls itself.
     pub hostname: String,
@@ -63,10 +63,10 @@ pub enum RedeemError {
         /// When.
         at: Timestamp,
     },
-    /// The name in the token belongs to an active agent.
+    /// The name in the token belongs to an agent that came after it.
     #[error(
-        "the join token is for an agent named {name:?}, and there is one: revoke it first with \
-         `strongroom agents revoke {name}`, or ask for a token with another name"
+        "the join token is for a new agent named {name:?}, and there is one meanwhile: ask for a \
+         token with another name, or, if this host is to take that agent's place, for one anew"
     )]
     NameTaken {
         /// The name.
@@ -84,7 +84,28 @@ impl From<sqlx::Error> for RedeemError {
 }
 
 impl Catalog {
+    /// The agent whose place a host takes that redeems this token, if it is
+    /// good for that.
+    pub async fn agent_to_replace(
+        &self,
+        id: &str,
+        secret: &SecretHash,
+    ) -> Result<Option<AgentId>, CatalogError> {
+        let mut transaction = self.begin().await?;
+        match token_in(&mut transaction, id).await? {
+            Some((token, hash)) if hash == *secret => {
+                let replaced = replaced_in(&mut transaction, &token).await?;
+                Ok(replaced.map(|agent| agent.id))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Trades a join token for an agent, once. A refusal is audited too.
+    ///
+    /// A token for an agent that there was when it was made is traded for that
+    /// agent: it keeps its id and with it everything that is its own, its
+    /// certificates end, and labels of the token are added to its own.
     ///
     /// An agent named in the token takes over a revoked agent's name, and with
     /// it that agent's repository; a hostname, which nobody vouches for, gets
@@ -162,19 +183,40 @@ impl Catalog {
     ) -> Result<Agent, RedeemError> {
         let now = self.now();
         let token = good_token_in(connection, id, secret, now).await?;
-        let name = free_name(connection, &token, &enrolment.hostname).await?;
-        sqlx::query(
-            "INSERT INTO agents (id, name, labels, enrolled_at, version, hostname)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(enrolment.agent.to_string())
-        .bind(name.clone())
-        .bind(json(&token.labels))
-        .bind(micros(now))
-        .bind(enrolment.version.clone())
-        .bind(enrolment.hostname.clone())
-        .execute(&mut *connection)
-        .await?;
+        let replaced = replaced_in(connection, &token).await?;
+        let name = match &replaced {
+            Some(agent) if agent.id == enrolment.agent => {
+                let mut labels = agent.labels.clone();
+                labels.extend(token.labels.clone());
+                sqlx::query(
+                    "UPDATE agents SET labels = $2, version = $3, hostname = $4, contest = NULL
+                     WHERE id = $1",
+                )
+                .bind(enrolment.agent.to_string())
+                .bind(json(&labels))
+                .bind(enrolment.version.clone())
+                .bind(enrolment.hostname.clone())
+                .execute(&mut *connection)
+                .await?;
+                agent.name.clone()
+            }
+            _ => {
+                let name = free_name(connection, &token, &enrolment.hostname).await?;
+                sqlx::query(
+                    "INSERT INTO agents (id, name, labels, enrolled_at, version, hostname)
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(enrolment.agent.to_string())
+                .bind(name.clone())
+                .bind(json(&token.labels))
+                .bind(micros(now))
+                .bind(enrolment.version.clone())
+                .bind(enrolment.hostname.clone())
+                .execute(&mut *connection)
+                .await?;
+                name
+            }
+        };
         sqlx::query("UPDATE join_tokens SET used_at = $2, used_by = $3 WHERE id = $1")
             .bind(id)
             .bind(micros(now))
@@ -182,6 +224,10 @@ impl Catalog {
             .execute(&mut *connection)
             .await?;
         record_certificate_in(connection, &enrolment.certificate).await?;
+        if replaced.is_some() {
+            let serial = &enrolment.certificate.serial;
+            trust_only_in(connection, enrolment.agent, serial, now).await?;
+        }
         let entry = NewAudit::ok(
             Actor::Agent(enrolment.agent),
             "agent.enrol",
@@ -190,6 +236,7 @@ impl Catalog {
         .detail(serde_json::json!({
             "name": name,
             "hostname": enrolment.hostname,
+            "replaced": replaced.is_some(),
             "token": id,
             "serial": enrolment.certificate.serial,
         }));
@@ -217,6 +264,18 @@ async fn good_token_in(
         }),
         JoinTokenState::Open => Ok(token),
     }
+}
+
+/// The agent whose place is taken: it is revoked by nobody meanwhile.
+async fn replaced_in(
+    connection: &mut AnyConnection,
+    token: &JoinToken,
+) -> Result<Option<Agent>, CatalogError> {
+    let Some(id) = token.replaces else {
+        return Ok(None);
+    };
+    let agent = agent_in(connection, id).await?;
+    Ok(Some(agent).filter(Agent::is_active))
 }
 
 async fn free_name(

@@ -21,9 +21,19 @@ impl Catalog {
             check_name("agent name", name)?;
         }
         let mut transaction = self.begin().await?;
+        let replaces: Option<String> = match &token.agent_name {
+            None => None,
+            Some(name) => {
+                sqlx::query_scalar("SELECT id FROM agents WHERE name = $1 AND revoked_at IS NULL")
+                    .bind(name.clone())
+                    .fetch_optional(&mut *transaction)
+                    .await?
+            }
+        };
         sqlx::query(
-            "INSERT INTO join_tokens (id, secret_hash, labels, agent_name, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6)",
+            "INSERT INTO join_tokens (id, secret_hash, labels, agent_name, created_at, expires_at,
+                                      replaces)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(token.id.clone())
         .bind(token.secret.to_hex())
@@ -31,11 +41,13 @@ impl Catalog {
         .bind(token.agent_name.clone())
         .bind(micros(self.now()))
         .bind(micros(token.expires_at))
+        .bind(replaces.clone())
         .execute(&mut *transaction)
         .await?;
         let entry = NewAudit::ok(by.clone(), "token.create", &token.id).detail(serde_json::json!({
             "labels": token.labels,
             "agent_name": token.agent_name,
+            "replaces": replaces,
             "expires_at": token.expires_at,
         }));
         self.audit_in(&mut transaction, entry).await?;
@@ -110,6 +122,7 @@ fn read(row: &AnyRow) -> Result<(JoinToken, SecretHash), CatalogError> {
         id: row.text("id")?,
         labels: row.json("labels")?,
         agent_name: row.opt_text("agent_name")?,
+        replaces: row.opt_parse("replaces")?,
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
         state,

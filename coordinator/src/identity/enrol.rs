@@ -70,7 +70,9 @@ impl EnrolmentService {
             .look_at_join_token(&request.token_id, &secret, &request.hostname)
             .await
             .map_err(|error| refusal(&error))?;
-        let agent = AgentId(Uuid::new_v4());
+        let replaced = self.catalog.agent_to_replace(&request.token_id, &secret);
+        let replaced = replaced.await.map_err(|error| refusal(&error.into()))?;
+        let agent = replaced.unwrap_or_else(|| AgentId(Uuid::new_v4()));
         let issued = self
             .authority
             .issue(agent, &request.csr_pem)

@@ -15,6 +15,9 @@ pub struct JoinToken {
     pub labels: Labels,
     /// What the agent will be called; its hostname when `None`.
     pub agent_name: Option<String>,
+    /// The agent of that name when the token was made: its certificates end, and
+    /// the invited host goes on as that agent.
+    pub replaces: Option<AgentId>,
     /// When it was made.
     pub created_at: Timestamp,
     /// From then on it admits nobody.

@@ -18,7 +18,7 @@ use super::{gateway::Shared, registry::Handle, status};
 use crate::{
     catalog::SessionStart,
     identity::contested,
-    model::{Agent, ContestSign, Holder},
+    model::{Agent, AgentCertificate, ContestSign, Holder},
 };
 
 /// An agent that knows no challenges is told by its next heartbeat, unless the
@@ -50,6 +50,14 @@ pub(super) async fn contend(shared: &Shared, agent: &Agent, new: &Side) -> Resul
     let Some(older) = shared.registry.handle(agent.id) else {
         return Ok(());
     };
+    // Whose place was taken by an invitation has no say.
+    let serial = &older.side.start.serial;
+    let known = shared.catalog.agent_showing(agent.id, serial).await;
+    let (_, certificate) = known.map_err(|error| status::catalog(&error))?;
+    if let Some(reason) = replaced(&agent.name, certificate.as_ref()) {
+        older.end.ask(reason, false);
+        return Ok(());
+    }
     if !is_there(&older, shared.config.challenge, shared.config.heartbeat).await {
         return Ok(());
     }
@@ -67,6 +75,17 @@ pub(super) async fn contend(shared: &Shared, agent: &Agent, new: &Side) -> Resul
     let reason = contested(&agent.name);
     older.end.ask(reason.clone(), true);
     Err(Status::unavailable(reason))
+}
+
+/// What a session is told whose certificate an operator has ended; `None`: none
+/// has.
+pub(super) fn replaced(name: &str, certificate: Option<&AgentCertificate>) -> Option<String> {
+    let end = certificate?.ended.filter(|end| end.by_operator)?;
+    Some(format!(
+        "another host took the place of agent {name} at {}, by an invitation or because an operator \
+         trusts it; if this is the right host, ask for a new join token and enrol again",
+        end.at
+    ))
 }
 
 async fn is_there(older: &Handle, challenge: Duration, heartbeat: Duration) -> bool {

@@ -369,9 +369,14 @@ impl Session {
         reported: Vec<AttemptRef>,
     ) -> Result<bool, CatalogError> {
         let catalog = &self.shared.catalog;
-        let agent = catalog.agent(self.agent.id).await?;
+        let serial = &self.side.start.serial;
+        let (agent, certificate) = catalog.agent_showing(self.agent.id, serial).await?;
         if !agent.is_active() {
             self.end.ask(revoked(&agent.name), false);
+            return Ok(true);
+        }
+        if let Some(reason) = contend::replaced(&agent.name, certificate.as_ref()) {
+            self.end.ask(reason, false);
             return Ok(true);
         }
         if agent.contest.is_some() {

@@ -1,12 +1,17 @@
 //! Join tokens, agents, certificates, operators.
 
+use std::collections::BTreeMap;
+
 use strongroom_transfer::PublicKey;
 use strongroom_wire::session::Consent;
 
 use super::{Fixture, contract, fixture::operator};
 use crate::{
     catalog::{AuditFilter, CatalogError, RedeemError},
-    model::{Actor, AgentCertificate, AgentFacts, AgentState, JoinTokenState, Outcome, SecretHash},
+    model::{
+        Actor, AgentCertificate, AgentFacts, AgentState, JoinTokenState, NewJoinToken, Outcome,
+        SecretHash,
+    },
 };
 
 contract!(
@@ -14,6 +19,7 @@ contract!(
     a_token_that_admits_nobody_says_why,
     only_one_of_two_that_redeem_at_once_gets_in,
     hostnames_get_numbers_and_named_tokens_take_over_revoked_names,
+    an_invitation_for_an_agent_replaces_its_certificates_and_nothing_else,
     an_agent_is_found_by_name_or_id_and_revoked_once,
     what_an_agent_says_of_itself_is_kept,
     certificates_are_kept,
@@ -92,8 +98,14 @@ async fn hostnames_get_numbers_and_named_tokens_take_over_revoked_names(fixture:
     let other = fixture.redeem("by-host", "secret", "web-1").await.unwrap();
     assert_eq!(other.name, "web-1-2");
     fixture.invite("by-name", Some("web-1")).await;
-    let taken = fixture.redeem("by-name", "secret", "x").await.unwrap_err();
-    assert!(matches!(taken, RedeemError::NameTaken { .. }));
+    fixture.invite("too-late", Some("web-7")).await;
+    fixture.invite("in-time", Some("web-7")).await;
+    fixture.redeem("in-time", "secret", "y").await.unwrap();
+    let taken = fixture.redeem("too-late", "secret", "x").await.unwrap_err();
+    assert!(
+        matches!(taken, RedeemError::NameTaken { .. }),
+        "who was invited as new takes nobody's place"
+    );
     fixture
         .catalog
         .revoke_agent(first.id, &operator())
@@ -110,6 +122,45 @@ async fn hostnames_get_numbers_and_named_tokens_take_over_revoked_names(fixture:
     assert_ne!(reinstalled.id, first.id);
     let found = fixture.catalog.find_agent("web-1").await.unwrap();
     assert_eq!(found.id, reinstalled.id);
+}
+
+async fn an_invitation_for_an_agent_replaces_its_certificates_and_nothing_else(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let first = fixture.agent("web-1").await;
+    let old = catalog.certificates(first.id).await.unwrap();
+    fixture.advance(1);
+    let token = NewJoinToken {
+        id: "again".into(),
+        secret: SecretHash::of("secret"),
+        labels: BTreeMap::from([("tier".into(), "2".into())]),
+        agent_name: Some("web-1".into()),
+        expires_at: fixture.in_seconds(3600),
+    };
+    let made = catalog.create_join_token(&token, &operator()).await;
+    assert_eq!(made.unwrap().replaces, Some(first.id));
+    let wrong = catalog.agent_to_replace("again", &SecretHash::of("guess"));
+    assert_eq!(wrong.await.unwrap(), None);
+    let id = catalog.agent_to_replace("again", &token.secret);
+    assert_eq!(id.await.unwrap(), Some(first.id));
+
+    let again = fixture
+        .redeem_as("again", first.id, "new-host")
+        .await
+        .unwrap();
+    assert_eq!((again.id, &again.name), (first.id, &first.name));
+    assert_eq!(again.facts.hostname.as_deref(), Some("new-host"));
+    let mut labels = first.labels.clone();
+    labels.extend(token.labels);
+    assert_eq!(again.labels, labels);
+    let certificates = catalog.certificates(first.id).await.unwrap();
+    assert_eq!(certificates.len(), old.len() + 1);
+    for certificate in &certificates {
+        let ended = certificate.ended.is_some_and(|end| end.by_operator);
+        assert_eq!(ended, old.iter().any(|it| it.serial == certificate.serial));
+    }
+    let used = fixture.redeem_as("again", first.id, "thief").await;
+    assert!(matches!(used, Err(RedeemError::Used { .. })));
+    assert_eq!(catalog.agents().await.unwrap().len(), 1);
 }
 
 async fn an_agent_is_found_by_name_or_id_and_revoked_once(fixture: Fixture) {

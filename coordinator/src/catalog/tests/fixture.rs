@@ -113,14 +113,34 @@ impl Fixture {
         secret: &str,
         hostname: &str,
     ) -> Result<Agent, RedeemError> {
-        let agent = AgentId(Uuid::new_v4());
+        self.redeem_with(id, secret, AgentId(Uuid::new_v4()), hostname)
+            .await
+    }
+
+    /// The same as an agent that there is.
+    pub(super) async fn redeem_as(
+        &self,
+        id: &str,
+        agent: AgentId,
+        hostname: &str,
+    ) -> Result<Agent, RedeemError> {
+        self.redeem_with(id, "secret", agent, hostname).await
+    }
+
+    async fn redeem_with(
+        &self,
+        id: &str,
+        secret: &str,
+        agent: AgentId,
+        hostname: &str,
+    ) -> Result<Agent, RedeemError> {
         let enrolment = Enrolment {
             agent,
             hostname: hostname.into(),
             version: "0.1.0".into(),
             certificate: AgentCertificate::new(
                 agent,
-                agent.0.simple().to_string(),
+                Uuid::new_v4().simple().to_string(),
                 self.now(),
                 self.in_seconds(86_400),
             ),

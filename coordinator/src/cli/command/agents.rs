@@ -72,9 +72,20 @@ pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exi
 }
 
 pub(super) fn invited(invitation: &Invitation, now: Timestamp) -> String {
+    let (place, force) = match (&invitation.replaces, &invitation.name) {
+        (Some(_), Some(name)) => (
+            format!(
+                " There is an agent {}: the host takes its place and keeps its datasets and \
+                 labels; certificates that it has now end.",
+                format::printable(name)
+            ),
+            " --force",
+        ),
+        _ => (String::new(), ""),
+    };
     format!(
-        "This token is good for one agent and ends {}. On the host to back up:\n\n  \
-         strongroom-agent enroll --coordinator {} --token {}\n",
+        "This token is good for one agent and ends {}.{place} On the host to back up:\n\n  \
+         strongroom-agent enroll{force} --coordinator {} --token {}\n",
         format::relative(invitation.expires_at, now),
         invitation.coordinator,
         invitation.token,

@@ -213,6 +213,10 @@ pub struct Invitation {
     pub ca_fingerprint: String,
     /// The agent's name, when given.
     pub name: Option<String>,
+    /// There is an agent of that name, and the host that enrols takes its place:
+    /// its id. It keeps what it has, but for its certificates, which end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
     /// The agent's labels.
     pub labels: BTreeMap<String, String>,
     /// When the token ends.

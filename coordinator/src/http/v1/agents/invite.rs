@@ -67,6 +67,7 @@ pub async fn handler(
         coordinator: state.agents_address.clone(),
         ca_fingerprint: data_encoding::HEXLOWER.encode(&state.ca_fingerprint),
         name: entered.agent_name,
+        replaces: entered.replaces.map(|agent| agent.to_string()),
         labels: entered.labels,
         expires_at: entered.expires_at,
     }))
