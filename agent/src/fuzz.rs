@@ -10,7 +10,14 @@ use crate::{
     config::AgentConfig,
     sources::{files::globs::Filter, redis::Manifest},
 };
-pub use crate::{restore::fuzz::selected_paths, sources::upload::fuzz::upload_head};
+pub use crate::{
+    restore::{
+        cluster::fuzz::{library_list, recovery_log, recovery_plan, recovery_state, settings_file},
+        fuzz::{restore_marker, selected_paths},
+    },
+    sources::upload::fuzz::upload_head,
+    wal::push::fuzz::push_request,
+};
 
 /// `agent.toml`.
 pub fn agent_toml(data: &[u8]) {
@@ -77,9 +84,32 @@ mod runs {
         redis_manifest: texts(&[
             r#"{"format":1,"product":"redis","server_version":"7.0.15","role":"primary","replication_id":"a","replication_offset":42,"rdb":{"version":10,"flavour":"redis","bytes":300,"checksum":"verified"},"databases":{"0":{"keys":2,"expiring":1}},"functions":1,"used_memory":1000,"modules":{"bf":"2"},"module_types":["MBbloom--"],"started":"2026-11-21T12:00:00Z","finished":"2026-11-21T12:00:01Z"}"#,
         ]),
+        library_list: texts(&["a, b ,c", "\"with, comma\",\"a \"\"quote\"\"\" , $libdir/b"]),
+        push_request: texts(&[
+            r#"{"directory":"/var/lib/postgresql/15/main/pg_wal","file":"000000020000000000000005"}"#,
+            r#"{"directory":"/d","file":"0000001F.history"}"#,
+            r#"{"directory":"/d","file":"000000020000000000000005.00000028.backup"}"#,
+        ]),
+        recovery_log: texts(&[
+            "2026-11-20 12:00:02 UTC [7] LOG:  recovery stopping after commit of transaction 742\n\
+             LOG:  redo done at 0/3000148 system usage: CPU\n\tLOG:  redo done at 0/4\n\
+             LOG:  last completed transaction was at log time 2026-11-20 11:00:00.5+00\n\
+             LOG:  selected new timeline ID: 2\n",
+        ]),
+        recovery_plan: texts(&["000000010000000000000003 16777216\n00000002.history 50\n"]),
+        recovery_state: texts(&[
+            r#"{"snapshot":"abababababababababababababababababababababababababababababababab","target":{"restore-point":"x"},"timeline":2,"stage":"log","made":{"16400":"/t"},"boot":"b"}"#,
+            r#"{"snapshot":"abababababababababababababababababababababababababababababababab","target":"latest","timeline":1,"stage":"files","boot":""}"#,
+        ]),
         report_json: texts(&[
             r#"{"report_id":"00000000-0000-0000-0000-000000000007","attempt":{"job":"00000000-0000-0000-0000-000000000008","attempt":1},"outcome":{"Err":{"code":"source","message":"m","retryable":true}},"warnings":[{"path":[47],"cause":"c"}],"warning_count":1,"peak_resident_bytes":2,"duration_ms":3}"#,
             r#"{"report_id":"00000000-0000-0000-0000-000000000007","attempt":{"job":"00000000-0000-0000-0000-000000000008","attempt":1},"outcome":{"Ok":{"wal":{"objects":1,"bytes":2,"bytes_stored":3}}},"warnings":[],"warning_count":0,"peak_resident_bytes":2,"duration_ms":3}"#,
+        ]),
+        restore_marker: texts(&[
+            r#"{"snapshot":"abababababababababababababababababababababababababababababababab","paths":["/srv/a","b"]}"#,
+        ]),
+        settings_file: texts(&[
+            "cp '/a b'/%f \\ \u{1}x\na = 'b'\n# B more\nc = 'd'\n# E\ne = 'f'\n# B\nlast",
         ]),
         selected_paths: texts(&["/srv/a\n/srv/a\\x41\\u{fc}\\n/b\n/\nA\u{fc}", "/srv//./x\nx"]),
         upload_head: heads(),

@@ -1,12 +1,16 @@
-//! Fuzz targets: policies and configuration, and what callers of the API and
-//! of the embedded store name.
+//! Fuzz targets: policies and configuration, what callers of the API and of the
+//! embedded store name, what a store answers, and what an agent sends.
 
 use std::path::Path;
 
 use jiff::Timestamp;
 use strongroom_runtime::config;
 
-pub use crate::embedded::fuzz::store_key;
+pub use crate::{
+    cli::fuzz::agents_tar,
+    embedded::fuzz::{store_key, store_request},
+    stores::fuzz::store_answer,
+};
 use crate::{
     config::Config,
     model::DatasetName,
@@ -80,7 +84,36 @@ mod runs {
         texts.iter().map(|text| (*text).into()).collect()
     }
 
+    /// As one of ours is sent.
+    fn requests() -> Vec<Vec<u8>> {
+        let hash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let signed = "host;range;x-amz-content-sha256;x-amz-date";
+        let request = |first: &str, more: &str| {
+            format!(
+                "{first}\nhost: 127.0.0.1:7490\nrange: bytes=0-1\n{more}\
+                 x-amz-date: 20260101T000000Z\nauthorization: AWS4-HMAC-SHA256 \
+                 Credential=SRX/20260101/us-east-1/s3/aws4_request, \
+                 SignedHeaders={signed}, Signature=00"
+            )
+        };
+        let chunked = "x-amz-content-sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD\n\
+                       x-amz-decoded-content-length: 12\nif-range: \"x\"\n";
+        texts(&[
+            &request(
+                "GET /b/k?x-id=1",
+                &format!("x-amz-content-sha256: {hash}\n"),
+            ),
+            &request("PUT /b/k", chunked),
+        ])
+    }
+
     strongroom_fuzz::short_runs! {
+        agents_tar: crate::cli::fuzz::seeds::tars(),
+        store_answer: texts(&[
+            "Thu, 01 Jan 2026 12:04:00 GMT\n<Error><Code>AccessDenied</Code><Message>not \
+             signed</Message></Error>",
+        ]),
+        store_request: requests(),
         policy_file: texts(&[include_str!("../../deploy/policies.toml")]),
         coordinator_toml: texts(&[include_str!("../../deploy/coordinator.toml")]),
         cron: texts(&[

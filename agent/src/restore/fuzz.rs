@@ -4,6 +4,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path};
 
 use strongroom_compare::EscapedPath;
 
+pub use super::marker::restore_marker;
 use super::select::{Scope, Selection, unescape};
 
 /// Selected paths and a name, apart at line feeds. What is listed can be

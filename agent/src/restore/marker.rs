@@ -168,6 +168,18 @@ fn check_ours(target: &Target, file: &File) -> io::Result<()> {
     ))
 }
 
+/// Fuzz target: what stands in a marker comes back as it was read.
+#[cfg(any(test, fuzzing))]
+pub fn restore_marker(data: &[u8]) {
+    if let Ok(content) = serde_json::from_slice::<Content>(data) {
+        let written = serde_json::to_vec(&content).unwrap();
+        assert_eq!(
+            serde_json::from_slice::<Content>(&written).unwrap(),
+            content
+        );
+    }
+}
+
 fn failed(operation: &'static str, path: PathBuf, source: io::Error) -> RestoreError {
     RestoreError::Target {
         operation,

@@ -14,6 +14,9 @@ use std::{
     io::{self, Write},
 };
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+
 const BLOCK: usize = 512;
 /// Long names and records before one entry: 64 KiB for each extended attribute
 /// that Linux allows, and more.
@@ -152,19 +155,24 @@ impl<W: Write> Guard<W> {
                 length: size as usize,
             });
         }
+        header.is_read_alike()?;
         let name = self.name.take().unwrap_or_else(|| header.name());
         let link = self.link.take().unwrap_or_else(|| header.link());
+        if kind != b'5' && name.ends_with(b"/") {
+            // Some take it for a directory, and its content for entries.
+            return Err(BadArchive::at(&name, "is no directory, and ends as one"));
+        }
         let name = inside(&name)?;
         self.not_behind_a_link(name)?;
         match kind {
-            b'0' | 0 | b'3'..=b'6' => {}
+            b'0' | b'3'..=b'6' => {}
             b'1' => self.not_behind_a_link(inside(&link)?)?,
             b'2' => {
                 self.symlinks.insert(name.to_vec());
             }
             _ => return Err(BadArchive::at(name, "is of a kind that no agent writes")),
         }
-        if !matches!(kind, b'0' | 0) && size > 0 {
+        if kind != b'0' && size > 0 {
             return Err(BadArchive::at(name, "has content, which its kind has not"));
         }
         Ok(match padded {
@@ -234,6 +242,7 @@ fn records(mut text: &[u8]) -> Result<(), BadArchive> {
     while !text.is_empty() {
         let digits = text.iter().position(|byte| *byte == b' ').ok_or_else(bad)?;
         let length = std::str::from_utf8(&text[..digits]).ok();
+        let length = length.filter(|it| it.bytes().all(|digit| digit.is_ascii_digit()));
         let length: usize = length.and_then(|it| it.parse().ok()).ok_or_else(bad)?;
         if length <= digits + 1 || length > text.len() || text[length - 1] != b'\n' {
             return Err(bad());
@@ -261,17 +270,21 @@ impl Header<'_> {
         &field[..end.unwrap_or(length)]
     }
 
-    fn name(&self) -> Vec<u8> {
-        // Only POSIX's own format has a prefix there.
-        let prefix = if &self.0[257..263] == b"ustar\0" {
-            self.field(345, 155)
+    /// Programs that unpack differ in what they go by to find a prefix of the
+    /// name, which no agent writes: there must be none.
+    fn is_read_alike(&self) -> Result<(), BadArchive> {
+        if self.0[345..].iter().all(|byte| *byte == 0) {
+            Ok(())
         } else {
-            b""
-        };
-        match prefix {
-            [] => self.field(0, 100).to_vec(),
-            prefix => [prefix, b"/", self.field(0, 100)].concat(),
+            Err(BadArchive::at(
+                &self.name(),
+                "has more in its header than an agent writes",
+            ))
         }
+    }
+
+    fn name(&self) -> Vec<u8> {
+        self.field(0, 100).to_vec()
     }
 
     fn link(&self) -> Vec<u8> {
@@ -308,11 +321,13 @@ impl Header<'_> {
 
 fn octal(field: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(field).ok()?.trim_matches(' ');
-    u64::from_str_radix(text, 8).ok()
+    // A sign makes it another number to some.
+    let digits = text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+    u64::from_str_radix(text, 8).ok().filter(|_| digits)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn header(name: &[u8], kind: u8, link: &[u8], size: usize) -> Vec<u8> {
@@ -328,7 +343,27 @@ mod tests {
         block
     }
 
-    fn entry(name: &[u8], kind: u8, link: &[u8], content: &[u8]) -> Vec<u8> {
+    fn summed(mut block: Vec<u8>) -> Vec<u8> {
+        block[148..156].fill(b' ');
+        let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block
+    }
+
+    fn prefixed(prefix: &[u8], name: &[u8]) -> Vec<u8> {
+        let mut block = header(name, b'0', b"", 0);
+        block[345..345 + prefix.len()].copy_from_slice(prefix);
+        summed(block)
+    }
+
+    fn with_size(size: &[u8]) -> Vec<u8> {
+        let mut block = header(b"x", b'0', b"", 0);
+        block[124..136].fill(0);
+        block[124..124 + size.len()].copy_from_slice(size);
+        [summed(block), vec![0; BLOCK]].concat()
+    }
+
+    pub(crate) fn entry(name: &[u8], kind: u8, link: &[u8], content: &[u8]) -> Vec<u8> {
         let mut entry = header(name, kind, link, content.len());
         entry.extend_from_slice(content);
         entry.resize(entry.len().next_multiple_of(BLOCK), 0);
@@ -354,10 +389,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_an_agent_writes_gets_through_byte_by_byte() {
+    /// As agents write it.
+    pub(crate) fn sample() -> Vec<Vec<u8>> {
         let long = b"a/".repeat(80);
-        let tar = [
+        vec![
             entry(b"site/", b'5', b"", b""),
             entry(b"x", b'x', b"", b"22 mtime=1700000000.5\n"),
             entry(b"site/page", b'0', b"", &[7; 1000]),
@@ -366,7 +401,12 @@ mod tests {
             entry(b"././@LongLink", b'L', b"", &[&long[..], b"f\0"].concat()),
             entry(b"a", b'0', b"", b"x"),
             entry(b"site/pipe", b'6', b"", b""),
-        ];
+        ]
+    }
+
+    #[test]
+    fn what_an_agent_writes_gets_through_byte_by_byte() {
+        let tar = sample();
         for at_once in [1, 511, 512, 1 << 20] {
             through(&tar, at_once).unwrap();
         }
@@ -393,6 +433,11 @@ mod tests {
             ("record", vec![entry(b"x", b'x', b"", b"13 path=/etc\n")]),
             ("record", vec![entry(b"x", b'x', b"", b"9 size=7\n")]),
             ("none", vec![entry(b"x", b'x', b"", b"99 mtime=1\n")]),
+            ("none", vec![entry(b"x", b'x', b"", b"+10 mtime=1\n")]),
+            ("kind", vec![entry(b"x", 0, b"", b"x")]),
+            ("ends as one", vec![entry(b"x/", b'0', b"", b"x")]),
+            ("more in its", vec![prefixed(b"../..", b"x")]),
+            ("size", vec![with_size(b"+1")]),
             ("kind", vec![entry(b"x", b'g', b"", b"")]),
             ("kind", vec![entry(b"x", b'S', b"", b"")]),
             ("content", vec![entry(b"x", b'2', b"y", b"z")]),

@@ -15,6 +15,9 @@ pub(crate) mod render;
 mod store;
 pub(crate) mod watch;
 
+#[cfg(any(test, fuzzing))]
+pub use archive::fuzz;
+
 use std::{future::Future, io, process::ExitCode};
 
 use strongroom_runtime::{

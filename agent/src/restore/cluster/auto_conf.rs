@@ -65,16 +65,24 @@ pub(super) fn quoted(value: &str) -> String {
     text
 }
 
-/// Without what lies between a block's lines. Of whatever encoding.
+/// Without what lies between a block's lines. Of whatever encoding. A block
+/// whose end somebody removed is none: its settings stay.
 pub(super) fn without(text: &[u8], block: Block) -> Vec<u8> {
     let mut kept = Vec::with_capacity(text.len());
-    let mut ours = false;
+    // Where a block begins in what is kept.
+    let mut begun = None;
     for line in text.split_inclusive(|byte| *byte == b'\n') {
-        ours |= line.starts_with(block.begin.as_bytes());
-        if !ours {
-            kept.extend_from_slice(line);
+        if line.starts_with(block.begin.as_bytes()) {
+            begun = Some(kept.len());
+            continue;
         }
-        ours &= line.trim_ascii_end() != block.end.as_bytes();
+        match begun {
+            Some(start) if line.trim_ascii_end() == block.end.as_bytes() => {
+                kept.truncate(start);
+                begun = None;
+            }
+            _ => kept.extend_from_slice(line),
+        }
     }
     if kept.last().is_some_and(|byte| *byte != b'\n') {
         kept.push(b'\n');
@@ -122,7 +130,8 @@ pub(super) fn replace(
 
 /// Reads a file of settings; one that is not there is empty.
 pub(super) fn read(root: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
-    match read_single(root, name, LARGEST) {
+    match read_single(root, name, LARGEST + 1) {
+        Ok(text) if text.len() as u64 > LARGEST => Err(io::Error::other("it has more than 16 MiB")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         read => read,
     }

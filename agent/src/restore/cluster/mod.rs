@@ -22,6 +22,8 @@ mod auto_conf;
 mod base;
 mod config;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod located;
 mod notes;
 mod owner;

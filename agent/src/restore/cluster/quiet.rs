@@ -198,6 +198,23 @@ fn list(text: &str) -> Vec<String> {
     names
 }
 
+/// Of a list that somebody wrote: what we write of it is read as the same.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(text: &str) {
+    let kept = list(text);
+    assert!(kept.iter().all(|name| !name.is_empty()));
+    let libraries = Libraries {
+        kept: kept.clone(),
+        left: Vec::new(),
+    };
+    let written = Quiet {
+        major: 15,
+        libraries,
+    };
+    let (_, value) = written.settings().pop().expect("there are some");
+    assert_eq!(list(&value), kept);
+}
+
 /// Whether a library may have a resource manager: it says so, or is not found
 /// where libraries lie.
 fn may_register(library: &str, directories: &[std::path::PathBuf]) -> bool {

@@ -15,6 +15,8 @@ mod client;
 mod desk;
 mod directory;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod listen;
 mod message;
 mod pending;

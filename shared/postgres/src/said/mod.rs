@@ -15,6 +15,8 @@
 
 mod conditions;
 mod entries;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod log;
 mod program;
 mod template;

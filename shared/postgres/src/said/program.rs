@@ -43,9 +43,10 @@ impl Listener {
     /// What of a line may be shown.
     pub fn hear(&mut self, line: &str) -> Option<String> {
         let line = line.trim_end();
-        let spoken = line.split_once(": ").filter(|(program, _)| {
-            let name = program.rsplit('/').next();
-            name.is_some_and(|name| PROGRAMS.contains(&name))
+        // The name alone: what stands before it may be anybody's words.
+        let spoken = line.split_once(": ").and_then(|(program, words)| {
+            let name = program.rsplit('/').next()?;
+            PROGRAMS.contains(&name).then_some((name, words))
         });
         let Some((program, words)) = spoken else {
             return self.continued(line);

@@ -24,14 +24,17 @@ targets! {
     strongroom_runtime: certificate, certificates_pem, certificate_request, settings, units,
         trace_context;
     strongroom_repository: envelope, blob, pack_header, pack_tail, index, unpacked, tree, snapshot,
-        lock, config, key_file, wal_object, s3_listing, s3_error, s3_location;
+        lock, config, key_file, wal_object, s3_listing, s3_error, s3_location, s3_answer;
     strongroom_postgres: pg_control, wal_segment_header, wal_log, wal_record, relation_page,
         data_directory_names, backup_label, tablespace_map, timeline_history,
         replication_messages, sql_script, pg_restore_list, globals_sql, logical_manifest,
-        physical_manifest, name_pattern, postgres_url, service_file, version_of_program;
+        physical_manifest, name_pattern, postgres_url, server_words, service_file,
+        version_of_program;
     strongroom_agent: agent_toml, file_globs, redis_manifest, report_json, selected_paths,
-        upload_head;
-    strongroom: policy_file, coordinator_toml, cron, spans_and_names, store_key;
+        upload_head, library_list, push_request, recovery_log, recovery_plan, recovery_state,
+        restore_marker, settings_file;
+    strongroom: policy_file, coordinator_toml, cron, spans_and_names, store_key, store_request,
+        store_answer, agents_tar;
     strongroom_redis: rdb, resp_replies, replica_commands, key_pattern, info, redis_url;
 }
 

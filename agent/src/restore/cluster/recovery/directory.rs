@@ -186,11 +186,9 @@ impl WalDirectory {
         let Some(plan) = self.read(PLAN)? else {
             return Ok(BTreeMap::new());
         };
-        let plan = String::from_utf8_lossy(&plan);
-        let lines = plan.lines().filter_map(|line| line.split_once(' '));
-        Ok(lines
+        Ok(planned(&String::from_utf8_lossy(&plan))
             .filter(|(name, _)| self.length(name).is_some())
-            .filter_map(|(name, filled)| Some((name.to_owned(), filled.parse().ok()?)))
+            .map(|(name, filled)| (name.to_owned(), filled))
             .collect())
     }
 
@@ -326,6 +324,19 @@ impl WalDirectory {
         let owner = self.owner.as_ref();
         owner.map_or(Ok(()), |owner| owner.take_one(file, b""))
     }
+}
+
+/// The lines of a plan: files of the directory, and their bytes of log. What
+/// leads elsewhere is no name, whoever wrote it there.
+pub(super) fn planned(text: &str) -> impl Iterator<Item = (&str, u64)> {
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    let files = lines.filter(|(name, _)| {
+        let parts = name
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || it == b'.');
+        parts && !name.is_empty() && !name.starts_with('.')
+    });
+    files.filter_map(|(name, filled)| Some((name, filled.parse().ok()?)))
 }
 
 /// Has the file system of a directory written to disk.

@@ -26,6 +26,8 @@ mod error;
 mod fetch;
 mod forward;
 mod forwarding;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod index;
 mod notes;
 mod parts;

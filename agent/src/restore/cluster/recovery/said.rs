@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-/// Longer lines are cut: none that matters is as long.
+/// Longer lines are passed over: none that matters is as long.
 const LONGEST_LINE: u64 = 64 << 10;
 
 /// The last word on each.
@@ -22,6 +22,7 @@ pub(super) struct Said {
 pub(super) fn said(mut log: impl BufRead) -> io::Result<Said> {
     let mut said = Said::default();
     let mut line = Vec::new();
+    let mut begins = true;
     loop {
         line.clear();
         if log
@@ -31,6 +32,12 @@ pub(super) fn said(mut log: impl BufRead) -> io::Result<Said> {
             == 0
         {
             return Ok(said);
+        }
+        // What goes on with a statement that was logged is somebody's words.
+        let own = begins && line.first() != Some(&b'\t');
+        begins = line.last() == Some(&b'\n');
+        if !own {
+            continue;
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
@@ -80,6 +87,17 @@ mod tests {
                 timeline: text("2"),
             }
         );
+    }
+
+    #[test]
+    fn what_a_statement_goes_on_with_is_not_the_servers_word() {
+        let forged = "LOG:  redo done at F/F";
+        let log = format!("LOG:  statement: select '\n\t{forged}'\n");
+        assert_eq!(said(log.as_bytes()).unwrap(), Said::default());
+        let head = "LOG:  statement: ";
+        let filled = "x".repeat(usize::try_from(LONGEST_LINE).unwrap() - head.len());
+        let log = format!("{head}{filled}{forged}\n");
+        assert_eq!(said(log.as_bytes()).unwrap(), Said::default());
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Fuzz targets: an S3 service may answer anything.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use strongroom_layout::{Directory, ObjectName};
 
-use super::{error, listing, location::S3Location};
+use super::{ByteRange, error, http::Answer, listing, location::S3Location, verify};
 use crate::store::SignedRequest;
 
 const KEY: &str = "backups/web/";
@@ -47,6 +48,37 @@ pub fn s3_error(data: &[u8]) {
         .insert(header::RANGE, HeaderValue::from_static("bytes=100-199"));
     let failure = error::classify(status, &headers, &rest[end..], &sent, "the coordinator");
     let _ = failure.kind.to_string();
+}
+
+/// What a store says that it sends, two bytes of status and a `Content-Range` up
+/// to a line feed, and the body: only the range that was asked for is taken.
+pub fn s3_answer(data: &[u8]) {
+    let Some((status, rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let status = StatusCode::from_u16(u16::from_be_bytes(*status) % 1000);
+    let end = rest.iter().position(|byte| *byte == b'\n');
+    let (said, body) = rest.split_at(end.unwrap_or(0));
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_bytes(said) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    let answer = Answer {
+        status: status.unwrap_or(StatusCode::PARTIAL_CONTENT),
+        headers,
+        body: Bytes::copy_from_slice(body),
+    };
+    let asked = ByteRange {
+        first: 100,
+        last: 105,
+    };
+    if verify(&answer, Some(asked)).is_ok() {
+        assert_eq!((answer.status.as_u16(), body.len()), (206, 6));
+        assert!(said.starts_with(b"bytes 100-105/"));
+    }
+    if verify(&answer, None).is_ok() {
+        assert_eq!(answer.status.as_u16(), 200);
+    }
 }
 
 /// A location as people write it: what is shown of it is read as the same.
@@ -99,6 +131,15 @@ pub(crate) mod seeds {
                 403,
                 "Sat, 21 Nov 2026 02:47:53 GMT\n<Error><Code>RequestTimeTooSkewed</Code></Error>",
             ),
+        ]
+    }
+
+    pub(crate) fn answers() -> Vec<Vec<u8>> {
+        let answer =
+            |status: u16, text: &str| [&status.to_be_bytes()[..], text.as_bytes()].concat();
+        vec![
+            answer(206, "bytes 100-105/150\nsix by"),
+            answer(200, "\n012345"),
         ]
     }
 
