@@ -261,6 +261,68 @@ fn a_store_that_is_away_at_start_is_checked_when_it_is_there() {
     assert_eq!(stores["stores"][0]["state"], "safe", "{stores:#}");
 }
 
+#[test]
+fn a_store_that_is_away_is_seen_while_it_is_and_when_it_is_back() {
+    let scratch = Scratch::new("away-store");
+    let behind = Setup::default().start(&scratch, "store");
+    let proxy = FaultProxy::start(behind.s3_address());
+    let coordinator = coordinator(&scratch, behind.as_external_store(proxy.endpoint()));
+    check(&coordinator, 0);
+    let (_rogue, _, answer) = ask(&coordinator);
+    answer.expect("the store is there");
+    let job = text(&coordinator.operator().json(&["jobs", "list"])["jobs"][0]["id"]);
+    let outage = || coordinator.operator().json(&["status"])["stores"][0]["outage"].clone();
+    assert!(outage().is_null(), "{:#}", outage());
+
+    proxy.rule(|_| Some(Action::Answer(503, "ServiceUnavailable")));
+    eventually("the outage in the status", || {
+        outage()["problem"].as_str().map(drop)
+    });
+    assert!(outage()["until"].is_null(), "{:#}", outage());
+    let status = coordinator.operator().run(["status"]);
+    assert_says(&status.stdout, &["store primary: AWAY"]);
+    let shown = coordinator.operator().run(["jobs", "show", &job]);
+    assert_says(&shown.stdout, &["its store", "AWAY since"]);
+    assert_says(&coordinator.program().log(), &["a store is away"]);
+
+    proxy.clear();
+    eventually("its end", || outage()["until"].as_str().map(drop));
+    let status = coordinator.operator().run(["status"]);
+    assert_says(&status.stdout, &["store primary: was away for"]);
+    let shown = coordinator.operator().run(["jobs", "show", &job]);
+    assert!(!shown.stdout.contains("AWAY"), "{}", shown.stdout);
+    assert_says(&coordinator.program().log(), &["a store is there again"]);
+}
+
+/// A bucket with Object Lock takes nothing without a checksum; another service
+/// nothing with one.
+#[test]
+fn stores_that_demand_checksums_and_those_that_know_none_are_served() {
+    for (what, demands) in [("demands", true), ("knows-none", false)] {
+        let scratch = Scratch::new(&format!("checksum-{what}"));
+        let behind = Setup::default().start(&scratch, "store");
+        let proxy = FaultProxy::start(behind.s3_address());
+        proxy.rule(move |seen| {
+            let has = seen.header("x-amz-checksum-sha256").is_some();
+            let refused = seen.method == "PUT" && has != demands;
+            let answer = if demands {
+                (400, "InvalidRequest")
+            } else {
+                (501, "NotImplemented")
+            };
+            refused.then_some(Action::Answer(answer.0, answer.1))
+        });
+        let coordinator = coordinator(&scratch, behind.as_external_store(proxy.endpoint()));
+        let found = check(&coordinator, 0);
+        assert_eq!(found["state"], "safe", "{found:#}");
+        let (rogue, _, answer) = ask(&coordinator);
+        let grant = answer.expect("a grant");
+        let body = b"a pack".to_vec();
+        let (status, text) = rogue.s3(&grant.method, &grant.url, &grant.headers, body);
+        assert_eq!(status, 200, "{text}");
+    }
+}
+
 /// Ceph's object gateway takes a copy for a PUT: see `tests/radosgw`.
 #[test]
 #[ignore = "needs a radosgw: tests/run radosgw"]

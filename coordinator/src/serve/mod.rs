@@ -259,6 +259,8 @@ impl Coordinator {
             shutdown.spawn(embedded.serve(soft.clone()));
         }
         shutdown.spawn(watch(self.catalog.clone(), soft.clone()));
+        let reached = crate::stores::watch(self.stores.clone(), soft.clone());
+        shutdown.spawn(reached);
         let checks = crate::stores::keep(self.stores, self.catalog.clone(), soft.clone());
         shutdown.spawn(checks);
         shutdown.spawn(self.dispatcher.run(soft.clone()));

@@ -7,7 +7,7 @@ use aws_sdk_s3::{
     Client,
     config::{
         BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-        retry::RetryConfig, timeout::TimeoutConfig,
+        http::HttpResponse, retry::RetryConfig, timeout::TimeoutConfig,
     },
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
@@ -30,6 +30,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// For one try of a look at whether an object is there: an agent waits, and will
 /// ask again after half a minute.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(8);
+/// For a look whether the store is there at all.
+const GLANCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// To reach the service at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TRIES: u32 = 4;
@@ -40,6 +42,12 @@ pub struct StoreClient {
     config: StoreConfig,
     client: Client,
     clock: SharedClock,
+}
+
+/// Whether an answer with this status came.
+fn answered<E>(error: &SdkError<E, HttpResponse>, status: u16) -> bool {
+    let response = error.raw_response();
+    response.is_some_and(|response| response.status().as_u16() == status)
 }
 
 impl fmt::Debug for StoreClient {
@@ -125,6 +133,29 @@ impl StoreClient {
             .await
             .map(drop)
             .map_err(|error| self.failed("listing", &error))
+    }
+
+    /// Whether the store answers: one short try.
+    pub(super) async fn look(&self) -> Result<(), StoreError> {
+        let key = self.config.key(".strongroom/here");
+        let short = aws_sdk_s3::config::Builder::new()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(GLANCE_TIMEOUT)
+                    .operation_attempt_timeout(GLANCE_TIMEOUT)
+                    .build(),
+            );
+        let head = self.client.head_object().bucket(&self.config.bucket);
+        let head = head.key(&key).customize().config_override(short);
+        match head.send().await {
+            Ok(_) => Ok(()),
+            // An answer to HEAD has no body that could say what is wrong: a key
+            // that may list below the prefix only is told the same.
+            Err(error) if answered(&error, 404) => Ok(()),
+            Err(error) if answered(&error, 403) || answered(&error, 400) => self.probe().await,
+            Err(error) => Err(self.failed("looking whether it is there", &error)),
+        }
     }
 
     /// How many bytes the object of a repository has; `None` when there is no such
@@ -366,7 +397,7 @@ impl StoreClient {
     pub(super) fn failed<E>(
         &self,
         action: &str,
-        error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+        error: &SdkError<E, HttpResponse>,
     ) -> StoreError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,

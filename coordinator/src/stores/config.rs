@@ -67,10 +67,15 @@ impl StoreConfig {
         self.key(&format!("{repository}/{}", object.path()))
     }
 
-    /// For messages: the store's name, bucket and endpoint.
+    /// For messages: the store's name, bucket, endpoint and how it is addressed.
     pub fn describe(&self) -> String {
+        let style = if self.path_style {
+            "path style"
+        } else {
+            "virtual-host style"
+        };
         format!(
-            "store {:?} (bucket {:?} at {})",
+            "store {:?} (bucket {:?} at {}, {style})",
             self.name,
             self.bucket,
             self.endpoint.as_str().trim_end_matches('/')

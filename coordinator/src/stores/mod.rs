@@ -12,6 +12,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod registry;
+mod watch;
 
 pub(crate) use check::keeper::keep;
 pub use check::{Finding, NotSigned, Report, Risk, Standing, Verdict};
@@ -19,3 +20,5 @@ pub use client::StoreClient;
 pub use config::{StoreConfig, StoreCredentials};
 pub use error::{StoreError, StoreProblem};
 pub use registry::{NewStoreError, Signing, Store, Stores};
+pub use watch::Outage;
+pub(crate) use watch::watch;

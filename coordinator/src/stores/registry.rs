@@ -7,7 +7,10 @@ use strongroom_layout::ObjectName;
 use strongroom_runtime::clock::SharedClock;
 use strongroom_wire::grant::{Action, Grant};
 
-use super::{NotSigned, Risk, Standing, StoreClient, StoreConfig, StoreError, check::keeper::Gate};
+use super::{
+    NotSigned, Outage, Risk, Standing, StoreClient, StoreConfig, StoreError, check::keeper::Gate,
+    watch::Reach,
+};
 use crate::grants::sign::{self, PutTerms, SignError, Signer};
 
 /// One store: the coordinator's own client, and what signs for agents.
@@ -18,6 +21,7 @@ pub struct Store {
     /// For agents; reached through [`Store::signing`] only.
     pub(super) signer: Signer,
     pub(super) gate: Gate,
+    pub(super) reach: Reach,
 }
 
 /// A store that holds to what is signed, or whose risks were accepted.
@@ -63,6 +67,11 @@ impl Store {
     /// What is known of it.
     pub fn standing(&self) -> Standing {
         self.gate.standing()
+    }
+
+    /// The last time in which it was away; it may be so still.
+    pub fn outage(&self) -> Option<Outage> {
+        self.reach.last()
     }
 
     /// Has it checked now, and waits for that; `false`: it took longer than
@@ -123,6 +132,7 @@ impl Stores {
                 signer: Signer::new(config.clone())?,
                 client: StoreClient::new(config.clone(), Arc::clone(clock))?,
                 gate: Gate::default(),
+                reach: Reach::default(),
             };
             stores.insert(config.name, store);
         }

@@ -9,7 +9,7 @@ use crate::{
     cli::{
         args::StatusArgs,
         error::{CliError, Exit},
-        render::{Table, format, recovery},
+        render::{Table, format, job, recovery},
     },
     http::shape::{DatasetStatus, JobState, Status, StoreState, StoreStatus},
 };
@@ -74,6 +74,9 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
     }
     for store in &status.stores {
         let (name, state) = (&store.name, store.state);
+        if let Some(outage) = &store.outage {
+            let _ = writeln!(text, "store {name}: {}\n", job::store_outage(outage, now));
+        }
         let _ = match &store.problem {
             Some(problem) => {
                 let problem = format::printable(problem);

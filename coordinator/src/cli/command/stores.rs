@@ -7,7 +7,7 @@ use crate::{
     cli::{
         args::StoresCommand,
         error::{CliError, Exit},
-        render::{Table, fields, format},
+        render::{Table, fields, format, job::store_outage},
     },
     http::shape::{Store, StoreState, Stores},
 };
@@ -70,6 +70,7 @@ pub(super) fn one(store: &Store, now: Timestamp) -> String {
         ("accept_risks", risks(&store.accepted_risks)),
     ];
     rows.extend(store.problem.clone().map(|problem| ("problem", problem)));
+    rows.extend(store.outage.as_ref().map(|it| ("away", store_outage(it, now))));
     let mut table = Table::new(
         "nothing was tried yet",
         &["forged", "verdict", "decides", "the store's answer"],

@@ -128,6 +128,20 @@ fn agents_show_their_state_and_labels() {
 }
 
 #[test]
+fn a_job_says_that_its_store_is_away() {
+    let mut job = backup_job();
+    job["store_outage"] = json!({
+        "since": "2026-11-21T11:59:00Z", "until": null, "problem": "no\u{7}answer",
+    });
+    let job: Job = serde_json::from_value(job).unwrap();
+    let text = job::one(&job, now());
+    assert!(text.contains("AWAY since"), "{text}");
+    assert!(!text.contains('\u{7}'), "{text}");
+    let text = crate::cli::render::progress::describe(&job);
+    assert!(text.contains("its store is away: no"), "{text}");
+}
+
+#[test]
 fn a_job_shows_what_it_may_take_of_its_host() {
     let mut job = backup_job();
     job["limits"] = json!({

@@ -90,6 +90,9 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
         job.peak_resident_bytes
             .map(|bytes| ("agent's memory", format::bytes(bytes))),
     );
+    if let Some(outage) = &job.store_outage {
+        rows.push(("its store", store_outage(outage, now)));
+    }
     if let Some(failure) = &job.failure {
         rows.push(("failure", format!("{}: {}", failure.code, failure.message)));
     }
@@ -105,6 +108,19 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
     }
     text.push_str(&warnings(job));
     text
+}
+
+/// Since when a store is away, or when it was.
+pub(crate) fn store_outage(outage: &StoreOutage, now: Timestamp) -> String {
+    let problem = format::printable(&outage.problem);
+    match outage.until {
+        None => format!("AWAY since {}: {problem}", format::moment_and_distance(Some(outage.since), now)),
+        Some(until) => format!(
+            "was away for {} s until {}: {problem}",
+            until.duration_since(outage.since).as_secs(),
+            format::moment_and_distance(Some(until), now),
+        ),
+    }
 }
 
 /// What it may take of its host, as a policy has it.

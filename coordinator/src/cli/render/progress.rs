@@ -105,7 +105,7 @@ impl JobLine {
 }
 
 fn update_bar(bar: &ProgressBar, job: &Job) {
-    let Some(progress) = &job.progress else {
+    let Some(progress) = job.progress.as_ref().filter(|_| job.store_outage.is_none()) else {
         bar.set_message(format::printable(&describe(job)).into_owned());
         return;
     };
@@ -135,6 +135,9 @@ fn style(template: &str) -> ProgressStyle {
 
 /// The stage alone: a change of it is worth a plain line.
 fn stage(job: &Job) -> String {
+    if job.store_outage.is_some() {
+        return "its store is away".into();
+    }
     match (&job.progress, job.state) {
         (Some(progress), JobState::Running | JobState::Dispatched) => progress.stage.clone(),
         _ => job.state.to_string(),
@@ -143,6 +146,9 @@ fn stage(job: &Job) -> String {
 
 /// One line for people.
 pub(crate) fn describe(job: &Job) -> String {
+    if let Some(outage) = &job.store_outage {
+        return format!("its store is away: {}", outage.problem);
+    }
     match (&job.progress, job.state) {
         (Some(progress), JobState::Running | JobState::Dispatched) => figures(progress),
         (_, JobState::Pending) => match &job.failure {

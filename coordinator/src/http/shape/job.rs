@@ -81,6 +81,9 @@ pub struct Job {
     /// How long, how often, how fast it may run.
     #[serde(default)]
     pub limits: Limits,
+    /// Of a job that has not ended: its store is away.
+    #[serde(default)]
+    pub store_outage: Option<super::StoreOutage>,
     /// What the coordinator finds odd about it: look into it.
     #[serde(default)]
     pub alarm: Option<String>,

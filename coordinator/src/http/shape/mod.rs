@@ -43,7 +43,7 @@ pub use self::{
     restore::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest},
     snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},
     status::{ContestedAgent, Counts, DatasetStatus, Status, StoreStatus},
-    store::{Store, StoreFinding, StoreState, Stores},
+    store::{Store, StoreFinding, StoreOutage, StoreState, Stores},
     transfer::{
         DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Piece, SendPieces,
         SignedRequest, SignedRequests, Upload, UploadFormat, UploadRequest,

@@ -36,6 +36,9 @@ pub struct StoreStatus {
     pub state: super::StoreState,
     /// Why nothing is, or why the last check came to no end.
     pub problem: Option<String>,
+    /// The last time in which it was away.
+    #[serde(default)]
+    pub outage: Option<super::StoreOutage>,
 }
 
 /// An agent that is not served until an operator decides.

@@ -31,12 +31,29 @@ pub struct Store {
     pub checked_at: Option<Timestamp>,
     /// Why nothing is signed, or why the last check came to no end.
     pub problem: Option<String>,
+    /// The last time in which it was away, as far as this coordinator saw since its
+    /// start.
+    #[serde(default)]
+    pub outage: Option<StoreOutage>,
     /// Forgeries that it accepts, by the names that `accept_risks` takes.
     pub risks: Vec<String>,
     /// `accept_risks` of the configuration.
     pub accepted_risks: Vec<String>,
     /// What became of each forged request of the last check.
     pub findings: Vec<StoreFinding>,
+}
+
+/// A time in which a store did not answer, or let the coordinator not in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StoreOutage {
+    /// When that was seen.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// When it was over; `null`: it is not.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub until: Option<Timestamp>,
+    /// What was wrong.
+    pub problem: String,
 }
 
 /// Whether anything is signed for a store.

@@ -151,6 +151,9 @@ async fn check_once(
     let after = store
         .gate
         .publish(answers, outcome.map_err(|error| error.to_string()));
+    if before.report.is_none() && after.report.is_some() {
+        tracing::info!(store = store.client.config().describe(), "a store was tried");
+    }
     tell(name, store, &after);
     if let Some(entry) = audit(name, store, &before, &after)
         && let Err(error) = catalog.audit(entry).await

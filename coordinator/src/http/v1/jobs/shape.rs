@@ -15,9 +15,9 @@ use crate::{
             RestoreFigures, StartedServer, WalFigures, Warning,
         },
         state::ApiState,
-        v1::limits,
+        v1::{self, limits},
     },
-    model,
+    model, stores,
 };
 
 /// A job as it stands in a list.
@@ -50,6 +50,13 @@ fn base(state: &ApiState, job: model::Job) -> Job {
         .filter(|_| job.state.lease().is_some())
         .and_then(|attempt| state.live.progress(attempt))
         .map(progress);
+    let store_outage = state
+        .checked
+        .get(&job.store)
+        .filter(|_| job.finished_at().is_none())
+        .and_then(stores::Store::outage)
+        .filter(|outage| outage.until.is_none())
+        .map(v1::stores::outage);
     let snapshot = job.snapshot.or(job.work.snapshot());
     let (failure, not_before) = match &job.state {
         model::JobState::Pending {
@@ -95,6 +102,7 @@ fn base(state: &ApiState, job: model::Job) -> Job {
         attempts: Vec::new(),
         attempts_allowed: job.limits.max_attempts,
         limits: limits::shape(&job.limits),
+        store_outage,
         alarm: job.alarm,
         trace_id: Some(job.trace.trace_id),
         repository: Some(job.repository),

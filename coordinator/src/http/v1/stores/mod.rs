@@ -12,7 +12,7 @@ use axum::{
 use crate::{
     http::{
         problem::Problem,
-        shape::{Store, StoreFinding, StoreState, StoreStatus},
+        shape::{Store, StoreFinding, StoreOutage, StoreState, StoreStatus},
         state::{ApiState, SharedState},
     },
     stores::{self, NotSigned, Risk, Standing, Stores},
@@ -45,11 +45,20 @@ fn shape(store: &stores::Store) -> Store {
         state,
         checked_at: report.map(|report| report.at),
         problem,
+        outage: store.outage().map(outage),
         risks: report.map_or_else(Vec::new, |report| {
             report.risks().into_iter().map(words).collect()
         }),
         accepted_risks: config.accept_risks.iter().copied().map(words).collect(),
         findings: findings.unwrap_or_default().iter().map(finding).collect(),
+    }
+}
+
+pub(super) fn outage(outage: stores::Outage) -> StoreOutage {
+    StoreOutage {
+        since: outage.since,
+        until: outage.until,
+        problem: outage.problem,
     }
 }
 
@@ -85,6 +94,7 @@ pub(super) fn statuses(stores: &Stores) -> Vec<StoreStatus> {
             name: name.to_owned(),
             state,
             problem,
+            outage: store.outage().map(outage),
         }
     };
     stores.iter().map(status).collect()
