@@ -3,6 +3,7 @@
 //! Run them with `tests/run e2e`, which builds the programs and brings a
 //! PostgreSQL. `strongroom_tests` holds what they share.
 
+mod again;
 mod architecture;
 mod backup;
 mod believed;
@@ -18,6 +19,7 @@ mod hostile;
 mod identity;
 mod index_claims;
 mod jobs;
+mod leaks;
 mod limits;
 mod misconfiguration;
 mod policies;

@@ -20,7 +20,10 @@ use strongroom_tests::{
     tree::Tree,
 };
 
-use crate::world::{AGENT, World, assert_identical, assert_says, snapshot_of};
+use crate::{
+    leaks,
+    world::{AGENT, World, assert_identical, assert_says, snapshot_of},
+};
 
 /// Objects of transfers that lie in the store.
 fn pieces(world: &World) -> usize {
@@ -289,6 +292,36 @@ const SHOWN: &str = "\
     SELECT count(*), md5(string_agg(n || coalesce(\"a;b\", '-') || made, ',' ORDER BY n)), \
         twice(21), quoted(), (SELECT count(*) FROM few), (SELECT last_value FROM numbers), \
         obj_description('orders'::regclass), lo_get(4711) FROM orders";
+
+/// An operator's script is as private as his server: what fails of it is told
+/// without its values.
+#[test]
+fn a_script_that_fails_shows_nothing_of_itself() {
+    let (world, server, passwords) = databases("upload-secrets");
+    let scripts = [
+        "CREATE TABLE cards (n int);\nCOPY cards (n) FROM stdin;\n4111-row-1111\n\\.\n",
+        "CREATE TABLE cards (n int);\nINSERT INTO cards VALUES ('4111-row-1111');\n",
+        "DO $$ BEGIN RAISE EXCEPTION 'card 4222-raised-2222 is blocked' USING DETAIL = \
+         '4222-raised-2222', HINT = '4222-raised-2222'; END $$;\n",
+        "ALTER ROLE nobody_at_all PASSWORD 'hush-password-hush';\n",
+    ];
+    for (number, script) in scripts.into_iter().enumerate() {
+        let file = passwords.file(&format!("script-{number}.sql"), script);
+        let shop = format!("shop-{number}");
+        let job = upload(&world, &file, &["--name", &shop, "--database", "shop"]);
+        let snapshot = snapshot_of(&job);
+        let to = Server::unique("secret");
+        let answer = world.operator().run(into_database(&snapshot, &to, &[]));
+        assert_ne!(answer.code, 0, "{script}: {answer:?}");
+        let shown = format!("{}{}", answer.stdout, answer.stderr);
+        leaks::assert_none_in("what an operator sees", &shown, &SECRETS);
+        drop_databases(&server, &[&to]);
+    }
+    leaks::assert_none_leaked(&world, &SECRETS);
+}
+
+/// In scripts.
+const SECRETS: [&str; 3] = ["4111-row-1111", "4222-raised-2222", "hush-password-hush"];
 
 fn failure(answer: &Value) -> String {
     text(&answer["jobs"][0]["failure"]["message"])

@@ -1,8 +1,6 @@
 //! Rows and passwords stay on the servers: whatever fails, and however a
 //! server quotes them, no failure, audit, catalog, log or trace has them.
 
-use std::{fs, path::Path};
-
 use strongroom_tests::{
     cluster::{Cluster, sql},
     coordinator::Setup,
@@ -13,7 +11,10 @@ use strongroom_tests::{
 };
 
 use super::{CONNECTION, Dumps};
-use crate::world::{World, assert_says};
+use crate::{
+    leaks,
+    world::{World, assert_says},
+};
 
 /// In rows, and in passwords.
 const SECRETS: [&str; 3] = ["4111-row-1111", "4222-raised-2222", "hush-password-hush"];
@@ -126,41 +127,8 @@ fn no_row_and_no_password_leaves_a_server_with_its_errors() {
     let restored = cluster.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'clerk'");
     assert_eq!(restored, verifier);
 
-    let jobs = dumps.world.operator().json(&["jobs", "list"]);
-    let ids = jobs["jobs"].as_array().expect("jobs");
-    for id in ids.iter().filter_map(|job| job["id"].as_str()) {
-        clean("a job", &dumps.world.operator().job(id).to_string());
-    }
-    let audit = dumps.world.operator().json(&["audit", "--limit", "1000"]);
-    clean("the audit", &audit.to_string());
+    let secrets = [&SECRETS[..], &[VERIFIER]].concat();
     let spans = traces.wait_for("restore", |spans| !spans.is_empty());
-    clean("the traces", &format!("{spans:?}"));
-    clean("the agent's log", &dumps.world.agent.program().log());
-    clean_files(dumps.world.coordinator.directory());
-    clean_files(&dumps.world.agent.state());
-}
-
-fn clean(what: &str, text: &str) {
-    for secret in SECRETS.iter().chain(&[VERIFIER]) {
-        assert!(!text.contains(secret), "{secret} is in {what}: {text}");
-    }
-}
-
-/// Every byte below a directory: catalog, logs, store.
-fn clean_files(directory: &Path) {
-    for entry in fs::read_dir(directory).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        let Ok(kind) = fs::symlink_metadata(&path) else {
-            continue; // it is gone
-        };
-        if kind.is_dir() {
-            clean_files(&path);
-        } else if kind.is_file() {
-            let bytes = fs::read(&path).unwrap_or_default();
-            clean(
-                &path.display().to_string(),
-                &String::from_utf8_lossy(&bytes),
-            );
-        }
-    }
+    leaks::assert_none_in("the traces", &format!("{spans:?}"), &secrets);
+    leaks::assert_none_leaked(&dumps.world, &secrets);
 }

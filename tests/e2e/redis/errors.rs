@@ -1,5 +1,5 @@
 use super::*;
-use crate::world::assert_says;
+use crate::{leaks, world::assert_says};
 
 #[test]
 fn a_backup_that_cannot_be_made_says_why_and_leaves_no_snapshot() {
@@ -98,4 +98,49 @@ fn a_snapshot_of_files_is_no_snapshot_of_redis() {
     let (code, message) = pair.restore_fails(&snapshot, &[]);
     assert_eq!(code, "not-found");
     assert_says(&message, &["not one of a Redis server", "--target"]);
+}
+
+#[test]
+fn no_key_no_value_and_no_password_leaves_a_server_with_its_errors() {
+    const SECRETS: [&str; 5] = [
+        "4111-key-1111",
+        "4222-value-2222",
+        "least-secret",
+        "more-secret",
+        "other-password-hush",
+    ];
+    let pair = Pair::with("redis-secrets", "", "", "[telemetry]\nlog_level = 'debug'");
+    pair.source
+        .run(&["SET", "4111-key-1111", "4222-value-2222"]);
+    pair.source
+        .run(&["XADD", "4111-key-1111s", "*", "field", "4222-value-2222"]);
+    let snapshot = pair.backup();
+    pair.restore(&snapshot, &[]);
+    assert_eq!(
+        pair.target.run(&["GET", "4111-key-1111"]).text(),
+        "4222-value-2222"
+    );
+
+    // Keys by pattern onto keys of another kind, without the right to do so.
+    pair.target.run(&["DEL", "4111-key-1111"]);
+    pair.target
+        .run(&["LPUSH", "4111-key-1111", "4222-value-2222"]);
+    pair.target.run(&["ACL", "SETUSER", "restore", "-restore"]);
+    let (_, message) = pair.restore_fails(&snapshot, &["--key", "4111*"]);
+    leaks::assert_none_in("a failure", &message, &SECRETS);
+    pair.target.run(&["ACL", "SETUSER", "restore", "+restore"]);
+    pair.target
+        .run(&["ACL", "SETUSER", "restore", "-replicaof"]);
+    pair.restore_fails(&snapshot, &[]);
+    // A password that is none, and a server that has another.
+    let user = [
+        "ACL",
+        "SETUSER",
+        "backup",
+        "resetpass",
+        ">other-password-hush",
+    ];
+    pair.source.run(&user);
+    pair.fails(SOURCE);
+    leaks::assert_none_leaked(&pair.world, &SECRETS);
 }

@@ -262,6 +262,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_end_of_a_log_is_shown_without_what_its_configuration_adds() {
+        let log = Path::new("/run/x/log");
+        let said = "\
+db=4111-hush LOG:  statement: ALTER ROLE app PASSWORD '4222-hush'
+db=4111-hush LOG:  could not run archive_command \"cp --key=4333-hush\"
+db=4111-hush FATAL:  database \"shop\" does not exist
+db=4111-hush FATAL:  invalid value for parameter \"TimeZone\": \"4444-hush\"
+\tINSERT INTO cards VALUES ('4555-hush')";
+        let shown = ended(Path::new("/srv/data"), log, said).to_string();
+        assert!(shown.contains("/run/x/log"), "{shown}");
+        assert!(
+            shown.contains("database \"shop\" does not exist"),
+            "{shown}"
+        );
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+
+    #[test]
     fn a_shell_sees_every_path_as_it_is() {
         let target = Path::new("/odd $HOME `x` 'quoted' \"path\"");
         let options = options(target, 5, Path::new("/tmp/s"), &[]);

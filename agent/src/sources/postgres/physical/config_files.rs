@@ -79,3 +79,50 @@ fn read(path: &Path, owner: &Owner) -> io::Result<Vec<u8>> {
     file.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, sync::Arc};
+
+    use strongroom_tests::scratch::Scratch;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    /// The server's configuration names `/etc/shadow`, by itself or by a link.
+    #[test]
+    fn a_file_that_the_server_may_not_read_is_not_taken_for_it() {
+        let scratch = Scratch::new("config-files");
+        let secret = scratch.file("shadow", "4111-hush");
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
+        let link = scratch.join("pg_hba.conf");
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        let public = scratch.file("pg_ident.conf", "a b c");
+        fs::set_permissions(&public, fs::Permissions::from_mode(0o644)).unwrap();
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let facts = ServerFacts {
+            version: "15.18".into(),
+            major: 15,
+            system_identifier: 7,
+            in_recovery: false,
+            data_directory: path(&scratch.join("data")),
+            config_files: vec![
+                path(&secret),
+                path(&link),
+                path(&public),
+                path(scratch.path()),
+            ],
+            settings: BTreeMap::new(),
+        };
+        let mut cluster = rustix::fs::stat(scratch.path()).unwrap();
+        cluster.st_uid = cluster.st_uid.wrapping_add(4711);
+        let monitor = Arc::new(Monitor::new(CancellationToken::new()));
+        let found = collect(&facts, &cluster, &monitor);
+        assert_eq!(found, [("pg_ident.conf".to_owned(), b"a b c".to_vec())]);
+
+        // The cluster's own is taken.
+        cluster.st_uid = cluster.st_uid.wrapping_sub(4711);
+        let found = collect(&facts, &cluster, &monitor);
+        assert_eq!(found.len(), 3);
+    }
+}

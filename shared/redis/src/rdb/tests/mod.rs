@@ -37,6 +37,53 @@ pub(crate) fn samples() -> Vec<Vec<u8>> {
     samples
 }
 
+#[test]
+fn lengths_are_read_as_redis_writes_them() {
+    use super::input::{Input, Length};
+
+    let read = |bytes: &[u8]| Input::new(bytes).length();
+    for (bytes, length) in [
+        (&[0x00][..], 0),
+        (&[0x3f], 63),
+        (&[0x40, 0x00], 0),
+        (&[0x40, 0x40], 64),
+        (&[0x41, 0x02], 258),
+        (&[0x7f, 0xff], 16_383),
+        (&[0x80, 0, 0, 0x40, 0], 16_384),
+        (&[0x80, 0xff, 0xff, 0xff, 0xfe], 0xffff_fffe),
+        (&[0x81, 0, 0, 0, 1, 0, 0, 0, 2], (1 << 32) + 2),
+        (&[0x81, 0xff, 0, 0, 0, 0, 0, 0, 1], 0xff00_0000_0000_0001),
+    ] {
+        match read(bytes) {
+            Ok(Length::Bytes(found)) => assert_eq!(found, length, "{bytes:x?}"),
+            _ => panic!("{bytes:x?} is no length"),
+        }
+        let cut = &bytes[..bytes.len() - 1];
+        assert!(read(cut).is_err(), "{cut:x?}");
+    }
+    for kind in 0..=0x3f {
+        let found = read(&[0xc0 | kind]);
+        assert!(matches!(found, Ok(Length::Encoded(found)) if found == kind));
+        let unknown = read(&[0x80 | kind, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(unknown.is_ok(), kind <= 1, "{kind}");
+        assert!(Input::new(&[0xc0 | kind][..]).number().is_err());
+    }
+    // A string is never longer than any can be, by either way to say so.
+    let longest = (1_u32 << 30).to_be_bytes();
+    let longer = (1_u64 << 30 | 1).to_be_bytes();
+    let string = |bytes: Vec<u8>| {
+        Input::new(&bytes[..])
+            .skip_string()
+            .unwrap_err()
+            .to_string()
+    };
+    let cut = string([&[0x80][..], &longest].concat());
+    let long = string([&[0x81][..], &longer].concat());
+    assert!(long.contains("longer than any") && !cut.contains("longer than any"));
+    let long = string([&[0xc3, 0x01, 0x81][..], &longer].concat());
+    assert!(long.contains("longer than any"), "{long}");
+}
+
 /// All keys with their values.
 fn read(rdb: &[u8]) -> Result<(Vec<(Key, Value)>, Summary), RdbError> {
     let mut reader = Reader::new(Cursor::new(rdb))?;
