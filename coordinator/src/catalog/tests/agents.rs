@@ -138,8 +138,9 @@ async fn an_invitation_for_an_agent_replaces_its_certificates_and_nothing_else(f
     };
     let made = catalog.create_join_token(&token, &operator()).await;
     assert_eq!(made.unwrap().replaces, Some(first.id));
-    let wrong = catalog.agent_to_replace("again", &SecretHash::of("guess"));
-    assert_eq!(wrong.await.unwrap(), None);
+    let guess = SecretHash::of("guess");
+    let wrong = catalog.agent_to_replace("again", &guess).await;
+    assert_eq!(wrong.unwrap(), None);
     let id = catalog.agent_to_replace("again", &token.secret);
     assert_eq!(id.await.unwrap(), Some(first.id));
 
