@@ -160,6 +160,51 @@ fn revoking_ends_a_live_session_and_keeps_the_agent_out() {
 }
 
 #[test]
+fn an_invitation_for_an_agent_replaces_its_certificate_and_nothing_else() {
+    let mut world = World::new("replaced");
+    world.fill(&Tree::small(1));
+    let coordinator = &world.coordinator;
+    let address = coordinator.agents_address();
+    let rogue = Rogue::enrol(address, &coordinator.invite("rogue"));
+    let mut session = rogue.open_session();
+    let token = coordinator.invite("rogue");
+    rogue.renew().expect("nothing has happened yet");
+    let reinstalled = Rogue::enrol(address, &token);
+    // Its place is free at once, without a contest.
+    reinstalled.open_session();
+    let goodbye = rogue.wait_for_end(&mut session);
+    assert!(
+        goodbye.is_none_or(|goodbye| !goodbye.reconnect),
+        "it must not come back"
+    );
+    let refused = try_session(address, rogue.credentials()).expect_err("a replaced certificate");
+    assert_says(&refused, &["enrol again"]);
+    let shown = world.operator().json(&["agents", "show", "rogue"]);
+    assert!(shown["contest"].is_null(), "{shown:#}");
+
+    // A host that has lost all it had goes on as the same agent.
+    let snapshot = world.backup();
+    let before = world.operator().json(&["agents", "show", AGENT]);
+    world.agent.stop();
+    fs::remove_dir_all(world.agent.state()).expect("its state is gone");
+    let invited = world.operator().run(["agents", "invite", "--name", AGENT]);
+    assert_says(&invited.stdout, &["takes its place", "--force"]);
+    let token = world.coordinator.invite(AGENT);
+    world
+        .agent
+        .enroll(world.coordinator.agents_address(), &token);
+    world.agent.start();
+    let after = world.operator().json(&["agents", "show", AGENT]);
+    assert_eq!(after["id"], before["id"]);
+    assert_eq!(after["labels"], before["labels"]);
+    world.backup();
+    world.prove(&snapshot, "restored");
+    let repositories = world.operator().json(&["repositories", "list"]);
+    let count = repositories["repositories"].as_array().map(Vec::len);
+    assert_eq!(count, Some(1), "{repositories:#}");
+}
+
+#[test]
 fn certificates_are_renewed_over_the_session_well_before_they_end() {
     let setup = Setup {
         certificate_lifetime: "30s".into(),

@@ -394,11 +394,7 @@ impl StoreClient {
         Ok(body.to_vec())
     }
 
-    pub(super) fn failed<E>(
-        &self,
-        action: &str,
-        error: &SdkError<E, HttpResponse>,
-    ) -> StoreError
+    pub(super) fn failed<E>(&self, action: &str, error: &SdkError<E, HttpResponse>) -> StoreError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {

@@ -70,7 +70,12 @@ pub(super) fn one(store: &Store, now: Timestamp) -> String {
         ("accept_risks", risks(&store.accepted_risks)),
     ];
     rows.extend(store.problem.clone().map(|problem| ("problem", problem)));
-    rows.extend(store.outage.as_ref().map(|it| ("away", store_outage(it, now))));
+    rows.extend(
+        store
+            .outage
+            .as_ref()
+            .map(|it| ("away", store_outage(it, now))),
+    );
     let mut table = Table::new(
         "nothing was tried yet",
         &["forged", "verdict", "decides", "the store's answer"],

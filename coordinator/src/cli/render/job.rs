@@ -114,7 +114,10 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
 pub(crate) fn store_outage(outage: &StoreOutage, now: Timestamp) -> String {
     let problem = format::printable(&outage.problem);
     match outage.until {
-        None => format!("AWAY since {}: {problem}", format::moment_and_distance(Some(outage.since), now)),
+        None => format!(
+            "AWAY since {}: {problem}",
+            format::moment_and_distance(Some(outage.since), now)
+        ),
         Some(until) => format!(
             "was away for {} s until {}: {problem}",
             until.duration_since(outage.since).as_secs(),

@@ -152,7 +152,10 @@ async fn check_once(
         .gate
         .publish(answers, outcome.map_err(|error| error.to_string()));
     if before.report.is_none() && after.report.is_some() {
-        tracing::info!(store = store.client.config().describe(), "a store was tried");
+        tracing::info!(
+            store = store.client.config().describe(),
+            "a store was tried"
+        );
     }
     tell(name, store, &after);
     if let Some(entry) = audit(name, store, &before, &after)
