@@ -1,6 +1,8 @@
 //! Stores that believe what nobody signed, and what is signed for them: nothing,
 //! unless an operator accepts it.
 
+use std::fs;
+
 use serde_json::Value;
 use strongroom_proto::v1::{self, ObjectKind};
 use strongroom_tests::{
@@ -10,9 +12,10 @@ use strongroom_tests::{
     proxy::{Action, FaultProxy},
     rogue::{Rogue, put},
     scratch::Scratch,
+    tree::Tree,
 };
 
-use crate::world::assert_says;
+use crate::world::{POLICY, World, assert_says, snapshot_of};
 
 /// A coordinator whose store is this one.
 fn coordinator(scratch: &Scratch, store: ExternalStore) -> Coordinator {
@@ -201,7 +204,7 @@ fn the_embedded_store_refuses_every_forgery() {
         assert_eq!(finding["verdict"], "refused", "{finding:#}");
     }
     let place = coordinator.bucket_directory().join(".strongroom/check");
-    let left = std::fs::read_dir(place).map_or(0, Iterator::count);
+    let left = fs::read_dir(place).map_or(0, Iterator::count);
     assert_eq!(left, 0, "what a check wrote is removed");
 
     // What an agent tries with a grant of its own.
@@ -292,6 +295,37 @@ fn a_store_that_is_away_is_seen_while_it_is_and_when_it_is_back() {
     let shown = coordinator.operator().run(["jobs", "show", &job]);
     assert!(!shown.stdout.contains("AWAY"), "{}", shown.stdout);
     assert_says(&coordinator.program().log(), &["a store is there again"]);
+}
+
+/// As `docs/stores.md` says it is done.
+#[test]
+fn a_store_that_was_moved_goes_on_under_its_name() {
+    let mut world = World::with_store("moved-store", |_| {});
+    world.fill(&Tree::small(2));
+    let snapshot = world.backup();
+    world.coordinator.stop();
+    let bucket = world.store.as_ref().expect("a store").bucket_directory();
+    let entries: Vec<_> = fs::read_dir(&bucket)
+        .expect("a bucket")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    fs::create_dir_all(bucket.join("new/place")).expect("a directory");
+    for name in entries {
+        fs::rename(bucket.join(&name), bucket.join("new/place").join(&name)).expect("it moves");
+    }
+    world.coordinator.edit_config(|config| {
+        let line = "[store.primary]\nprefix = \"new/place\"";
+        config.replace("[store.primary]", line)
+    });
+    world.coordinator.start_again();
+    check(&world.coordinator, 0);
+    world.prove(&snapshot, "moved");
+    let next = world.operator().backup(POLICY);
+    assert!(
+        next["result"]["backup"]["bytes_new"].as_u64() < Some(10_000),
+        "{next:#}"
+    );
+    world.prove(&snapshot_of(&next), "again");
 }
 
 /// A bucket with Object Lock takes nothing without a checksum; another service

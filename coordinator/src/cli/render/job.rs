@@ -7,7 +7,8 @@ use strongroom_runtime::units::{ByteRate, ByteSize};
 
 use super::{Table, fields, format, progress};
 use crate::http::shape::{
-    Attempt, BackupFigures, DownloadFigures, Job, JobResult, JobState, Jobs, Limits, RestoreFigures,
+    Attempt, BackupFigures, DownloadFigures, Job, JobResult, JobState, Jobs, Limits,
+    RestoreFigures, StoreOutage,
 };
 
 /// Warnings and planned actions that are printed; `--output json` has more.
