@@ -15,7 +15,7 @@ use strongroom_tests::{
     tree::Tree,
 };
 
-use crate::world::{POLICY, World, assert_says, snapshot_of};
+use crate::world::{AGENT, POLICY, World, assert_identical, assert_says, below, snapshot_of};
 
 /// A coordinator whose store is this one.
 fn coordinator(scratch: &Scratch, store: ExternalStore) -> Coordinator {
@@ -368,11 +368,37 @@ fn a_real_radosgw_is_found_out() {
         bucket: "strongroom".into(),
         credentials: ("strongroom".into(), "strongroom-secret".into()),
     };
-    let coordinator = coordinator(&scratch, store);
+    let mut coordinator = coordinator(&scratch, store);
     let shown = coordinator.operator().run(["stores", "check", "primary"]);
     println!("{}", shown.stdout);
     let found = check(&coordinator, 1);
     assert_eq!(found["state"], "unsafe", "{found:#}");
-    assert_eq!(verdict(&found, "copy-source"), "accepted", "{found:#}");
+    let copied = ["copy-source", "copy-source-empty-body"];
+    let copied = copied.map(|probe| verdict(&found, probe));
+    assert!(copied.contains(&"accepted".to_owned()), "{found:#}");
     assert_eq!(verdict(&found, "acl"), "accepted", "{found:#}");
+
+    // Whoever bears that is served by it as by any other.
+    coordinator.stop();
+    coordinator.edit_config(|config| {
+        let risks = "\"unsigned-copy-source\", \"unsigned-acl\"";
+        let line = format!("[store.primary]\naccept_risks = [{risks}]");
+        config.replace("[store.primary]", &line)
+    });
+    coordinator.start_again();
+    check(&coordinator, 3);
+    let (source, restores) = (scratch.dir("source"), scratch.dir("restores"));
+    Tree::small(4).write(&source);
+    let _agent = coordinator.agent(&scratch, AGENT, &source, &restores);
+    coordinator.operator().apply(&format!(
+        "[[policy]]\nname = \"{POLICY}\"\nagents = {{ names = [\"{AGENT}\"] }}\n\
+         source = {{ files = {{ paths = ['{}'] }} }}\nstore = \"primary\"\n",
+        source.display()
+    ));
+    for name in ["first", "second"] {
+        let snapshot = snapshot_of(&coordinator.operator().backup(POLICY));
+        let target = restores.join(name);
+        coordinator.operator().restore(&snapshot, AGENT, &target);
+        assert_identical(&source, &below(&target, &source));
+    }
 }

@@ -113,8 +113,9 @@ impl Fixture {
         secret: &str,
         hostname: &str,
     ) -> Result<Agent, RedeemError> {
-        self.redeem_with(id, secret, AgentId(Uuid::new_v4()), hostname)
-            .await
+        let agent = AgentId(Uuid::new_v4());
+        let serial = agent.0.simple().to_string();
+        self.redeem_with(id, secret, agent, serial, hostname).await
     }
 
     /// The same as an agent that there is.
@@ -124,7 +125,9 @@ impl Fixture {
         agent: AgentId,
         hostname: &str,
     ) -> Result<Agent, RedeemError> {
-        self.redeem_with(id, "secret", agent, hostname).await
+        let serial = Uuid::new_v4().simple().to_string();
+        self.redeem_with(id, "secret", agent, serial, hostname)
+            .await
     }
 
     async fn redeem_with(
@@ -132,18 +135,14 @@ impl Fixture {
         id: &str,
         secret: &str,
         agent: AgentId,
+        serial: String,
         hostname: &str,
     ) -> Result<Agent, RedeemError> {
         let enrolment = Enrolment {
             agent,
             hostname: hostname.into(),
             version: "0.1.0".into(),
-            certificate: AgentCertificate::new(
-                agent,
-                Uuid::new_v4().simple().to_string(),
-                self.now(),
-                self.in_seconds(86_400),
-            ),
+            certificate: AgentCertificate::new(agent, serial, self.now(), self.in_seconds(86_400)),
         };
         self.catalog
             .redeem_join_token(id, &SecretHash::of(secret), &enrolment)
