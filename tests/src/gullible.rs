@@ -58,6 +58,7 @@ const HEADERS: [(&str, &str); 8] = [
     ("x-amz-object-lock-retain-until-date", "object-lock"),
 ];
 const HASH: &str = "x-amz-content-sha256";
+const ANY_BODY: HeaderValue = HeaderValue::from_static("UNSIGNED-PAYLOAD");
 
 /// The service; it ends when dropped.
 pub struct Gullible {
@@ -191,13 +192,13 @@ impl Objects {
             Some(Arrived(bytes)) if bytes.is_empty() => "copy-source-empty-body",
             _ => "copy-source",
         };
-        if let Some(headers) = self.doubled(request.headers_mut(), HASH, "doubled-hash") {
-            if headers.contains(&HeaderValue::from_static("UNSIGNED-PAYLOAD")) {
-                request.extensions_mut().insert(AnyBody);
-            }
+        // Verified by the first, obeyed by the last; with ranges the other way round.
+        let values = self.doubled(request.headers_mut(), HASH, "doubled-hash", false);
+        if values.is_some_and(|values| values.contains(&ANY_BODY)) {
+            request.extensions_mut().insert(AnyBody);
         }
-        // Verified by the last, obeyed by the first.
-        if let Some(ranges) = self.doubled(request.headers_mut(), RANGE.as_str(), "doubled-range") {
+        let values = self.doubled(request.headers_mut(), RANGE.as_str(), "doubled-range", true);
+        if let Some(ranges) = values {
             request.extensions_mut().insert(Asked(ranges[0].clone()));
         }
         let headers = request.headers();
@@ -216,14 +217,22 @@ impl Objects {
         Some(refusal)
     }
 
-    /// What is sent twice, with its flaw: all values, the last of which is left.
-    fn doubled(&self, headers: &mut HeaderMap, name: &str, flaw: &str) -> Option<Vec<HeaderValue>> {
+    /// All values of what is sent twice, with its flaw; the first or the last of
+    /// them is left.
+    fn doubled(
+        &self,
+        headers: &mut HeaderMap,
+        name: &str,
+        flaw: &str,
+        last: bool,
+    ) -> Option<Vec<HeaderValue>> {
         let values: Vec<_> = headers.get_all(name).iter().cloned().collect();
         if values.len() < 2 || !self.has(flaw) {
             return None;
         }
         let name: hyper::header::HeaderName = name.parse().expect("it is a name");
-        headers.insert(name, values[values.len() - 1].clone());
+        let kept = if last { values.last() } else { values.first() };
+        headers.insert(name, kept.expect("there are two").clone());
         Some(values)
     }
 }

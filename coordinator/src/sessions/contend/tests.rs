@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
+use jiff::SignedDuration;
 use strongroom_proto::v1;
 use strongroom_runtime::pki::new_key_and_request;
 use strongroom_wire::session::{AgentMessage, CoordinatorMessage, Heartbeat};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use super::{super::registry::End, Handle, Side, is_there, questions};
 use crate::{
     catalog::{AuditFilter, CatalogError, SessionStart},
-    model::{AuditRow, ContestSign},
+    model::{AuditRow, ContestSign, Labels, NewJoinToken, SecretHash},
     testing::{Coordinator, TestAgent, TestSession, operator},
 };
 
@@ -94,6 +95,36 @@ async fn two_that_hold_one_identity_are_both_refused_until_an_operator_decides()
     agent.session(3, &[]).await.next().await.unwrap();
     let again = catalog.trust_agent(agent.id, None, &operator()).await;
     assert!(matches!(again, Err(CatalogError::Conflict { .. })));
+}
+
+#[tokio::test]
+async fn who_was_replaced_by_an_invitation_has_no_say() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let mut first = agent.session(1, &[]).await;
+    first.next().await.unwrap();
+    let token = NewJoinToken {
+        id: "again".into(),
+        secret: SecretHash::of("secret"),
+        labels: Labels::new(),
+        agent_name: Some(agent.name.clone()),
+        expires_at: coordinator.now() + SignedDuration::from_hours(1),
+    };
+    let catalog = &coordinator.catalog;
+    catalog
+        .create_join_token(&token, &operator())
+        .await
+        .unwrap();
+    let again = TestAgent::enrol(&coordinator, "again", "secret", "new-host");
+    let again = again.await.unwrap();
+    assert_eq!(again.id, agent.id);
+    again.session(2, &[]).await.next().await.unwrap();
+    let (reason, reconnect) = answer(&mut first).await;
+    assert!(reason.contains("took the place"), "{reason}");
+    assert!(!reconnect);
+    assert_eq!(catalog.agent(agent.id).await.unwrap().contest, None);
+    let refused = agent.try_session(3, &[]).await.err().unwrap();
+    assert!(refused.message().contains("enrol again"), "{refused}");
 }
 
 #[tokio::test]
