@@ -86,7 +86,7 @@ fn prefix(prefix: &str) -> Result<(), String> {
     }
     let problem = if prefix.starts_with('/') || prefix.ends_with('/') {
         "must neither start nor end with a slash"
-    } else if prefix.split('/').any(|part| part.is_empty()) {
+    } else if prefix.split('/').any(str::is_empty) {
         "must have no two slashes side by side"
     } else if prefix.split('/').any(|part| matches!(part, "." | "..")) {
         "must have no '.' and no '..' in it"

@@ -41,12 +41,12 @@ const VIRTUAL_HOSTS: [&str; 8] = [
 impl Addressing {
     fn guess(endpoint: &Url, bucket: &str) -> Self {
         let host = endpoint.domain().unwrap_or_default();
-        let known = |service: &&str| {
-            host.strip_suffix(*service)
+        let known = |service: &str| {
+            host.strip_suffix(service)
                 .is_some_and(|above| above.is_empty() || above.ends_with('.'))
         };
         // No certificate is valid for a bucket with dots.
-        if VIRTUAL_HOSTS.iter().any(|service| known(&service)) && !bucket.contains('.') {
+        if VIRTUAL_HOSTS.iter().any(|service| known(service)) && !bucket.contains('.') {
             Self::VirtualHost
         } else {
             Self::Path
