@@ -42,7 +42,10 @@ struct Run {
 fn again(nextest: bool, broken: bool, [first, second, third]: [&[&str]; 3]) -> Run {
     let scratch = Scratch::new("again");
     for (name, list) in [("first", first), ("second", second), ("third", third)] {
-        let lines: String = list.iter().map(|test| format!("{test}\n")).collect();
+        let mut lines = list.join("\n");
+        if !lines.is_empty() {
+            lines.push('\n');
+        }
         scratch.file(name, &lines);
     }
     if broken {

@@ -29,7 +29,7 @@ pub fn push_request(data: &[u8]) {
         let file = request.file.as_str();
         match Kind::of(file, layout) {
             Some(Kind::Segment(segment)) => {
-                assert_eq!(segment.file_name(layout.segment_size), file)
+                assert_eq!(segment.file_name(layout.segment_size), file);
             }
             Some(Kind::History(timeline)) => {
                 assert_eq!(timeline.history_file(), file);
