@@ -52,6 +52,10 @@ use crate::{
     },
 };
 
+/// The tag of a snapshot that lacks something that was asked for, so that its
+/// file says so to whoever has nothing else.
+pub const PARTIAL: &str = "partial";
+
 /// What to back up.
 #[derive(Debug, Clone)]
 pub enum BackupSource {
@@ -127,15 +131,17 @@ struct Saved {
     counts: Counts,
     /// Of a cluster: where in its log the copy stands.
     cluster: Option<ClusterPoint>,
+    /// Something that was asked for is not in it.
+    partial: bool,
 }
 
 impl Saved {
     fn new(root: BlobId, counts: Counts) -> Self {
-        let cluster = None;
         Self {
             root,
             counts,
-            cluster,
+            cluster: None,
+            partial: false,
         }
     }
 }
@@ -199,8 +205,9 @@ pub fn run(
                     clock: &request.clock,
                 };
                 logical::save(&writer, &runtime, &options)
-                    .map(|(root, made)| {
-                        Saved::new(root, Counts::of_made(made.files, 1, made.bytes))
+                    .map(|(root, made)| Saved {
+                        partial: made.partial,
+                        ..Saved::new(root, Counts::of_made(made.files, 1, made.bytes))
                     })
                     .map_err(BackupError::from)
             }
@@ -241,7 +248,10 @@ pub fn run(
         }
     };
     let (saved, written) = finish(writer, saved, &monitor)?;
-    let snapshot = snapshot::describe(&request, started, saved.root);
+    let mut snapshot = snapshot::describe(&request, started, saved.root);
+    if saved.partial {
+        snapshot.tags.push(PARTIAL.into());
+    }
     let (object, body) = snapshot::seal(&repository, &snapshot)?;
     tracing::info!(
         snapshot = %body.sha256.short(),
@@ -251,6 +261,7 @@ pub fn run(
     Ok(PreparedBackup {
         result: BackupResult {
             cluster: saved.cluster,
+            partial: saved.partial,
             ..figures(body.sha256, &saved.counts, written)
         },
         object,
@@ -384,6 +395,7 @@ fn figures(snapshot: ObjectId, counts: &Counts, written: Written) -> BackupResul
         blobs_new: written.blobs,
         packs_new: written.packs,
         cluster: None,
+        partial: false,
     }
 }
 

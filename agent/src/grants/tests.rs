@@ -395,6 +395,7 @@ async fn a_snapshot_is_signed_by_publishing_it() {
         blobs_new: 8,
         packs_new: 9,
         cluster: None,
+        partial: false,
     };
     scene.authority.announce(Publication {
         result: result.clone(),

@@ -190,8 +190,8 @@ async fn insert_in(
     sqlx::query(
         "INSERT INTO snapshots (id, repository, dataset, policy, agent_id, job_id, attempt,
                                 taken_at, published_at, result, warning_count, pinned,
-                                confirmed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, 0)
+                                confirmed, partial)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, 0, 0, $11)
          ON CONFLICT (repository, id) DO NOTHING",
     )
     .bind(result.snapshot.to_string())
@@ -204,6 +204,7 @@ async fn insert_in(
     .bind(micros(publication.time.min(now)))
     .bind(micros(now))
     .bind(json(&result))
+    .bind(i64::from(result.partial))
     .execute(connection)
     .await?;
     Ok(())
@@ -234,7 +235,7 @@ pub(super) async fn confirm_in(
     warning_count: u64,
 ) -> Result<(), CatalogError> {
     sqlx::query(
-        "UPDATE snapshots SET confirmed = 1, result = $4, warning_count = $5
+        "UPDATE snapshots SET confirmed = 1, result = $4, warning_count = $5, partial = $6
          WHERE id = $1 AND job_id = $2 AND attempt = $3",
     )
     .bind(result.snapshot.to_string())
@@ -242,6 +243,7 @@ pub(super) async fn confirm_in(
     .bind(i64::from(attempt.attempt))
     .bind(json(result))
     .bind(int(warning_count))
+    .bind(i64::from(result.partial))
     .execute(connection)
     .await?;
     Ok(())

@@ -165,6 +165,25 @@ impl Catalog {
             .collect())
     }
 
+    /// When the newest whole snapshot of every dataset was taken: one that lacks
+    /// something does not stand for it.
+    pub async fn latest_whole(&self) -> Result<HashMap<DatasetName, Timestamp>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT dataset, taken_at FROM snapshots s
+             WHERE confirmed = 1 AND partial = 0
+               AND published_at = (SELECT MAX(published_at) FROM snapshots x
+                               WHERE x.dataset = s.dataset AND x.confirmed = 1
+                                 AND x.partial = 0)",
+        )
+        .fetch_all(self.pool())
+        .await?;
+        let latest = read_all(&rows, |row| {
+            let row = Columns::new("snapshots", row);
+            Ok((row.parse("dataset")?, row.time("taken_at")?))
+        })?;
+        Ok(latest.into_iter().collect())
+    }
+
     /// Keeps a snapshot whatever retention says, or no longer.
     pub async fn pin_snapshot(
         &self,

@@ -84,6 +84,7 @@ fn result(snapshot: ObjectId) -> BackupResult {
         blobs_new: 1,
         packs_new: 1,
         cluster: None,
+        partial: false,
     }
 }
 

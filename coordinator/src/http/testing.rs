@@ -308,6 +308,7 @@ impl TestApi {
             blobs_new: 7,
             packs_new: 1,
             cluster: None,
+            partial: false,
         };
         let publication = Publication {
             attempt,

@@ -768,6 +768,9 @@ pub struct BackupResult {
     /// of a physical backup
     #[prost(message, optional, tag = "11")]
     pub cluster: ::core::option::Option<ClusterPoint>,
+    /// it lacks something that was asked for
+    #[prost(bool, tag = "12")]
+    pub partial: bool,
 }
 /// Where in a cluster's log a physical backup stands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

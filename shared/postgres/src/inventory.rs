@@ -5,6 +5,10 @@ use crate::{
     version::ServerVersion,
 };
 
+/// `pg_database.datconnlimit` of an invalid database (`DATCONNLIMIT_INVALID_DB`
+/// in the server's source).
+const INVALID: i32 = -2;
+
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
@@ -17,8 +21,21 @@ pub struct Inventory {
     pub standby: bool,
     /// `minimal`, `replica` or `logical`.
     pub wal_level: String,
+    /// Who asks.
+    pub role: Role,
     /// Every database, by name.
     pub databases: Vec<Database>,
+}
+
+/// The role of a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// May do anything.
+    pub superuser: bool,
+    /// Sessions that it may have at a time; -1: no limit.
+    pub connection_limit: i32,
 }
 
 /// A database and how it was made.
@@ -34,6 +51,10 @@ pub struct Database {
     pub size: Option<u64>,
     /// Whether one may connect to it.
     pub connectable: bool,
+    /// Whether the role that asks may.
+    pub permitted: bool,
+    /// Sessions at a time; -1: no limit; -2: it is invalid.
+    pub connection_limit: i32,
     /// Whether others are made from it.
     pub template: bool,
     /// The encoding and its locale.
@@ -59,6 +80,14 @@ pub struct Locale {
     pub icu_rules: Option<String>,
 }
 
+impl Database {
+    /// Whether it is what an interrupted `DROP DATABASE` leaves: it can be
+    /// dropped, and nothing else.
+    pub fn is_invalid(&self) -> bool {
+        self.connection_limit == INVALID
+    }
+}
+
 impl Inventory {
     /// Asks the server.
     pub async fn of(session: &Session) -> Result<Self, ServerError> {
@@ -76,6 +105,7 @@ impl Inventory {
             system_identifier: system_identifier(session).await,
             standby: row.try_get(0).map_err(error)?,
             wal_level: row.try_get(1).map_err(error)?,
+            role: role(session).await?,
             databases: databases(session).await?,
         })
     }
@@ -84,6 +114,25 @@ impl Inventory {
     pub fn database(&self, name: &str) -> Option<&Database> {
         self.databases.iter().find(|database| database.name == name)
     }
+}
+
+/// Who asks.
+async fn role(session: &Session) -> Result<Role, ServerError> {
+    let what = "tell who asks";
+    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
+    let row = session
+        .query_one(
+            "SELECT rolname::pg_catalog.text, rolsuper, rolconnlimit FROM pg_catalog.pg_roles \
+             WHERE rolname OPERATOR(pg_catalog.=) current_user",
+            &[],
+        )
+        .await
+        .map_err(error)?;
+    Ok(Role {
+        name: row.try_get(0).map_err(error)?,
+        superuser: row.try_get(1).map_err(error)?,
+        connection_limit: row.try_get(2).map_err(error)?,
+    })
 }
 
 /// Not every role may ask; a broken connection is found out by the next query.
@@ -96,6 +145,30 @@ async fn system_identifier(session: &Session) -> Option<u64> {
         .await
         .ok()?;
     row.try_get::<_, i64>(0).ok().map(i64::cast_unsigned)
+}
+
+/// Whether there are relations or schemas in the session's database that
+/// `initdb` and the extensions did not put there.
+pub async fn holds_objects(session: &Session) -> Result<bool, ServerError> {
+    let what = "look for objects in a template database";
+    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
+    let row = session
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+             WHERE c.oid OPERATOR(pg_catalog.>=) 16384 \
+             AND n.nspname OPERATOR(pg_catalog.!~) '^pg_' \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+             WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+             AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')) \
+             OR EXISTS (SELECT FROM pg_catalog.pg_namespace \
+             WHERE oid OPERATOR(pg_catalog.>=) 16384 \
+             AND nspname OPERATOR(pg_catalog.!~) '^pg_')",
+            &[],
+        )
+        .await
+        .map_err(error)?;
+    row.try_get(0).map_err(error)
 }
 
 /// Every database, by name.
@@ -120,7 +193,8 @@ pub async fn databases(session: &Session) -> Result<Vec<Database>, ServerError> 
          CASE WHEN {provider}::pg_catalog.text OPERATOR(pg_catalog.=) 'i' THEN 'icu' \
          WHEN {provider}::pg_catalog.text OPERATOR(pg_catalog.=) 'b' THEN 'builtin' \
          ELSE 'libc' END, \
-         {locale}::pg_catalog.text, {rules}::pg_catalog.text \
+         {locale}::pg_catalog.text, {rules}::pg_catalog.text, \
+         COALESCE(pg_catalog.has_database_privilege(d.oid, 'CONNECT'), true), d.datconnlimit \
          FROM pg_catalog.pg_database d ORDER BY d.datname COLLATE pg_catalog.\"C\""
     );
     let rows = session.query(&query, &[]).await.map_err(error)?;
@@ -132,6 +206,8 @@ pub async fn databases(session: &Session) -> Result<Vec<Database>, ServerError> 
                 owner: row.try_get(2)?,
                 size: row.try_get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
                 connectable: row.try_get(4)?,
+                permitted: row.try_get(12)?,
+                connection_limit: row.try_get(13)?,
                 template: row.try_get(5)?,
                 locale: Locale {
                     encoding: row.try_get(6)?,

@@ -3,6 +3,7 @@
 mod backups;
 mod connections;
 mod errors;
+mod partial;
 mod replaces;
 mod restores;
 mod secrets;

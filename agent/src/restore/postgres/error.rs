@@ -37,6 +37,19 @@ pub enum PostgresRestoreError {
         /// What there is.
         known: String,
     },
+    /// The backup could not dump it.
+    #[error(
+        "snapshot {snapshot} was to hold the database {database:?} and does not: {cause}; another \
+         snapshot of the dataset may hold it"
+    )]
+    MissingDatabase {
+        /// Its short id.
+        snapshot: String,
+        /// What was asked for.
+        database: String,
+        /// What the backup said.
+        cause: String,
+    },
     /// The connection lacks something on this host.
     #[error("postgres connection {connection:?}: {source}")]
     Connection {
@@ -147,7 +160,9 @@ impl PostgresRestoreError {
     pub fn code(&self) -> FailureCode {
         match self {
             Self::Restore(error) => error.code(),
-            Self::Manifest { .. } | Self::NoDatabase { .. } => FailureCode::NotFound,
+            Self::Manifest { .. } | Self::NoDatabase { .. } | Self::MissingDatabase { .. } => {
+                FailureCode::NotFound
+            }
             Self::LeftBehind { cause, .. } => cause.code(),
             _ => FailureCode::Target,
         }

@@ -166,6 +166,13 @@ fn dumped<'a>(
     work: &RestorePostgresWork,
 ) -> Result<&'a DumpedDatabase, PostgresRestoreError> {
     manifest.database(&work.database).ok_or_else(|| {
+        if let Some(missing) = manifest.missing(&work.database) {
+            return PostgresRestoreError::MissingDatabase {
+                snapshot: work.snapshot.short(),
+                database: work.database.clone(),
+                cause: missing.cause.clone(),
+            };
+        }
         let names = manifest.databases.iter().take(NAMED);
         let names: Vec<_> = names.map(|it| format!("{:?}", it.name)).collect();
         PostgresRestoreError::NoDatabase {

@@ -172,6 +172,7 @@ pub(super) fn manifest(
             relations: Vec::new(),
             large_objects: 0,
         }],
+        missing: Vec::new(),
     }
 }
 

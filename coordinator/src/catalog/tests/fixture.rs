@@ -271,6 +271,7 @@ pub(super) fn success(number: u8) -> Success {
         blobs_new: 5,
         packs_new: 2,
         cluster: None,
+        partial: false,
     })
 }
 

@@ -31,6 +31,7 @@ contract!(
     no_time_is_later_than_the_coordinators_own,
     snapshots_are_listed_by_page_and_filter,
     a_snapshot_is_found_by_its_beginning,
+    a_partial_snapshot_does_not_stand_for_a_whole_one,
     pins_come_and_go,
     the_first_kind_named_for_a_pack_counts,
     many_objects_at_once,
@@ -313,6 +314,33 @@ async fn backed_up(fixture: &Fixture, agent: &Agent, policy: &str, number: u8, t
     let attempt = fixture.started(agent, policy).await;
     fixture.publish(attempt, number, time).await;
     fixture.finish(agent, attempt, Ok(success(number))).await;
+}
+
+async fn a_partial_snapshot_does_not_stand_for_a_whole_one(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("db-1").await;
+    fixture.repository(&agent).await;
+    let whole = async || catalog.latest_whole().await.unwrap();
+    let dataset = DatasetName::new("dumps", "db-1");
+    let partial = async |number| {
+        let attempt = fixture.started(&agent, "dumps").await;
+        let Success::Backup(mut result) = success(number) else {
+            unreachable!("success is of a backup");
+        };
+        result.partial = true;
+        let end = Ok(Success::Backup(result));
+        fixture.finish(&agent, attempt, end).await;
+    };
+    partial(1).await;
+    assert!(whole().await.is_empty());
+    fixture.advance(60);
+    let time = fixture.now();
+    backed_up(&fixture, &agent, "dumps", 2, time).await;
+    fixture.advance(60);
+    partial(3).await;
+    assert_eq!(whole().await.get(&dataset), Some(&time));
+    let latest = catalog.latest_snapshot(&dataset).await.unwrap().unwrap();
+    assert!(latest.result.partial && latest.id == snapshot_id(3));
 }
 
 async fn snapshots_are_listed_by_page_and_filter(fixture: Fixture) {

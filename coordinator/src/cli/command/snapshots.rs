@@ -96,6 +96,9 @@ pub(super) fn list(snapshots: &Snapshots, now: Timestamp) -> String {
 
 fn notes(snapshot: &Snapshot) -> String {
     let mut notes = Vec::new();
+    if snapshot.partial {
+        notes.push("partial".to_owned());
+    }
     if snapshot.pinned {
         notes.push("pinned".to_owned());
     }
@@ -119,6 +122,15 @@ pub(super) fn one(snapshot: &Snapshot, now: Timestamp) -> String {
         ("size", format::bytes(snapshot.bytes_total)),
         ("stored", format::bytes(snapshot.bytes_stored)),
         ("warnings", format::count(snapshot.warning_count)),
+        (
+            "whole",
+            if snapshot.partial {
+                "no: it lacks something that was asked for; its job's warnings say what"
+            } else {
+                "yes"
+            }
+            .into(),
+        ),
         ("pinned", if snapshot.pinned { "yes" } else { "no" }.into()),
         ("job", snapshot.job.clone().unwrap_or_else(format::dash)),
     ])

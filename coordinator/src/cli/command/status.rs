@@ -99,7 +99,7 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
     for dataset in &status.datasets {
         table.row(&[
             dataset.dataset.clone(),
-            format::distance(dataset.last_snapshot_at, now),
+            last_snapshot(dataset, now),
             format::distance(dataset.last_restore_at, now),
             last_job(dataset),
             format::distance(dataset.next_run_at, now),
@@ -113,6 +113,16 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
     }
     text.push_str(&recovery::lines(&status.recovery, now));
     text
+}
+
+/// One that lacks something does not stand for a whole one.
+fn last_snapshot(dataset: &DatasetStatus, now: Timestamp) -> String {
+    let last = format::distance(dataset.last_snapshot_at, now);
+    match dataset.last_whole_snapshot_at {
+        whole if whole == dataset.last_snapshot_at => last,
+        None => format!("{last}, partial; never a whole one"),
+        whole => format!("{last}, partial; whole {}", format::distance(whole, now)),
+    }
 }
 
 fn last_job(dataset: &DatasetStatus) -> String {

@@ -73,7 +73,13 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
     rows.extend(limits(&job.limits).map(|limits| ("limits", limits)));
     rows.extend(job.snapshot.clone().map(|id| ("snapshot", id)));
     match &job.result {
-        Some(JobResult::Backup(figures)) => rows.extend(backup(figures)),
+        Some(JobResult::Backup(figures)) => {
+            if figures.partial {
+                let what = "partial: it lacks something that was asked for".to_owned();
+                rows.push(("whole", what));
+            }
+            rows.extend(backup(figures));
+        }
         Some(JobResult::Restore(figures)) => rows.extend(restore(figures)),
         Some(JobResult::Download(figures)) => rows.extend(download(figures)),
         Some(JobResult::Wal(figures)) => rows.push((

@@ -288,6 +288,9 @@ pub struct BackupFigures {
     pub bytes_new: u64,
     /// New data as stored.
     pub bytes_stored: u64,
+    /// The snapshot lacks something that was asked for; the warnings say what.
+    #[serde(default)]
+    pub partial: bool,
 }
 
 /// Figures of a restore; bytes.

@@ -46,6 +46,10 @@ pub struct Snapshot {
     pub bytes_stored: u64,
     /// Paths that could not be treated as asked.
     pub warning_count: u64,
+    /// It lacks something that was asked for, such as one of several
+    /// databases, and does not stand for a whole one.
+    #[serde(default)]
+    pub partial: bool,
 }
 
 /// Which entries of a snapshot.

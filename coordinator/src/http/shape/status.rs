@@ -77,6 +77,10 @@ pub struct DatasetStatus {
     /// When it was taken.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_snapshot_at: Option<Timestamp>,
+    /// When the last one was taken that lacks nothing of what was asked for.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_whole_snapshot_at: Option<Timestamp>,
     /// State of the last backup job.
     pub last_job_state: Option<super::JobState>,
     /// The last backup job.

@@ -2,6 +2,7 @@
 
 use axum::{Json, Router, extract::State, routing::get};
 
+use jiff::Timestamp;
 use strongroom_wire::job::{PostgresSource, Source};
 
 use super::{agents, jobs, policies, recovery, stores};
@@ -36,6 +37,7 @@ pub async fn handler(
     State(state): State<SharedState>,
 ) -> Result<Json<Status>, Problem> {
     let mut latest = state.catalog.latest_snapshots().await?;
+    let whole = state.catalog.latest_whole().await?;
     let mut datasets = Vec::new();
     let known = state.catalog.datasets().await?;
     let clusters = known.iter().filter(|it| is_cluster(&it.policy));
@@ -43,7 +45,8 @@ pub async fn handler(
     let recovery = recovery::of_datasets(&state.catalog, names).await?;
     for dataset in known {
         let latest = latest.remove(&dataset.name);
-        datasets.push(dataset_status(&state, dataset, latest).await?);
+        let whole = whole.get(&dataset.name).copied();
+        datasets.push(dataset_status(&state, dataset, latest, whole).await?);
     }
     let agents = state.catalog.agents().await?;
     Ok(Json(Status {
@@ -93,6 +96,7 @@ async fn dataset_status(
     state: &ApiState,
     dataset: Dataset,
     latest: Option<Snapshot>,
+    whole: Option<Timestamp>,
 ) -> Result<DatasetStatus, Problem> {
     let now = state.catalog.clock().now();
     let of_dataset = |kind, state_word| JobFilter {
@@ -121,6 +125,7 @@ async fn dataset_status(
         dataset: dataset.name.to_string(),
         last_snapshot: latest.as_ref().map(|it| it.id.to_string()),
         last_snapshot_at: latest.as_ref().map(|it| it.time),
+        last_whole_snapshot_at: whole,
         last_job_state: last_job.as_ref().map(|job| jobs::word(job.state.word())),
         warning_count: last_job.as_ref().map_or(0, |job| job.warning_count),
         alarm: last_job.as_ref().and_then(|job| job.alarm.clone()),

@@ -90,6 +90,7 @@ fn backed_up() -> Success {
         blobs_new: 0,
         packs_new: 0,
         cluster: None,
+        partial: false,
     })
 }
 

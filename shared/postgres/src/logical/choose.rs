@@ -2,7 +2,8 @@
 
 use globset::GlobBuilder;
 
-use crate::inventory::Database;
+use super::loss::{self, Loss};
+use crate::inventory::{Database, Inventory};
 
 /// Why no choice could be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,16 +16,17 @@ pub enum ChoiceError {
         /// What is wrong.
         cause: String,
     },
-    /// Nothing of that name.
-    #[error(
-        "no database {pattern:?} is on the server, or it allows no connections; it has {known}"
-    )]
-    Unknown {
-        /// The name or pattern.
+    /// A pattern that matches nothing, and nothing else is asked for.
+    #[error("no database that could be dumped matches {pattern:?}; the server has {known}")]
+    Unmatched {
+        /// The pattern.
         pattern: String,
         /// Those that could be dumped, the most alike first.
         known: String,
     },
+    /// None of what is asked for can be dumped.
+    #[error("nothing is left to dump: {}", lost(.0))]
+    Lost(Vec<Missing>),
     /// Nothing is left to dump.
     #[error(
         "no database is left to dump: all that allow connections are templates or excluded; \
@@ -33,13 +35,54 @@ pub enum ChoiceError {
     Nothing,
 }
 
+/// Names in full up to here.
+const LISTED: usize = 10;
+
+fn lost(missing: &[Missing]) -> String {
+    let mut shown: Vec<_> = missing
+        .iter()
+        .take(LISTED)
+        .map(|it| format!("database {:?}: {}", it.name, it.cause))
+        .collect();
+    if missing.len() > LISTED {
+        shown.push(format!("and {} more", missing.len() - LISTED));
+    }
+    shown.join("; ")
+}
+
 /// What is dumped, and what a reader of the policy would not expect to miss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice<'a> {
     /// Those to be dumped, never none, in the server's order.
-    pub taken: Vec<&'a Database>,
+    pub taken: Vec<Taken<'a>>,
+    /// Those that were asked for and cannot be dumped.
+    pub missing: Vec<Missing>,
     /// Those that only their own marks keep out, in the server's order.
     pub left_out: Vec<LeftOut<'a>>,
+    /// Patterns that matched no database, with those that there are.
+    pub unmatched: Vec<(String, String)>,
+}
+
+/// A database to be dumped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken<'a> {
+    /// Which.
+    pub database: &'a Database,
+    /// The policy has its exact name, and not only a pattern.
+    pub named: bool,
+}
+
+/// A database that was asked for and cannot be dumped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name.
+    pub name: String,
+    /// What kind of loss it is.
+    pub loss: Loss,
+    /// Why, and what to do.
+    pub cause: String,
+    /// The policy has its exact name.
+    pub named: bool,
 }
 
 /// A database that is not dumped though nobody excluded it.
@@ -76,60 +119,122 @@ impl Mark {
     }
 }
 
-/// Every server has these two, and they are left out without a word.
+/// Every server has these two, and they are left out without a word, unless
+/// there is more in them than `initdb` put there.
 const EVERYWHERE: [&str; 2] = ["template0", "template1"];
 
-/// Chooses among `databases`. Without
-/// `wanted`: all that allow connections and are no templates. A name is taken
-/// literally where there is a database of that name, else as a glob. Each of
-/// `wanted` must match something; none of `unwanted` has to. An empty choice is
-/// an error.
+/// Chooses among the server's databases. Without `wanted`: all that allow
+/// connections and are no templates. A name is taken literally where there is a
+/// database of that name, else as a glob. What is asked for and cannot be
+/// dumped is missing, and costs none of the others; an empty choice is an
+/// error.
 pub fn choose<'a>(
-    databases: &'a [Database],
+    inventory: &'a Inventory,
     wanted: &[String],
     unwanted: &[String],
 ) -> Result<Choice<'a>, ChoiceError> {
-    let connectable = || databases.iter().filter(|database| database.connectable);
+    let databases = &inventory.databases;
+    let usable = || {
+        databases
+            .iter()
+            .filter(|it| it.connectable && !it.is_invalid())
+    };
+    let named = |name: &str| wanted.iter().any(|it| it == name);
     let mut excluded = Vec::new();
     for pattern in unwanted {
         excluded.push(matcher(databases, pattern)?);
     }
     let mut included = Vec::new();
+    let (mut missing, mut unmatched) = (Vec::new(), Vec::new());
     for pattern in wanted {
         let matches = matcher(databases, pattern)?;
-        if !connectable().any(&matches) {
-            return Err(ChoiceError::Unknown {
-                pattern: pattern.clone(),
-                known: names(connectable(), pattern),
-            });
+        if !databases.iter().any(&matches) {
+            let known = names(usable(), pattern);
+            if pattern.contains(['*', '?', '[', '{']) {
+                unmatched.push((pattern.clone(), known));
+            } else if missing.iter().all(|it: &Missing| it.name != *pattern) {
+                missing.push(Missing {
+                    name: pattern.clone(),
+                    loss: Loss::Missing,
+                    cause: format!(
+                        "there is no database {pattern:?} on the server; it has {known}"
+                    ),
+                    named: true,
+                });
+            }
         }
         included.push(matches);
     }
     let asked = |database: &Database| included.iter().any(|matches| matches(database));
-    let mut taken = Vec::new();
-    let mut left_out = Vec::new();
+    let (mut taken, mut left_out) = (Vec::new(), Vec::new());
     for database in databases {
         if excluded.iter().any(|matches| matches(database))
-            || !(included.is_empty() || asked(database))
+            || !(wanted.is_empty() || asked(database))
         {
             continue;
         }
-        let mark = if !database.connectable {
-            Mark::NoConnections
-        } else if included.is_empty() && database.template {
-            Mark::Template
-        } else {
-            taken.push(database);
-            continue;
+        let named = named(&database.name);
+        let lost = |loss, cause| Missing {
+            name: database.name.clone(),
+            loss,
+            cause,
+            named,
         };
-        if !EVERYWHERE.contains(&database.name.as_str()) {
-            left_out.push(LeftOut { database, mark });
+        if database.is_invalid() {
+            missing.push(lost(Loss::Invalid, loss::invalid(&database.name)));
+        } else if !database.connectable && named {
+            let cause = Mark::NoConnections.cause().to_owned();
+            missing.push(lost(Loss::Forbidden, cause));
+        } else if !database.connectable || wanted.is_empty() && database.template {
+            let mark = if database.connectable {
+                Mark::Template
+            } else {
+                Mark::NoConnections
+            };
+            if !EVERYWHERE.contains(&database.name.as_str()) {
+                left_out.push(LeftOut { database, mark });
+            }
+        } else if !database.permitted {
+            let cause = loss::forbidden(&database.name, &inventory.role.name);
+            missing.push(lost(Loss::Forbidden, cause));
+        } else if let Some(cause) = loss::limited(database, inventory) {
+            missing.push(lost(Loss::Limited, cause));
+        } else {
+            taken.push(Taken { database, named });
         }
     }
-    if taken.is_empty() {
-        return Err(ChoiceError::Nothing);
+    if !taken.is_empty() {
+        return Ok(Choice {
+            taken,
+            missing,
+            left_out,
+            unmatched,
+        });
     }
-    Ok(Choice { taken, left_out })
+    Err(match unmatched.pop() {
+        _ if !missing.is_empty() => ChoiceError::Lost(missing),
+        Some((pattern, known)) => ChoiceError::Unmatched { pattern, known },
+        None => ChoiceError::Nothing,
+    })
+}
+
+/// The `template1` that nobody asked for and nobody excluded: whoever keeps
+/// objects in it will want to know that they are in no snapshot.
+pub fn silent_template<'a>(
+    inventory: &'a Inventory,
+    wanted: &[String],
+    unwanted: &[String],
+) -> Result<Option<&'a Database>, ChoiceError> {
+    let databases = &inventory.databases;
+    let Some(template) = inventory.database("template1") else {
+        return Ok(None);
+    };
+    let mut silent = wanted.is_empty() && template.template;
+    for pattern in unwanted {
+        silent &= !matcher(databases, pattern)?(template);
+    }
+    silent &= template.connectable && template.permitted && !template.is_invalid();
+    Ok(silent.then_some(template))
 }
 
 /// How many names a message lists.
@@ -172,7 +277,10 @@ fn names<'a>(databases: impl Iterator<Item = &'a Database>, pattern: &str) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inventory::Locale;
+    use crate::{
+        inventory::{Locale, Role},
+        version::ServerVersion,
+    };
 
     fn database(name: &str) -> Database {
         Database {
@@ -181,6 +289,8 @@ mod tests {
             owner: "postgres".into(),
             size: None,
             connectable: name != "template0",
+            permitted: true,
+            connection_limit: -1,
             template: name.starts_with("template"),
             locale: Locale {
                 encoding: "UTF8".into(),
@@ -193,6 +303,25 @@ mod tests {
         }
     }
 
+    fn server(databases: Vec<Database>) -> Inventory {
+        Inventory {
+            version: ServerVersion(150_000),
+            system_identifier: None,
+            standby: false,
+            wal_level: "replica".into(),
+            role: Role {
+                name: "reader".into(),
+                superuser: false,
+                connection_limit: -1,
+            },
+            databases,
+        }
+    }
+
+    fn owned(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(ToString::to_string).collect()
+    }
+
     fn chosen(wanted: &[&str], unwanted: &[&str]) -> Result<Vec<String>, ChoiceError> {
         let all = [
             "a*b",
@@ -202,10 +331,11 @@ mod tests {
             "template0",
             "template1",
         ];
-        let all: Vec<_> = all.into_iter().map(database).collect();
-        let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
-        choose(&all, &owned(wanted), &owned(unwanted))
-            .map(|choice| choice.taken.into_iter().map(|it| it.name.clone()).collect())
+        let server = server(all.into_iter().map(database).collect());
+        choose(&server, &owned(wanted), &owned(unwanted)).map(|choice| {
+            let taken = choice.taken.into_iter();
+            taken.map(|it| it.database.name.clone()).collect()
+        })
     }
 
     #[test]
@@ -239,7 +369,12 @@ mod tests {
     fn an_empty_choice_is_an_error() {
         assert_eq!(chosen(&[], &["*"]), Err(ChoiceError::Nothing));
         assert_eq!(chosen(&["orders"], &["ord*"]), Err(ChoiceError::Nothing));
-        assert_eq!(choose(&[], &[], &[]), Err(ChoiceError::Nothing));
+        assert_eq!(choose(&server(vec![]), &[], &[]), Err(ChoiceError::Nothing));
+        let error = chosen(&["x*"], &[]).unwrap_err().to_string();
+        assert!(
+            error.contains("x*") && error.contains("orders_old"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -249,9 +384,9 @@ mod tests {
             .into();
         all[0].connectable = false;
         all[1].template = true;
+        let server = server(all);
         let left_out = |wanted: &[&str], unwanted: &[&str]| {
-            let owned = |it: &[&str]| it.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let choice = choose(&all, &owned(wanted), &owned(unwanted)).unwrap();
+            let choice = choose(&server, &owned(wanted), &owned(unwanted)).unwrap();
             let named = choice.left_out.iter();
             named
                 .map(|it| (it.database.name.clone(), it.mark))
@@ -267,14 +402,84 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_dumped_costs_none_of_the_others() {
+        let mut all: Vec<_> = ["broken", "closed", "narrow", "secret", "shop"]
+            .map(database)
+            .into();
+        all[0].connection_limit = -2;
+        all[1].connectable = false;
+        all[2].connection_limit = 1;
+        all[3].permitted = false;
+        let mut server = server(all);
+        let lost = |server: &Inventory, wanted: &[&str]| {
+            let choice = choose(server, &owned(wanted), &[]).unwrap();
+            assert_eq!(choice.taken.len(), 1);
+            let missing = choice.missing.into_iter();
+            missing
+                .map(|it| (it.name, it.loss, it.named))
+                .collect::<Vec<_>>()
+        };
+        let all = |named| {
+            vec![
+                ("broken".to_owned(), Loss::Invalid, named),
+                ("narrow".to_owned(), Loss::Limited, named),
+                ("secret".to_owned(), Loss::Forbidden, named),
+            ]
+        };
+        assert_eq!(lost(&server, &[]), all(false));
+        // What the policy names exactly is missed whatever its marks.
+        assert_eq!(
+            lost(&server, &["closed", "gone", "shop"]),
+            [
+                ("gone".to_owned(), Loss::Missing, true),
+                ("closed".to_owned(), Loss::Forbidden, true),
+            ]
+        );
+        // A superuser has no limits.
+        server.role.superuser = true;
+        let taken = choose(&server, &[], &[]).unwrap().taken;
+        assert!(taken.iter().any(|it| it.database.name == "narrow"));
+        // A pattern that matches nothing is told, and costs nothing either.
+        let choice = choose(&server, &owned(&["shop", "x*"]), &[]).unwrap();
+        assert_eq!(choice.unmatched[0].0, "x*");
+        assert!(choice.missing.is_empty());
+        // One session is what the role may have: nothing can be dumped.
+        server.role = Role {
+            name: "single".into(),
+            superuser: false,
+            connection_limit: 1,
+        };
+        let error = choose(&server, &owned(&["shop"]), &[]).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("ALTER ROLE \"single\" CONNECTION LIMIT 2"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_template1_that_is_passed_over_is_known() {
+        let server = server(["shop", "template0", "template1"].map(database).into());
+        let silent = |wanted: &[&str], unwanted: &[&str]| {
+            silent_template(&server, &owned(wanted), &owned(unwanted))
+                .unwrap()
+                .is_some()
+        };
+        assert!(silent(&[], &[]));
+        assert!(!silent(&["shop"], &[]));
+        assert!(!silent(&["template1"], &[]));
+        assert!(!silent(&[], &["template*"]));
+    }
+
+    #[test]
     fn what_is_not_there_is_named() {
-        for wanted in ["shop", "template0", "x*"] {
-            let error = chosen(&[wanted], &[]).unwrap_err().to_string();
-            assert!(
-                error.contains(wanted) && error.contains("orders_old"),
-                "{error}"
-            );
-        }
+        let error = chosen(&["shop"], &[]).unwrap_err().to_string();
+        assert!(
+            error.contains("shop") && error.contains("orders_old"),
+            "{error}"
+        );
+        let error = chosen(&["template0"], &[]).unwrap_err().to_string();
+        assert!(error.contains("ALLOW_CONNECTIONS"), "{error}");
         let error = chosen(&["[a"], &[]).unwrap_err();
         assert!(matches!(error, ChoiceError::Pattern { .. }), "{error}");
     }
@@ -282,8 +487,8 @@ mod tests {
     #[test]
     fn of_many_databases_those_like_a_mistyped_name_are_named() {
         let many: Vec<_> = (0..100).map(|it| database(&format!("a{it:02}"))).collect();
-        let all = [many, vec![database("warehouse")]].concat();
-        let error = choose(&all, &["warehose".into()], &[]).unwrap_err();
+        let server = server([many, vec![database("warehouse")]].concat());
+        let error = choose(&server, &["warehose".into()], &[]).unwrap_err();
         let message = error.to_string();
         assert!(
             message.contains("it has \"warehouse\", ") && message.ends_with(", and 81 more"),

@@ -54,6 +54,23 @@ pub struct Manifest {
     pub foreign: bool,
     /// One per dump.
     pub databases: Vec<DumpedDatabase>,
+    /// Databases that the policy asks for and the snapshot lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<MissingDatabase>,
+}
+
+/// A database that was asked for and is not in the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingDatabase {
+    /// Its name.
+    pub name: String,
+    /// The word of a [`Loss`](super::loss::Loss).
+    pub code: String,
+    /// Why, for people.
+    pub cause: String,
+    /// The server has it, or the policy has its exact name: without it the
+    /// snapshot is not whole.
+    pub part: bool,
 }
 
 /// What is taken of each database: patterns as `pg_dump` has them.
@@ -305,6 +322,16 @@ impl Manifest {
         self.kind == SCRIPT_KIND
     }
 
+    /// Whether it lacks a database that it should hold.
+    pub fn is_partial(&self) -> bool {
+        self.missing.iter().any(|it| it.part)
+    }
+
+    /// Why it lacks the database of that name.
+    pub fn missing(&self, name: &str) -> Option<&MissingDatabase> {
+        self.missing.iter().find(|database| database.name == name)
+    }
+
     /// The database of that name.
     pub fn database(&self, name: &str) -> Option<&DumpedDatabase> {
         self.databases.iter().find(|database| database.name == name)
@@ -413,6 +440,12 @@ pub(crate) mod tests {
                     relation(RelationKind::MaterializedView, None),
                 ],
                 large_objects: 2,
+            }],
+            missing: vec![MissingDatabase {
+                name: "broken".into(),
+                code: "database-invalid".into(),
+                cause: "it is invalid".into(),
+                part: true,
             }],
         }
     }

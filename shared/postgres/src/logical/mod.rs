@@ -3,7 +3,8 @@
 //!
 //! Programs are run by the agent. Here are
 //!
-//! - [`choose`] and [`pattern`]: which databases and tables,
+//! - [`choose`] and [`pattern`]: which databases and tables; [`loss`]: why one
+//!   that was asked for is missing,
 //! - [`hold`] and [`count`]: the moment that a dump shows, and what is in it,
 //! - [`manifest`]: what a snapshot says of its dumps,
 //! - [`arguments`]: command lines,
@@ -17,6 +18,7 @@ pub mod choose;
 pub mod count;
 pub mod create;
 pub mod hold;
+pub mod loss;
 pub mod manifest;
 pub mod pattern;
 pub mod phases;

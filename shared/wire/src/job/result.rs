@@ -37,6 +37,10 @@ pub struct BackupResult {
     /// Of a physical backup of PostgreSQL: where it stands in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterPoint>,
+    /// The snapshot lacks something that the policy asks for, such as one of
+    /// several databases: it must not stand for a whole one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 /// Figures of a finished restore. Bytes throughout.
@@ -144,6 +148,7 @@ impl TryFrom<v1::BackupResult> for BackupResult {
             blobs_new: value.blobs_new,
             packs_new: value.packs_new,
             cluster: value.cluster.map(TryInto::try_into).transpose()?,
+            partial: value.partial,
         })
     }
 }
@@ -162,6 +167,7 @@ impl From<BackupResult> for v1::BackupResult {
             blobs_new: value.blobs_new,
             packs_new: value.packs_new,
             cluster: value.cluster.map(Into::into),
+            partial: value.partial,
         }
     }
 }

@@ -85,6 +85,26 @@ codes! {
     PasswordsLeftOut => "passwords-left-out",
     /// A database that nobody excluded is a template or allows no connections.
     DatabaseLeftOut => "database-left-out",
+    /// A database that the policy names is not on the server.
+    DatabaseMissing => "database-missing",
+    /// A database went away while others were dumped.
+    DatabaseVanished => "database-vanished",
+    /// A database is invalid: its `DROP DATABASE` was interrupted.
+    DatabaseInvalid => "database-invalid",
+    /// The connection's role may not connect to a database, or not read all of it.
+    DatabaseForbidden => "database-forbidden",
+    /// A database or the role may have no more sessions.
+    DatabaseLimited => "database-limited",
+    /// Another session held a lock in a database for too long.
+    DatabaseLocked => "database-locked",
+    /// A standby gave up the dump of a database in order to follow its primary.
+    DatabaseConflict => "database-conflict",
+    /// Nothing in a database is what the policy selects.
+    DatabaseEmpty => "database-empty",
+    /// A database could not be dumped for another reason.
+    DatabaseFailed => "database-failed",
+    /// A pattern of the policy matched nothing.
+    PatternUnmatched => "pattern-unmatched",
     /// A page's checksum is wrong: stored as it is.
     PageDamaged => "page-damaged",
     /// A configuration file of the server is not in the snapshot.

@@ -381,6 +381,7 @@ mod tests {
             blobs_new: most,
             packs_new: most,
             cluster: None,
+            partial: false,
         };
         let told = AgentMessage::Report(report(Ok(Success::Backup(result))));
         let AgentMessage::Report(kept) = told.bounded() else {

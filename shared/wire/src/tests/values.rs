@@ -490,11 +490,12 @@ prop_compose! {
     pub(super) fn backup_result()(
         snapshot in id(), n in proptest::array::uniform9(0..=MAX_FIGURE),
         cluster in option::of(cluster()),
+        partial: bool,
     ) -> BackupResult {
         BackupResult {
             snapshot, files: n[0], directories: n[1], files_unmodified: n[2], bytes_read: n[3],
             bytes_total: n[4], bytes_new: n[5], bytes_stored: n[6], blobs_new: n[7],
-            packs_new: n[8], cluster,
+            packs_new: n[8], cluster, partial,
         }
     }
 }

@@ -1,6 +1,6 @@
 use strongroom_layout::ObjectId;
 use strongroom_postgres::{
-    inventory::{Database, Locale},
+    inventory::{Database, Locale, Role},
     logical::manifest::{Extension, FORMAT, KIND, Properties, SCRIPT_KIND, Selection},
     version::ServerVersion,
 };
@@ -60,6 +60,7 @@ fn manifest() -> Manifest {
             relations: vec![],
             large_objects: 0,
         }],
+        missing: vec![],
     }
 }
 
@@ -70,12 +71,15 @@ fn facts() -> Facts {
             system_identifier: None,
             standby: false,
             wal_level: "replica".into(),
+            role: Role::default(),
             databases: vec![Database {
                 oid: 1,
                 name: "orders".into(),
                 owner: "app".into(),
                 size: None,
                 connectable: true,
+                permitted: true,
+                connection_limit: -1,
                 template: false,
                 locale: locale(),
             }],

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, process::ExitStatus};
 
 use strongroom_postgres::{
     connection::ServerError,
-    logical::{choose::ChoiceError, manifest::ManifestError},
+    logical::{choose::ChoiceError, loss::Loss, manifest::ManifestError},
     programs::ProgramError,
 };
 use strongroom_repository::{format::FormatError, write::Halted};
@@ -52,6 +52,9 @@ pub enum LogicalError {
         #[source]
         source: ChoiceError,
     },
+    /// None of several could be dumped.
+    #[error("none of the databases could be dumped: {}", each(.0))]
+    All(Vec<LogicalError>),
     /// There is no program that fits.
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -99,11 +102,24 @@ pub enum LogicalError {
     Halted(#[from] Halted),
 }
 
+/// Errors in full up to here.
+const LISTED: usize = 10;
+
+fn each(errors: &[LogicalError]) -> String {
+    let shown = errors.iter().take(LISTED).map(ToString::to_string);
+    let mut shown: Vec<_> = shown.collect();
+    if errors.len() > LISTED {
+        shown.push(format!("and {} more", errors.len() - LISTED));
+    }
+    shown.join("\n")
+}
+
 fn said(stderr: &str) -> String {
-    let hint = if stderr.contains("conflict with recovery") {
-        "\nOn a standby, set hot_standby_feedback = on, or raise max_standby_streaming_delay."
+    let hint = hint(Loss::of_words(stderr)).unwrap_or_default();
+    let hint = if hint.is_empty() {
+        String::new()
     } else {
-        ""
+        format!("\n{hint}")
     };
     match stderr.trim() {
         "" => "; it said nothing on standard error that may be shown".into(),
@@ -111,7 +127,35 @@ fn said(stderr: &str) -> String {
     }
 }
 
+/// What to do about a loss, where its words do not say it.
+fn hint(loss: Loss) -> Option<&'static str> {
+    Some(match loss {
+        Loss::Conflict => {
+            "On a standby, set hot_standby_feedback = on, or raise max_standby_streaming_delay."
+        }
+        Loss::Limited => {
+            "A dump needs two sessions at a time, one that holds the snapshot and one that reads: \
+             raise CONNECTION LIMIT of the role or the database, or max_connections."
+        }
+        Loss::Locked => {
+            "Another session holds a lock that lets nobody read: run the backup when it does not, \
+             or end that session."
+        }
+        _ => return None,
+    })
+}
+
 impl LogicalError {
+    /// What it cost, if it is about one database and not about all of them or
+    /// this host.
+    pub(super) fn loss(&self) -> Option<Loss> {
+        match self {
+            Self::Database { source, .. } => Some(Loss::of(source)),
+            Self::Failed { stderr, .. } => Some(Loss::of_words(stderr)),
+            _ => None,
+        }
+    }
+
     pub(super) fn server(connection: &str, source: ServerError) -> Self {
         Self::Server {
             connection: connection.to_owned(),
@@ -125,6 +169,7 @@ impl LogicalError {
             Self::Server { source, .. } | Self::Database { source, .. } => source.is_retryable(),
             // A lock that was not to be had, a server that restarted.
             Self::Failed { .. } | Self::Read { .. } => true,
+            Self::All(errors) => errors.iter().any(Self::is_retryable),
             _ => false,
         }
     }

@@ -7,9 +7,11 @@
 //! are counted in the same exported snapshot, so the manifest's counts are
 //! exact whatever is written meanwhile.
 //!
-//! A database that cannot be dumped fails the backup: a snapshot that lacks a
-//! database that was asked for would pass for one.
+//! A database that cannot be dumped costs none of the others: the manifest says
+//! which are missing and why, and the snapshot that it is partial, so that it
+//! does not pass for a whole one.
 //!
+//! - `round`: all databases, each with its outcome,
 //! - `dump`: one database, and the globals,
 //! - `program`: a program whose output is saved,
 //! - `tree`: the snapshot's directories.
@@ -17,16 +19,17 @@
 mod dump;
 mod error;
 mod program;
+mod round;
 mod tree;
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use strongroom_postgres::{
     connection::{Connection, ServerError, Session},
-    inventory::Inventory,
+    inventory::{self, Inventory},
     logical::{
-        choose,
-        manifest::{Content, FORMAT, KIND, Manifest, Selection},
+        choose::{self, Choice, Missing},
+        manifest::{Content, FORMAT, KIND, Manifest, MissingDatabase, Selection},
     },
     programs::{Program, Programs},
 };
@@ -99,6 +102,8 @@ pub struct LogicalFigures {
     pub files: u64,
     /// In them.
     pub bytes: u64,
+    /// A database that was asked for is not among them.
+    pub partial: bool,
 }
 
 /// Dumps and saves; gives the root tree. Blocks: call it from a thread that is
@@ -135,22 +140,23 @@ pub fn save(
         None
     };
     let asked = &source.asked;
-    let choice = choose::choose(
-        &inventory.databases,
-        &asked.databases,
-        &asked.exclude_databases,
-    )
-    .map_err(|source| LogicalError::Choice {
+    let of_choice = |source| LogicalError::Choice {
         connection: name.clone(),
         source,
-    })?;
-    for left_out in &choice.left_out {
-        options.monitor.warn(
-            WarningCode::DatabaseLeftOut,
-            left_out.database.name.as_str(),
-            left_out.mark.cause(),
-        );
+    };
+    let (wanted, unwanted) = (&asked.databases, &asked.exclude_databases);
+    let choice = choose::choose(&inventory, wanted, unwanted).map_err(of_choice)?;
+    let template = choose::silent_template(&inventory, wanted, unwanted).map_err(of_choice)?;
+    if let Some(template) = template {
+        let holding = holds_objects(&connection, &template.name);
+        // That it cannot be looked at is no reason to do nothing.
+        if let Ok(true) = until_halted(writer, runtime, holding)? {
+            let (code, cause) = (WarningCode::DatabaseLeftOut, TEMPLATE);
+            options.monitor.warn(code, template.name.as_str(), cause);
+        }
     }
+    warn_of_choice(options.monitor, &choice);
+    let mut missing: Vec<_> = choice.missing.into_iter().map(lacking).collect();
     let chosen = choice.taken;
     let dumper = Dumper {
         writer,
@@ -164,9 +170,12 @@ pub fn save(
     let total = chosen.len() as u64 + 1 + u64::from(asked.globals);
     options.monitor.total_files.store(total, Relaxed);
     let mut saved = Saved::new(dumper.started);
-    let mut databases = Vec::with_capacity(chosen.len());
-    for database in chosen {
-        databases.push(dumper.database(&pg_dump.path, database, &mut saved)?);
+    let (databases, lost) = dumper.round(&pg_dump, &chosen, &mut saved)?;
+    missing.extend(lost);
+    for database in &missing {
+        let code = database.code.parse().unwrap_or_default();
+        let (name, cause) = (database.name.as_str(), database.cause.as_str());
+        options.monitor.warn(code, name, cause);
     }
     let globals = match pg_dumpall {
         Some(program) => Some(dumper.globals(&program.path, &mut saved)?),
@@ -188,9 +197,50 @@ pub fn save(
         globals,
         foreign: false,
         databases,
+        missing,
     };
+    if manifest.is_partial() {
+        saved.lacks_something();
+    }
     dumper.manifest(&manifest, &mut saved)?;
     saved.finish(writer)
+}
+
+/// Databases that are left out by their marks, and patterns in vain.
+fn warn_of_choice(monitor: &Monitor, choice: &Choice<'_>) {
+    for left_out in &choice.left_out {
+        monitor.warn(
+            WarningCode::DatabaseLeftOut,
+            left_out.database.name.as_str(),
+            left_out.mark.cause(),
+        );
+    }
+    for (pattern, known) in &choice.unmatched {
+        let cause = format!("no database matches it; the server has {known}");
+        let code = WarningCode::PatternUnmatched;
+        monitor.warn(code, pattern.as_str(), cause);
+    }
+}
+
+/// Of what a choice cannot take.
+fn lacking(missing: Missing) -> MissingDatabase {
+    MissingDatabase {
+        code: missing.loss.to_string(),
+        part: missing.loss.is_of_a_part(missing.named),
+        name: missing.name,
+        cause: missing.cause,
+    }
+}
+
+const TEMPLATE: &str = "there are objects in the template database, and they are not in the \
+                        snapshot: list it in databases to have it dumped, or in exclude_databases";
+
+/// Whether there is more in a template than `initdb` puts there.
+async fn holds_objects(connection: &Connection, template: &str) -> Result<bool, ServerError> {
+    let session = Session::open(connection, Some(template)).await?;
+    let holding = inventory::holds_objects(&session).await?;
+    session.close().await;
+    Ok(holding)
 }
 
 async fn look(connection: &Connection) -> Result<Inventory, ServerError> {

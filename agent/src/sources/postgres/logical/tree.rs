@@ -47,6 +47,11 @@ impl Saved {
         }
     }
 
+    /// That something that was asked for is not here.
+    pub(super) fn lacks_something(&mut self) {
+        self.figures.partial = true;
+    }
+
     /// Saves the trees; gives the root's.
     pub(super) fn finish(
         mut self,

@@ -180,6 +180,7 @@ fn result(result: Success) -> JobResult {
             bytes_total: it.bytes_total,
             bytes_new: it.bytes_new,
             bytes_stored: it.bytes_stored,
+            partial: it.partial,
         }),
         Success::Restore(it) => JobResult::Restore(RestoreFigures {
             files: it.files,

@@ -39,5 +39,6 @@ fn shape(snapshot: model::Snapshot) -> Snapshot {
         bytes_total: snapshot.result.bytes_total,
         bytes_stored: snapshot.result.bytes_stored,
         warning_count: snapshot.warning_count,
+        partial: snapshot.result.partial,
     }
 }

@@ -1,0 +1,140 @@
+//! One bad database costs one database, and the snapshot says so.
+
+use serde_json::Value;
+use strongroom_tests::{cluster::Cluster, operator::text, postgres::Server, scratch::Scratch};
+
+use super::{CONNECTION, Dumps, POLICY, bin_dir};
+use crate::world::{assert_says, snapshot_of};
+
+/// The role that the README recommends.
+const ROLE: &str = "strongroom";
+
+/// The warnings of a job: what each is about, and its code.
+fn warnings(job: &Value) -> Vec<(String, String)> {
+    let warnings = job["warnings"].as_array().expect("warnings").iter();
+    let mut all: Vec<_> = warnings
+        .map(|it| (text(&it["path"]["text"]), text(&it["code"])))
+        .collect();
+    all.sort();
+    all
+}
+
+/// Runs the policy, which must end with warnings.
+fn run(dumps: &Dumps) -> Value {
+    let operator = dumps.world.operator();
+    let jobs = operator.json_with(3, &["run", POLICY, "--wait"]);
+    let job = operator.job(&text(&jobs["jobs"][0]["id"]));
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    job
+}
+
+fn names(databases: &Value) -> Vec<String> {
+    let databases = databases.as_array().expect("databases").iter();
+    databases.map(|it| text(&it["name"])).collect()
+}
+
+#[test]
+fn one_bad_database_costs_one_database() {
+    let scratch = Scratch::new("partial");
+    let cluster = Cluster::start(&scratch, "cluster");
+    let server = Server::on(cluster.port());
+    cluster.sql(&format!(
+        "CREATE ROLE {ROLE} LOGIN; GRANT pg_read_all_data TO {ROLE}"
+    ));
+    for name in [
+        "broken", "closed", "good1", "good2", "locked", "narrow", "secret",
+    ] {
+        cluster.sql(&format!("CREATE DATABASE {name}"));
+        server.sql(name, "CREATE TABLE t AS SELECT generate_series(1, 10) AS a");
+    }
+    cluster.sql(&format!("CREATE DATABASE vanishing OWNER {ROLE}"));
+    server.sql("template1", "CREATE TABLE kept_here AS SELECT 1 AS a");
+    cluster.sql(
+        "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'broken'; \
+         ALTER DATABASE closed ALLOW_CONNECTIONS false; \
+         ALTER DATABASE narrow CONNECTION LIMIT 1; \
+         REVOKE CONNECT ON DATABASE secret FROM PUBLIC",
+    );
+    let script = "case $PGDATABASE in \
+         locked) echo 'pg_dump: error: query failed: ERROR:  canceling statement due to lock \
+                timeout' >&2; exit 1;; \
+         good1) PSQL -Xq -d postgres -c 'DROP DATABASE IF EXISTS vanishing' || exit 9;; \
+         esac\nexec REAL \"$@\"";
+    let bin = bin_dir(&scratch, &[("pg_dump", script)]);
+    let toml = format!(
+        "[postgres.{CONNECTION}]\nurl = \"{}\"\nbin_dir = '{}'\nallow_restore = true\n",
+        server.url_as(ROLE),
+        bin.display()
+    );
+    let dumps = Dumps::with_connections("dumps-partial", server, scratch, &toml);
+    dumps.policy(&[], "globals = false");
+    let job = run(&dumps);
+    let expected = [
+        ("broken", "database-invalid"),
+        ("closed", "database-left-out"),
+        ("locked", "database-locked"),
+        ("narrow", "database-limited"),
+        ("secret", "database-forbidden"),
+        ("template1", "database-left-out"),
+        ("vanishing", "database-vanished"),
+    ];
+    let expected = expected.map(|(name, code)| (name.to_owned(), code.to_owned()));
+    assert_eq!(warnings(&job), expected, "{job:#}");
+    // Each says what to do.
+    assert_says(
+        &job.to_string(),
+        &[
+            "DROP DATABASE \\\"broken\\\"",
+            "ALTER DATABASE \\\"narrow\\\" CONNECTION LIMIT 2",
+            "GRANT CONNECT ON DATABASE \\\"secret\\\" TO \\\"strongroom\\\"",
+        ],
+    );
+    assert_eq!(job["result"]["backup"]["partial"], true, "{job:#}");
+    let snapshot = snapshot_of(&job);
+    let manifest = dumps.manifest(&snapshot);
+    assert_eq!(
+        names(&manifest["databases"]),
+        ["good1", "good2", "postgres"]
+    );
+    assert_eq!(
+        names(&manifest["missing"]),
+        ["broken", "narrow", "secret", "locked", "vanishing"]
+    );
+
+    // It does not stand for a whole one, and a restore says why.
+    let operator = dumps.world.operator();
+    let shown = operator.json(&["snapshots", "show", &snapshot]);
+    assert_eq!(shown["partial"], true, "{shown:#}");
+    let tagged = dumps
+        .world
+        .restic()
+        .run(["snapshots", "--json", "--tag", "partial"]);
+    assert!(tagged.contains(&snapshot), "{tagged}");
+    let status = operator.json(&["status"]);
+    let dataset = &status["datasets"][0];
+    assert!(dataset["last_whole_snapshot_at"].is_null(), "{status:#}");
+    assert!(!dataset["last_snapshot_at"].is_null(), "{status:#}");
+    let message = dumps.refused(&snapshot, "secret", &[]);
+    assert_says(
+        &message,
+        &["secret", "GRANT CONNECT", "another", "snapshot"],
+    );
+
+    // What is left out on purpose is not missed.
+    let without = "exclude_databases = [\"broken\", \"closed\", \"locked\", \"narrow\", \
+                   \"secret\", \"template1\"]\nglobals = false";
+    dumps.policy(&[], without);
+    let job = dumps.world.operator().backup(POLICY);
+    assert_eq!(job["result"]["backup"]["partial"], false, "{job:#}");
+    let status = dumps.world.operator().json(&["status"]);
+    let whole = &status["datasets"][0]["last_whole_snapshot_at"];
+    assert!(!whole.is_null(), "{status:#}");
+
+    // A database that the policy names, and a pattern that nothing matches.
+    dumps.policy(&["good1", "gone", "x*"], "globals = false");
+    let job = run(&dumps);
+    let expected = [("gone", "database-missing"), ("x*", "pattern-unmatched")];
+    let expected = expected.map(|(name, code)| (name.to_owned(), code.to_owned()));
+    assert_eq!(warnings(&job), expected, "{job:#}");
+    assert_eq!(job["result"]["backup"]["partial"], true, "{job:#}");
+}
