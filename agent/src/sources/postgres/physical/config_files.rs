@@ -88,6 +88,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::sources::files::owners::Owners;
 
     /// The server's configuration names `/etc/shadow`, by itself or by a link.
     #[test]
@@ -117,12 +118,13 @@ mod tests {
         let mut cluster = rustix::fs::stat(scratch.path()).unwrap();
         cluster.st_uid = cluster.st_uid.wrapping_add(4711);
         let monitor = Arc::new(Monitor::new(CancellationToken::new()));
-        let found = collect(&facts, &cluster, &monitor);
+        let owner = |stat: &rustix::fs::Stat| Owner::of(stat, &Owners::default());
+        let found = collect(&facts, &owner(&cluster), &monitor);
         assert_eq!(found, [("pg_ident.conf".to_owned(), b"a b c".to_vec())]);
 
         // The cluster's own is taken.
         cluster.st_uid = cluster.st_uid.wrapping_sub(4711);
-        let found = collect(&facts, &cluster, &monitor);
+        let found = collect(&facts, &owner(&cluster), &monitor);
         assert_eq!(found.len(), 3);
     }
 }
