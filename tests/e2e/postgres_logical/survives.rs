@@ -193,7 +193,7 @@ fn rows_that_do_not_come_back_fail_the_restore_with_their_table() {
         ],
     );
     let left = survives.dumps.server.databases(&survives.name);
-    assert_eq!(left, [survives.name.clone()]);
+    assert_eq!(left, std::slice::from_ref(&survives.name));
 }
 
 #[test]
