@@ -67,7 +67,7 @@ fn the_coordinator_starts_although_its_store_is_away() {
     let setup = Setup {
         store: Some(ExternalStore {
             endpoint: proxy.endpoint(),
-            bucket: "b".into(),
+            bucket: "backups".into(),
             credentials: ("id".into(), "secret".into()),
         }),
         ..Setup::default()
