@@ -160,7 +160,9 @@ fn a_parent_that_cannot_be_read_means_a_full_read() {
     bench.store.set(Gate::DenyGet(ObjectKind::TreePack));
     let denied = bench.backup(&bench.request_after(&first));
     assert_eq!(denied.result.bytes_read, 100_000);
-    assert_eq!(denied.result.bytes_new, 0);
+    // Of the directories above it the times are new: others work beside it.
+    let new = denied.result.bytes_new;
+    assert!(new < 10_000, "{new} bytes were stored again");
 
     bench.store.set(Gate::DenyGet(ObjectKind::Snapshot));
     let denied = bench.backup(&bench.request_after(&first));
