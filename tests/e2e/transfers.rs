@@ -270,6 +270,44 @@ fn sql_that_cannot_be_restored_is_refused_when_it_is_uploaded() {
     assert_eq!(server.sql("postgres", &left).trim(), "0");
 }
 
+#[test]
+fn sql_is_restored_without_what_the_server_does_not_know() {
+    let (world, server, passwords) = databases("upload-newer-sql");
+    let file = passwords.dir("scripts").join("newer.sql");
+    // As pg_dump 17 begins, of a schema that every database has.
+    let script = "SET statement_timeout = 0;\nSET transaction_timeout = 0;\n\
+        SET check_function_bodies = false;\n\
+        SELECT pg_catalog.set_config('search_path', '', false);\n\
+        CREATE SCHEMA public;\nCREATE TABLE public.t (n int);\n\
+        CREATE FUNCTION public.bare(int) RETURNS bigint LANGUAGE sql IMMUTABLE\n\
+        AS 'SELECT count(*) FROM t';\n\
+        COPY public.t (n) FROM stdin;\n1\n2\n\\.\n\n\
+        CREATE INDEX by_bare ON public.t (public.bare(n));\n\
+        CREATE POLICY p ON public.t TO nobody_of_that_name USING (true);\n\
+        ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;\n";
+    fs::write(&file, script).expect("a script");
+    let name = ["--name", "newer", "--database", "shop"];
+    let snapshot = snapshot_of(&upload(&world, &file, &name));
+    let to = Server::unique("newer");
+    let jobs = world
+        .operator()
+        .json_with(3, &into_database(&snapshot, &to, &[]));
+    let job = world.operator().job(&text(&jobs["jobs"][0]["id"]));
+    let notes = job["result"]["restore"]["notes"].to_string();
+    assert_says(&notes, &["transaction_timeout", "passed over"]);
+    let warnings = job["warnings"].as_array().expect("warnings");
+    assert_eq!(warnings.len(), 1, "{job:#}");
+    assert_eq!(warnings[0]["code"], "role-missing");
+    assert_says(
+        &warnings[0].to_string(),
+        &["line 13", "nobody_of_that_name"],
+    );
+    let found = "SELECT (SELECT sum(n) FROM t), relrowsecurity, to_regclass('public.by_bare') \
+        FROM pg_class WHERE relname = 't'";
+    assert_eq!(server.sql(&to, found), "3|t|by_bare");
+    drop_databases(&server, &[&to]);
+}
+
 /// Tables, and whatever is difficult to cut.
 const SHOP: &str = r#"
     CREATE TABLE orders (n int PRIMARY KEY, "a;b" text, made timestamptz DEFAULT now());

@@ -487,6 +487,15 @@ pub struct RestorePostgresWork {
     pub jobs: u32,
     #[prost(bool, tag = "10")]
     pub dry_run: bool,
+    /// every database, one after the other
+    #[prost(bool, tag = "11")]
+    pub all: bool,
+    /// under its temporary name, if rows are missing
+    #[prost(bool, tag = "12")]
+    pub keep_incomplete: bool,
+    /// rows are counted, and not read
+    #[prost(bool, tag = "13")]
+    pub counts_only: bool,
 }
 /// A physical snapshot, into a directory that a server can be started on.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -107,6 +107,39 @@ pub enum PostgresRestoreError {
         /// How many more.
         more: String,
     },
+    /// Of several databases some were not restored.
+    #[error(
+        "{} of {} databases were not restored: {}{}",
+        failed.len(),
+        failed.len() + restored.len(),
+        failed.iter().map(|(name, error)| format!("{name:?}: {error}")).collect::<Vec<_>>().join("; "),
+        others(restored)
+    )]
+    Some {
+        /// Those that were.
+        restored: Vec<String>,
+        /// The others, each with its reason.
+        failed: Vec<(String, Box<PostgresRestoreError>)>,
+    },
+    /// Rows are missing, and what there is was kept.
+    #[error(
+        "{cause}; it was kept as {database:?}, as was asked for: take from it what you need, and \
+         drop it"
+    )]
+    Kept {
+        /// What is missing.
+        cause: Box<PostgresRestoreError>,
+        /// Its name.
+        database: String,
+    },
+    /// It came of what failed before.
+    #[error("{cause}; before that: {first}")]
+    After {
+        /// What ended it.
+        cause: Box<PostgresRestoreError>,
+        /// What failed first.
+        first: String,
+    },
     /// A file of the agent's own cannot be written.
     #[error("cannot {action} {path}: {source}")]
     Scratch {
@@ -155,6 +188,13 @@ fn said(stderr: &str) -> String {
     }
 }
 
+fn others(restored: &[String]) -> String {
+    match restored {
+        [] => String::new(),
+        restored => format!("; these were: {restored:?}"),
+    }
+}
+
 impl PostgresRestoreError {
     /// Its stable code.
     pub fn code(&self) -> FailureCode {
@@ -164,6 +204,10 @@ impl PostgresRestoreError {
                 FailureCode::NotFound
             }
             Self::LeftBehind { cause, .. } => cause.code(),
+            Self::Some { failed, .. } => {
+                let first = failed.first();
+                first.map_or(FailureCode::Target, |(_, error)| error.code())
+            }
             _ => FailureCode::Target,
         }
     }
@@ -173,7 +217,7 @@ impl PostgresRestoreError {
         match self {
             Self::Restore(error) => error.is_retryable(),
             Self::Server { source, .. } => source.is_retryable(),
-            Self::LeftBehind { cause, .. } => cause.is_retryable(),
+            Self::LeftBehind { cause, .. } | Self::After { cause, .. } => cause.is_retryable(),
             _ => false,
         }
     }

@@ -13,36 +13,33 @@ use std::{
 };
 
 use strongroom_postgres::{
-    connection::{SEARCH_PATH, ServerError, default_search_path},
+    connection::{SEARCH_PATH, ServerError, Session, default_search_path},
     logical::{
         arguments, create,
+        manifest::Relation,
         phases::{self, Phases},
-        toc::Entry,
+        script::{Item, Splitter},
+        toc, triggers,
     },
     said::Heard,
 };
 use strongroom_wire::job::{RestoreResult, WarningCode};
 
 use super::{
-    PostgresRestoreError, Restore,
+    PostgresRestoreError, Refusal, Restore,
     contents::Contents,
     objects::Objects,
     plan::{Plan, Way},
     program::{Input, PgRestore},
+    unmade::Unmade,
 };
 
 /// Failed entries are tried again at most as often.
 const ROUNDS: usize = 5;
 /// Those with rows: each time the whole dump is read.
 const ROUNDS_OF_ROWS: usize = 3;
-
-/// An entry that could not be made.
-#[derive(Debug)]
-pub(super) struct Unmade<'a> {
-    pub(super) entry: &'a Entry,
-    /// Why, as far as it may be shown.
-    pub(super) cause: String,
-}
+/// Bytes of a single entry's SQL at most.
+const MAX_STATEMENT: usize = 16 << 20;
 
 impl Restore<'_> {
     pub(super) async fn create(&self, plan: &Plan) -> Result<(), ServerError> {
@@ -64,22 +61,21 @@ impl Restore<'_> {
 
     /// Restores into what was created, or what is there; gives what could not
     /// be made.
-    pub(super) fn fill<'c>(
+    pub(super) fn fill(
         &self,
         plan: &Plan,
         objects: &Objects,
-        contents: Option<&'c Contents>,
+        contents: Option<&Contents>,
         result: &mut RestoreResult,
-    ) -> Result<Vec<Unmade<'c>>, PostgresRestoreError> {
+    ) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let (Some(program), Some(contents)) = (&self.program, contents) else {
-            self.play(plan)?;
-            return Ok(Vec::new());
+            return self.play(plan, result);
         };
         let subscriptions = phases::subscriptions(&contents.entries, objects.chosen());
         for entry in subscriptions {
             self.monitor.warn(
                 WarningCode::SubscriptionsLeftOut,
-                format!("{} {}", entry.kind, entry.rest),
+                format!("{}: {} {}", self.work.to, entry.kind, entry.rest),
                 "it was left out: a copy must not begin to replicate by itself",
             );
         }
@@ -90,20 +86,26 @@ impl Restore<'_> {
             contents,
             phases: contents.phases(objects),
         };
-        if plan.way == Way::Into {
-            filling.at_once()?;
-            return Ok(Vec::new());
+        if plan.way != Way::Into {
+            return filling.by_phases(result);
         }
-        filling.by_phases(result)
+        if self.database.locale.encoding == "UTF8" {
+            return filling.in_transaction(objects, result);
+        }
+        filling.at_once(objects, result)?;
+        if !self.adds_rows() {
+            self.verify(plan, objects, &[], result)?;
+        }
+        Ok(Vec::new())
     }
 }
 
 /// See [`Restore::fill`].
-struct Filling<'a, 'c> {
-    restore: &'a Restore<'a>,
-    program: &'a PgRestore<'a>,
-    plan: &'a Plan,
-    contents: &'c Contents,
+pub(super) struct Filling<'a> {
+    pub(super) restore: &'a Restore<'a>,
+    pub(super) program: &'a PgRestore<'a>,
+    pub(super) plan: &'a Plan,
+    contents: &'a Contents,
     phases: Phases,
 }
 
@@ -117,19 +119,41 @@ enum From<'a> {
     Stream { again: bool },
 }
 
-impl<'c> Filling<'_, 'c> {
-    /// Into a database that is there: all or nothing.
-    fn at_once(&self) -> Result<(), PostgresRestoreError> {
+impl Filling<'_> {
+    /// For a `pg_restore` that writes SQL.
+    pub(super) fn script_arguments(&self) -> Result<Vec<OsString>, PostgresRestoreError> {
+        let mut arguments = self.arguments(&self.all())?;
+        arguments.push("--file=-".into());
+        Ok(arguments)
+    }
+
+    fn all(&self) -> Vec<u32> {
         let Phases {
             definitions,
             rows,
             rest,
         } = &self.phases;
-        let all = [&definitions[..], rows, rest].concat();
-        let mut arguments = self.arguments(&all)?;
+        [&definitions[..], rows, rest].concat()
+    }
+
+    /// Into a database that is there, in another encoding than that of our
+    /// statements: all or nothing.
+    fn at_once(
+        &self,
+        objects: &Objects,
+        result: &mut RestoreResult,
+    ) -> Result<(), PostgresRestoreError> {
+        let restore = self.restore;
+        if restore.adds_rows() {
+            self.refuse_triggers(objects)?;
+            result.notes.push(
+                "rows were added to tables that are there, so their number was not compared".into(),
+            );
+        }
+        let mut arguments = self.arguments(&self.all())?;
+        arguments.extend(self.database());
         arguments.push("--exit-on-error".into());
         arguments.push("--single-transaction".into());
-        let restore = self.restore;
         let mut dump = restore.files.file(&restore.database.path)?;
         let input = Input {
             counted: true,
@@ -140,10 +164,35 @@ impl<'c> Filling<'_, 'c> {
             .map(drop)
     }
 
-    fn by_phases(
-        &self,
-        result: &mut RestoreResult,
-    ) -> Result<Vec<Unmade<'c>>, PostgresRestoreError> {
+    /// Those that would act on the rows, which only their owner's session can
+    /// prevent.
+    fn refuse_triggers(&self, objects: &Objects) -> Result<(), PostgresRestoreError> {
+        let restore = self.restore;
+        let all = restore.wait(async {
+            let session = Session::open(restore.connection, Some(&self.plan.fill)).await?;
+            let all = triggers::list(&session).await?;
+            session.close().await;
+            Ok(all)
+        })?;
+        let names: Vec<_> = all
+            .iter()
+            .filter(|trigger| {
+                let of = |it: &Relation| it.schema == trigger.schema && it.name == trigger.table;
+                objects.relations(restore.database).any(of)
+            })
+            .map(ToString::to_string)
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::Triggers {
+            names: names.join(", "),
+            cause: "that is done for databases in UTF8 only".into(),
+        }
+        .into())
+    }
+
+    fn by_phases(&self, result: &mut RestoreResult) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let head = From::Head(&self.contents.head);
         let mut failed = BTreeMap::new();
         let phases = [
@@ -163,13 +212,41 @@ impl<'c> Filling<'_, 'c> {
             let left = self.heard(heard, result);
             failed.extend(self.try_again(left, rows, result)?);
         }
-        let entries = self.contents.entries.iter();
-        let unmade = entries.filter_map(|entry| {
-            let cause = failed.get(&entry.id)?;
-            let cause = Heard::words(cause).to_owned();
-            Some(Unmade { entry, cause })
-        });
-        Ok(unmade.collect())
+        let mut unmade = Vec::new();
+        for entry in &self.contents.entries {
+            let Some(cause) = failed.get(&entry.id) else {
+                continue;
+            };
+            let policy = match entry.kind.as_str() {
+                "POLICY" => self.statement(entry.id)?,
+                _ => None,
+            };
+            unmade.push(Unmade {
+                kind: entry.kind.clone(),
+                rest: entry.rest.clone(),
+                cause: Heard::words(cause).to_owned(),
+                policy,
+            });
+        }
+        self.restore.close_rows(&self.plan.fill, &unmade)?;
+        Ok(unmade)
+    }
+
+    /// The first statement of an entry that makes something; `None` if it is in
+    /// another encoding than ours.
+    fn statement(&self, number: u32) -> Result<Option<String>, PostgresRestoreError> {
+        let mut arguments = self.arguments(&[number])?;
+        arguments.push("--file=-".into());
+        arguments.push(self.contents.head.clone().into());
+        let sql = self.program.run(&arguments, "", None, MAX_STATEMENT)?;
+        let mut splitter = Splitter::default();
+        let Ok(items) = splitter.feed(&sql) else {
+            return Ok(None);
+        };
+        Ok(items.into_iter().find_map(|item| match item {
+            Item::Statement(it) if it.text.starts_with("CREATE ") => Some(it.text),
+            _ => None,
+        }))
     }
 
     /// The whole dump, where as many as there are jobs can read it.
@@ -266,6 +343,7 @@ impl<'c> Filling<'_, 'c> {
     ) -> Result<Heard, PostgresRestoreError> {
         let restore = self.restore;
         let mut arguments = self.arguments(numbers)?;
+        arguments.extend(self.database());
         arguments.push("--verbose".into());
         let ours = [("search_path", SEARCH_PATH)];
         let theirs: Vec<_> = settings
@@ -302,13 +380,18 @@ impl<'c> Filling<'_, 'c> {
         self.program.run_entries(&arguments, &environment, None)
     }
 
+    /// Where to connect to.
+    fn database(&self) -> [OsString; 2] {
+        let database = arguments::database(&self.plan.fill);
+        [
+            format!("--dbname={database}").into(),
+            "--no-password".into(),
+        ]
+    }
+
     fn arguments(&self, numbers: &[u32]) -> Result<Vec<OsString>, PostgresRestoreError> {
         let plan = self.plan;
-        let mut all: Vec<OsString> = vec![
-            format!("--dbname={}", arguments::database(&plan.fill)).into(),
-            "--no-password".into(),
-            "--no-subscriptions".into(),
-        ];
+        let mut all: Vec<OsString> = vec!["--no-subscriptions".into()];
         let mut option = |when: bool, option: &str| {
             if when {
                 all.push(option.into());
@@ -346,7 +429,7 @@ impl<'c> Filling<'_, 'c> {
         // Every database has it from its beginning.
         failed.retain(|number, cause| {
             let entries = &mut self.contents.entries.iter();
-            let public = |it: &Entry| it.kind == "SCHEMA" && it.rest.starts_with("- public ");
+            let public = |it: &toc::Entry| it.kind == "SCHEMA" && it.rest.starts_with("- public ");
             let there = cause.contains("\"public\" already exists");
             !(there && entries.any(|it| it.id == *number && public(it)))
         });

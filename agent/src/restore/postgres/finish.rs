@@ -87,6 +87,28 @@ impl Restore<'_> {
         Ok(())
     }
 
+    /// A dump has no options of mappings that its role may not read.
+    pub(super) async fn note_bare_mappings(
+        &self,
+        plan: &Plan,
+        notes: &mut Vec<String>,
+    ) -> Result<(), ServerError> {
+        let session = Session::open(self.connection, Some(&plan.fill)).await?;
+        let bare = create::bare_user_mappings(&session).await?;
+        session.close().await;
+        if !bare.is_empty() {
+            let names = bare
+                .iter()
+                .map(|(server, user)| format!("{user} for {server}"));
+            notes.push(format!(
+                "these user mappings have no options: {}; if the original's had some, such as a \
+                 password, the backup's role could not read them: set them",
+                names.collect::<Vec<_>>().join(", ")
+            ));
+        }
+        Ok(())
+    }
+
     pub(super) async fn take_name(
         &self,
         plan: &Plan,
@@ -113,10 +135,36 @@ impl Restore<'_> {
         Ok(())
     }
 
+    /// Keeps what was made, marked as what it is, so that no later attempt takes
+    /// it for a leftover.
+    fn keep(&self, plan: &Plan, cause: PostgresRestoreError) -> PostgresRestoreError {
+        let marked = self.runtime.block_on(async {
+            let fill = &plan.fill;
+            let session = create::elsewhere(self.connection, &[fill, &self.work.to]).await?;
+            let comment = format!(
+                "incomplete restore of {:?} by strongroom, job {}: rows are missing",
+                self.work.to, self.job
+            );
+            create::finished(&session, fill, Some(&comment)).await?;
+            session.close().await;
+            Ok::<_, ServerError>(())
+        });
+        if let Err(error) = marked {
+            tracing::warn!(%error, "a database that was kept is still marked as unfinished");
+        }
+        PostgresRestoreError::Kept {
+            cause: Box::new(cause),
+            database: plan.fill.clone(),
+        }
+    }
+
     /// Drops what was made, even when the attempt was cancelled.
     pub(super) fn undo(&self, plan: &Plan, cause: PostgresRestoreError) -> PostgresRestoreError {
         if plan.way == Way::Into {
             return cause;
+        }
+        if self.work.keep_incomplete && matches!(cause, PostgresRestoreError::Differs { .. }) {
+            return self.keep(plan, cause);
         }
         let removed = self.runtime.block_on(async {
             let fill = &plan.fill;

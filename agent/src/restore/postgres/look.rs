@@ -10,7 +10,7 @@ use strongroom_postgres::{
         verify,
     },
 };
-use strongroom_wire::job::{MAX_WARNINGS, RestoreResult};
+use strongroom_wire::job::{MAX_WARNINGS, RestoreResult, WarningCode};
 
 use super::{
     NAMED, PostgresRestoreError, Refusal, Restore,
@@ -30,13 +30,25 @@ impl Restore<'_> {
             return Ok(NewRoles::default());
         };
         let text = self.files.small_file(&globals.path, roles::MAX_SIZE)?;
-        let existing = self.wait(async {
+        let (existing, memberships) = self.wait(async {
             let session = Session::open(self.connection, None).await?;
             let existing = create::roles(&session).await?;
+            let memberships = create::memberships(&session).await?;
             session.close().await;
-            Ok(existing)
+            Ok((existing, memberships))
         })?;
-        Ok(roles::missing(&String::from_utf8_lossy(&text), &existing))
+        let text = String::from_utf8_lossy(&text);
+        for (role, member) in roles::left_out(&text, &existing, &memberships) {
+            self.monitor.warn(
+                WarningCode::MembershipLeftOut,
+                format!("role {member}"),
+                format!(
+                    "it is no member of {role:?} here, and was where the snapshot was made: both \
+                     are there already, and keep what they have; GRANT it if that is meant"
+                ),
+            );
+        }
+        Ok(roles::missing(&text, &existing))
     }
 
     pub(super) async fn facts(&self, new_roles: &NewRoles) -> Result<Facts, ServerError> {

@@ -16,24 +16,31 @@
 //!    transaction, and the old database stays under a dated name.
 //!
 //! Whatever fails before the last step leaves what there was untouched, and
-//! what was made is dropped. Single tables into a database that is there come
-//! in one transaction instead. Subscriptions are left out: a copy must not
+//! what was made is dropped, or kept under its temporary name if rows are
+//! missing and that was asked for. Of all databases of a snapshot (`all`) each
+//! has its own outcome. Single tables into a database that is there come
+//! in one transaction instead (`into`). Subscriptions are left out: a copy must not
 //! begin to replicate by itself.
 //!
 //! **A dump is a program.** Functions, triggers and rules in it run with the
 //! rights of the connection's role, and so does whatever a hostile dump put
 //! there. Restore only what you would run; `allow_restore` is off by default.
 
+mod all;
 mod contents;
 mod error;
 mod fill;
 mod finish;
+mod into;
 mod look;
 mod objects;
 mod plan;
+mod player;
+mod policies;
 mod program;
 mod scratch;
 mod script;
+mod unmade;
 mod verify;
 
 use std::{
@@ -46,7 +53,7 @@ use strongroom_postgres::{
     connection::{Connection, ServerError},
     logical::{
         create,
-        manifest::{DumpedDatabase, MAX_SIZE, Manifest, PATH},
+        manifest::{Content, DumpedDatabase, MAX_SIZE, Manifest, PATH},
     },
     programs::{Program, Programs},
 };
@@ -104,7 +111,6 @@ pub fn run(
     let files = SnapshotFiles::open(repository, runtime.clone(), work.snapshot, monitor.clone())?;
     monitor.enter("planning");
     let manifest = manifest(&files, work)?;
-    let database = dumped(&manifest, work)?;
     let connection =
         target
             .connection
@@ -124,24 +130,31 @@ pub fn run(
         let programs = Programs::new(bin_dir);
         Some(programs.find(Program::Restore, manifest.pg_dump_major, "a dump")?)
     };
-    let restore = Restore {
-        files: &files,
-        work,
-        target,
-        manifest: &manifest,
-        database,
-        connection: &connection,
-        program: found.as_ref().map(|program| PgRestore {
-            program,
+    let one = |work: &RestorePostgresWork| {
+        let restore = Restore {
+            files: &files,
+            work,
+            target,
+            manifest: &manifest,
+            database: dumped(&manifest, work)?,
             connection: &connection,
+            program: found.as_ref().map(|program| PgRestore {
+                program,
+                connection: &connection,
+                runtime: &runtime,
+                monitor: &monitor,
+            }),
             runtime: &runtime,
             monitor: &monitor,
-        }),
-        runtime: &runtime,
-        monitor: &monitor,
-        job: short(target.attempt),
+            job: short(target.attempt),
+        };
+        restore.run()
     };
-    restore.run()
+    if work.all {
+        all::each(work, &manifest, one)
+    } else {
+        one(work)
+    }
 }
 
 /// The random end of a job's id: it begins with the time, as that of every
@@ -228,15 +241,22 @@ impl Restore<'_> {
         result.plan = Vec::new();
         result.plan_count = 0;
         let total = &self.monitor.total_bytes;
-        total.store(self.database.bytes, Relaxed);
+        // Of all databases those before this one are done.
+        let done = self.monitor.bytes.load(Relaxed);
+        total.store(done + self.database.bytes, Relaxed);
         self.make_roles(&new_roles, &mut result.notes)?;
         let contents = contents.as_ref();
         if let Err(cause) = self.carry_out(&plan, &objects, contents, &mut result) {
             return Err(self.undo(&plan, cause));
         }
         result.bytes_fetched = self.files.bytes_fetched();
-        result.bytes_written = self.monitor.bytes.load(Relaxed);
+        result.bytes_written = self.monitor.bytes.load(Relaxed) - done;
         Ok(result)
+    }
+
+    /// Whether rows come into tables that are there.
+    fn adds_rows(&self) -> bool {
+        self.manifest.selection.content == Content::Data
     }
 
     /// Everything up to the names' change, and that.
@@ -253,11 +273,19 @@ impl Restore<'_> {
         }
         self.monitor.enter("restoring");
         let unmade = self.fill(plan, objects, contents, result)?;
-        self.monitor.enter("verifying");
-        self.verify(plan, objects, &unmade, result)?;
+        if plan.way != Way::Into {
+            self.monitor.enter("verifying");
+            self.verify(plan, objects, &unmade, result)?;
+        }
+        for it in &unmade {
+            self.name_missing(it);
+        }
         if plan.way != Way::Into {
             self.monitor.enter("finishing");
             self.wait(self.dress(plan, &mut result.notes))?;
+        }
+        if contents.is_some_and(|it| it.entries.iter().any(|it| it.kind == "USER MAPPING")) {
+            self.wait(self.note_bare_mappings(plan, &mut result.notes))?;
         }
         self.monitor.enter("analyzing");
         let analyzed = self.wait(create::analyze(self.connection, &plan.fill))?;

@@ -131,6 +131,18 @@ pub enum Refusal {
         /// What it could be.
         candidates: String,
     },
+    /// They would change the rows.
+    #[error(
+        "the triggers {names} would act on the rows that come, and cannot be switched off \
+         meanwhile: {cause}; restore as the owner of their tables, or switch them off yourself \
+         (ALTER TABLE … DISABLE TRIGGER …)"
+    )]
+    Triggers {
+        /// Each with its table.
+        names: String,
+        /// Why not.
+        cause: String,
+    },
     /// In the way.
     #[error(
         "the database {database:?} has {} already: drop or rename them, or restore into a new \
@@ -348,4 +360,4 @@ pub(super) fn actions(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -27,6 +27,9 @@ use crate::{
     sources::command::process::{Ear, Ended, Process},
 };
 
+/// Bytes of SQL that are read at once.
+const PIECE: usize = 256 << 10;
+
 pub(super) struct PgRestore<'a> {
     pub(super) program: &'a Found,
     pub(super) connection: &'a Connection,
@@ -96,6 +99,49 @@ impl PgRestore<'_> {
             return Ok(heard);
         }
         Err(self.failed(ended))
+    }
+
+    /// Lets it write SQL, piece by piece for `take`.
+    pub(super) fn script(
+        &self,
+        arguments: &[OsString],
+        dump: &mut FileStream,
+        mut take: impl FnMut(&[u8]) -> Result<(), PostgresRestoreError>,
+    ) -> Result<(), PostgresRestoreError> {
+        let program = &self.program.path;
+        let run = |source| PostgresRestoreError::Run {
+            program: program.clone(),
+            source,
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped());
+        self.connection.environment("").give(&mut command);
+        let process = Process::spawn(&mut command, Ear::postgres()).map_err(run)?;
+        let cancel = &self.monitor.cancel;
+        let ((fed, taken), ended) = process.converse(self.runtime, cancel, |stdin, stdout| {
+            thread::scope(|scope| {
+                let input = Input {
+                    counted: true,
+                    ..Input::of(dump)
+                };
+                let fed = scope.spawn(|| stdin.map_or(Ok(()), |stdin| self.feed(input, stdin)));
+                let taken = stdout.map_or(Ok(Ok(())), |stdout| pass_on(stdout, &mut take));
+                let broken = |_| Err(run(io::Error::other("a thread panicked")));
+                (fed.join().unwrap_or_else(broken), taken)
+            })
+        });
+        if cancel.is_cancelled() {
+            return Err(RestoreError::Cancelled.into());
+        }
+        fed?;
+        if let Some(error) = taken.map_err(run)?.err() {
+            return Err(error);
+        }
+        let ended = ended.map_err(run)?;
+        if !ended.status.success() {
+            return Err(self.failed(ended));
+        }
+        Ok(())
     }
 
     fn failed(&self, ended: Ended) -> PostgresRestoreError {
@@ -169,6 +215,26 @@ impl PgRestore<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Reads to the end, or until `take` has had enough: the inner error.
+fn pass_on(
+    mut stdout: ChildStdout,
+    take: &mut impl FnMut(&[u8]) -> Result<(), PostgresRestoreError>,
+) -> io::Result<Result<(), PostgresRestoreError>> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match stdout.read(&mut piece) {
+            Ok(0) => return Ok(Ok(())),
+            Ok(count) => {
+                if let Err(error) = take(&piece[..count]) {
+                    return Ok(Err(error));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::{ArgGroup, Args};
 use jiff::{Timestamp, civil, tz::TimeZone};
 
-use crate::http::shape::{Overwrite, Relocation, RestorePoint};
+use crate::http::shape::{Overwrite, Relocation, RestorePoint, VerifyRows};
 
 /// Examples of every kind.
 pub(crate) const EXAMPLES: &str = "\
@@ -11,6 +11,7 @@ Examples:
   strongroom restore 3f9a --agent web-1 --target /srv/restore --path /srv/site
   strongroom restore 3f9a --agent db-1 --postgres orders --database shop --as shop_yesterday
   strongroom restore 3f9a --agent db-1 --postgres orders --database shop --replace --confirm shop
+  strongroom restore 3f9a --agent db-1 --postgres orders --all-databases --as '*_yesterday'
   strongroom restore 3f9a --agent db-2 --target /var/lib/postgresql/restored --cluster --start
   strongroom restore --dataset orders-cluster --at '2026-11-20 12:03:07' --agent db-2 --target /var/lib/postgresql/restored --start
   strongroom restore 3f9a --agent db-1 --redis sessions --confirm sessions
@@ -146,12 +147,27 @@ pub(crate) struct ClusterArgs {
 #[command(next_help_heading = "Into a PostgreSQL server (logical snapshots)")]
 pub(crate) struct PostgresArgs {
     /// A connection of the agent's agent.toml.
-    #[arg(long, value_name = "CONNECTION", requires = "database")]
+    #[arg(long, value_name = "CONNECTION", requires = "of_databases")]
     pub(crate) postgres: Option<String>,
     /// The database as it is called in the snapshot.
-    #[arg(long, value_name = "NAME", requires = "postgres")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "postgres",
+        group = "of_databases"
+    )]
     pub(crate) database: Option<String>,
-    /// What it is to be called; by default as in the snapshot.
+    /// Every database of the snapshot, one after the other; one that fails does
+    /// not stop the others.
+    #[arg(
+        long,
+        requires = "postgres",
+        group = "of_databases",
+        conflicts_with_all = ["schemas", "tables"]
+    )]
+    pub(crate) all_databases: bool,
+    /// What it is to be called; by default as in the snapshot. With
+    /// --all-databases a * stands for the name of each, such as '*_copy'.
     #[arg(long = "as", value_name = "NAME", requires = "postgres")]
     pub(crate) to: Option<String>,
     /// The database of that name gives way once the restored one is whole; it
@@ -170,6 +186,13 @@ pub(crate) struct PostgresArgs {
     /// Parallel jobs; by default as many as the attempt has threads.
     #[arg(long, value_name = "N", requires = "postgres", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) jobs: Option<u32>,
+    /// Keep a database that lacks rows in the end, under its temporary name.
+    #[arg(long, requires = "postgres")]
+    pub(crate) keep_incomplete: bool,
+    /// How restored rows are compared: by reading all of them once more, or by
+    /// counting them.
+    #[arg(long, value_enum, default_value_t = VerifyRows::Content, requires = "postgres")]
+    pub(crate) verify: VerifyRows,
 }
 
 #[derive(Debug, Args)]
@@ -189,7 +212,7 @@ pub(crate) struct RedisArgs {
 #[command(next_help_heading = "Before data of a server are replaced")]
 pub(crate) struct SafetyArgs {
     /// The name of what is replaced, once more: the database with --replace,
-    /// the connection with --redis.
+    /// the connection with --redis or with --all-databases --replace.
     #[arg(long, value_name = "NAME")]
     pub(crate) confirm: Option<String>,
     /// Do not back it up first.

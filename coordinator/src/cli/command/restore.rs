@@ -32,8 +32,9 @@ fn request(args: RestoreArgs) -> RestoreRequest {
     let (postgres, redis, cluster) = (args.postgres, args.redis, args.cluster);
     let postgres = postgres.postgres.map(|connection| PostgresTarget {
         connection,
-        // clap asks for both or none.
+        // clap asks for one of the two.
         database: postgres.database.unwrap_or_default(),
+        all_databases: postgres.all_databases,
         to: postgres.to,
         replace: postgres.replace,
         confirm: confirm.clone(),
@@ -42,6 +43,8 @@ fn request(args: RestoreArgs) -> RestoreRequest {
         roles: postgres.roles,
         jobs: postgres.jobs,
         safety_backup,
+        keep_incomplete: postgres.keep_incomplete,
+        verify: postgres.verify,
     });
     let redis = redis.redis.map(|connection| RedisTarget {
         connection,

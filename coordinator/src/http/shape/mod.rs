@@ -40,7 +40,10 @@ pub use self::{
     policy::{Applied, ApplyRequest, Policies, Policy, PolicyChange, PolicyDifference},
     recovery::{Archiving, Recovery, RecoveryGap, RecoveryWindow, RestorePoint},
     repository::{Repositories, Repository, RepositoryPassword},
-    restore::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest},
+    restore::{
+        ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest,
+        VerifyRows,
+    },
     snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},
     status::{ContestedAgent, Counts, DatasetStatus, Status, StoreStatus},
     store::{Store, StoreFinding, StoreOutage, StoreState, Stores},

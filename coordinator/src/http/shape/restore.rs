@@ -58,15 +58,22 @@ pub struct PostgresTarget {
     /// A connection in the agent's `agent.toml` that allows restores.
     pub connection: String,
     /// The database as it is called in the snapshot.
+    #[serde(default)]
     pub database: String,
-    /// What it is called afterwards; default: as in the snapshot.
+    /// Instead of one: every database of the snapshot, one after the other. One
+    /// that fails does not stop the others; the job fails then, and names it.
+    #[serde(default)]
+    pub all_databases: bool,
+    /// What it is called afterwards; default: as in the snapshot. Of all
+    /// databases: with a `*` that stands for the name of each.
     #[serde(default, rename = "as")]
     pub to: Option<String>,
     /// The database that is called so now gives way once the restored one is
     /// whole.
     #[serde(default)]
     pub replace: bool,
-    /// With `replace`: the name of the database that gives way, once more.
+    /// With `replace`: the name of the database that gives way, once more; of
+    /// all databases the connection's.
     #[serde(default)]
     pub confirm: Option<String>,
     /// Only these schemas; empty: all.
@@ -84,6 +91,27 @@ pub struct PostgresTarget {
     /// With `replace`: back the database up first.
     #[serde(default = "yes")]
     pub safety_backup: bool,
+    /// A database that lacks rows in the end is kept under its temporary name,
+    /// which the failure says, instead of being dropped.
+    #[serde(default)]
+    pub keep_incomplete: bool,
+    /// How restored rows are compared with those of the dump.
+    #[serde(default)]
+    pub verify: VerifyRows,
+}
+
+/// How restored rows are compared.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifyRows {
+    /// By their number, and by a checksum of each table: every row is read once
+    /// more.
+    #[default]
+    Content,
+    /// By their number.
+    Counts,
 }
 
 /// Where a physical snapshot goes.

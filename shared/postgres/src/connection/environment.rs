@@ -3,6 +3,7 @@
 use std::{ffi::OsString, fmt, process::Command};
 
 use super::{Connection, Host, session::APPLICATION_NAME, startup};
+use crate::logical::sum::SETTINGS;
 
 /// The whole environment of a libpq program. Holds the password: never
 /// printed. Other processes of the same user, and root, can read it from the
@@ -21,17 +22,19 @@ impl Connection {
     /// environment too: on a command line libpq would take `a=b` for
     /// connection parameters.
     pub fn environment(&self, database: &str) -> Environment {
-        self.environment_with_path(database, startup::SEARCH_PATH)
+        self.environment_with(database, &[("search_path", startup::SEARCH_PATH)])
     }
 
-    /// The same, with another search path. `pg_dump` goes back to it in order
-    /// to find the tables of patterns that name no schema.
-    pub fn environment_with_path(&self, database: &str, search_path: &str) -> Environment {
-        self.environment_with(database, &[("search_path", search_path)])
+    /// For `pg_dump`, which goes back to this search path in order to find the
+    /// tables of patterns that name no schema. The texts of rows do not depend
+    /// on the server's settings, so that they can be compared.
+    pub fn environment_of_dump(&self, database: &str, search_path: &str) -> Environment {
+        let mut settings = vec![("search_path", search_path)];
+        settings.extend(SETTINGS);
+        self.environment_with(database, &settings)
     }
 
-    /// The same, with these settings, which outrank what is set for databases
-    /// and roles.
+    /// With these settings, which outrank what is set for databases and roles.
     pub fn environment_with(&self, database: &str, settings: &[(&str, &str)]) -> Environment {
         let address = &self.address;
         let host = match &address.host {

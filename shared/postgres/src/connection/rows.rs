@@ -34,17 +34,20 @@ impl Session {
         })
     }
 
-    /// The number of rows that a `COPY … TO stdout` gives; `what` completes
-    /// "cannot …".
-    pub async fn rows_out(&self, what: &str, statement: &str) -> Result<u64, ServerError> {
+    /// Passes what a `COPY … TO stdout` gives on to `take`, cut anywhere; `what`
+    /// completes "cannot …".
+    pub async fn rows_out(
+        &self,
+        what: &str,
+        statement: &str,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), ServerError> {
         let failed = |error| ServerError::query(what, &error);
         let mut rows = std::pin::pin!(self.copy_out(statement).await.map_err(failed)?);
-        let mut count = 0;
         while let Some(bytes) = rows.try_next().await.map_err(failed)? {
-            // Line feeds inside of values are escaped.
-            count += memchr::memchr_iter(b'\n', &bytes).count() as u64;
+            take(&bytes);
         }
-        Ok(count)
+        Ok(())
     }
 }
 

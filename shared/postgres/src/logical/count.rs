@@ -1,11 +1,14 @@
 //! Counts the rows of a held snapshot, and describes the rest of it.
 
+use std::collections::HashSet;
+
 use tokio_postgres::Row;
 
 use super::{
     hold::{Held, Listed},
     manifest::{Extension, Relation},
     properties,
+    sum::{RowHasher, RowSum, SETTINGS},
 };
 use crate::{
     connection::{ServerError, Session},
@@ -30,6 +33,9 @@ pub struct Described {
     pub relations: Vec<Relation>,
     /// In all, when they are dumped.
     pub large_objects: u64,
+    /// Places in `relations` of tables whose rows have texts that depend on the
+    /// server: no checksum of them means anything elsewhere.
+    pub incomparable: HashSet<usize>,
 }
 
 impl Held {
@@ -44,8 +50,13 @@ impl Held {
                 "SET max_parallel_workers_per_gather = 0",
             )
             .await?;
+        let odd = tables_of_types(session, vec![MONEY]).await?;
+        let mut incomparable = HashSet::new();
         let mut relations = Vec::with_capacity(self.relations.len());
-        for listed in &self.relations {
+        for (place, listed) in self.relations.iter().enumerate() {
+            if odd.contains(&listed.oid) {
+                incomparable.insert(place);
+            }
             let rows = if listed.rows {
                 Some(count(session, listed).await?)
             } else {
@@ -57,6 +68,7 @@ impl Held {
                 owner: listed.owner.clone(),
                 kind: listed.kind,
                 rows,
+                checksum: None,
                 left_out: !listed.selected,
             });
         }
@@ -68,6 +80,7 @@ impl Held {
             roles: roles(session).await?,
             tablespaces: tablespaces(session).await?,
             relations,
+            incomparable,
             large_objects: if blobs {
                 large_objects(session).await?
             } else {
@@ -105,7 +118,108 @@ pub(super) async fn rows_of(session: &Session, table: &str) -> Result<u64, Serve
     // Without any column, each row is an empty line.
     let column = column.map_or_else(String::new, |name| format!(" ({})", sql::identifier(&name)));
     let copy = format!("COPY {table}{column} TO STDOUT");
-    session.rows_out(&what, &copy).await
+    let mut count = 0;
+    // Line feeds inside of values are escaped.
+    let take = |rows: &[u8]| count += memchr::memchr_iter(b'\n', rows).count() as u64;
+    session.rows_out(&what, &copy, take).await?;
+    Ok(count)
+}
+
+/// Rows of a table itself, and their sum over these columns, in a session that
+/// is [comparable](make_comparable). Read as [`rows_of`] reads them.
+pub(super) async fn sum_of(
+    session: &Session,
+    table: &str,
+    columns: &[String],
+    encoding: &str,
+) -> Result<RowSum, ServerError> {
+    let what = format!("read the rows of {table}");
+    let columns: Vec<_> = columns.iter().map(|it| sql::identifier(it)).collect();
+    let columns = match columns.as_slice() {
+        [] => String::new(),
+        columns => format!(" ({})", columns.join(", ")),
+    };
+    let encoding = sql::literal(encoding);
+    let copy = format!("COPY {table}{columns} TO STDOUT (ENCODING {encoding})");
+    let mut hasher = RowHasher::default();
+    session
+        .rows_out(&what, &copy, |rows| hasher.feed(rows))
+        .await?;
+    Ok(hasher.sum())
+}
+
+/// Lets the session write values as `pg_dump` was told to.
+pub(super) async fn make_comparable(session: &Session) -> Result<(), ServerError> {
+    let settings = SETTINGS.map(|(name, value)| format!("SET {name} = {}", sql::literal(value)));
+    session
+        .run("set up the session", &settings.join("; "))
+        .await
+}
+
+/// The type `money`: its text has a currency.
+const MONEY: u32 = 790;
+
+/// Types that belong to the extensions named by `$1`.
+const OF_EXTENSIONS: &str = "SELECT d.objid FROM pg_catalog.pg_depend d \
+    JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid \
+    WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass \
+    AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass \
+    AND d.deptype OPERATOR(pg_catalog.=) 'e' \
+    AND e.extname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[])";
+
+/// Types that are made of `$1`: arrays, domains, ranges, rows.
+const MADE_OF: &str = "SELECT t.oid FROM pg_catalog.pg_type t \
+    WHERE t.typelem OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[]) \
+    OR t.typbasetype OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[]) \
+    OR EXISTS (SELECT FROM pg_catalog.pg_range r \
+    WHERE r.rngtypid OPERATOR(pg_catalog.=) t.oid \
+    AND r.rngsubtype OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[])) \
+    OR EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+    WHERE t.typrelid OPERATOR(pg_catalog.<>) 0 \
+    AND a.attrelid OPERATOR(pg_catalog.=) t.typrelid \
+    AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
+    AND a.atttypid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[]))";
+
+/// Relations with columns of the types `$1`.
+const WITH_COLUMNS_OF: &str = "SELECT DISTINCT a.attrelid FROM pg_catalog.pg_attribute a \
+    WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped \
+    AND a.atttypid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[])";
+
+/// Tables with values of the extensions' types.
+pub(super) async fn tables_of_extensions(
+    session: &Session,
+    extensions: &[String],
+) -> Result<HashSet<u32>, ServerError> {
+    let types = oids(session, OF_EXTENSIONS, &extensions).await?;
+    tables_of_types(session, types).await
+}
+
+/// Tables with columns of these types, or of types that are made of them.
+async fn tables_of_types(
+    session: &Session,
+    mut types: Vec<u32>,
+) -> Result<HashSet<u32>, ServerError> {
+    let mut all: HashSet<u32> = types.iter().copied().collect();
+    while !types.is_empty() {
+        types = oids(session, MADE_OF, &types).await?;
+        types.retain(|it| all.insert(*it));
+    }
+    let all: Vec<u32> = all.into_iter().collect();
+    let found = oids(session, WITH_COLUMNS_OF, &all).await?;
+    Ok(found.into_iter().collect())
+}
+
+async fn oids(
+    session: &Session,
+    query: &str,
+    of: &(dyn tokio_postgres::types::ToSql + Sync),
+) -> Result<Vec<u32>, ServerError> {
+    let what = "look for types whose values cannot be compared";
+    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
+    let rows = session.query(query, &[of]).await.map_err(error)?;
+    rows.iter()
+        .map(|row| row.try_get(0).map_err(error))
+        .collect()
 }
 
 /// Large objects in all.
@@ -144,7 +258,7 @@ async fn list<T>(
         .map_err(|error| ServerError::query(what, &error))
 }
 
-async fn extensions(session: &Session) -> Result<Vec<Extension>, ServerError> {
+pub(super) async fn extensions(session: &Session) -> Result<Vec<Extension>, ServerError> {
     let query = "SELECT extname::pg_catalog.text, extversion FROM pg_catalog.pg_extension \
         ORDER BY extname COLLATE pg_catalog.\"C\"";
     list(session, "list its extensions", query, |row| {

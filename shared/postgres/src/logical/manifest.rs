@@ -188,9 +188,22 @@ pub struct Relation {
     /// the dump holds no rows of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
+    /// Of those rows. Absent: older agents made none, and it is of no use where
+    /// the text of a row depends on the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
     /// Not in the dump at all: the selection leaves it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_out: bool,
+}
+
+/// What rows were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checksum {
+    /// The columns whose values are summed, in this order.
+    pub columns: Vec<String>,
+    /// As [`RowSum::text`](super::sum::RowSum::text) has it.
+    pub sum: String,
 }
 
 /// See [`Relation::kind`].
@@ -395,6 +408,10 @@ pub(crate) mod tests {
             owner: "me".into(),
             kind,
             rows,
+            checksum: rows.map(|_| Checksum {
+                columns: vec!["id".into(), "a \"b\"".into()],
+                sum: "0f".repeat(16),
+            }),
             left_out: rows.is_none(),
         };
         Manifest {

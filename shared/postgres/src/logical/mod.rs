@@ -7,12 +7,14 @@
 //!   that was asked for is missing,
 //! - [`hold`] and [`count`]: the moment that a dump shows, and what is in it,
 //! - [`manifest`]: what a snapshot says of its dumps,
+//! - [`archive`] and [`sum`]: checksums of the rows in a dump, and of a table,
 //! - [`arguments`]: command lines,
 //! - [`toc`], [`phases`] and [`roles`]: which parts of a dump, and of the
 //!   globals, a restore takes, and in which order; [`script`]: plain SQL, statement by statement,
 //! - [`create`], [`properties`], [`verify`]: databases made, dressed, compared
 //!   and exchanged.
 
+pub mod archive;
 pub mod arguments;
 pub mod choose;
 pub mod count;
@@ -25,5 +27,7 @@ pub mod phases;
 pub mod properties;
 pub mod roles;
 pub mod script;
+pub mod sum;
 pub mod toc;
+pub mod triggers;
 pub mod verify;

@@ -21,8 +21,6 @@ const PRIVILEGES: [&str; 3] = ["ACL", "ACL LANGUAGE", "DEFAULT ACL"];
 /// Not restored: a copy must not begin to replicate by itself, and statistics
 /// are collected anew.
 const LEFT_OUT: [&str; 3] = ["SUBSCRIPTION", "SUBSCRIPTION TABLE", "STATISTICS DATA"];
-/// Hold rows, or bytes that are like rows.
-const ROWS: [&str; 4] = ["TABLE DATA", "BLOBS", "BLOB DATA", "BLOB METADATA"];
 
 /// How the search path is fixed in a dump, as `pg_dump` writes it.
 const FIXED_PATH: &[u8] = b"SELECT pg_catalog.set_config('search_path', '', false);";
@@ -95,17 +93,6 @@ pub fn subscriptions<'a>(
         let wanted = chosen.as_ref().is_none_or(|it| it.contains(&entry.id));
         entry.kind == "SUBSCRIPTION" && wanted
     })
-}
-
-/// Whether rows are missing when this entry is.
-pub fn has_rows(entry: &Entry) -> bool {
-    ROWS.contains(&entry.kind.as_str())
-}
-
-/// Whether rows would be open to those whom they are closed to, if this entry
-/// were missing.
-pub fn closes(entry: &Entry) -> bool {
-    entry.kind == "ROW SECURITY"
 }
 
 fn is_remark(entry: &Entry) -> bool {

@@ -67,6 +67,30 @@ pub fn missing(globals: &str, existing: &[String]) -> NewRoles {
     }
 }
 
+/// Memberships that `globals` has of roles that are in `existing`, and that
+/// `memberships` of the server lacks, as role and member: those are left to
+/// whoever administers the server.
+pub fn left_out(
+    globals: &str,
+    existing: &[String],
+    memberships: &[(String, String)],
+) -> Vec<(String, String)> {
+    let mut left_out = BTreeSet::new();
+    for statement in statements(globals) {
+        let words = words(statement);
+        if let [grant, role, to, member, ..] = words.as_slice()
+            && grant == "GRANT"
+            && to == "TO"
+        {
+            let pair = (role.clone(), member.clone());
+            if existing.contains(member) && !memberships.contains(&pair) {
+                left_out.insert(pair);
+            }
+        }
+    }
+    left_out.into_iter().collect()
+}
+
 /// A membership without its grantor, who may not be there.
 pub fn without_grantor(membership: &str) -> &str {
     match membership.rfind(" GRANTED BY ") {
@@ -183,6 +207,17 @@ pub(crate) mod tests {
         let names: Vec<_> = all.roles.iter().map(|role| role.name.as_str()).collect();
         assert_eq!(names, ["app", "o\"dd; role", "postgres"]);
         assert_eq!(all.memberships.len(), 2);
+    }
+
+    #[test]
+    fn memberships_of_roles_that_are_there_are_named() {
+        let existing = ["app".to_owned(), "postgres".into()];
+        let none = left_out(GLOBALS, &existing, &[]);
+        let app = ("o\"dd; role".to_owned(), "app".to_owned());
+        let admin = ("app".to_owned(), "postgres".to_owned());
+        assert_eq!(none, [admin.clone(), app.clone()]);
+        assert_eq!(left_out(GLOBALS, &existing, &[admin]), [app]);
+        assert_eq!(left_out(GLOBALS, &[], &[]), []);
     }
 
     #[test]

@@ -23,6 +23,12 @@ const MAX_STATEMENT: usize = 64 << 20;
 /// Bytes of a command of psql that an error shows.
 const MAX_SHOWN: usize = 60;
 
+/// What `pg_dump` writes in front of the statements of an entry.
+const ENTRY: [&[u8]; 2] = [b"-- Name: ", b"-- Data for Name: "];
+
+/// Bytes of a comment that are kept.
+const MAX_ABOUT: usize = 400;
+
 /// Rows are passed on in pieces of about this many bytes.
 const PIECE: usize = 256 << 10;
 
@@ -50,6 +56,9 @@ pub struct Statement {
     pub line: u64,
     /// What to do with it.
     pub kind: StatementKind,
+    /// What `pg_dump` says in front of it: `t p; Type: POLICY; Schema: public;
+    /// Owner: me`. Names only; empty in other scripts.
+    pub about: String,
 }
 
 /// See [`Statement::kind`].
@@ -87,6 +96,8 @@ pub struct Splitter {
     escapes: bool,
     /// The comment or command of this line, its beginning.
     aside: Vec<u8>,
+    /// See [`Statement::about`].
+    about: String,
     rows: Vec<u8>,
     frame: Frame,
     /// Bytes seen, up to the length of a byte order mark.
@@ -153,6 +164,7 @@ impl Default for Splitter {
             before: 0,
             escapes: false,
             aside: Vec::new(),
+            about: String::new(),
             rows: Vec::new(),
             frame: Frame::None,
             mark: 0,
@@ -232,7 +244,7 @@ impl Splitter {
                 self.separate(byte)?;
             }
             State::LineComment => {
-                if self.aside.len() <= FOOT.len() {
+                if self.aside.len() <= MAX_ABOUT {
                     self.aside.push(byte);
                 }
             }
@@ -468,7 +480,13 @@ impl Splitter {
         if kind == StatementKind::CopyIn {
             self.state = State::BehindCopy;
         }
-        items.push(Item::Statement(Statement { text, line, kind }));
+        let about = self.about.clone();
+        items.push(Item::Statement(Statement {
+            text,
+            line,
+            kind,
+            about,
+        }));
         Ok(())
     }
 
@@ -480,6 +498,10 @@ impl Splitter {
             HEAD => self.frame = Frame::Open,
             FOOT => self.frame = Frame::Closed,
             _ => {}
+        }
+        let of_entry = ENTRY.iter().find_map(|it| comment.strip_prefix(*it));
+        if let Some(about) = of_entry {
+            self.about = String::from_utf8_lossy(about).into_owned();
         }
     }
 

@@ -34,6 +34,17 @@ pub struct RestorePostgresWork {
     pub jobs: Option<u32>,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// Every database of the snapshot, one after the other; in `to` a `*` stands
+    /// for the name of each, and `database` is empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// A database whose rows are not all there is kept under its temporary
+    /// name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_incomplete: bool,
+    /// Rows are counted, but not compared with their checksums.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counts_only: bool,
 }
 
 /// See [`Work::RestoreCluster`](super::Work::RestoreCluster).
@@ -89,7 +100,10 @@ impl TryFrom<v1::RestorePostgresWork> for RestorePostgresWork {
         Ok(Self {
             snapshot: read.hex("snapshot", &value.snapshot)?,
             connection: read.text("connection", value.connection)?,
-            database: read.text("database", value.database)?,
+            database: match value.all {
+                true => value.database,
+                false => read.text("database", value.database)?,
+            },
             to: read.text("to", value.to)?,
             replace: value.replace,
             schemas: value.schemas,
@@ -97,6 +111,9 @@ impl TryFrom<v1::RestorePostgresWork> for RestorePostgresWork {
             globals: value.globals,
             jobs: (value.jobs > 0).then_some(value.jobs),
             dry_run: value.dry_run,
+            all: value.all,
+            keep_incomplete: value.keep_incomplete,
+            counts_only: value.counts_only,
         })
     }
 }
@@ -114,6 +131,9 @@ impl From<RestorePostgresWork> for v1::RestorePostgresWork {
             globals: value.globals,
             jobs: value.jobs.unwrap_or(0),
             dry_run: value.dry_run,
+            all: value.all,
+            keep_incomplete: value.keep_incomplete,
+            counts_only: value.counts_only,
         }
     }
 }

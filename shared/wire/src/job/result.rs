@@ -44,7 +44,7 @@ pub struct BackupResult {
 }
 
 /// Figures of a finished restore. Bytes throughout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreResult {
     /// Entries restored that are not directories.
     pub files: u64,

@@ -140,6 +140,10 @@ codes! {
     SubscriptionsLeftOut => "subscriptions-left-out",
     /// An object of a database, without rows of its own, could not be made.
     ObjectNotRestored => "object-not-restored",
+    /// A role that was there is no member of another, and was in the snapshot.
+    MembershipLeftOut => "membership-left-out",
+    /// The rows of a dump have no checksums: a restore compares their number only.
+    ContentNotSummed => "content-not-summed",
     /// An object was left out because it names a role that the server lacks.
     RoleMissing => "role-missing",
 }

@@ -328,10 +328,11 @@ prop_compose! {
     fn restore_postgres()(
         snapshot in id(), connection in word(), database in word(), to in word(), replace: bool,
         schemas in texts(), tables in texts(), globals: bool, jobs in option::of(1..=u32::MAX),
-        dry_run: bool,
+        dry_run: bool, all: bool, keep_incomplete: bool, counts_only: bool,
     ) -> RestorePostgresWork {
         RestorePostgresWork {
             snapshot, connection, database, to, replace, schemas, tables, globals, jobs, dry_run,
+            all, keep_incomplete, counts_only,
         }
     }
 }

@@ -18,7 +18,7 @@ fn locale() -> Locale {
     }
 }
 
-fn manifest() -> Manifest {
+pub(crate) fn manifest() -> Manifest {
     Manifest {
         format: FORMAT,
         kind: KIND.into(),
@@ -94,7 +94,7 @@ fn facts() -> Facts {
     }
 }
 
-fn work(to: &str, replace: bool) -> RestorePostgresWork {
+pub(crate) fn work(to: &str, replace: bool) -> RestorePostgresWork {
     RestorePostgresWork {
         snapshot: ObjectId([0; 32]),
         connection: "c".into(),
@@ -106,6 +106,9 @@ fn work(to: &str, replace: bool) -> RestorePostgresWork {
         globals: false,
         jobs: None,
         dry_run: false,
+        all: false,
+        keep_incomplete: false,
+        counts_only: false,
     }
 }
 

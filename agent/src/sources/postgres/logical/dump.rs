@@ -1,16 +1,18 @@
-//! One database: its snapshot held, its rows counted while it is dumped.
+//! One database: its snapshot held, its rows counted while it is dumped, and
+//! summed in the dump as it goes by.
 
-use std::{path::Path, thread};
+use std::{collections::HashMap, path::Path, thread};
 
 use jiff::Timestamp;
 use strongroom_postgres::{
     connection::{Connection, ServerError},
     inventory::Database,
     logical::{
+        archive::ArchiveReader,
         arguments,
         count::Described,
         hold::Held,
-        manifest::{DumpedDatabase, Globals, Manifest, PATH, Selection, file_name},
+        manifest::{Checksum, DumpedDatabase, Globals, Manifest, PATH, Selection, file_name},
     },
 };
 use strongroom_repository::write::{Content, Halted, Writer};
@@ -55,7 +57,8 @@ impl Dumper<'_> {
         let taking = Held::take(self.connection, name, &self.selection);
         let held = until_halted(self.writer, self.runtime, taking)?.map_err(server)?;
         let stop = self.writer.halted().child_token();
-        let (ran, described) = self.dump_and_describe(pg_dump, name, &held, &stop);
+        let mut rows = ArchiveReader::default();
+        let (ran, described) = self.dump_and_describe(pg_dump, name, &held, &mut rows, &stop);
         let described = match described {
             Ok(Some(described)) => {
                 self.runtime.block_on(held.release());
@@ -77,7 +80,8 @@ impl Dumper<'_> {
             Err(Counting::Panicked) => return Err(LogicalError::Thread),
         };
         let content = self.succeeded(pg_dump, || self.subject(name), ran?)?;
-        let described = described.ok_or(Halted)?;
+        let mut described = described.ok_or(Halted)?;
+        self.add_checksums(name, rows, &mut described)?;
         let path = tree::database(&file_name(name));
         let bytes = content.size;
         saved.add(&path, content);
@@ -100,12 +104,59 @@ impl Dumper<'_> {
         })
     }
 
+    /// Those of the rows that went by in the dump, of which there must be as
+    /// many as were counted.
+    fn add_checksums(
+        &self,
+        database: &str,
+        rows: ArchiveReader,
+        described: &mut Described,
+    ) -> Result<(), LogicalError> {
+        let tables = match rows.finish() {
+            Ok(tables) => tables,
+            Err(error) => {
+                let cause = format!(
+                    "the dump's rows have no checksums, so that a restore compares their number                      only: {error}"
+                );
+                let subject = self.subject(database);
+                self.options
+                    .monitor
+                    .warn(WarningCode::ContentNotSummed, subject, cause);
+                return Ok(());
+            }
+        };
+        let mut tables: HashMap<_, _> = tables
+            .into_iter()
+            .map(|it| ((it.schema, it.name), (it.columns, it.sum)))
+            .collect();
+        for (place, relation) in described.relations.iter_mut().enumerate() {
+            let key = (relation.schema.clone(), relation.name.clone());
+            let (Some(counted), Some((columns, sum))) = (relation.rows, tables.remove(&key)) else {
+                continue;
+            };
+            if sum.rows != counted {
+                return Err(LogicalError::Rows {
+                    subject: self.subject(database),
+                    table: format!("{}.{}", relation.schema, relation.name),
+                    counted,
+                    dumped: sum.rows,
+                });
+            }
+            if !described.incomparable.contains(&place) {
+                let sum = sum.text();
+                relation.checksum = Some(Checksum { columns, sum });
+            }
+        }
+        Ok(())
+    }
+
     /// Both at once; each ends the other when it fails.
     fn dump_and_describe(
         &self,
         pg_dump: &Path,
         name: &str,
         held: &Held,
+        rows: &mut ArchiveReader,
         stop: &CancellationToken,
     ) -> (
         Result<Ran, LogicalError>,
@@ -127,8 +178,9 @@ impl Dumper<'_> {
                 })
             });
             let connection = self.connection;
-            let environment = connection.environment_with_path(name, &held.search_path);
-            let ran = self.save_output(pg_dump, &arguments, &environment, stop);
+            let environment = connection.environment_of_dump(name, &held.search_path);
+            let heed = |bytes: &[u8]| rows.feed(bytes);
+            let ran = self.save_output(pg_dump, &arguments, &environment, stop, heed);
             if !ran.as_ref().is_ok_and(|ran| ran.ended.status.success()) {
                 stop.cancel();
             }
@@ -152,7 +204,7 @@ impl Dumper<'_> {
         let environment = self.connection.environment(database);
         let run = |passwords| {
             let arguments = arguments::globals(passwords);
-            self.save_output(pg_dumpall, &arguments, &environment, &stop)
+            self.save_output(pg_dumpall, &arguments, &environment, &stop, |_| {})
         };
         let mut passwords = true;
         let mut ran = run(true)?;

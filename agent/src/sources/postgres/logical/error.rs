@@ -88,6 +88,21 @@ pub enum LogicalError {
         /// The last of its standard error that may be shown.
         stderr: String,
     },
+    /// The dump is not what was to be dumped.
+    #[error(
+        "{subject}: the dump has {dumped} rows of {table}, of which {counted} were counted in the \
+         same snapshot: nothing was kept; run it again, and report it if it happens again"
+    )]
+    Rows {
+        /// `database "orders" of …`.
+        subject: String,
+        /// Which.
+        table: String,
+        /// By us.
+        counted: u64,
+        /// By `pg_dump`.
+        dumped: u64,
+    },
     /// The manifest cannot be written: a bug.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -168,7 +183,7 @@ impl LogicalError {
         match self {
             Self::Server { source, .. } | Self::Database { source, .. } => source.is_retryable(),
             // A lock that was not to be had, a server that restarted.
-            Self::Failed { .. } | Self::Read { .. } => true,
+            Self::Failed { .. } | Self::Read { .. } | Self::Rows { .. } => true,
             Self::All(errors) => errors.iter().any(Self::is_retryable),
             _ => false,
         }

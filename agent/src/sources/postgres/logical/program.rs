@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    io::{self, Read},
     path::Path,
     process::{Command, Stdio},
 };
@@ -23,15 +24,30 @@ pub(super) struct Ran {
     pub(super) ended: Ended,
 }
 
+/// A stream that somebody looks at as it goes by.
+struct Heeded<R, F> {
+    inner: R,
+    heed: F,
+}
+
+impl<R: Read, F: FnMut(&[u8])> Read for Heeded<R, F> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(out)?;
+        (self.heed)(&out[..count]);
+        Ok(count)
+    }
+}
+
 impl Dumper<'_> {
-    /// Runs `program` with this environment and saves what it writes. Killed
-    /// when the run ends or `stop` is cancelled.
+    /// Runs `program` with this environment and saves what it writes; `heed`
+    /// sees it too. Killed when the run ends or `stop` is cancelled.
     pub(super) fn save_output(
         &self,
         program: &Path,
         arguments: &[OsString],
         environment: &Environment,
         stop: &CancellationToken,
+        heed: impl FnMut(&[u8]) + Send,
     ) -> Result<Ran, LogicalError> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
@@ -49,9 +65,13 @@ impl Dumper<'_> {
         );
         let options = self.options;
         let (content, ended) = process.attend(self.runtime, stop, |stdout| {
-            let mut stdout = Paced {
+            let stdout = Paced {
                 pace: options.pace,
                 inner: stdout,
+            };
+            let mut stdout = Heeded {
+                inner: stdout,
+                heed,
             };
             save_stream(self.writer, &mut stdout, options.monitor)
         });

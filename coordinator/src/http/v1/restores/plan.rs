@@ -9,7 +9,7 @@ use strongroom_wire::job::{
 
 use crate::http::{
     problem::{Code, Problem},
-    shape::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, RestoreRequest},
+    shape::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, RestoreRequest, VerifyRows},
 };
 
 /// What is to be done.
@@ -97,6 +97,9 @@ pub(super) fn check(request: &RestoreRequest) -> Result<(), Problem> {
 
 fn check_postgres(target: &PostgresTarget, dry_run: bool) -> Result<(), Problem> {
     named("connection", &target.connection)?;
+    if target.all_databases {
+        return check_all(target, dry_run);
+    }
     named("database", &target.database)?;
     let name = target.to.as_ref().unwrap_or(&target.database);
     named("as", name)?;
@@ -111,6 +114,40 @@ fn check_postgres(target: &PostgresTarget, dry_run: bool) -> Result<(), Problem>
     }
     if target.replace && !dry_run {
         return confirmed("database", name, target.confirm.as_deref());
+    }
+    Ok(())
+}
+
+fn check_all(target: &PostgresTarget, dry_run: bool) -> Result<(), Problem> {
+    if !target.database.is_empty() {
+        return Err(invalid("either one database or all of them are restored")
+            .hint("leave `database` (--database) or `all_databases` (--all-databases) out"));
+    }
+    if !(target.schemas.is_empty() && target.tables.is_empty()) {
+        return Err(
+            invalid("single schemas and tables are those of one database").hint(
+                "name the database (`database`, --database), or leave `schemas` and `tables` out",
+            ),
+        );
+    }
+    if target
+        .to
+        .as_ref()
+        .is_some_and(|it| it.matches('*').count() != 1)
+    {
+        return Err(invalid("all databases cannot have the same name").hint(
+            "put a * where the name of each belongs, such as *_copy (`as`, --as), or leave it out",
+        ));
+    }
+    if target.jobs == Some(0) {
+        return Err(invalid("0 parallel jobs do no work").hint("ask for at least 1"));
+    }
+    if target.replace && !dry_run {
+        return confirmed(
+            "databases of",
+            &target.connection,
+            target.confirm.as_deref(),
+        );
     }
     Ok(())
 }
@@ -198,11 +235,16 @@ pub(super) fn unguarded(request: &RestoreRequest) -> Option<&str> {
 }
 
 fn postgres(target: PostgresTarget, snapshot: ObjectId, dry_run: bool) -> Planned {
-    let to = target.to.unwrap_or_else(|| target.database.clone());
+    let all = target.all_databases;
+    let to = target.to.unwrap_or_else(|| match all {
+        true => "*".into(),
+        false => target.database.clone(),
+    });
     let safety = (target.replace && target.safety_backup && !dry_run).then(|| {
         Source::Postgres(PostgresSource::Logical(PostgresLogical {
             connection: target.connection.clone(),
-            databases: vec![to.clone()],
+            // All that are there: which of them give way, the agent will see.
+            databases: if all { Vec::new() } else { vec![to.clone()] },
             exclude_databases: Vec::new(),
             schemas: Vec::new(),
             exclude_schemas: Vec::new(),
@@ -223,6 +265,9 @@ fn postgres(target: PostgresTarget, snapshot: ObjectId, dry_run: bool) -> Planne
         globals: target.roles,
         jobs: target.jobs,
         dry_run,
+        all,
+        keep_incomplete: target.keep_incomplete,
+        counts_only: target.verify == VerifyRows::Counts,
     });
     Planned { work, safety }
 }
@@ -350,6 +395,32 @@ mod tests {
             "redis": { "connection": "c", "confirm": "c", "safety_backup": false },
         });
         assert_eq!(planned(refused).safety, None);
+    }
+
+    #[test]
+    fn all_databases_have_names_of_their_own() {
+        let all = |more: serde_json::Value| {
+            let mut target = json!({ "connection": "c", "all_databases": true });
+            for (key, value) in more.as_object().unwrap() {
+                target[key] = value.clone();
+            }
+            json!({ "postgres": target })
+        };
+        assert!(refusal(all(json!({ "database": "d" }))).contains("either one"));
+        assert!(refusal(all(json!({ "as": "copy" }))).contains("same name"));
+        assert!(refusal(all(json!({ "tables": ["t"] }))).contains("of one database"));
+        assert!(
+            refusal(all(json!({ "replace": true, "confirm": "d" }))).contains("--confirm \"c\"")
+        );
+        for (more, to) in [(json!({}), "*"), (json!({ "as": "*_copy" }), "*_copy")] {
+            let Work::RestorePostgres(work) = planned(all(more)).work else {
+                panic!("no restore");
+            };
+            assert_eq!(
+                (work.all, work.to.as_str(), work.counts_only),
+                (true, to, false)
+            );
+        }
     }
 
     #[test]

@@ -1,0 +1,142 @@
+//! Every database of a snapshot, one after the other.
+
+use strongroom_postgres::logical::manifest::{DumpedDatabase, Manifest};
+use strongroom_wire::job::{MAX_WARNINGS, RestorePostgresWork, RestoreResult};
+
+use super::{super::RestoreError, PostgresRestoreError, Refusal};
+
+/// Every server has it, so that it can seldom be made; and as a rule it is
+/// empty, so that it need not be.
+const EVERYWHERE: &str = "postgres";
+
+/// Restores each with `one`. What fails does not stop the others; it is an
+/// error at the end that says which were restored.
+pub(super) fn each(
+    work: &RestorePostgresWork,
+    manifest: &Manifest,
+    one: impl Fn(&RestorePostgresWork) -> Result<RestoreResult, PostgresRestoreError>,
+) -> Result<RestoreResult, PostgresRestoreError> {
+    let mut total: Option<RestoreResult> = None;
+    let (mut restored, mut failed) = (Vec::new(), Vec::new());
+    for database in &manifest.databases {
+        let name = &database.name;
+        let work = RestorePostgresWork {
+            database: name.clone(),
+            to: work.to.replace('*', name),
+            all: false,
+            ..work.clone()
+        };
+        match one(&work) {
+            Ok(result) => {
+                restored.push(name.clone());
+                add(&mut total, name, result);
+            }
+            Err(error @ PostgresRestoreError::Restore(RestoreError::Cancelled)) => {
+                return Err(error);
+            }
+            Err(PostgresRestoreError::Refused(Refusal::Exists(to)))
+                if to == EVERYWHERE && holds_nothing(database) =>
+            {
+                let note = "it is there already, and the snapshot's holds nothing: left as it is";
+                add(&mut total, name, note_of(note));
+            }
+            Err(error) => failed.push((name.clone(), Box::new(error))),
+        }
+    }
+    match total {
+        Some(total) if failed.is_empty() => Ok(total),
+        _ => Err(PostgresRestoreError::Some { restored, failed }),
+    }
+}
+
+fn holds_nothing(database: &DumpedDatabase) -> bool {
+    let usual = |it: &String| it == "public";
+    database.relations.is_empty()
+        && database.large_objects == 0
+        && database.schemas.iter().all(usual)
+        && database.extensions.iter().all(|it| it.name == "plpgsql")
+}
+
+fn note_of(note: &str) -> RestoreResult {
+    RestoreResult {
+        notes: vec![note.to_owned()],
+        ..RestoreResult::default()
+    }
+}
+
+fn add(total: &mut Option<RestoreResult>, name: &str, one: RestoreResult) {
+    let total = total.get_or_insert_default();
+    total.files += one.files;
+    total.directories += one.directories;
+    total.bytes_written += one.bytes_written;
+    total.files_kept += one.files_kept;
+    // Of all so far.
+    total.bytes_fetched = total.bytes_fetched.max(one.bytes_fetched);
+    total.plan_count += one.plan_count;
+    total.plan.extend(one.plan);
+    total.plan.truncate(MAX_WARNINGS);
+    let notes = one.notes.into_iter();
+    total
+        .notes
+        .extend(notes.map(|it| format!("{name:?}: {it}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restore::postgres::plan::tests::{manifest, work};
+
+    fn three() -> Manifest {
+        let mut manifest = manifest();
+        for name in ["postgres", "shop"] {
+            let mut more = manifest.databases[0].clone();
+            more.name = name.into();
+            more.extensions.clear();
+            manifest.databases.push(more);
+        }
+        manifest
+    }
+
+    #[test]
+    fn one_that_fails_does_not_stop_the_others() {
+        let all = RestorePostgresWork {
+            all: true,
+            ..work("*_copy", false)
+        };
+        let error = each(&all, &three(), |work| {
+            assert_eq!(work.to, format!("{}_copy", work.database));
+            match work.database.as_str() {
+                "postgres" => Err(Refusal::Standby.into()),
+                _ => Ok(note_of("done")),
+            }
+        });
+        let error = error.unwrap_err().to_string();
+        for wanted in [
+            "1 of 3",
+            "\"postgres\": the server is a standby",
+            "\"orders\", \"shop\"",
+        ] {
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_every_server_has_need_not_be_made() {
+        let all = work("*", false);
+        let result = each(&all, &three(), |work| match work.to.as_str() {
+            "postgres" => Err(Refusal::Exists(work.to.clone()).into()),
+            _ => Ok(note_of("done")),
+        });
+        let notes = result.unwrap().notes;
+        assert_eq!(notes.len(), 3);
+        assert!(
+            notes[1].starts_with("\"postgres\": it is there"),
+            "{notes:?}"
+        );
+        let error = each(&all, &three(), |work| {
+            Err(Refusal::Exists(work.to.clone()).into())
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("\"shop\""), "{error}");
+    }
+}

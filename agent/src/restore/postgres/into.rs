@@ -1,0 +1,138 @@
+//! Into a database that is there: all of it in one transaction, which is
+//! compared before it is committed.
+//!
+//! Triggers of tables that are there would act on rows that come: they are
+//! switched off, by name, and on again as they were, within the transaction.
+//! Foreign keys are none of these, and are checked.
+
+use std::collections::HashMap;
+
+use strongroom_postgres::{
+    connection::{SEARCH_PATH, ServerError, Session},
+    logical::{
+        manifest::Relation,
+        triggers::{self, Trigger},
+        verify,
+    },
+};
+use strongroom_wire::job::RestoreResult;
+
+use super::{
+    PostgresRestoreError, Refusal,
+    fill::Filling,
+    objects::Objects,
+    player::{Author, Player},
+    policies,
+    script::LOCK,
+    unmade::Unmade,
+};
+
+impl Filling<'_> {
+    /// Gives what could not be made; all rows are there.
+    pub(super) fn in_transaction(
+        &self,
+        objects: &Objects,
+        result: &mut RestoreResult,
+    ) -> Result<Vec<Unmade>, PostgresRestoreError> {
+        let restore = self.restore;
+        let fill = self.plan.fill.as_str();
+        let session = restore.wait(async {
+            let session = Session::open_for_others(restore.connection, fill).await?;
+            session.unhurried(LOCK).await?;
+            session.run("begin a transaction", "BEGIN").await?;
+            Ok(session)
+        })?;
+        let done = self.within(&session, objects, result);
+        restore.runtime.block_on(async {
+            match &done {
+                Ok(_) => session.close().await,
+                Err(_) => session.abandon(restore.connection).await,
+            }
+        });
+        done
+    }
+
+    fn within(
+        &self,
+        session: &Session,
+        objects: &Objects,
+        result: &mut RestoreResult,
+    ) -> Result<Vec<Unmade>, PostgresRestoreError> {
+        let restore = self.restore;
+        let expected = || objects.relations(restore.database);
+        let before = if restore.adds_rows() {
+            let before = verify::rows(session, expected());
+            Some(restore.wait(before)?)
+        } else {
+            None
+        };
+        let switched_off = match before {
+            Some(_) => self.switch_off(session, expected(), result)?,
+            None => Vec::new(),
+        };
+        let mut player = Player::new(restore, session, Author::PgRestore);
+        let mut dump = restore.files.file(&restore.database.path)?;
+        let arguments = self.script_arguments()?;
+        self.program
+            .script(&arguments, &mut dump, |piece| player.feed(piece))?;
+        let unmade = player.finish()?;
+        result.notes.append(&mut player.notes);
+        restore.wait(policies::close(session, &unmade))?;
+        restore.wait(async {
+            let ours = format!("SET search_path = {SEARCH_PATH}; SET row_security = off");
+            session.run("set up the session", &ours).await?;
+            // What is checked at the end is checked now: no trigger can be
+            // switched on while anything waits for that.
+            let immediate = "SET CONSTRAINTS ALL IMMEDIATE";
+            session.run("check the constraints", immediate).await?;
+            for trigger in &switched_off {
+                trigger.switch_on(session).await?;
+            }
+            Ok(())
+        })?;
+        restore.monitor.enter("verifying");
+        restore.verify_within(session, expected(), before.as_ref(), &unmade, result)?;
+        restore.wait(session.run("commit what was restored", "COMMIT"))?;
+        Ok(unmade)
+    }
+
+    fn switch_off<'r>(
+        &self,
+        session: &Session,
+        tables: impl Iterator<Item = &'r Relation>,
+        result: &mut RestoreResult,
+    ) -> Result<Vec<Trigger>, PostgresRestoreError> {
+        let restore = self.restore;
+        let wanted: Vec<_> = tables
+            .filter(|it| it.rows.is_some())
+            .map(|it| (it.schema.as_str(), it.name.as_str()))
+            .collect();
+        let mut all = restore.wait(triggers::list(session))?;
+        all.retain(|it| wanted.contains(&(it.schema.as_str(), it.table.as_str())));
+        if all.is_empty() {
+            return Ok(all);
+        }
+        let names = all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names = names.join(", ");
+        let off = restore.wait(async {
+            for trigger in &all {
+                match trigger.switch_off(session).await {
+                    Err(error @ ServerError::Privilege { .. }) => return Ok(Err(error)),
+                    done => done?,
+                }
+            }
+            Ok(Ok(()))
+        })?;
+        if let Err(error) = off {
+            let cause = error.to_string();
+            return Err(Refusal::Triggers { names, cause }.into());
+        }
+        result.notes.push(format!(
+            "triggers were switched off while rows came, and are on again: {names}"
+        ));
+        Ok(all)
+    }
+}
+
+/// Rows of tables before anything was added, by schema and name.
+pub(super) type Before = HashMap<(String, String), u64>;

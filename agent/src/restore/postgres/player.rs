@@ -1,0 +1,253 @@
+//! SQL that is sent to a server statement by statement. What fails and holds no
+//! rows is kept, and tried again behind the last one.
+
+use strongroom_postgres::{
+    connection::{RowsIn, ServerError, Session},
+    logical::script::{Item, Splitter, Statement, StatementKind},
+};
+
+use super::{PostgresRestoreError, Restore, unmade::Unmade};
+
+/// Statements that failed are tried again at most as often.
+const ROUNDS: usize = 5;
+/// SQLSTATEs: a parameter that the server does not know, a schema that is
+/// there, a transaction that failed before.
+const UNKNOWN: &str = "42704";
+const SCHEMA_THERE: &str = "42P06";
+const FAILED_BEFORE: &str = "25P02";
+/// How statements begin that change rows, or write large objects.
+const ROWS: [&str; 7] = [
+    "INSERT ",
+    "UPDATE ",
+    "DELETE ",
+    "MERGE ",
+    "TRUNCATE ",
+    "COPY ",
+    "SELECT pg_catalog.lo",
+];
+
+/// Whose statements they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Author {
+    /// An operator's script: each statement stands for itself, and what gives
+    /// to roles is left out.
+    Operator,
+    /// `pg_restore`: all of it in the transaction that is open.
+    PgRestore,
+}
+
+pub(super) struct Player<'a> {
+    restore: &'a Restore<'a>,
+    session: &'a Session,
+    author: Author,
+    splitter: Splitter,
+    rows: Option<RowsIn>,
+    failed: Vec<Failed>,
+    /// What a reader may want to know.
+    pub(super) notes: Vec<String>,
+    pub(super) subscriptions: u64,
+}
+
+struct Failed {
+    statement: Statement,
+    cause: String,
+}
+
+impl<'a> Player<'a> {
+    pub(super) fn new(restore: &'a Restore<'a>, session: &'a Session, author: Author) -> Self {
+        Self {
+            restore,
+            session,
+            author,
+            splitter: Splitter::default(),
+            rows: None,
+            failed: Vec::new(),
+            notes: Vec::new(),
+            subscriptions: 0,
+        }
+    }
+
+    /// More of the script, cut anywhere.
+    pub(super) fn feed(&mut self, piece: &[u8]) -> Result<(), PostgresRestoreError> {
+        for item in self.splitter.feed(piece)? {
+            match item {
+                Item::Statement(statement) => match statement.kind {
+                    StatementKind::CopyIn => self.begin(&statement)?,
+                    StatementKind::Subscription => self.subscriptions += 1,
+                    StatementKind::Ownership if self.author == Author::Operator => {}
+                    StatementKind::Ownership | StatementKind::Plain => self.play(statement)?,
+                },
+                Item::Rows(more) => {
+                    if let Some(rows) = &mut self.rows {
+                        self.restore.wait(rows.send(more.into()))?;
+                    }
+                }
+                Item::RowsEnd => {
+                    if let Some(rows) = self.rows.take() {
+                        let ended = self.restore.wait(rows.finish());
+                        ended.map_err(|error| self.because(error))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// At the script's end: tries again what failed; gives what fails still.
+    pub(super) fn finish(&mut self) -> Result<Vec<Unmade>, PostgresRestoreError> {
+        std::mem::take(&mut self.splitter).finish()?;
+        let mut failed = std::mem::take(&mut self.failed);
+        if !failed.is_empty() {
+            // That of every client: the script may have emptied it.
+            let session = self.session;
+            let path = session.run("set up the session", "RESET search_path");
+            self.restore.wait(path)?;
+        }
+        for _ in 0..ROUNDS {
+            let count = failed.len();
+            let mut left = Vec::new();
+            for mut it in failed {
+                match self.run(&it.statement)? {
+                    Ok(()) => {}
+                    Err(error) => {
+                        it.cause = error.to_string();
+                        left.push(it);
+                    }
+                }
+            }
+            failed = left;
+            if failed.is_empty() || failed.len() == count {
+                break;
+            }
+        }
+        Ok(failed.into_iter().map(Failed::unmade).collect())
+    }
+
+    fn play(&mut self, statement: Statement) -> Result<(), PostgresRestoreError> {
+        // Its own transaction is ours.
+        let transaction = ["BEGIN", "COMMIT"].contains(&statement.text.as_str());
+        if transaction && self.author == Author::PgRestore {
+            return Ok(());
+        }
+        let error = match self.run(&statement)? {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let text = statement.text.as_str();
+        let begins = |words: &str| {
+            let head = text.get(..words.len());
+            head.is_some_and(|head| head.eq_ignore_ascii_case(words))
+        };
+        match error.state() {
+            Some(UNKNOWN) if begins("SET ") => {
+                let name = text[4..].split([' ', '=']).next().unwrap_or_default();
+                let note = format!(
+                    "the server does not know the setting {name:?}, which the dump sets: it was \
+                     passed over"
+                );
+                self.notes.push(note);
+                return Ok(());
+            }
+            Some(SCHEMA_THERE) if is_public(text) => return Ok(()),
+            _ => {}
+        }
+        let rows = ROWS.iter().any(|it| begins(it));
+        if rows || error.state() == Some(FAILED_BEFORE) {
+            return Err(self.because(self.restore.server(error)));
+        }
+        self.failed.push(Failed {
+            statement,
+            cause: error.to_string(),
+        });
+        Ok(())
+    }
+
+    /// Runs it; in a transaction of several in a savepoint. The outer error: not
+    /// of the statement.
+    fn run(&self, statement: &Statement) -> Result<Result<(), ServerError>, PostgresRestoreError> {
+        let together = self.author == Author::PgRestore;
+        let what = "set a savepoint";
+        let run = async {
+            if together {
+                self.session.run(what, "SAVEPOINT strongroom").await?;
+            }
+            let ran = self
+                .session
+                .run_foreign(&named(statement), &statement.text)
+                .await;
+            match &ran {
+                Err(error) if error.is_retryable() => return Ok(ran),
+                _ if !together => {}
+                Ok(()) => self.session.run(what, "RELEASE strongroom").await?,
+                Err(_) => self.session.run(what, "ROLLBACK TO strongroom").await?,
+            }
+            Ok(ran)
+        };
+        let ran = self.restore.wait(run)?;
+        match ran {
+            Err(error) if error.is_retryable() => Err(self.restore.server(error)),
+            ran => Ok(ran),
+        }
+    }
+
+    fn begin(&mut self, statement: &Statement) -> Result<(), PostgresRestoreError> {
+        let what = named(statement);
+        let begun = self.session.rows_in(&what, &statement.text);
+        let begun = self.restore.wait(begun);
+        self.rows = Some(begun.map_err(|error| self.because(error))?);
+        Ok(())
+    }
+
+    /// With what failed first, of which this comes as a rule.
+    fn because(&self, error: PostgresRestoreError) -> PostgresRestoreError {
+        match self.failed.first() {
+            Some(first) => PostgresRestoreError::After {
+                cause: Box::new(error),
+                first: first.cause.clone(),
+            },
+            None => error,
+        }
+    }
+}
+
+impl Failed {
+    fn unmade(self) -> Unmade {
+        let Self { statement, cause } = self;
+        let text = &statement.text;
+        Unmade {
+            kind: match text {
+                text if text.starts_with("CREATE POLICY ") => "POLICY".into(),
+                text if text.ends_with(" ENABLE ROW LEVEL SECURITY") => "ROW SECURITY".into(),
+                _ => String::new(),
+            },
+            policy: text.starts_with("CREATE POLICY ").then(|| text.clone()),
+            rest: match statement.about.as_str() {
+                "" => format!("line {}", statement.line),
+                about => about.to_owned(),
+            },
+            cause,
+        }
+    }
+}
+
+fn is_public(text: &str) -> bool {
+    let mut words = text.split_whitespace().map(|it| it.trim_matches('"'));
+    let head: Vec<_> = words.by_ref().take(3).collect();
+    head.len() == 3
+        && head[0].eq_ignore_ascii_case("CREATE")
+        && head[1].eq_ignore_ascii_case("SCHEMA")
+        && head[2] == "public"
+        && words.next().is_none()
+}
+
+/// Completes "cannot …". The statement itself is not shown: there may be a
+/// secret in it.
+fn named(statement: &Statement) -> String {
+    match statement.about.as_str() {
+        "" => format!("run the statement of line {} of the script", statement.line),
+        about => format!(
+            "run the statement of line {} of the script ({about})",
+            statement.line
+        ),
+    }
+}

@@ -1,0 +1,69 @@
+//! What could not be made.
+
+/// An object that is missing from what was restored.
+#[derive(Debug)]
+pub(super) struct Unmade {
+    /// As a dump's table of contents has it; empty when only a statement is
+    /// known.
+    pub(super) kind: String,
+    /// The schema, the name and the owner.
+    pub(super) rest: String,
+    /// Why, as far as it may be shown.
+    pub(super) cause: String,
+    /// Its statement, of a policy: there are no secrets in it.
+    pub(super) policy: Option<String>,
+}
+
+/// Kinds that hold rows, or bytes that are like rows.
+const ROWS: [&str; 4] = ["TABLE DATA", "BLOBS", "BLOB DATA", "BLOB METADATA"];
+
+impl Unmade {
+    /// For people.
+    pub(super) fn name(&self) -> String {
+        match self.kind.as_str() {
+            "" => self.rest.clone(),
+            kind => format!("{kind} {}", self.rest),
+        }
+    }
+
+    /// Whether rows are missing with it.
+    pub(super) fn has_rows(&self) -> bool {
+        ROWS.contains(&self.kind.as_str())
+    }
+
+    /// Whether rows would be open, without it, to those whom they are closed to.
+    pub(super) fn closes(&self) -> bool {
+        self.kind == "ROW SECURITY"
+    }
+
+    pub(super) fn is_policy(&self) -> bool {
+        self.kind == "POLICY"
+    }
+
+    /// The role that is not there, and that is all that is wrong.
+    pub(super) fn lacks_role(&self) -> bool {
+        let role = self.cause.find("role \"").map(|at| &self.cause[at..]);
+        role.is_some_and(|it| it.contains("\" does not exist"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_known_by_its_kind() {
+        let unmade = |kind: &str, cause: &str| Unmade {
+            kind: kind.into(),
+            rest: "public t me".into(),
+            cause: cause.into(),
+            policy: None,
+        };
+        assert!(unmade("TABLE DATA", "").has_rows() && !unmade("INDEX", "").has_rows());
+        assert!(unmade("ROW SECURITY", "").closes() && !unmade("POLICY", "").closes());
+        assert_eq!(unmade("INDEX", "").name(), "INDEX public t me");
+        assert_eq!(unmade("", "").name(), "public t me");
+        assert!(unmade("POLICY", "role \"worker\" does not exist").lacks_role());
+        assert!(!unmade("POLICY", "relation \"t\" does not exist").lacks_role());
+    }
+}
