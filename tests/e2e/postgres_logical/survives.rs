@@ -303,6 +303,7 @@ fn rows_alone_come_back_as_they_were_past_the_triggers_of_their_tables() {
          at timestamptz, g int REFERENCES groups DEFERRABLE INITIALLY DEFERRED); \
          INSERT INTO stamped (v, at, g) SELECT 'v' || n, '2020-01-01', 1 FROM generate_series(1, 100) n; \
          INSERT INTO audit (what) SELECT 'v' || n FROM generate_series(1, 100) n; \
+         SET CONSTRAINTS ALL IMMEDIATE; \
          CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.at := now(); RETURN NEW; END $$; \
          CREATE FUNCTION log_it() RETURNS trigger LANGUAGE plpgsql AS \
          $$ BEGIN INSERT INTO public.audit (what) VALUES (NEW.v); RETURN NULL; END $$; \
