@@ -300,7 +300,7 @@ fn sql_is_restored_without_what_the_server_does_not_know() {
     assert_eq!(warnings[0]["code"], "role-missing");
     assert_says(
         &warnings[0].to_string(),
-        &["line 13", "nobody_of_that_name"],
+        &["line 15", "nobody_of_that_name"],
     );
     let found = "SELECT (SELECT sum(n) FROM t), relrowsecurity, to_regclass('public.by_bare') \
         FROM pg_class WHERE relname = 't'";
