@@ -324,7 +324,7 @@ fn rows_alone_come_back_as_they_were_past_the_triggers_of_their_tables() {
         snapshot,
     } = &survives;
     let server = &dumps.server;
-    let states = "SELECT string_agg(tgname || tgenabled, ' ' ORDER BY tgname) FROM pg_trigger \
+    let states = "SELECT string_agg(tgname::text || tgenabled::text, ' ' ORDER BY tgname) FROM pg_trigger \
         WHERE NOT tgisinternal";
     let content = "SELECT md5(string_agg(t::text, ';' ORDER BY t::text)) FROM \
         (SELECT s::text FROM stamped s UNION ALL SELECT a::text FROM audit a \
