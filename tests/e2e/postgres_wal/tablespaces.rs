@@ -137,10 +137,9 @@ fn a_tablespace_made_during_the_backup_is_not_the_original_s() {
     // Some 20 MiB are read after the backup has begun, and before it ends.
     site.apply("limits = { attempts = 1, read = \"2MiB/s\" }");
     let job = site.world.operator().start(POLICY);
-    let begun = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle' AND \
-         query ~ 'pg_(backup_start|start_backup)' AND pid <> pg_backend_pid()";
-    eventually("a backup that has begun", || {
-        (site.cluster.sql(begun) != "0").then_some(())
+    eventually("a backup that copies", || {
+        let job = site.world.operator().job(&job);
+        (job["progress"]["bytes"].as_u64() > Some(0)).then_some(())
     });
     make(&site, &place);
     let snapshot = snapshot_of(&site.world.operator().wait_for_end(&job));
