@@ -91,7 +91,7 @@ impl Filling<'_> {
             Ok(())
         })?;
         restore.monitor.enter("verifying");
-        restore.verify_within(session, expected(), before.as_ref(), &unmade, result)?;
+        restore.verify_within(session, &expected(), before.as_ref(), &unmade, result)?;
         restore.wait(session.run("commit what was restored", "COMMIT"))?;
         Ok(unmade)
     }

@@ -46,7 +46,7 @@ impl Restore<'_> {
     pub(super) fn verify_within<'r>(
         &self,
         session: &Session,
-        expected: impl Iterator<Item = &'r Relation> + Clone,
+        expected: &(impl Iterator<Item = &'r Relation> + Clone),
         before: Option<&Before>,
         unmade: &[Unmade],
         result: &mut RestoreResult,

@@ -145,6 +145,7 @@ pub(crate) struct ClusterArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Into a PostgreSQL server (logical snapshots)")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct PostgresArgs {
     /// A connection of the agent's agent.toml.
     #[arg(long, value_name = "CONNECTION", requires = "of_databases")]

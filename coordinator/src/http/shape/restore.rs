@@ -54,6 +54,7 @@ pub struct RestoreRequest {
 /// Where a database of a logical snapshot goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the API")]
 pub struct PostgresTarget {
     /// A connection in the agent's `agent.toml` that allows restores.
     pub connection: String,

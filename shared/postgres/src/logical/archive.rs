@@ -283,10 +283,18 @@ impl<'b> Cursor<'b> {
         for (place, byte) in self.take(self.format.integer)?.iter().enumerate() {
             value |= i64::from(*byte) << (8 * place);
         }
-        Some(if negative { -value } else { value })
+        Some(if negative {
+            value.wrapping_neg()
+        } else {
+            value
+        })
     }
 
     /// `None` inside: no text, which is not an empty one.
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one is the end of the bytes"
+    )]
     fn text(&mut self) -> Option<Option<&'b [u8]>> {
         match usize::try_from(self.integer()?) {
             Ok(length) => self.take(length).map(Some),

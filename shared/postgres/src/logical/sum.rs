@@ -170,7 +170,7 @@ mod tests {
             rows in prop::collection::vec("[a.\\\\]{0,4}", 0..8),
             cuts in prop::collection::vec(0..40_usize, 0..6),
         ) {
-            let text = rows.iter().map(|it| format!("{it}\n")).collect::<String>();
+            let text = rows.iter().flat_map(|it| [it.as_str(), "\n"]).collect::<String>();
             let whole = sum(&[text.as_bytes()]);
             let mut cuts: Vec<_> = cuts.into_iter().map(|it| it.min(text.len())).collect();
             cuts.sort_unstable();

@@ -161,6 +161,7 @@ impl Verified {
     }
 }
 
+#[expect(clippy::struct_field_names, reason = "its name, quoted")]
 struct Table<'a> {
     relation: &'a Relation,
     table: String,

@@ -11,6 +11,10 @@ use crate::{
 };
 
 /// See [`Work::RestorePostgres`](super::Work::RestorePostgres).
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the command that asks for it"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestorePostgresWork {
     /// Which snapshot: a logical one.
@@ -100,9 +104,10 @@ impl TryFrom<v1::RestorePostgresWork> for RestorePostgresWork {
         Ok(Self {
             snapshot: read.hex("snapshot", &value.snapshot)?,
             connection: read.text("connection", value.connection)?,
-            database: match value.all {
-                true => value.database,
-                false => read.text("database", value.database)?,
+            database: if value.all {
+                value.database
+            } else {
+                read.text("database", value.database)?
             },
             to: read.text("to", value.to)?,
             replace: value.replace,

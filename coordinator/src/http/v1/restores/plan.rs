@@ -236,9 +236,12 @@ pub(super) fn unguarded(request: &RestoreRequest) -> Option<&str> {
 
 fn postgres(target: PostgresTarget, snapshot: ObjectId, dry_run: bool) -> Planned {
     let all = target.all_databases;
-    let to = target.to.unwrap_or_else(|| match all {
-        true => "*".into(),
-        false => target.database.clone(),
+    let to = target.to.unwrap_or_else(|| {
+        if all {
+            "*".into()
+        } else {
+            target.database.clone()
+        }
     });
     let safety = (target.replace && target.safety_backup && !dry_run).then(|| {
         Source::Postgres(PostgresSource::Logical(PostgresLogical {
