@@ -308,6 +308,27 @@ fn sql_is_restored_without_what_the_server_does_not_know() {
     drop_databases(&server, &[&to]);
 }
 
+/// A statement that fails takes with it what its transaction has done before, and
+/// no server calls the COMMIT behind it an error.
+#[test]
+fn a_script_whose_transaction_fails_is_not_restored() {
+    let (world, server, passwords) = databases("upload-lost-sql");
+    let file = passwords.dir("scripts").join("lost.sql");
+    let script = "BEGIN;\nCREATE TABLE public.kept (a text);\n\
+        INSERT INTO public.kept VALUES ('x');\n\
+        CREATE INDEX i ON public.kept (nosuch(a));\nCOMMIT;\n";
+    fs::write(&file, script).expect("a script");
+    let name = ["--name", "lost", "--database", "shop"];
+    let snapshot = snapshot_of(&upload(&world, &file, &name));
+    let to = Server::unique("lost");
+    let jobs = world
+        .operator()
+        .json_with(1, &into_database(&snapshot, &to, &[]));
+    let failure = jobs["jobs"][0]["failure"]["message"].to_string();
+    assert_says(&failure, &["line 4", "nosuch"]);
+    assert!(!server.databases(&to).contains(&to), "nothing is left");
+}
+
 /// Tables, and whatever is difficult to cut.
 const SHOP: &str = r#"
     CREATE TABLE orders (n int PRIMARY KEY, "a;b" text, made timestamptz DEFAULT now());

@@ -365,7 +365,7 @@ fn rows_that_changed_on_their_way_are_found_though_there_are_as_many() {
          \"f \"\"g\"\", h\" jsonb, twice int GENERATED ALWAYS AS (2) STORED, gone int); \
          INSERT INTO fine SELECT now() - g * interval '1.5 day', g / 7.0, decode(md5(g::text), 'hex'), \
          g * interval '1 month', ARRAY[g, NULL], '{\"a\": \"\\n\\t\\\\\"}' FROM generate_series(1, 100) g; \
-         ALTER TABLE fine DROP COLUMN gone; CREATE TABLE cash (m money); INSERT INTO cash VALUES (5); \
+         ALTER TABLE fine DROP COLUMN gone; ALTER TABLE fine ADD reg regclass; UPDATE fine SET reg = 'fine'; CREATE TABLE cash (m money); INSERT INTO cash VALUES (5); \
          ALTER DATABASE @N SET timezone = 'Asia/Tokyo'; ALTER DATABASE @N SET bytea_output = 'escape'; \
          ALTER DATABASE @N SET datestyle = 'German'; ALTER DATABASE @N SET extra_float_digits = 0",
         &format!("bin_dir = '{}'", bin.display()),

@@ -1,9 +1,9 @@
 //! Every database of a snapshot, one after the other.
 
 use strongroom_postgres::logical::manifest::{DumpedDatabase, Manifest};
-use strongroom_wire::job::{MAX_WARNINGS, RestorePostgresWork, RestoreResult};
+use strongroom_wire::job::{FailureCode, MAX_WARNINGS, RestorePostgresWork, RestoreResult};
 
-use super::{super::RestoreError, PostgresRestoreError, Refusal};
+use super::{PostgresRestoreError, Refusal};
 
 /// Every server has it, so that it can seldom be made; and as a rule it is
 /// empty, so that it need not be.
@@ -31,9 +31,7 @@ pub(super) fn each(
                 restored.push(name.clone());
                 add(&mut total, name, result);
             }
-            Err(error @ PostgresRestoreError::Restore(RestoreError::Cancelled)) => {
-                return Err(error);
-            }
+            Err(error) if error.code() == FailureCode::Cancelled => return Err(error),
             Err(PostgresRestoreError::Refused(Refusal::Exists(to)))
                 if to == EVERYWHERE && holds_nothing(database) =>
             {
@@ -41,6 +39,20 @@ pub(super) fn each(
                 add(&mut total, name, note_of(note));
             }
             Err(error) => failed.push((name.clone(), Box::new(error))),
+        }
+    }
+    for missing in &manifest.missing {
+        let name = &missing.name;
+        if missing.part {
+            let error = PostgresRestoreError::MissingDatabase {
+                snapshot: work.snapshot.short(),
+                database: name.clone(),
+                cause: missing.cause.clone(),
+            };
+            failed.push((name.clone(), Box::new(error)));
+        } else {
+            let note = format!("the snapshot does not hold it: {}", missing.cause);
+            add(&mut total, name, note_of(&note));
         }
     }
     match total {
@@ -83,6 +95,8 @@ fn add(total: &mut Option<RestoreResult>, name: &str, one: RestoreResult) {
 
 #[cfg(test)]
 mod tests {
+    use strongroom_postgres::logical::manifest::MissingDatabase;
+
     use super::*;
     use crate::restore::postgres::plan::tests::{manifest, work};
 
@@ -118,6 +132,30 @@ mod tests {
         ] {
             assert!(error.contains(wanted), "{error}");
         }
+    }
+
+    #[test]
+    fn what_a_partial_snapshot_lacks_is_no_success() {
+        let mut partial = three();
+        let lost = |name: &str, part| MissingDatabase {
+            name: name.into(),
+            code: "locked".into(),
+            cause: "a lock".into(),
+            part,
+        };
+        partial.missing = vec![lost("tmp", false)];
+        let each = |manifest: &Manifest| each(&work("*", false), manifest, |_| Ok(note_of("done")));
+        let notes = each(&partial).unwrap().notes;
+        assert!(
+            notes[3].starts_with("\"tmp\": the snapshot does"),
+            "{notes:?}"
+        );
+        partial.missing.push(lost("sales", true));
+        let error = each(&partial).unwrap_err().to_string();
+        assert!(
+            error.contains("\"sales\"") && error.contains("a lock"),
+            "{error}"
+        );
     }
 
     #[test]

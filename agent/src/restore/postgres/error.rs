@@ -203,7 +203,9 @@ impl PostgresRestoreError {
             Self::Manifest { .. } | Self::NoDatabase { .. } | Self::MissingDatabase { .. } => {
                 FailureCode::NotFound
             }
-            Self::LeftBehind { cause, .. } => cause.code(),
+            Self::LeftBehind { cause, .. }
+            | Self::After { cause, .. }
+            | Self::Kept { cause, .. } => cause.code(),
             Self::Some { failed, .. } => {
                 let first = failed.first();
                 first.map_or(FailureCode::Target, |(_, error)| error.code())

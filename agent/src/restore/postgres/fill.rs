@@ -232,13 +232,16 @@ impl Filling<'_> {
         Ok(unmade)
     }
 
-    /// The first statement of an entry that makes something; `None` if it is in
-    /// another encoding than ours.
+    /// The first statement of an entry that makes something; `None` if it cannot
+    /// be read as UTF-8.
     fn statement(&self, number: u32) -> Result<Option<String>, PostgresRestoreError> {
         let mut arguments = self.arguments(&[number])?;
         arguments.push("--file=-".into());
         arguments.push(self.contents.head.clone().into());
         let sql = self.program.run(&arguments, "", None, MAX_STATEMENT)?;
+        let lines = sql.split_inclusive(|byte| *byte == b'\n');
+        let of_encoding = |line: &&[u8]| !line.starts_with(b"SET client_encoding");
+        let sql = lines.filter(of_encoding).collect::<Vec<_>>().concat();
         let mut splitter = Splitter::default();
         let Ok(items) = splitter.feed(&sql) else {
             return Ok(None);

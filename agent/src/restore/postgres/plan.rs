@@ -238,17 +238,25 @@ pub(super) fn plan(
     if manifest.selection.is_partial() {
         notes.push("the snapshot was told to leave out some schemas or tables".into());
     }
-    let (stale, others): (Vec<_>, Vec<_>) = facts.unfinished.iter().partition(|(_, of)| of == job);
+    let fill = match way {
+        Way::Into => to.clone(),
+        Way::New | Way::Replace { .. } => derived_name(to, &format!("_strongroom_{job}")),
+    };
+    // What bears another name is no leftover, whatever its comment says: it may be
+    // a database that this job has just finished.
+    let is_left = |name: &String, of: &str| of == job && *name == fill && way != Way::Into;
+    let stale = facts
+        .unfinished
+        .iter()
+        .filter(|(name, of)| is_left(name, of));
+    let others = facts.unfinished.iter().filter(|(_, of)| of != job);
     for (name, of) in others {
         notes.push(format!(
             "the database {name:?} was left unfinished by the restore of job {of}; unless that \
              runs still, drop it"
         ));
     }
-    let fill = match way {
-        Way::Into => to.clone(),
-        Way::New | Way::Replace { .. } => derived_name(to, &format!("_strongroom_{job}")),
-    };
+    let stale = stale.map(|(name, _)| name.clone()).collect();
     Ok(Plan {
         jobs: if manifest.is_script() {
             1
@@ -256,7 +264,7 @@ pub(super) fn plan(
             jobs(work.jobs, &way, database.bytes, facts.scratch, threads)
         },
         fill,
-        stale: stale.into_iter().map(|(name, _)| name.clone()).collect(),
+        stale,
         owner: known_owner(&database.properties, &roles).map(str::to_owned),
         tablespace: database
             .properties

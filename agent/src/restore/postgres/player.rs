@@ -140,7 +140,8 @@ impl<'a> Player<'a> {
         };
         match error.state() {
             Some(UNKNOWN) if begins("SET ") => {
-                let name = text[4..].split([' ', '=']).next().unwrap_or_default();
+                let mut words = text[4..].split(|it: char| it.is_whitespace() || it == '=');
+                let name = words.find(|it| !it.is_empty()).unwrap_or_default();
                 let note = format!(
                     "the server does not know the setting {name:?}, which the dump sets: it was \
                      passed over"
@@ -152,7 +153,7 @@ impl<'a> Player<'a> {
             _ => {}
         }
         let rows = ROWS.iter().any(|it| begins(it));
-        if rows || error.state() == Some(FAILED_BEFORE) {
+        if rows || error.state() == Some(FAILED_BEFORE) || self.is_lost()? {
             return Err(self.because(self.restore.server(error)));
         }
         self.failed.push(Failed {
@@ -160,6 +161,20 @@ impl<'a> Player<'a> {
             cause: error.to_string(),
         });
         Ok(())
+    }
+
+    /// Whether a transaction of the script's own has failed: whatever it holds is
+    /// undone at its end, and the server does not call that an error.
+    fn is_lost(&self) -> Result<bool, PostgresRestoreError> {
+        if self.author == Author::PgRestore {
+            return Ok(false);
+        }
+        let looked = self.session.run("look at the transaction", "SELECT");
+        match self.restore.wait(async { Ok(looked.await) })? {
+            Ok(()) => Ok(false),
+            Err(error) if error.state() == Some(FAILED_BEFORE) => Ok(true),
+            Err(error) => Err(self.restore.server(error)),
+        }
     }
 
     /// Runs it; in a transaction of several in a savepoint. The outer error: not
@@ -214,13 +229,21 @@ impl Failed {
     fn unmade(self) -> Unmade {
         let Self { statement, cause } = self;
         let text = &statement.text;
+        let words: Vec<_> = text
+            .split_ascii_whitespace()
+            .map(str::to_ascii_uppercase)
+            .collect();
+        let is_policy = words.starts_with(&["CREATE", "POLICY"].map(String::from));
+        let secures = words.ends_with(&["ENABLE", "ROW", "LEVEL", "SECURITY"].map(String::from));
         Unmade {
-            kind: match text {
-                text if text.starts_with("CREATE POLICY ") => "POLICY".into(),
-                text if text.ends_with(" ENABLE ROW LEVEL SECURITY") => "ROW SECURITY".into(),
-                _ => String::new(),
+            kind: if is_policy {
+                "POLICY".into()
+            } else if secures {
+                "ROW SECURITY".into()
+            } else {
+                String::new()
             },
-            policy: text.starts_with("CREATE POLICY ").then(|| text.clone()),
+            policy: is_policy.then(|| text.clone()),
             rest: match statement.about.as_str() {
                 "" => format!("line {}", statement.line),
                 about => about.to_owned(),

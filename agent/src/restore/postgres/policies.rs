@@ -57,7 +57,7 @@ pub(super) fn stand_in(statement: &str) -> Option<String> {
             b'"' => quoted = !quoted,
             // What it says of rows may be anything.
             b'(' if !quoted => return None,
-            b' ' if !quoted && statement[at..].starts_with(RESTRICTIVE) => {
+            b' ' | b'\t' | b'\n' | b'\r' if !quoted && restricts(&statement[at..]) => {
                 let head = &statement[..at];
                 return Some(format!("{head}{RESTRICTIVE} USING (false)"));
             }
@@ -65,6 +65,12 @@ pub(super) fn stand_in(statement: &str) -> Option<String> {
         }
     }
     None
+}
+
+fn restricts(rest: &str) -> bool {
+    let mut words = rest.split_ascii_whitespace();
+    let mut next = |word: &str| words.next().is_some_and(|it| it.eq_ignore_ascii_case(word));
+    next("AS") && next("RESTRICTIVE")
 }
 
 #[cfg(test)]
@@ -81,6 +87,10 @@ mod tests {
             (
                 "CREATE POLICY \" AS RESTRICTIVE\" ON t AS RESTRICTIVE USING (x)",
                 Some("CREATE POLICY \" AS RESTRICTIVE\" ON t AS RESTRICTIVE USING (false)"),
+            ),
+            (
+                "create policy p on t\n\tas restrictive using (x)",
+                Some("create policy p on t AS RESTRICTIVE USING (false)"),
             ),
             ("CREATE POLICY \" AS RESTRICTIVE \" ON t USING (true)", None),
             ("CREATE POLICY p ON t USING (a AS RESTRICTIVE)", None),

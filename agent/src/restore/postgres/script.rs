@@ -11,6 +11,7 @@ use super::{
     PostgresRestoreError, Restore,
     plan::Plan,
     player::{Author, Player},
+    policies,
     unmade::Unmade,
 };
 
@@ -54,6 +55,7 @@ impl Restore<'_> {
             self.monitor.bytes.fetch_add(piece.len() as u64, Relaxed);
         }
         let unmade = player.finish()?;
+        self.wait(policies::close(session, &unmade))?;
         result.notes.append(&mut player.notes);
         if player.subscriptions > 0 {
             self.monitor.warn(

@@ -33,7 +33,8 @@ impl Unmade {
 
     /// Whether rows would be open, without it, to those whom they are closed to.
     pub(super) fn closes(&self) -> bool {
-        self.kind == "ROW SECURITY"
+        // What a policy that cannot be read says may be that it restricts.
+        self.kind == "ROW SECURITY" || (self.is_policy() && self.policy.is_none())
     }
 
     pub(super) fn is_policy(&self) -> bool {
@@ -60,7 +61,12 @@ mod tests {
             policy: None,
         };
         assert!(unmade("TABLE DATA", "").has_rows() && !unmade("INDEX", "").has_rows());
-        assert!(unmade("ROW SECURITY", "").closes() && !unmade("POLICY", "").closes());
+        assert!(unmade("ROW SECURITY", "").closes() && unmade("POLICY", "").closes());
+        let read = Unmade {
+            policy: Some("CREATE POLICY p ON t USING (true)".into()),
+            ..unmade("POLICY", "")
+        };
+        assert!(!read.closes() && !unmade("INDEX", "").closes());
         assert_eq!(unmade("INDEX", "").name(), "INDEX public t me");
         assert_eq!(unmade("", "").name(), "public t me");
         assert!(unmade("POLICY", "role \"worker\" does not exist").lacks_role());

@@ -300,29 +300,26 @@ pub async fn roles(session: &Session) -> Result<Vec<String>, ServerError> {
 
 /// Memberships of the server, as role and member.
 pub async fn memberships(session: &Session) -> Result<Vec<(String, String)>, ServerError> {
-    let what = "list the memberships of roles";
-    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
     let query = "SELECT pg_catalog.pg_get_userbyid(roleid)::pg_catalog.text, \
         pg_catalog.pg_get_userbyid(member)::pg_catalog.text FROM pg_catalog.pg_auth_members";
-    let rows = session.query(query, &[]).await.map_err(error)?;
-    rows.iter()
-        .map(|row| {
-            Ok((
-                row.try_get(0).map_err(error)?,
-                row.try_get(1).map_err(error)?,
-            ))
-        })
-        .collect()
+    pairs(session, "list the memberships of roles", query).await
 }
 
 /// User mappings of the session's database that have no options, as server and
 /// user.
 pub async fn bare_user_mappings(session: &Session) -> Result<Vec<(String, String)>, ServerError> {
-    let what = "list the user mappings";
-    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
     let query = "SELECT srvname::pg_catalog.text, usename::pg_catalog.text \
         FROM pg_catalog.pg_user_mappings WHERE umoptions IS NULL \
         ORDER BY srvname COLLATE pg_catalog.\"C\", usename COLLATE pg_catalog.\"C\"";
+    pairs(session, "list the user mappings", query).await
+}
+
+async fn pairs(
+    session: &Session,
+    what: &'static str,
+    query: &str,
+) -> Result<Vec<(String, String)>, ServerError> {
+    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
     let rows = session.query(query, &[]).await.map_err(error)?;
     rows.iter()
         .map(|row| {

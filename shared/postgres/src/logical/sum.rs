@@ -11,12 +11,14 @@ use ring::digest::{Context, SHA256, digest};
 
 /// What a session must have set for texts to be comparable, besides the
 /// encoding and what `pg_dump` sets itself.
-pub const SETTINGS: [(&str, &str); 5] = [
+pub const SETTINGS: [(&str, &str); 6] = [
     ("TimeZone", "UTC"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
+    // As `pg_dump` has it: names of relations and types are texts of rows, too.
+    ("quote_all_identifiers", "on"),
 ];
 
 /// Ends the rows in a dump; no row is written so.

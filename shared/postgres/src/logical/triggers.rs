@@ -19,12 +19,17 @@ pub struct Trigger {
     enabled: String,
 }
 
+/// Up to PostgreSQL 14 those that partitions have from their parents pass for
+/// internal; what is, such as a foreign key's, calls a function of the server's own.
 const OF_USERS: &str = "SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
     t.tgname::pg_catalog.text, t.tgenabled::pg_catalog.text \
     FROM pg_catalog.pg_trigger t \
     JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid \
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-    WHERE NOT t.tgisinternal AND t.tgenabled OPERATOR(pg_catalog.<>) 'D' \
+    JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid \
+    WHERE (NOT t.tgisinternal \
+    OR p.pronamespace OPERATOR(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid) \
+    AND t.tgenabled OPERATOR(pg_catalog.<>) 'D' \
     AND (t.tgtype OPERATOR(pg_catalog.&) 4::pg_catalog.int2) OPERATOR(pg_catalog.<>) 0 \
     ORDER BY n.nspname, c.relname, t.tgname";
 

@@ -52,7 +52,13 @@ impl EntryListener {
     /// Takes a line; gives what of it may be shown as the program's last words.
     pub fn hear(&mut self, line: &str) -> Option<String> {
         let shown = self.listener.hear(line);
+        // Several jobs write pieces of lines between each other's.
         let mut words = line.trim_end();
+        if words.trim_start().starts_with(PROGRAM)
+            && let Some(at) = words.rfind(&format!("{PROGRAM} from TOC entry "))
+        {
+            words = &words[at..];
+        }
         while let Some(rest) = words.trim_start().strip_prefix(PROGRAM) {
             words = rest;
         }
@@ -180,10 +186,11 @@ mod tests {
             "pg_restore:pg_restore: from TOC entry 7; 3256 16394 POLICY t p postgres\n\
              pg_restore: error: could not execute query: ERROR:  role \"worker\" does not exist\n \
              while PROCESSING TOC:\n\
-             pg_restore: pg_restore: from TOC entry 8; 1 2 INDEX t_i postgres\n",
+             pg_restore: pg_restore: from TOC entry 8; 1 2 INDEX t_i postgres\n\
+             pg_restore: error: pg_restore: from TOC entry 9; 0 3 ROW SECURITY t me\n",
         );
         let failed: Vec<_> = heard.failed.keys().copied().collect();
-        assert_eq!(failed, [7, 8]);
+        assert_eq!(failed, [7, 8, 9]);
         assert!(!heard.finished);
     }
 

@@ -167,6 +167,7 @@ impl LogicalError {
         match self {
             Self::Database { source, .. } => Some(Loss::of(source)),
             Self::Failed { stderr, .. } => Some(Loss::of_words(stderr)),
+            Self::Rows { .. } => Some(Loss::Failed),
             _ => None,
         }
     }
