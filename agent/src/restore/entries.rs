@@ -7,7 +7,7 @@
 //! is restored but directories and files, and those links that a server only
 //! reads through.
 
-use strongroom_repository::format::node::NodeKind;
+use strongroom_repository::format::node::{Node, NodeKind};
 
 /// What is restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,16 @@ impl Entries {
             _ if self == Self::All => Verdict::Restore,
             NodeKind::Symlink { .. } if self == Self::DataDirectory && at_top => of_link(name),
             _ => Verdict::Refuse,
+        }
+    }
+
+    /// Takes from a node what a server's files never have, and what would give
+    /// whoever owns the cluster more rights than their own: capabilities and
+    /// other attributes, setuid and setgid.
+    pub(crate) fn bare(self, node: &mut Node) {
+        if self != Self::All {
+            node.mode &= 0o777;
+            node.xattrs.clear();
         }
     }
 }

@@ -146,6 +146,7 @@ impl Finish<'_> {
         });
         for node in &mut nodes {
             // All was said when it was surveyed.
+            self.context.entries.bare(node);
             self.context.owners.settle(node, |_, _, _| ());
         }
         Ok(nodes)

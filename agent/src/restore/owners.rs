@@ -102,15 +102,41 @@ fn settled(
         return (*here, None);
     }
     let (here, said) = look(kind, host, number, name);
-    let first = numbers.write().insert(number, here).is_none();
+    let mut numbers = numbers.write();
+    let first = !numbers.contains_key(&number);
+    // Another entry of that number may have a name.
+    if !name.is_empty() || said.is_some() {
+        numbers.insert(number, here);
+    }
     (here, said.filter(|_| first))
 }
 
 fn look(kind: &str, host: &Names, number: u32, name: &str) -> (u32, Said) {
     if name.is_empty() {
-        return (number, None);
+        let said = (!host.name(number).is_empty()).then(|| {
+            let cause = format!(
+                "the snapshot has no name for the {kind} of number {number}: what belongs to it \
+                 keeps that number, which is {}'s here",
+                host.name(number)
+            );
+            (WarningCode::OwnerDiffers, cause)
+        });
+        return (number, said);
     }
     let (here, code, cause) = match (host.id(name), host.name(number)) {
+        // Its programs with rights would get all of them.
+        (Some(0), other) if number != 0 => (
+            number,
+            WarningCode::OwnerDiffers,
+            format!(
+                "{kind} {name} has the number {number} in the snapshot and is root on this host: \
+                 what belongs to it keeps its number{}",
+                match other {
+                    "" => String::new(),
+                    other => format!(", which is {other}'s here"),
+                }
+            ),
+        ),
         (Some(here), _) if here == number => return (number, None),
         (Some(here), _) => (
             here,
@@ -194,6 +220,15 @@ mod tests {
             // Carl is nobody here, and his number is Anna's.
             (node(1001, "carl", 0, "root"), (1001, 0), vec![OwnerDiffers]),
             (node(7, "dora", 7, ""), (7, 7), vec![OwnerMapped]),
+            // He is root here, and was nobody special there.
+            (
+                node(1003, "root", 51, "root"),
+                (1003, 51),
+                vec![OwnerDiffers; 2],
+            ),
+            // Of accounts that have no entry in `passwd`.
+            (node(1002, "", 8, ""), (1002, 8), vec![]),
+            (node(1002, "anna", 8, ""), (1001, 8), vec![OwnerMapped]),
         ] {
             let (mut settled, mut said) = (node.clone(), Vec::new());
             owners.settle(&mut settled, |_, code, _| said.push(code));

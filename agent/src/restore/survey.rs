@@ -150,6 +150,7 @@ impl Survey<'_> {
                     });
                 }
             }
+            self.context.entries.bare(&mut node);
             self.context.owners.settle(&mut node, |node, code, cause| {
                 self.context
                     .warn(code, self.entry_path(dir, &node.name), cause);

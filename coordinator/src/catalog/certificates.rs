@@ -24,6 +24,9 @@ pub enum RenewError {
          and ask again later"
     )]
     TooOften,
+    /// It has ended meanwhile, or its agent is served no longer.
+    #[error("the certificate that asks for another has ended, or its agent is not served any more")]
+    Ended,
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -64,16 +67,32 @@ impl Catalog {
         Err(RenewError::TooOften)
     }
 
-    /// Notes a certificate that was signed on renewal. One that was signed before
+    /// Notes a certificate that was signed on renewal, for who shows that of the
+    /// serial `shown`: it must hold still, for to ask takes time in which another
+    /// may have taken the agent's place. One that was signed before
     /// it and never used ends: the answer was lost, or it is somebody else's. The
     /// first one is noted by [`redeem_join_token`](Self::redeem_join_token).
     pub async fn record_certificate(
         &self,
         certificate: &AgentCertificate,
+        shown: &str,
     ) -> Result<(), RenewError> {
         let now = self.now();
         let agent = certificate.agent.to_string();
         let mut transaction = self.begin().await?;
+        let holding: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM agent_certificates JOIN agents
+               ON agents.id = agent_certificates.agent_id
+             WHERE agents.id = $1 AND serial = $2 AND ended_at IS NULL
+               AND revoked_at IS NULL AND contest IS NULL",
+        )
+        .bind(agent.clone())
+        .bind(shown.to_owned())
+        .fetch_one(&mut *transaction)
+        .await?;
+        if holding == 0 {
+            return Err(RenewError::Ended);
+        }
         let since = before(now, certificate.not_after.duration_since(now));
         if signed_since(&mut transaction, certificate.agent, since).await? >= RENEWALS {
             return Err(RenewError::TooOften);

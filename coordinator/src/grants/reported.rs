@@ -1,6 +1,6 @@
 //! Looks for what an agent says it has written.
 
-use strongroom_layout::{AgentId, ObjectId, ObjectName};
+use strongroom_layout::{AgentId, AttemptRef, ObjectId, ObjectName};
 use strongroom_wire::job::{Failure, FailureCode, Report, Success};
 
 use super::{GrantError, Grants, service::own_repository};
@@ -21,6 +21,11 @@ impl BorneOut {
 }
 
 impl Grants {
+    /// The end of an attempt is entered: what was kept for its report may go.
+    pub fn forget_lost_lease(&self, attempt: AttemptRef) {
+        self.ran_out.lock().remove(&attempt);
+    }
+
     /// The report as far as the store bears it out: a success with a snapshot that
     /// is not there becomes a failure. An error means that nobody can tell now. A
     /// failure because of our own refusal is a lost lease when that was the reason.
@@ -31,7 +36,7 @@ impl Grants {
     ) -> Result<BorneOut, GrantError> {
         if let Err(failure) = &mut report.outcome
             && failure.code == FailureCode::Refused
-            && self.ran_out.lock().remove(&report.attempt)
+            && self.ran_out.lock().contains(&report.attempt)
         {
             failure.code = FailureCode::Fenced;
             failure.retryable = true;

@@ -7,6 +7,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use strongroom_layout::AgentId;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -16,8 +17,8 @@ use uuid::Uuid;
 
 use super::{gateway::Shared, registry::Handle, status};
 use crate::{
-    catalog::SessionStart,
-    identity::contested,
+    catalog::{CatalogError, SessionStart},
+    identity::{contested, revoked},
     model::{Agent, AgentCertificate, ContestSign, Holder},
 };
 
@@ -75,6 +76,24 @@ pub(super) async fn contend(shared: &Shared, agent: &Agent, new: &Side) -> Resul
     let reason = contested(&agent.name);
     older.end.ask(reason.clone(), true);
     Err(Status::unavailable(reason))
+}
+
+/// Why an agent is not served under a certificate any more, and whether it may
+/// come back; `None`: it is served.
+pub(super) async fn dismissed(
+    shared: &Shared,
+    agent: AgentId,
+    serial: &str,
+) -> Result<Option<(String, bool)>, CatalogError> {
+    let (agent, certificate) = shared.catalog.agent_showing(agent, serial).await?;
+    if !agent.is_active() {
+        return Ok(Some((revoked(&agent.name), false)));
+    }
+    if let Some(reason) = replaced(&agent.name, certificate.as_ref()) {
+        return Ok(Some((reason, false)));
+    }
+    let contested = agent.contest.is_some();
+    Ok(contested.then(|| (self::contested(&agent.name), true)))
 }
 
 /// What a session is told whose certificate an operator has ended; `None`: none

@@ -274,7 +274,7 @@ impl AgentGateway for Gateway {
             issued.not_after,
         );
         catalog
-            .record_certificate(&certificate)
+            .record_certificate(&certificate, &caller.serial)
             .await
             .map_err(refused)?;
         let certificate_pem = issued.chain_pem;

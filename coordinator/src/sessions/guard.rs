@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -35,6 +36,8 @@ const WAL: usize = 1024 * 1024;
 /// Calls of one agent whose messages are read at a time. The others wait, and
 /// nothing of them is read meanwhile.
 const READ_AT_ONCE: usize = 8;
+/// How long they wait.
+const TURN: Duration = Duration::from_secs(10);
 
 /// Puts a [`Guard`] before the services of the agents' port.
 #[derive(Debug, Clone)]
@@ -57,12 +60,19 @@ impl GuardLayer {
 struct Reading(Arc<Mutex<HashMap<AgentId, Arc<Semaphore>>>>);
 
 impl Reading {
-    /// Waits for its turn to be read.
-    async fn turn(&self, agent: AgentId) -> Option<OwnedSemaphorePermit> {
+    /// Waits for its turn to be read, but not for long: by then who was let in may
+    /// be served no longer.
+    async fn turn(&self, agent: AgentId) -> Result<OwnedSemaphorePermit, Status> {
         let new = || Arc::new(Semaphore::new(READ_AT_ONCE));
         let turns = Arc::clone(self.0.lock().entry(agent).or_insert_with(new));
+        let turn = tokio::time::timeout(TURN, turns.acquire_owned()).await;
         // It is never closed.
-        turns.acquire_owned().await.ok()
+        turn.ok().and_then(Result::ok).ok_or_else(|| {
+            Status::resource_exhausted(
+                "other calls of this agent are being read and have not come to their ends: try \
+                 again later",
+            )
+        })
     }
 }
 
@@ -145,9 +155,8 @@ async fn admit(
                 "no place for this connection: this agent has too many open, or the coordinator has",
             ));
         }
-        if most.is_some()
-            && let Some(turn) = reading.turn(known.caller.agent).await
-        {
+        if most.is_some() {
+            let turn = reading.turn(known.caller.agent).await?;
             request.extensions_mut().insert(Turn(Arc::new(turn)));
         }
         request.extensions_mut().insert(known);
@@ -202,12 +211,24 @@ mod tests {
         let reading = Reading::default();
         let mut turns = Vec::new();
         for _ in 0..READ_AT_ONCE {
-            turns.push(reading.turn(agent(1)).await);
+            turns.push(reading.turn(agent(1)).await.unwrap());
         }
         let mut waits = std::pin::pin!(reading.turn(agent(1)));
         assert!(futures::poll!(waits.as_mut()).is_pending());
-        assert!(reading.turn(agent(2)).await.is_some());
+        assert!(reading.turn(agent(2)).await.is_ok());
         turns.pop();
-        assert!(waits.await.is_some());
+        assert!(waits.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_long_to_be_read() {
+        let reading = Reading::default();
+        let agent = AgentId(uuid::Uuid::from_u128(1));
+        let mut turns = Vec::new();
+        for _ in 0..READ_AT_ONCE {
+            turns.push(reading.turn(agent).await.unwrap());
+        }
+        let refused = reading.turn(agent).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
     }
 }

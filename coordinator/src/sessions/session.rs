@@ -28,7 +28,7 @@ use super::{
 use crate::{
     catalog::{CatalogError, Finished},
     grants::BorneOut,
-    identity::{Caller, Known, contested, revoked},
+    identity::{Caller, Known},
     model::{Agent, AgentFacts, Job},
 };
 
@@ -64,6 +64,13 @@ pub(super) async fn begin(
     };
     if !beginning.heard() {
         return Err(another());
+    }
+    // To say hello takes time, in which another may have taken its place.
+    let dismissed = contend::dismissed(&shared, agent.id, &caller.serial).await;
+    match dismissed.map_err(|error| status::catalog(&error))? {
+        None => {}
+        Some((reason, true)) => return Err(Status::unavailable(reason)),
+        Some((reason, false)) => return Err(Status::permission_denied(reason)),
     }
     let version = Some(cut(&hello.agent_version));
     let side = contend::side(&hello, version, address, &caller.serial);
@@ -290,6 +297,15 @@ impl Session {
         message: AgentMessage,
         reports: &mut Reports,
     ) -> Result<bool, CatalogError> {
+        // What it reports is compared with its store, whoever it is.
+        if !matches!(message, AgentMessage::Report(_)) {
+            let serial = &self.side.start.serial;
+            let dismissed = contend::dismissed(&self.shared, self.agent.id, serial).await?;
+            if let Some((reason, reconnect)) = dismissed {
+                self.end.ask(reason, reconnect);
+                return Ok(true);
+            }
+        }
         match message {
             AgentMessage::Hello(_) => {
                 self.end.ask("a session has one Hello", true);
@@ -356,6 +372,7 @@ impl Session {
             }
         }
         self.shared.registry.forget_progress(report.attempt);
+        self.shared.grants.forget_lost_lease(report.attempt);
         Ok(self
             .send(CoordinatorMessage::ReportAck(report.report_id))
             .await)
@@ -369,20 +386,6 @@ impl Session {
         reported: Vec<AttemptRef>,
     ) -> Result<bool, CatalogError> {
         let catalog = &self.shared.catalog;
-        let serial = &self.side.start.serial;
-        let (agent, certificate) = catalog.agent_showing(self.agent.id, serial).await?;
-        if !agent.is_active() {
-            self.end.ask(revoked(&agent.name), false);
-            return Ok(true);
-        }
-        if let Some(reason) = contend::replaced(&agent.name, certificate.as_ref()) {
-            self.end.ask(reason, false);
-            return Ok(true);
-        }
-        if agent.contest.is_some() {
-            self.end.ask(contested(&agent.name), true);
-            return Ok(true);
-        }
         let running = heartbeat.running.iter().map(|it| it.attempt);
         let running: Vec<_> = running.chain(reported).collect();
         let until = self.shared.config.lease_end(catalog.clock().now());

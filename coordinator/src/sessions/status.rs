@@ -24,6 +24,7 @@ pub(super) fn catalog(error: &CatalogError) -> Status {
 pub(super) fn renewal(error: &RenewError) -> Status {
     match error {
         RenewError::TooOften => Status::resource_exhausted(error.to_string()),
+        RenewError::Ended => Status::permission_denied(error.to_string()),
         RenewError::Catalog(error) => catalog(error),
     }
 }

@@ -50,7 +50,8 @@ pub(super) fn settle(
     for (name, unfinished, all) in FILES {
         let path = target.path().join(name);
         let text = text_of(&root, name).map_err(ClusterRestoreError::file("read", &path))?;
-        if !leads_elsewhere(&text) {
+        // Lines of an earlier restore of its original lead to that.
+        if !leads_elsewhere(&text) && !has_ours(&text) {
             continue;
         }
         let mut settings = settings(target.path()).map_err(ClusterRestoreError::file(
@@ -127,6 +128,11 @@ fn leads_elsewhere(text: &[u8]) -> bool {
     })
 }
 
+fn has_ours(text: &[u8]) -> bool {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    lines.any(|line| line.starts_with(BLOCK.begin.as_bytes()))
+}
+
 fn without_ours(text: &[u8]) -> Vec<u8> {
     auto_conf::without(text, BLOCK)
 }
@@ -193,6 +199,17 @@ mod tests {
             let (after, notes, _scratch) = settled(text);
             assert_eq!((after.as_str(), notes.len()), (text, 0));
         }
+    }
+
+    #[test]
+    fn lines_of_an_earlier_restore_lead_to_this_one_then() {
+        let (first, ..) = settled("include 'x'\n");
+        let alone = first.strip_prefix("include 'x'\n").unwrap();
+        let (text, notes, scratch) = settled(alone);
+        assert_eq!(notes.len(), 1);
+        let path = format!("data_directory = '{}'", scratch.path().display());
+        assert!(text.contains(&path), "{text}");
+        assert_eq!(text.matches("data_directory").count(), 1, "{text}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use rustix::{
         Gid, Pid, PidfdFlags, Signal, Uid, geteuid, kill_process, pidfd_open, pidfd_send_signal,
         test_kill_process,
     },
-    thread::{set_thread_gid, set_thread_groups, set_thread_uid},
+    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
 use super::{owner::Owner, single::open_single};
@@ -238,8 +238,10 @@ fn as_owner<T: Send>(owner: &Owner, work: impl FnOnce() -> io::Result<T> + Send)
     let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
     let become_owner = move || -> io::Result<()> {
         set_thread_groups(&[])?;
-        set_thread_gid(gid)?;
-        Ok(set_thread_uid(uid)?)
+        // Effective alone: whom a thread really belongs to may signal it, and a
+        // signal that ends it ends the agent.
+        set_thread_res_gid(Gid::ROOT, gid, Gid::ROOT)?;
+        Ok(set_thread_res_uid(Uid::ROOT, uid, Uid::ROOT)?)
     };
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("as-owner".into());

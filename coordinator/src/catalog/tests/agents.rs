@@ -219,7 +219,14 @@ async fn certificates_are_kept(fixture: Fixture) {
         fixture.now(),
         fixture.in_seconds(86_400),
     );
-    fixture.catalog.record_certificate(&renewed).await.unwrap();
+    let first = fixture
+        .catalog
+        .certificates(agent.id)
+        .await
+        .unwrap()
+        .remove(0);
+    let recorded = fixture.catalog.record_certificate(&renewed, &first.serial);
+    recorded.await.unwrap();
     let all = fixture.catalog.certificates(agent.id).await.unwrap();
     assert_eq!(all.len(), 2);
     assert_eq!(all[0], renewed);

@@ -16,14 +16,16 @@ contract!(
     a_certificate_that_a_restored_catalog_does_not_know_is_entered,
     sessions_are_audited_when_they_are_others,
     an_agent_is_contested_once_and_trusted_under_one_certificate,
+    who_was_replaced_meanwhile_gets_no_certificate,
 );
 
 async fn renewed(fixture: &Fixture, agent: AgentId, serial: &str) -> AgentCertificate {
     fixture.advance(60);
     let end = fixture.in_seconds(86_400);
     let certificate = AgentCertificate::new(agent, serial.into(), fixture.now(), end);
-    let catalog = &fixture.catalog;
-    catalog.record_certificate(&certificate).await.unwrap();
+    let shown = good(fixture, agent).await.remove(0);
+    let recorded = fixture.catalog.record_certificate(&certificate, &shown);
+    recorded.await.unwrap();
     certificate
 }
 
@@ -62,6 +64,31 @@ async fn the_first_use_of_a_certificate_ends_those_before_it(fixture: Fixture) {
     assert_eq!(shown, None);
 }
 
+async fn who_was_replaced_meanwhile_gets_no_certificate(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    let catalog = &fixture.catalog;
+    let first = good(&fixture, agent.id).await.remove(0);
+    let second = renewed(&fixture, agent.id, "02").await;
+    catalog.first_use(&second).await.unwrap();
+    let end = fixture.in_seconds(86_400);
+    let next = AgentCertificate::new(agent.id, "03".into(), fixture.now(), end);
+    for shown in [&*first, "unknown"] {
+        let refused = catalog.record_certificate(&next, shown).await;
+        assert!(matches!(refused, Err(RenewError::Ended)), "{refused:?}");
+    }
+    let other = fixture.agent("web-2").await;
+    let others = good(&fixture, other.id).await.remove(0);
+    let refused = catalog.record_certificate(&next, &others).await;
+    assert!(matches!(refused, Err(RenewError::Ended)), "{refused:?}");
+    assert_eq!(good(&fixture, agent.id).await, ["02"]);
+    catalog
+        .revoke_agent(agent.id, &crate::model::Actor::Coordinator)
+        .await
+        .unwrap();
+    let refused = catalog.record_certificate(&next, "02").await;
+    assert!(matches!(refused, Err(RenewError::Ended)), "{refused:?}");
+}
+
 const DAY: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 async fn an_agent_has_one_unused_certificate_and_six_an_hour(fixture: Fixture) {
@@ -80,7 +107,7 @@ async fn an_agent_has_one_unused_certificate_and_six_an_hour(fixture: Fixture) {
     for _ in 0..3 {
         let refused = catalog.may_renew(agent.id, DAY).await;
         assert!(matches!(refused, Err(RenewError::TooOften)));
-        let refused = catalog.record_certificate(&seventh).await;
+        let refused = catalog.record_certificate(&seventh, "06").await;
         assert!(matches!(refused, Err(RenewError::TooOften)));
     }
     let told = audited(&fixture, "certificate.renew").await;

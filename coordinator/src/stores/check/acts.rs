@@ -161,7 +161,8 @@ async fn overwrite(lab: &Lab<'_>) -> Outcome {
     let content = content(lab, &path).await?;
     // A store that does not know the header writes nothing under it, so it must
     // be left out, and then the object is replaced.
-    let replaced = content.as_deref() == Some(FORGED) || said.is_unknown_to_it();
+    let left_out = said.is_unknown_to_it() || !lab.terms.only_new;
+    let replaced = content.as_deref() == Some(FORGED) || left_out;
     Ok(judged(&said, replaced))
 }
 

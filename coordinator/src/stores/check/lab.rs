@@ -11,7 +11,7 @@ use super::{
     super::{Store, StoreError, StoreProblem},
     forge::{Forger, Said},
 };
-use crate::grants::sign::PutTerms;
+use crate::grants::sign::{self, PutTerms};
 
 /// Below the store's prefix. No directories below it: on a disk they would stay.
 const DIRECTORY: &str = ".strongroom/check";
@@ -31,8 +31,8 @@ pub(super) struct Lab<'a> {
     pub(super) store: &'a Store,
     pub(super) forger: &'a Forger,
     id: Uuid,
-    /// What grants are signed on, besides `if-none-match`.
-    checksum: bool,
+    /// What grants are signed on.
+    pub(super) terms: PutTerms,
 }
 
 impl<'a> Lab<'a> {
@@ -42,7 +42,7 @@ impl<'a> Lab<'a> {
             store,
             forger,
             id,
-            checksum: false,
+            terms: PutTerms::default(),
         }
     }
 
@@ -91,11 +91,12 @@ impl<'a> Lab<'a> {
         let config = self.store.client.config();
         let terms = PutTerms {
             only_new,
-            checksum: self.checksum,
+            checksum: self.terms.checksum,
         };
+        // As old as agents' are: a store whose clock is ahead refuses those.
         self.store
             .signer
-            .sign(&config.key(path), action, terms, self.now())
+            .sign(&config.key(path), action, terms, sign::dated(self.now()))
             .map_err(|error| StoreError::new(config, StoreProblem::Setup(error.to_string())))
     }
 
@@ -115,16 +116,19 @@ impl<'a> Lab<'a> {
         self.sweep().await?;
         let mut refused = String::new();
         for (only_new, checksum) in [(true, true), (true, false), (false, true), (false, false)] {
-            self.checksum = checksum;
+            self.terms = PutTerms { only_new, checksum };
             let said = self.write(&self.secret(), SECRET, only_new).await?;
             if said.is_success() || said.status == 412 {
-                return Ok(PutTerms { only_new, checksum });
+                return Ok(self.terms);
             }
             // Without what the last one had, the answer says less.
             if refused.is_empty() {
                 refused = said.to_string();
             }
-            if !said.is_unknown_to_it() && said.status != 400 {
+            // A checksum may displease otherwise; that only what is new is written
+            // is given up where it is not known, and nowhere else.
+            let about_checksum = checksum && said.status == 400;
+            if !said.is_unknown_to_it() && !about_checksum {
                 break;
             }
         }

@@ -22,7 +22,10 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{Mode, fchmod};
+use rustix::{
+    fs::{Mode, fchmod, fstat},
+    process::geteuid,
+};
 use strongroom_compare::beneath;
 use strongroom_layout::position::SegmentName;
 use strongroom_postgres::{
@@ -128,8 +131,11 @@ impl Replay {
             directory,
         } in &self.made
         {
-            // Since that was asked, all files were restored.
-            if !self.taken_before.contains(&place.oid) {
+            // Since that was asked, all files were restored. What an earlier run
+            // has taken belongs to the server's user since, who could have written
+            // himself that it was: anybody else's directory must be free.
+            let taken = self.taken_before.contains(&place.oid) && belongs(directory, owner);
+            if !taken {
                 check_free(directory).map_err(|cause| refused(place, cause))?;
             }
             make_place(directory, owner)?;
@@ -296,6 +302,13 @@ fn make_place(
         owner.map_or(Ok(()), |owner| owner.take_one(&opened, b""))
     };
     give().map_err(ClusterRestoreError::file("give away", directory.path()))
+}
+
+/// Whether a directory is there and the server's user's.
+fn belongs(directory: &AllowedDirectory, owner: Option<&Owner>) -> bool {
+    let user = owner.map_or_else(|| geteuid().as_raw(), |owner| owner.uid);
+    let found = readable(directory).and_then(|opened| Ok(fstat(opened)?));
+    found.is_ok_and(|stat| stat.st_uid == user)
 }
 
 /// Whether a directory is empty or not there; else why it cannot be taken.

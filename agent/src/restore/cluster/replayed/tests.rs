@@ -409,6 +409,12 @@ fn a_place_that_was_filled_meanwhile_is_not_taken() {
     assert!(!link.is_symlink());
     // A server has worked there.
     replay(&[16_400]).make(&target, None).unwrap();
+    // Its user says that it has, and it is another's.
+    std::os::unix::fs::chown(&place, Some(12_345), None).unwrap();
+    let mode = fs::metadata(&place).unwrap().permissions();
+    let error = replay(&[16_400]).make(&target, None).unwrap_err();
+    assert!(error.to_string().contains("not empty"), "{error}");
+    assert_eq!(fs::metadata(&place).unwrap().permissions(), mode);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
 };
 
@@ -73,6 +73,28 @@ fn a_link_that_a_server_only_reads_is_restored_and_one_of_its_log_is_left_out() 
     let (warnings, _) = site.monitor.warnings();
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].cause.contains("left out"), "{warnings:?}");
+}
+
+/// It is the server's user's already by its number, so that nothing is given away
+/// that would take its rights.
+#[test]
+fn a_file_of_a_cluster_gets_no_rights() {
+    let site = Site::new("cluster-rights", "");
+    let program = site.pgdata("base/program");
+    fs::write(&program, "").unwrap();
+    let user = fs::metadata(site.pgdata("PG_VERSION")).unwrap();
+    chown(&program, Some(user.uid()), Some(user.gid())).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o6755)).unwrap();
+    // `cap_setuid+ep`, of the kernel's second version.
+    let mut capability = [0_u8; 20];
+    (capability[0], capability[3], capability[4]) = (1, 2, 0x80);
+    let name = "security.capability";
+    rustix::fs::setxattr(&program, name, &capability, rustix::fs::XattrFlags::empty()).unwrap();
+    site.run(&site.work(site.store())).unwrap();
+    let restored = site.data().join("base/program");
+    assert_eq!(fs::metadata(&restored).unwrap().mode() & 0o7000, 0);
+    let found = rustix::fs::getxattr(&restored, name, &mut [0_u8; 64]);
+    assert_eq!(found, Err(rustix::io::Errno::NODATA));
 }
 
 #[test]

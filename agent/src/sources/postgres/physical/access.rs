@@ -60,6 +60,11 @@ impl Owner {
         self.has(stat, 0o5)
     }
 
+    /// Whether he may reach what is in a directory.
+    pub(super) fn may_pass(&self, stat: &Stat) -> bool {
+        self.has(stat, 0o1)
+    }
+
     fn has(&self, stat: &Stat, bits: u32) -> bool {
         let granted = if self.owns(stat) {
             return true;

@@ -4,13 +4,15 @@
 //! directories of the old host.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
     path::Path,
 };
 
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use strongroom_compare::beneath::proc_path;
 use strongroom_postgres::physical::backup::ServerFacts;
 use strongroom_wire::job::WarningCode;
 
@@ -62,19 +64,24 @@ fn is_inside(path: &Path, data_directory: &Path) -> bool {
 /// Only what the server's owner could read too: the server names the file, and
 /// we may be able to read more than it.
 fn read(path: &Path, owner: &Owner) -> io::Result<Vec<u8>> {
-    let mut options = File::options();
-    let flags = rustix::fs::OFlags::NONBLOCK.bits();
-    let file = options
-        .read(true)
-        .custom_flags(flags.cast_signed())
-        .open(path)?;
-    let stat = fstat(&file)?;
-    if kind(&stat) != FileType::RegularFile || !owner.may_read(&stat) {
+    let path = path.canonicalize()?;
+    // Opening a device may do something.
+    let found = open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = fstat(&found)?;
+    let reaches = || {
+        let mut above = path.ancestors().skip(1);
+        above.all(|it| rustix::fs::stat(it).is_ok_and(|stat| owner.may_pass(&stat)))
+    };
+    if kind(&stat) != FileType::RegularFile || !owner.may_read(&stat) || !reaches() {
         return Err(io::Error::other(format!(
             "it is no file that {}, who owns the cluster, may read",
             owner.name
         )));
     }
+    // The very file that was looked at.
+    let mut very = proc_path(found.as_fd(), b"");
+    very.pop();
+    let file = File::open(OsStr::from_bytes(&very))?;
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
