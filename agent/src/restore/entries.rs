@@ -7,6 +7,7 @@
 //! is restored but directories and files, and those links that a server only
 //! reads through.
 
+use strongroom_postgres::physical::DEEPEST;
 use strongroom_repository::format::node::{Node, NodeKind};
 
 /// What is restored.
@@ -62,6 +63,16 @@ impl Entries {
             _ if self == Self::All => Verdict::Restore,
             NodeKind::Symlink { .. } if self == Self::DataDirectory && at_top => of_link(name),
             _ => Verdict::Refuse,
+        }
+    }
+
+    /// How many directories deep entries may lie. What is walked again when it is
+    /// there is bounded; a tree of files is not.
+    pub(crate) fn deepest(self) -> usize {
+        if self == Self::All {
+            usize::MAX
+        } else {
+            DEEPEST
         }
     }
 

@@ -57,6 +57,16 @@ pub enum RestoreError {
         /// `a symbolic link to …`.
         what: String,
     },
+    /// Deeper than anything of a cluster.
+    #[error(
+        "{path} would lie more than {deepest} directories deep, which nothing of a cluster does; nothing was restored. Restore the snapshot as files (without --cluster) to look at it", path = EscapedPath(path)
+    )]
+    TooDeep {
+        /// Where it would be.
+        path: PathBuf,
+        /// The bound.
+        deepest: usize,
+    },
     /// A directory stands where something else would go.
     #[error(
         "{path} is a directory that is not empty, where the snapshot has a {kind}; move it away, a restore deletes nothing", path = EscapedPath(path)
@@ -151,9 +161,9 @@ impl RestoreError {
             Self::NoSnapshot(_) | Self::NoPath { .. } | Self::InvalidPath { .. } => {
                 FailureCode::NotFound
             }
-            Self::Incomplete { damage: true, .. } | Self::LeadsElsewhere { .. } => {
-                FailureCode::Corrupt
-            }
+            Self::Incomplete { damage: true, .. }
+            | Self::LeadsElsewhere { .. }
+            | Self::TooDeep { .. } => FailureCode::Corrupt,
             Self::NotEmpty { .. }
             | Self::InTheWay { .. }
             | Self::Target { .. }

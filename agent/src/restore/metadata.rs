@@ -226,7 +226,8 @@ fn set_xattrs(
         }
     }
     for (name, value) in wanted {
-        if let Err(error) = inode.set_xattr(name, &owners.attribute(name, value)) {
+        let value = owners.attribute(name, value, warn);
+        if let Err(error) = inode.set_xattr(name, &value) {
             let shown = name.escape_ascii();
             warn(format!("attribute {shown} not set: {error}"));
         }

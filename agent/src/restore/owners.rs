@@ -58,33 +58,54 @@ impl Ownership {
     }
 
     /// The value of an extended attribute here: an ACL's users and groups change
-    /// their numbers too.
-    pub(crate) fn attribute<'v>(&self, name: &[u8], value: &'v [u8]) -> Cow<'v, [u8]> {
+    /// their numbers too. A snapshot tells the names of those alone whom an entry
+    /// belongs to; others keep their numbers, and it is said, once, if that is
+    /// somebody else's here.
+    pub(crate) fn attribute<'v>(
+        &self,
+        name: &[u8],
+        value: &'v [u8],
+        say: &mut impl FnMut(String),
+    ) -> Cow<'v, [u8]> {
         /// Before the entries: the version, 2.
         const HEADER: usize = 4;
         /// Tag and permissions, 2 bytes each, and a number of 4; little-endian.
         const ENTRY: usize = 8;
         const USER: [u8; 2] = [0x02, 0];
         const GROUP: [u8; 2] = [0x08, 0];
-        if self.host.is_none()
-            || !name.starts_with(b"system.posix_acl_")
-            || value.get(..HEADER) != Some(&[2, 0, 0, 0])
-        {
-            return Cow::Borrowed(value);
-        }
+        let host = match &self.host {
+            Some(host)
+                if name.starts_with(b"system.posix_acl_")
+                    && value.get(..HEADER) == Some(&[2, 0, 0, 0]) =>
+            {
+                host
+            }
+            _ => return Cow::Borrowed(value),
+        };
         let mut value = value.to_vec();
         for entry in value[HEADER..].chunks_exact_mut(ENTRY) {
             let (head, number) = entry.split_at_mut(4);
-            let numbers = match [head[0], head[1]] {
-                USER => &self.users,
-                GROUP => &self.groups,
+            let (kind, numbers, names) = match [head[0], head[1]] {
+                USER => ("user", &self.users, host.users()),
+                GROUP => ("group", &self.groups, host.groups()),
                 _ => continue,
             };
             let Ok(bytes) = <[u8; 4]>::try_from(&*number) else {
                 continue;
             };
-            if let Some(here) = numbers.read().get(&u32::from_le_bytes(bytes)) {
+            let there = u32::from_le_bytes(bytes);
+            let known = numbers.read().get(&there).copied();
+            if let Some(here) = known {
                 number.copy_from_slice(&here.to_le_bytes());
+                continue;
+            }
+            let other = names.name(there);
+            if !other.is_empty() && numbers.write().insert(there, there).is_none() {
+                say(format!(
+                    "its access list names the {kind} of number {there}, to whom nothing in the \
+                     snapshot belongs that would tell the name: the number is kept, which is \
+                     {other}'s here (getfacl shows it)"
+                ));
             }
         }
         Cow::Owned(value)
@@ -251,12 +272,30 @@ mod tests {
             acl
         };
         let name = b"system.posix_acl_access";
-        let told = |owners: &Ownership, value: &[u8]| owners.attribute(name, value).into_owned();
+        let told = |owners: &Ownership, value: &[u8]| {
+            owners.attribute(name, value, &mut |_| ()).into_owned()
+        };
         assert_eq!(told(&owners, &acl(1000, 20)), acl(1001, 50));
         assert_eq!(told(&owners, &acl(999, 1000)), acl(999, 1000));
         assert_eq!(
-            *owners.attribute(b"user.acl", &acl(1000, 20)),
+            *owners.attribute(b"user.acl", &acl(1000, 20), &mut |_| ()),
             acl(1000, 20)
+        );
+        let (owners, mut said) = (here(), Vec::new());
+        for _ in 0..2 {
+            // Bert is 1000 here; nobody is 999, no group is 51.
+            for (user, group) in [(1000, 51), (999, 50)] {
+                owners.attribute(name, &acl(user, group), &mut |cause| said.push(cause));
+            }
+        }
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[0].contains("1000") && said[0].contains("bert"),
+            "{said:?}"
+        );
+        assert!(
+            said[1].contains("50") && said[1].contains("staff"),
+            "{said:?}"
         );
         let numeric = Ownership::with(None);
         assert_eq!(told(&numeric, &acl(1000, 20)), acl(1000, 20));

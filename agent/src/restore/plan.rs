@@ -298,6 +298,14 @@ impl Plan {
         names.join(&b'/')
     }
 
+    /// Whether what is in a directory lies less than so many directories deep.
+    pub(crate) fn lies_within(&self, dir: DirRef, levels: usize) -> bool {
+        let above = |dir: &DirRef| (*dir != ROOT).then(|| self.dir(*dir).parent);
+        std::iter::successors(Some(dir), above)
+            .nth(levels - 1)
+            .is_none()
+    }
+
     /// An entry's path below the target.
     pub(crate) fn file_path(&self, file: FileRef) -> Vec<u8> {
         let mut path = self.dir_path(self.file(file).dir);

@@ -174,6 +174,13 @@ impl Survey<'_> {
                 None => Found::NOTHING,
             };
             if let NodeKind::Dir { subtree } = node.kind {
+                let deepest = self.context.entries.deepest();
+                if !self.plan.lies_within(dir, deepest) {
+                    return Err(RestoreError::TooDeep {
+                        path: self.entry_path(dir, &node.name),
+                        deepest,
+                    });
+                }
                 let added = self.add_dir(dir, node, subtree, scope, &found.existing)?;
                 if let Some(inode) = found.inode {
                     self.plan.dir(added).inode.set(inode);

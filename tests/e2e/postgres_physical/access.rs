@@ -119,6 +119,14 @@ fn a_link_in_the_clusters_data_fails_the_backup_by_name() {
         assert_says(&message, &[place, "symbolic link", to, "tablespace"]);
         moved.back();
     }
+    // Nor does what no restore would take.
+    let deep = data.join("deep");
+    fs::create_dir_all(deep.join("d/".repeat(100))).expect("directories");
+    assert_says(
+        &failure(&site),
+        &["deep/d/d", "directories deep", "remove it"],
+    );
+    fs::remove_dir_all(deep).expect("removed");
     assert_eq!(site.slots(), "0");
     let (snapshot, _) = site.backup();
     let to = site.world.restores.join("space");

@@ -190,8 +190,9 @@ pub enum ClusterRestoreError {
     },
     /// Nobody to run it.
     #[error(
-        "there is no user {name:?} on this host to run the server: create it (the package \
-         postgresql-{major} does), or restore without --start"
+        "there is no user postgres on this host to run the server: create it (the package \
+         postgresql-{major} does), or make the empty directory that you restore into that of the \
+         original's owner, {name:?}, or restore without --start"
     )]
     NoUser {
         /// The name.

@@ -94,7 +94,7 @@ pub fn run(
     };
     let root = source.tree(&snapshot.tree)?;
     let manifest = source.manifest(&root)?;
-    let owner = Owner::of_host(&manifest.owner);
+    let owner = Owner::of_host(&manifest.owner, &target);
     let programs = if work.start {
         Some(ready_to_start(&manifest, owner.as_ref())?)
     } else {

@@ -57,7 +57,12 @@ pub(super) fn describe(
         ));
     }
     match owner {
-        Some(owner) => notes.push(format!("owner: {}", owner.name)),
+        Some(owner) if owner.is(&manifest.owner) => notes.push(format!("owner: {}", owner.name)),
+        Some(owner) => notes.push(format!(
+            "owner: {} (the original's is {}: make the empty directory {} theirs before the \
+             restore, and it is theirs)",
+            owner.name, manifest.owner, work.target
+        )),
         None => notes.push(format!(
             "there is no user {:?} on this host: files keep the numbers of their owner",
             manifest.owner

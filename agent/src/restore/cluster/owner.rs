@@ -11,8 +11,9 @@ use rustix::{
     process::{getegid, geteuid},
 };
 use strongroom_compare::beneath;
+use strongroom_postgres::physical::DEEPEST;
 
-use crate::restore::marker::is_marker;
+use crate::{allowed::AllowedDirectory, restore::marker::is_marker};
 
 /// A user and its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +24,11 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// As root: the user called as the original's owner, or `postgres`.
-    /// Otherwise we own what we write.
-    pub(super) fn of_host(original: &str) -> Option<Self> {
+    /// As root: `postgres`, or the user called as the original's owner if the
+    /// directory that the cluster goes to is his already. A snapshot alone does
+    /// not choose among the accounts of a host: its server runs as the one that
+    /// it gets. Otherwise we own what we write.
+    pub(super) fn of_host(original: &str, target: &AllowedDirectory) -> Option<Self> {
         let uid = geteuid();
         if !uid.is_root() {
             return Some(Self {
@@ -35,12 +38,18 @@ impl Owner {
             });
         }
         let passwd = fs::read("/etc/passwd").unwrap_or_default();
-        let passwd = String::from_utf8_lossy(&passwd);
-        [original, "postgres"]
-            .into_iter()
-            .find_map(|name| find(&passwd, name))
-            // PostgreSQL refuses to run as root.
-            .filter(|owner| owner.uid != 0)
+        let there = target.open().ok().flatten();
+        let there = there.and_then(|directory| fstat(directory).ok());
+        choose(
+            &String::from_utf8_lossy(&passwd),
+            original,
+            there.map(|stat| stat.st_uid),
+        )
+    }
+
+    /// Whether he is called so; without root's rights there is no choice.
+    pub(super) fn is(&self, name: &str) -> bool {
+        self.name == name || !geteuid().is_root()
     }
 
     /// Makes everything at and below a directory the owner's, the deepest
@@ -50,11 +59,20 @@ impl Owner {
         if !geteuid().is_root() {
             return Ok(());
         }
-        self.take_below(root, is_marker)?;
+        self.take_below(root, is_marker, DEEPEST)?;
         self.take_one(root, b"")
     }
 
-    fn take_below(&self, directory: &OwnedFd, kept: fn(&[u8]) -> bool) -> io::Result<()> {
+    fn take_below(
+        &self,
+        directory: &OwnedFd,
+        kept: fn(&[u8]) -> bool,
+        levels: usize,
+    ) -> io::Result<()> {
+        let Some(levels) = levels.checked_sub(1) else {
+            let cause = format!("a directory in it lies more than {DEEPEST} directories deep");
+            return Err(io::Error::other(cause));
+        };
         for name in beneath::names(directory)? {
             if kept(&name) {
                 continue;
@@ -67,8 +85,7 @@ impl Owner {
             let stat = fstat(&entry)?;
             let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             if is_directory {
-                // A cluster is a few directories deep.
-                self.take_below(&entry, |_| false)?;
+                self.take_below(&entry, |_| false, levels)?;
             }
             if (stat.st_uid, stat.st_gid) == (self.uid, self.gid) {
                 continue;
@@ -100,6 +117,15 @@ impl Owner {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Of a host's accounts, for a directory that is the user `there`'s.
+fn choose(passwd: &str, original: &str, there: Option<u32>) -> Option<Owner> {
+    // PostgreSQL refuses to run as root.
+    let account = |name| find(passwd, name).filter(|owner| owner.uid != 0);
+    account(original)
+        .filter(|owner| Some(owner.uid) == there)
+        .or_else(|| account("postgres"))
 }
 
 /// A line `name:password:uid:gid:…`.
@@ -160,5 +186,45 @@ mod tests {
         );
         assert_eq!(find(passwd, "bad"), None);
         assert_eq!(find(passwd, "nobody"), None);
+    }
+
+    #[test]
+    fn a_snapshot_alone_chooses_no_account() {
+        let passwd = "root:x:0:0::/:\nwww:x:33:33::/:\npostgres:x:105:112::/:\n";
+        let chosen = |original: &str, there| {
+            let owner = choose(passwd, original, there);
+            owner.map(|owner| owner.name)
+        };
+        for there in [None, Some(0), Some(105), Some(1000)] {
+            assert_eq!(
+                chosen("www", there).as_deref(),
+                Some("postgres"),
+                "{there:?}"
+            );
+            assert_eq!(chosen("postgres", there).as_deref(), Some("postgres"));
+        }
+        assert_eq!(chosen("www", Some(33)).as_deref(), Some("www"));
+        assert_eq!(chosen("root", Some(0)).as_deref(), Some("postgres"));
+        let without = |original: &str, there| choose("www:x:33:33::/:\n", original, there);
+        assert_eq!(without("www", None), None);
+        assert_eq!(without("www", Some(33)).map(|owner| owner.uid), Some(33));
+    }
+
+    #[test]
+    fn what_lies_too_deep_is_not_given_away() {
+        let scratch = tempfile::tempdir().unwrap();
+        let owner = Owner {
+            name: "server".into(),
+            uid: 1234,
+            gid: 1234,
+        };
+        fs::create_dir_all(scratch.path().join("d/".repeat(DEEPEST - 1))).unwrap();
+        owner
+            .take(&beneath::open_root(scratch.path()).unwrap())
+            .unwrap();
+        fs::create_dir_all(scratch.path().join("d/".repeat(DEEPEST))).unwrap();
+        let refused = owner.take(&beneath::open_root(scratch.path()).unwrap());
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("deep"), "{refused}");
     }
 }

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn owner() -> Owner {
-        Owner::of_host("postgres").unwrap()
+        Owner::of_host("postgres", &named(Path::new("/"))).unwrap()
     }
 
     fn named(path: &Path) -> AllowedDirectory {

@@ -34,6 +34,12 @@ pub const OLDEST_MAJOR: u32 = 13;
 /// The newest.
 pub const NEWEST_MAJOR: u32 = 18;
 
+/// How many directories deep the files of a cluster may lie, below its data
+/// directory or the directory of a tablespace. A cluster is a few directories
+/// deep, and what extensions make is not much deeper; who walks it holds a
+/// descriptor and a frame for each level.
+pub const DEEPEST: usize = 100;
+
 /// Little-endian numbers at fixed places; `None` behind the end.
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..)?.first_chunk()?;

@@ -13,6 +13,7 @@ use rustix::{
     io::Errno,
 };
 use strongroom_compare::beneath;
+use strongroom_postgres::physical::DEEPEST;
 
 use crate::{
     allowed::AllowedDirectory,
@@ -21,10 +22,6 @@ use crate::{
 
 /// Where the links to tablespaces are.
 const TABLESPACES: &str = "pg_tblspc";
-
-/// A cluster is a few directories deep; what extensions make is not much
-/// deeper. Each level holds a descriptor.
-const DEEPEST: usize = 100;
 
 /// A link that leads where nobody was asked about.
 #[derive(Debug)]

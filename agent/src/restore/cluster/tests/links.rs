@@ -6,9 +6,23 @@ use std::{
     path::Path,
 };
 
+use strongroom_postgres::physical::DEEPEST;
 use strongroom_tests::cluster::as_postgres;
 
 use super::site::Site;
+
+#[test]
+fn what_lies_too_deep_for_a_cluster_is_refused_before_anything_is_written() {
+    let site = Site::new("cluster-deep", "");
+    fs::create_dir_all(site.pgdata("extension").join("d/".repeat(DEEPEST))).unwrap();
+    let mut work = site.work(site.store());
+    work.start = false;
+    let refusal = site.refusal(&work);
+    for word in ["extension/d/d/d", "directories deep", "--cluster"] {
+        assert!(refusal.contains(word), "{refusal}");
+    }
+    assert!(!site.data().exists(), "something was written");
+}
 
 /// Puts a link to the original in the place of what the snapshot has.
 fn link(site: &Site, path: &str) {

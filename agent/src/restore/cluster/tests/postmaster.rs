@@ -20,7 +20,8 @@ fn a_resumed_recovery_does_not_stop_the_server_that_a_stale_pid_file_names() {
     for boot in [super::super::recovery::directory::boot(), "another".into()] {
         stop(&site.data());
         // As if it had been interrupted, and the host given its number away.
-        let (target, owner) = (site.target(), Owner::of_host("postgres").unwrap());
+        let target = site.target();
+        let owner = Owner::of_host("postgres", &target).unwrap();
         let directory = WalDirectory::create(&target, Some(&owner)).unwrap();
         let state = State {
             snapshot: work.snapshot,

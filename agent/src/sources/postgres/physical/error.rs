@@ -5,7 +5,9 @@ use std::{io, path::PathBuf};
 use strongroom_compare::EscapedPath;
 use strongroom_postgres::{
     connection::ServerError,
-    physical::{Lsn, PhysicalError, backup::Hold, control::InvalidControl, wal::InvalidSegment},
+    physical::{
+        DEEPEST, Lsn, PhysicalError, backup::Hold, control::InvalidControl, wal::InvalidSegment,
+    },
 };
 use strongroom_repository::{format::FormatError, write::Halted};
 
@@ -91,6 +93,16 @@ pub enum ClusterError {
     )]
     NotRegular {
         /// What.
+        path: PathBuf,
+    },
+    /// Too many directories in one another.
+    #[error(
+        "{path} lies more than {DEEPEST} directories deep, which nothing of a cluster does: find \
+         out what it is, and remove it",
+        path = EscapedPath(path)
+    )]
+    TooDeep {
+        /// The first directory that does.
         path: PathBuf,
     },
     /// A part of the cluster is not there.

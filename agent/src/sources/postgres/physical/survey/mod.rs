@@ -23,6 +23,7 @@ use rustix::{
 };
 use strongroom_compare::beneath;
 use strongroom_postgres::physical::{
+    DEEPEST,
     exclude::{Place, Unlogged, Verdict, is_own, verdict},
     manifest::PGDATA,
 };
@@ -58,6 +59,8 @@ pub(super) struct Surveyor<'a> {
 struct Waiting {
     dir: usize,
     place: Place,
+    /// How many directories it lies below that of the server or a tablespace.
+    depth: usize,
     previous: Option<Arc<ParentTree>>,
 }
 
@@ -87,6 +90,7 @@ impl Surveyor<'_> {
         let mut waiting = vec![Waiting {
             dir: root,
             place: Place::Root,
+            depth: 0,
             previous: last.as_ref().map(|last| Arc::clone(&last.pgdata)),
         }];
         let before = last.and_then(|last| last.tablespaces);
@@ -175,8 +179,12 @@ impl Surveyor<'_> {
                     }
                     let dir = survey.add(Some(at), &name, path(), below_fd, stat);
                     if !empty {
+                        if next.depth + 1 >= DEEPEST {
+                            return Err(ClusterError::TooDeep { path: path() });
+                        }
                         waiting.push(Waiting {
                             dir,
+                            depth: next.depth + 1,
                             place: below(next.place, &survey.dirs[at].path, &name),
                             previous: self.subtree(previous, &name),
                         });

@@ -102,6 +102,7 @@ impl Surveyor<'_> {
             waiting.push(Waiting {
                 dir,
                 place: Place::Own,
+                depth: 1,
                 previous: None,
             });
         }
@@ -135,6 +136,7 @@ impl Surveyor<'_> {
             waiting.push(Waiting {
                 dir: own,
                 place: Place::Own,
+                depth: 1,
                 previous: self.subtree(before, version.as_bytes()),
             });
         }
