@@ -319,6 +319,14 @@ fn a_tablespace_inside_the_data_directory_is_stored_once() {
     assert_eq!(restored.sql("SELECT count(*) FROM t"), "10000");
     assert!(!restored.data.join("ts").exists());
     restored.prove();
+    // Else it goes with the data directory.
+    let mut with = site.start_restored(&snapshot, "with", &[]);
+    assert_eq!(with.sql("SELECT count(*) FROM t"), "10000");
+    let place = with.sql("SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE oid > 16000");
+    assert_eq!(place, with.data.join("ts").to_str().expect("UTF-8"));
+    with.sql("INSERT INTO t VALUES (0, 'of the copy')");
+    assert_eq!(site.cluster.sql("SELECT count(*) FROM t"), "10000");
+    with.prove();
 }
 
 /// A file system that is not mounted looks like an empty directory.

@@ -59,22 +59,18 @@ impl Owner {
         if !geteuid().is_root() {
             return Ok(());
         }
-        self.take_below(root, is_marker, DEEPEST)?;
+        self.take_below(root, DEEPEST)?;
         self.take_one(root, b"")
     }
 
-    fn take_below(
-        &self,
-        directory: &OwnedFd,
-        kept: fn(&[u8]) -> bool,
-        levels: usize,
-    ) -> io::Result<()> {
+    fn take_below(&self, directory: &OwnedFd, levels: usize) -> io::Result<()> {
         let Some(levels) = levels.checked_sub(1) else {
             let cause = format!("a directory in it lies more than {DEEPEST} directories deep");
             return Err(io::Error::other(cause));
         };
         for name in beneath::names(directory)? {
-            if kept(&name) {
+            // That of a tablespace may lie deeper.
+            if is_marker(&name) {
                 continue;
             }
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -85,7 +81,7 @@ impl Owner {
             let stat = fstat(&entry)?;
             let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             if is_directory {
-                self.take_below(&entry, |_| false, levels)?;
+                self.take_below(&entry, levels)?;
             }
             if (stat.st_uid, stat.st_gid) == (self.uid, self.gid) {
                 continue;

@@ -2,7 +2,13 @@
 
 use std::path::{Component, Path};
 
-use strongroom_postgres::{physical::label::Tablespace, wal::TablespaceCreation};
+use strongroom_postgres::{
+    physical::{
+        exclude::{Place, Unlogged, Verdict, is_own, verdict},
+        label::Tablespace,
+    },
+    wal::TablespaceCreation,
+};
 use strongroom_wire::job::Relocation;
 
 use super::{ClusterRestoreError, Consent};
@@ -14,21 +20,58 @@ pub(super) struct Destination {
     pub(super) oid: u32,
     pub(super) from: String,
     pub(super) to: String,
-    /// Named by whoever asked, and so consented to already.
+    /// It is not where it lay: whoever asked has named another place, or it goes
+    /// with the data directory.
     pub(super) moved: bool,
+    /// It lay in the data directory, and does again.
+    pub(super) inside: bool,
+}
+
+/// Where a data directory lay, and where it goes.
+#[derive(Clone, Copy)]
+pub(super) struct Home<'a> {
+    pub(super) from: &'a str,
+    pub(super) to: &'a str,
+}
+
+impl Home<'_> {
+    /// Where a tablespace goes that lay in the data directory, in a directory of
+    /// its own there. PostgreSQL warns of such a place, and takes it.
+    fn carried(&self, path: &str) -> Option<String> {
+        let below = Path::new(path).strip_prefix(self.from).ok()?;
+        let mut parts = below.components();
+        let Some(Component::Normal(first)) = parts.next() else {
+            return None;
+        };
+        let name = first.as_encoded_bytes();
+        let servers = is_own(Place::Root, name)
+            || verdict(Place::Root, name, &Unlogged::default()) != Verdict::Take;
+        if servers || !parts.all(|part| matches!(part, Component::Normal(_))) {
+            return None;
+        }
+        Some(Path::new(self.to).join(below).to_str()?.to_owned())
+    }
 }
 
 impl Destination {
-    /// Where it is moved to, by its old path or its number; else where it lay.
-    fn new(oid: u32, from: String, moves: &[Relocation]) -> Self {
+    /// Where it is moved to, by its old path or its number; else where it lay, in
+    /// the data directory or elsewhere.
+    fn new(oid: u32, from: String, moves: &[Relocation], home: Home<'_>) -> Self {
         let moved = moves
             .iter()
             .find(|relocation| names(relocation, oid, &from));
+        let inside = match moved {
+            Some(_) => None,
+            None => home.carried(&from),
+        };
+        let to = moved.map_or(inside.as_deref(), |moved| Some(&moved.to));
+        let to = to.unwrap_or(&from).to_owned();
         Self {
             oid,
-            to: moved.map_or_else(|| from.clone(), |moved| moved.to.clone()),
-            moved: moved.is_some(),
+            moved: moved.is_some() || to != from,
+            to,
             from,
+            inside: inside.is_some(),
         }
     }
 }
@@ -39,11 +82,15 @@ fn names(relocation: &Relocation, oid: u32, path: &str) -> bool {
 }
 
 /// Where each tablespace of the base backup goes.
-pub(super) fn destinations(tablespaces: &[Tablespace], moves: &[Relocation]) -> Vec<Destination> {
+pub(super) fn destinations(
+    tablespaces: &[Tablespace],
+    moves: &[Relocation],
+    home: Home<'_>,
+) -> Vec<Destination> {
     // Those in their place lie in the data directory.
     let outside = tablespaces.iter().filter(|it| it.path.starts_with('/'));
     outside
-        .map(|it| Destination::new(it.oid, it.path.clone(), moves))
+        .map(|it| Destination::new(it.oid, it.path.clone(), moves, home))
         .collect()
 }
 
@@ -53,11 +100,12 @@ pub(super) fn made(
     creations: &[&TablespaceCreation],
     bases: &[Destination],
     moves: &[Relocation],
+    home: Home<'_>,
 ) -> Vec<Destination> {
     let mut made: Vec<Destination> = Vec::new();
     for creation in creations {
         let path = String::from_utf8_lossy(&creation.path).into_owned();
-        let place = Destination::new(creation.oid, path, moves);
+        let place = Destination::new(creation.oid, path, moves, home);
         let of_base = bases.iter().any(|it| it.oid == place.oid);
         if !of_base && !made.contains(&place) {
             made.push(place);
@@ -94,7 +142,7 @@ pub(super) fn check(
         });
     }
     for (index, place) in all.iter().enumerate() {
-        if overlap(target, &place.to) {
+        if overlap(target, &place.to) && !place.inside {
             return Err(ClusterRestoreError::Overlap {
                 first: target.to_owned(),
                 second: place.shown(),
@@ -163,7 +211,8 @@ pub(super) fn check_apart(
             first,
             second: place.to.shown(),
         };
-        if within(target.path(), path) {
+        let inside = place.to.inside && path.starts_with(target.path()) && path != target.path();
+        if within(target.path(), path) && !inside {
             return Err(refused(target.path().display().to_string()));
         }
         let other = all[..index].iter().find(|other| {
@@ -212,6 +261,7 @@ mod tests {
             tablespace(16_400, "/srv/fast"),
             tablespace(16_401, "/srv/slow"),
             tablespace(16_402, "pg_tblspc/16402"),
+            tablespace(16_403, "/srv/pg/spaces/in"),
         ];
         let moves: Vec<_> = moves
             .iter()
@@ -220,7 +270,11 @@ mod tests {
                 to: (*to).into(),
             })
             .collect();
-        let all = destinations(&tablespaces, &moves);
+        let home = Home {
+            from: "/srv/pg/",
+            to: "/restore/pg",
+        };
+        let all = destinations(&tablespaces, &moves, home);
         check("/restore/pg", &all, &[], &moves).map_err(|error| error.to_string())?;
         Ok(all
             .into_iter()
@@ -233,11 +287,52 @@ mod tests {
         let stay = |oid, path: &str| (oid, path.to_owned(), false);
         assert_eq!(
             run(&[]).unwrap(),
-            [stay(16_400, "/srv/fast"), stay(16_401, "/srv/slow")]
+            [
+                stay(16_400, "/srv/fast"),
+                stay(16_401, "/srv/slow"),
+                (16_403, "/restore/pg/spaces/in".into(), true),
+            ]
         );
         let moved = run(&[("/srv/fast/", "/new/a"), ("16401", "/new/b")]).unwrap();
         assert_eq!(moved[0], (16_400, "/new/a".into(), true));
         assert_eq!(moved[1], (16_401, "/new/b".into(), true));
+    }
+
+    #[test]
+    fn what_lay_in_the_data_directory_goes_with_it() {
+        let carried = |from: &str, to: &str, path: &str| Home { from, to }.carried(path);
+        let there = |path: &str| carried("/srv/pg", "/new", path);
+        assert_eq!(there("/srv/pg/ts").as_deref(), Some("/new/ts"));
+        assert_eq!(there("/srv/pg/a/b=c").as_deref(), Some("/new/a/b=c"));
+        assert_eq!(
+            carried("/srv/pg", "/srv/pg", "/srv/pg/ts").as_deref(),
+            Some("/srv/pg/ts")
+        );
+        for path in [
+            "/srv/pg",
+            "/srv/pg2/ts",
+            "/srv/ts",
+            "/srv/pg/../ts",
+            "/srv/pg/ts/../../x",
+            // Where the server has its own.
+            "/srv/pg/base/ts",
+            "/srv/pg/pg_tblspc/ts",
+            "/srv/pg/pg_wal",
+            "/srv/pg/pg_replslot/ts",
+        ] {
+            assert_eq!(there(path), None, "{path}");
+        }
+        assert_eq!(carried("", "/new", "/srv/pg/ts"), None);
+        let place = Destination::new(
+            7,
+            "/srv/pg/ts".into(),
+            &[],
+            Home {
+                from: "/srv/pg",
+                to: "/srv/pg",
+            },
+        );
+        assert!(place.inside && !place.moved, "{place:?}");
     }
 
     #[test]

@@ -108,6 +108,7 @@ mod tests {
             from: "/old".into(),
             to: to.into(),
             moved: true,
+            inside: false,
         }]
     }
 

@@ -236,7 +236,25 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
 }
 
 fn relocation(text: &str) -> Result<Relocation, String> {
-    match text.split_once('=') {
+    let number = text
+        .split_once('=')
+        .filter(|(from, _)| !from.starts_with('/'));
+    let mut splits = match number {
+        Some(split) => vec![split],
+        // A directory's name may hold the sign itself.
+        None => text
+            .match_indices("=/")
+            .map(|(at, _)| (&text[..at], &text[at + 1..]))
+            .collect(),
+    };
+    if splits.len() > 1 {
+        return Err(format!(
+            "{text:?} can be taken apart in {} ways: write the tablespace's number (OID) in place \
+             of the old directory",
+            splits.len()
+        ));
+    }
+    match splits.pop() {
         Some((from, to)) if is_tablespace(from) && to.starts_with('/') => Ok(Relocation {
             from: from.into(),
             to: to.into(),
@@ -270,6 +288,11 @@ mod tests {
 
     #[test]
     fn tablespaces_are_named_by_directory_or_number() {
+        let odd = relocation("/srv/a=b c=/srv/d=e").unwrap();
+        assert_eq!((&*odd.from, &*odd.to), ("/srv/a=b c", "/srv/d=e"));
+        let odd = relocation("16400=/srv/d=/e").unwrap();
+        assert_eq!((&*odd.from, &*odd.to), ("16400", "/srv/d=/e"));
+        assert!(relocation("/a=/b=/c").unwrap_err().contains("OID"));
         for text in ["/srv/a=/srv/b", "16400=/srv/b"] {
             let moved = relocation(text).unwrap();
             assert_eq!(format!("{}={}", moved.from, moved.to), text);

@@ -39,7 +39,7 @@ use super::{
     ClusterRestoreError, Consent,
     base::{make_directory, readable},
     owner::Owner,
-    places::{self, Destination, Placed, destinations},
+    places::{self, Destination, Home, Placed, destinations},
     programs::Version,
     recovery::Choice,
     relink::link,
@@ -79,8 +79,12 @@ impl Replay {
     pub(super) fn decide(facts: &LogFacts, terms: &Terms<'_>) -> Result<Self, ClusterRestoreError> {
         let (work, known) = (terms.work, &terms.manifest.tablespaces);
         let creations = facts.creations()?;
-        let bases = destinations(known, &work.tablespaces);
-        let made = places::made(&creations, &bases, &work.tablespaces);
+        let home = Home {
+            from: &terms.manifest.data_directory,
+            to: &work.target,
+        };
+        let bases = destinations(known, &work.tablespaces, home);
+        let made = places::made(&creations, &bases, &work.tablespaces, home);
         places::check(&work.target, &bases, &made, &work.tablespaces)?;
         let bases = bases.into_iter().map(|place| terms.enter_base(place));
         let bases = bases.collect::<Result<Vec<_>, _>>()?;

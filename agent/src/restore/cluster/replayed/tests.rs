@@ -389,6 +389,7 @@ fn a_place_that_was_filled_meanwhile_is_not_taken() {
                 from: "/srv/fast".into(),
                 to: text.clone(),
                 moved: true,
+                inside: false,
             },
             directory: AllowedDirectory::named(&place).unwrap(),
         }],
