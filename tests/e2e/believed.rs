@@ -15,7 +15,7 @@ use strongroom_tests::{
     rogue::{ask, put},
 };
 
-use crate::hostile::{Siege, siege, siege_with};
+use crate::hostile::{Siege, siege, siege_of_a_log, siege_with};
 
 const GIB: u64 = 1 << 30;
 
@@ -69,6 +69,31 @@ fn what_another_program_wrote_is_not_claimed() {
     }
     let (id, _) = foreign(&siege, ObjectKind::Snapshot, b"a snapshot of restic's");
     assert_eq!(publish(&siege, &id, 22, 1), Err("already-there".into()));
+}
+
+#[test]
+fn log_that_was_never_written_keeps_no_place() {
+    let siege = siege_of_a_log("believed-log");
+    // Granted, and never written.
+    let place = v1::WalPlace {
+        system: 7,
+        timeline: 1,
+        start: 0,
+        end: 100,
+    };
+    let mut request = put(ObjectKind::Wal, &[0; 100]);
+    request.sha256 = vec![1; 32];
+    let object = request.object.as_mut().expect("an object");
+    (object.id, object.wal) = (vec![1; 32], Some(place));
+    siege.granted(request);
+    let refused = siege.rogue.record_wal(&siege.attempt).map(drop);
+    let refused = refused.expect_err("it is not in the store");
+    assert!(refused.message().contains("not-stored"), "{refused:?}");
+    let audited = siege.refusals().into_iter().any(|entry| {
+        let detail = &entry["detail"];
+        detail["request"] == "record wal" && detail["reason"] == "not-stored"
+    });
+    assert!(audited, "{:#?}", siege.refusals());
 }
 
 #[test]

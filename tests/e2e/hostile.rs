@@ -50,6 +50,33 @@ pub(crate) fn siege_with(name: &str, lease_seconds: u32, more: &str) -> Siege {
     }
 }
 
+/// At work on a log that nobody has.
+pub(crate) fn siege_of_a_log(name: &str) -> Siege {
+    let scratch = Scratch::new(name);
+    let setup = Setup {
+        lease_seconds: 60,
+        ..Setup::default()
+    };
+    let coordinator = setup.start(&scratch, "coordinator");
+    let rogue = Rogue::enrol(coordinator.agents_address(), &coordinator.invite("rogue"));
+    let mut session = rogue.open_session();
+    coordinator.operator().apply(
+        "[[policy]]\nname = \"of-rogue\"\nagents = { names = [\"rogue\"] }\nstore = \"primary\"\n\
+         source = { postgres = { connection = \"main\", method = \"physical\" } }\n\
+         wal = { method = \"push\" }\n",
+    );
+    let attempt = rogue.accept_job(&mut session).attempt;
+    let attempt = attempt.expect("an offer names its attempt");
+    Siege {
+        job: attempt.job_id.clone(),
+        attempt,
+        coordinator,
+        rogue,
+        session,
+        _scratch: scratch,
+    }
+}
+
 fn policy(agent: &str) -> String {
     format!(
         "[[policy]]\nname = \"of-{agent}\"\nagents = {{ names = [\"{agent}\"] }}\n\

@@ -7,7 +7,7 @@ use strongroom_wire::{
     InvalidMessage,
     wal::{
         ArchivedWalRequest, ArchivedWalResponse, MAX_DETAILS, RecordWalRequest, StoredHistory,
-        StoredWal, WalPosition, WalRange,
+        StoredWal, WalBehind, WalPosition, WalRange,
     },
 };
 
@@ -22,6 +22,8 @@ pub struct WalRecord {
     pub histories: Vec<StoredHistory>,
     /// How far the log is known.
     pub position: Option<WalPosition>,
+    /// The server's log ends before what is archived of it.
+    pub behind: Option<WalBehind>,
 }
 
 impl WalRecord {
@@ -50,6 +52,7 @@ impl WalRecord {
             call.histories.push(history);
         }
         call.position = self.position;
+        call.behind = self.behind;
         calls.push(call);
         calls
     }
@@ -82,6 +85,7 @@ impl GrantAuthority {
             stored: record.stored,
             histories: record.histories,
             position: record.position,
+            behind: record.behind,
         });
         let recorded = self
             .asker
@@ -94,19 +98,20 @@ impl GrantAuthority {
             .map_err(|error| failed("record", error))
     }
 
-    /// What is known of a cluster's log: all parts in the range, by start.
-    /// Without a range only the histories and the tail.
+    /// What is known of a line of a cluster's log: all parts in the range, by
+    /// start. Without a range only the histories and the tail. Who archives is told
+    /// of the line that goes on.
     pub async fn archived_wal(
         &self,
-        system: SystemId,
+        (system, line): (SystemId, u32),
         range: Option<WalRange>,
     ) -> Result<ArchivedWalResponse, StoreError> {
-        let mut known = self.archived_page(system, range).await?;
+        let mut known = self.archived_page((system, line), range).await?;
         while let (true, Some(range), Some(last)) = (known.more, range, known.stored.last()) {
             let mut from = last.start;
             from.0 += 1;
             let next = WalRange { from, ..range };
-            let page = self.archived_page(system, Some(next)).await?;
+            let page = self.archived_page((system, line), Some(next)).await?;
             known.more = page.more && !page.stored.is_empty();
             known.stored.extend(page.stored);
         }
@@ -115,13 +120,14 @@ impl GrantAuthority {
 
     async fn archived_page(
         &self,
-        system: SystemId,
+        (system, line): (SystemId, u32),
         parts: Option<WalRange>,
     ) -> Result<ArchivedWalResponse, StoreError> {
         let request = v1::ArchivedWalRequest::from(ArchivedWalRequest {
             attempt: self.attempt,
             system,
             parts,
+            line,
         });
         self.asker
             .ask(request, async |mut client, request| {
@@ -162,6 +168,7 @@ mod tests {
             length: 1,
             commits: None,
             restore_points: (0..points).map(point).collect(),
+            digests: vec![],
         }
     }
 
@@ -176,6 +183,7 @@ mod tests {
             id: ObjectId([2; 32]),
             length: 1,
             legs: (0..legs).map(leg).collect(),
+            digest: None,
         }
     }
 
@@ -196,6 +204,7 @@ mod tests {
             stored: (0..35).map(|n| part(n, 100)).collect(),
             histories: vec![history(400), history(600), history(1_000)],
             position: Some(position()),
+            behind: None,
         };
         let calls = record.clone().calls();
         assert_eq!(calls.len(), 6);
@@ -208,6 +217,7 @@ mod tests {
                 stored: call.stored.clone(),
                 histories: call.histories.clone(),
                 position: call.position.clone(),
+                behind: call.behind,
             };
             let sent = v1::RecordWalRequest::from(request.clone());
             assert!(RecordWalRequest::try_from(sent) == Ok(request));

@@ -113,6 +113,8 @@ pub(super) struct Conversation<'a> {
     renew_at: Timestamp,
     renew_not_before: Instant,
     renewal: Option<BoxFuture<'static, Result<Identity, RenewError>>>,
+    /// The agent stops, and has said so.
+    leaving: bool,
 }
 
 impl<'a> Conversation<'a> {
@@ -195,6 +197,7 @@ impl<'a> Conversation<'a> {
             renew_at,
             renew_not_before: now,
             renewal: None,
+            leaving: false,
         })
     }
 
@@ -207,7 +210,6 @@ impl<'a> Conversation<'a> {
         let mut found = self.session.found.clone();
         found.mark_changed();
         let runner = self.session.runner.clone();
-        let mut leaving = false;
         let idle = runner.idle();
         let mut idle = std::pin::pin!(idle.fuse());
         let mut farewell = std::pin::pin!(futures::future::Fuse::terminated());
@@ -249,21 +251,24 @@ impl<'a> Conversation<'a> {
                         return Ok(Outcome::Renewed);
                     }
                 }
-                () = stop.cancelled(), if !leaving => {
-                    leaving = true;
+                () = stop.cancelled(), if !self.leaving => {
+                    self.leaving = true;
+                    // Before any report of what ends now: whoever hears that
+                    // something ended would offer it again.
+                    self.beat(None).await?;
                     runner.stop_all(&Stop::Shutdown);
                 }
-                () = &mut idle, if leaving => {
+                () = &mut idle, if self.leaving => {
                     self.send_reports().await?;
                     farewell.set(tokio::time::sleep(FAREWELL).fuse());
                     if self.session.outbox.is_empty() {
                         return Ok(Outcome::Stopped);
                     }
                 }
-                () = &mut farewell, if leaving => return Ok(Outcome::Stopped),
+                () = &mut farewell, if self.leaving => return Ok(Outcome::Stopped),
             }
             // In this order: an attempt leaves its report before it is gone.
-            if leaving && runner.running().is_empty() && self.session.outbox.is_empty() {
+            if self.leaving && runner.running().is_empty() && self.session.outbox.is_empty() {
                 return Ok(Outcome::Stopped);
             }
         }
@@ -324,6 +329,7 @@ impl<'a> Conversation<'a> {
             running: self.session.runner.progress(),
             resident_bytes: resident_bytes(),
             challenge,
+            leaving: self.leaving,
         }))
         .await
     }

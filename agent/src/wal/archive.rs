@@ -4,23 +4,27 @@
 //! entered has no hole behind it, unless the log itself has one. A part counts
 //! as archived when it is entered.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use parking_lot::Mutex;
-use strongroom_layout::{ObjectName, SystemId, WalPart, position::TimelineId};
+use strongroom_layout::{ObjectId, ObjectName, SystemId, WalPart, position::TimelineId};
 use strongroom_repository::{
     Repository,
     format::{
         FormatError,
         wal::{WalCodec, WalPlace},
+        wal_digest::WalDigester,
     },
     store::{Body, SharedStore, StoreError},
 };
 use strongroom_wire::{
     job::{Leg, WalResult},
-    wal::{MAX_STORED, StoredHistory, StoredWal, WalPosition},
+    wal::{ArchivedWalResponse, MAX_STORED, StoredHistory, StoredWal, WalPosition},
 };
 use tracing::Instrument;
 
@@ -63,6 +67,16 @@ pub(super) enum Progress<T> {
     Entered(Vec<T>),
 }
 
+/// Timelines whose history is in the archive or on its way, with the digest of the
+/// file; `None`: an earlier version archived it.
+pub(super) type Histories = BTreeMap<TimelineId, Option<ObjectId>>;
+
+/// What an answer says of them.
+pub(super) fn histories_of(known: &ArchivedWalResponse) -> Histories {
+    let known = known.histories.iter();
+    known.map(|it| (it.timeline, it.digest)).collect()
+}
+
 struct Entry<T> {
     what: What,
     tag: T,
@@ -91,18 +105,35 @@ impl Vault {
         &self.authority
     }
 
-    /// Seals and stores; gives the object and its size.
-    async fn put(
+    /// Digests of nothing so far.
+    pub(super) fn digester(&self) -> WalDigester {
+        WalDigester::new(self.repository.key())
+    }
+
+    /// The digest of a whole file.
+    pub(super) fn digest_of(&self, content: &[u8]) -> ObjectId {
+        let mut digester = self.digester();
+        digester.update(content);
+        digester.digest()
+    }
+
+    /// Seals and stores; gives the object and its size, and what `digest` makes of
+    /// the plaintext meanwhile.
+    async fn put<D: Send + 'static>(
         &self,
         place: WalPlace,
         level: i32,
         plaintext: Bytes,
-    ) -> Result<(ObjectName, Body), WalError> {
+        digest: impl FnOnce(&[u8]) -> D + Send + 'static,
+    ) -> Result<(ObjectName, Body, D), WalError> {
         let this = self.clone();
-        let sealed = tokio::task::spawn_blocking(move || this.seal(place, level, &plaintext));
-        let (name, body) = sealed.await.map_err(|_| WalError::Cancelled)??;
+        let sealed = tokio::task::spawn_blocking(move || {
+            let sealed = this.seal(place, level, &plaintext)?;
+            Ok::<_, FormatError>((sealed, digest(&plaintext)))
+        });
+        let ((name, body), digest) = sealed.await.map_err(|_| WalError::Cancelled)??;
         self.store.put(name, body.clone()).await?;
-        Ok((name, body))
+        Ok((name, body, digest))
     }
 
     fn seal(
@@ -137,6 +168,21 @@ impl<T: Send + 'static> Archive<T> {
         &self.vault
     }
 
+    /// Whether a history file is to be given: it is new, or another than the one
+    /// that is known, which whoever enters it will say.
+    pub(super) fn wants_history(
+        &self,
+        known: &mut Histories,
+        timeline: TimelineId,
+        content: &[u8],
+    ) -> bool {
+        let digest = self.vault.digest_of(content);
+        match known.insert(timeline, Some(digest)) {
+            None => true,
+            Some(before) => before.is_some_and(|before| before != digest),
+        }
+    }
+
     /// What is neither stored nor given up.
     pub(super) fn under_way(&self) -> usize {
         self.uploads.len()
@@ -165,7 +211,10 @@ impl<T: Send + 'static> Archive<T> {
             part: WalPart::Range { start, end },
         };
         let upload = async move {
-            let (object, body) = vault.put(place, level, cut.bytes).await?;
+            let plaintext = cut.bytes.clone();
+            let (object, body, digests) = vault
+                .put(place, level, plaintext, move |_| cut.digests())
+                .await?;
             let part = StoredWal {
                 system,
                 timeline,
@@ -175,6 +224,7 @@ impl<T: Send + 'static> Archive<T> {
                 length: body.length,
                 commits: summary.commits,
                 restore_points: summary.restore_points,
+                digests,
             };
             let what = What::Part(part);
             Ok(Entry { what, tag })
@@ -199,13 +249,16 @@ impl<T: Send + 'static> Archive<T> {
             part: WalPart::History,
         };
         let upload = async move {
-            let (object, body) = vault.put(place, LEVEL, content).await?;
+            let of = vault.clone();
+            let digest = move |content: &[u8]| of.digest_of(content);
+            let (object, body, digest) = vault.put(place, LEVEL, content, digest).await?;
             let what = What::History(StoredHistory {
                 system,
                 timeline,
                 id: object.id().unwrap_or(body.sha256),
                 length: body.length,
                 legs,
+                digest: Some(digest),
             });
             Ok(Entry { what, tag })
         };

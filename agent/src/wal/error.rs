@@ -1,5 +1,6 @@
 //! Why a log is not archived.
 
+use strongroom_layout::SystemId;
 use strongroom_postgres::{
     connection::ServerError, replication::ReplicationError, rights::MissingRights,
     wal::InvalidHistory,
@@ -87,6 +88,20 @@ pub enum WalError {
         /// Bytes.
         limit: u64,
     },
+    /// The connection leads elsewhere now.
+    #[error(
+        "postgres connection {name:?}: it leads to cluster {now} now, and the log of cluster \
+         {before} was archived: run the policy for a base backup if the cluster was made anew, or \
+         set the connection right"
+    )]
+    OtherCluster {
+        /// In `agent.toml`.
+        name: String,
+        /// Whose log was archived.
+        before: SystemId,
+        /// Whose log comes.
+        now: SystemId,
+    },
     /// A history file that is none.
     #[error(
         "postgres connection {name:?}: the history of timeline {timeline} is damaged: {source}"
@@ -145,6 +160,7 @@ impl WalError {
             Self::Store(_) => FailureCode::Store,
             Self::Format(_) => FailureCode::Internal,
             Self::Cancelled => FailureCode::Cancelled,
+            Self::OtherCluster { .. } => FailureCode::OtherCluster,
             _ => FailureCode::Source,
         };
         Failure {

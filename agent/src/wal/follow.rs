@@ -42,9 +42,12 @@ impl Stream<'_> {
         self.monitor.enter("streaming");
         self.problem = None;
         let unit = UNIT.min(begun.layout.segment_size.bytes());
+        let tail = self.known.as_ref().and_then(|known| known.tail);
+        let tail = tail.filter(|tail| tail.timeline == begun.timeline && tail.end > begun.from);
+        let digester = self.archive.vault().digester();
         let mut flow = Flow {
             timeline: begun.timeline,
-            cutter: Cutter::new(unit, begun.from),
+            cutter: Cutter::new(unit, begun.from, digester, tail.map(|tail| tail.end)),
             reader: Reader::new(begun.layout, begun.timeline, begun.from),
             unread: None,
         };

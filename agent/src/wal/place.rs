@@ -10,9 +10,9 @@ pub(super) struct Archived {
     pub(super) end: Lsn,
 }
 
-/// The places to try, the best first, each where a segment begins: where the
-/// archive ends, so that nothing is missed; else where the next timeline
-/// begins, if the archive went beyond where the server left it; else what the
+/// The places to try, the best first, each where a segment begins: the segment of
+/// the archive's last byte, so that it can be compared; where the archive ends, so
+/// that nothing is missed; else where the next timeline begins, if the archive went beyond where the server left it; else what the
 /// server keeps for us.
 pub(super) fn places(
     layout: Layout,
@@ -26,6 +26,7 @@ pub(super) fn places(
         match history.span(tail.timeline).map(|span| span.until) {
             // The server is still on it, or came from it later.
             Some(until) if until.is_none_or(|until| tail.end <= until) => {
+                places.push((tail.timeline, Lsn(tail.end.0.saturating_sub(1))));
                 places.push((tail.timeline, tail.end));
             }
             // The archive followed a timeline that the server has left before,
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn a_promoted_server_first_sends_the_rest_of_the_old_timeline() {
         let rest = tried(&second(), Some((1, 5 * MIB)), 6 * MIB);
-        assert_eq!(rest, [(1, 5), (2, 6)]);
+        assert_eq!(rest, [(1, 4), (1, 5), (2, 6)]);
         let new = tried(&second(), Some((2, 8 * MIB + 1)), 8 * MIB);
         assert_eq!(new, [(2, 8)]);
     }

@@ -9,10 +9,7 @@
 //! Here connections are made and remade; what goes on while one holds is in
 //! [`follow`](super::follow).
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use strongroom_layout::{
     SystemId,
@@ -27,18 +24,18 @@ use strongroom_postgres::{
 use strongroom_runtime::{backoff::Backoff, units::ByteSize};
 use strongroom_wire::{
     job::{Leg, WalResult, WarningCode},
-    wal::WalPosition,
+    wal::{WalBehind, WalPosition},
 };
 use tracing::{info, warn};
 
 use super::{
     WalError,
-    archive::{Archive, Progress},
+    archive::{Archive, Histories, Progress, histories_of},
     heard::Heard,
     place::{Archived, places, segment_start},
     server::{Held, Room, WalServer, watch},
 };
-use crate::monitor::Monitor;
+use crate::{grants::WalRecord, monitor::Monitor};
 
 /// A server that is away is tried again so often.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -76,8 +73,7 @@ pub(super) struct Known {
     pub(super) system: SystemId,
     /// It ends here.
     pub(super) tail: Option<Archived>,
-    /// Timelines whose history is in it, or on its way.
-    pub(super) histories: BTreeSet<TimelineId>,
+    pub(super) histories: Histories,
 }
 
 /// A stream that has begun.
@@ -215,7 +211,7 @@ impl Stream<'_> {
         self.heard.reconnected();
         let (server, slot, room, held) = (self.server, self.slot, self.room, self.held.clone());
         tokio::select! {
-            done = self.follow_all(&connection, layout, kept, over) => done,
+            done = self.follow_all(&connection, layout, (kept, facts.in_recovery), over) => done,
             error = watch(server, &connection, slot, room, &held) => Err(error),
         }
     }
@@ -224,10 +220,10 @@ impl Stream<'_> {
         &mut self,
         connection: &Connection,
         layout: Layout,
-        kept: Option<Lsn>,
+        (kept, standby): (Option<Lsn>, bool),
         over: Instant,
     ) -> Result<(), WalError> {
-        let mut begun = self.begin(connection, layout, kept).await?;
+        let mut begun = self.begin(connection, layout, kept, standby).await?;
         loop {
             let Some((timeline, switch)) = self.follow(&mut begun, over).await? else {
                 return Ok(());
@@ -245,15 +241,16 @@ impl Stream<'_> {
         match &self.known {
             Some(known) if known.system == system && known.tail.is_some() => return Ok(()),
             Some(known) if known.system != system => {
-                let cause = format!("the connection leads to another cluster now: {system}");
-                warn!("{cause}");
-                self.monitor
-                    .warn(WarningCode::OtherCluster, self.slot, cause);
-                self.heard = Heard::default();
+                return Err(WalError::OtherCluster {
+                    name: self.server.name.clone(),
+                    before: known.system,
+                    now: system,
+                });
             }
             _ => {}
         }
-        let archived = self.archive.vault().authority().archived_wal(system, None);
+        let authority = self.archive.vault().authority();
+        let archived = authority.archived_wal((system, 0), None);
         let archived = archived.await?;
         let tail = archived
             .tail
@@ -262,7 +259,7 @@ impl Stream<'_> {
         self.known = Some(Known {
             system,
             tail,
-            histories: archived.histories.iter().map(|it| it.timeline).collect(),
+            histories: histories_of(&archived),
         });
         Ok(())
     }
@@ -290,17 +287,33 @@ impl Stream<'_> {
         connection: &Connection,
         layout: Layout,
         kept: Option<Lsn>,
+        standby: bool,
     ) -> Result<Begun, WalError> {
         let mut session = self.server.stream_session(connection).await?;
         let identity = session.identify().await;
         let identity = identity.map_err(self.server.replication())?;
         let history = self.keep_history(&mut session, identity.timeline).await?;
+        if !standby {
+            self.compare_ends(identity.timeline, identity.flushed)
+                .await?;
+        }
         let kept = kept.unwrap_or(identity.flushed);
-        let mut places = places(layout, &history, self.tail(), kept).into_iter();
+        let tail = self.tail();
+        let mut places = places(layout, &history, tail, kept).into_iter();
         let mut next = places.next();
         while let Some((timeline, from)) = next {
             next = places.next();
+            let goes_on = next.zip(tail).is_some_and(|((timeline, from), tail)| {
+                timeline == tail.timeline && from <= tail.end
+            });
             match self.stream(session, layout, timeline, from).await {
+                Err(WalError::Replication {
+                    source: ReplicationError::Removed { .. } | ReplicationError::Timeline { .. },
+                    ..
+                }) if goes_on => {
+                    info!(%timeline, %from, "the server no longer has what could be compared");
+                    session = self.server.stream_session(connection).await?;
+                }
                 Err(WalError::Replication {
                     source: ReplicationError::Removed { .. } | ReplicationError::Timeline { .. },
                     ..
@@ -318,6 +331,39 @@ impl Stream<'_> {
         }
         // There always is one place.
         Err(WalError::Cancelled)
+    }
+
+    /// A primary whose log ends before what is archived of it was put back to an
+    /// earlier state. (A standby that was restarted catches up.) Whatever it writes
+    /// from now on is another story, which must not be taken for the one that is
+    /// archived: the coordinator ends that, and says what to do.
+    async fn compare_ends(&mut self, timeline: TimelineId, flushed: Lsn) -> Result<(), WalError> {
+        let Some(known) = &self.known else {
+            return Ok(());
+        };
+        let tail = known.tail.filter(|tail| tail.timeline == timeline);
+        let Some(archived) = tail.map(|tail| tail.end).filter(|end| *end > flushed) else {
+            return Ok(());
+        };
+        let behind = WalBehind {
+            system: known.system,
+            timeline,
+            flushed,
+            archived,
+        };
+        let record = WalRecord {
+            behind: Some(behind),
+            ..WalRecord::default()
+        };
+        self.archive.vault().authority().record_wal(record).await?;
+        // What is archived has changed meanwhile.
+        self.known = None;
+        let cause = format!("it ends at {flushed}");
+        Err(self.server.replication()(ReplicationError::Ahead {
+            timeline,
+            from: archived,
+            cause,
+        }))
     }
 
     /// Streams from here on. That the server does not have it, it says late.
@@ -373,7 +419,9 @@ impl Stream<'_> {
                 until: Some(entry.switch),
             });
             if let Some(known) = &mut self.known
-                && known.histories.insert(timeline)
+                && self
+                    .archive
+                    .wants_history(&mut known.histories, timeline, &file.content)
             {
                 let (system, legs) = (known.system, legs.collect());
                 self.archive

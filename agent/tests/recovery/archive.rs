@@ -123,6 +123,7 @@ impl Archive {
             id,
             length,
             legs: legs.collect(),
+            digest: None,
         };
         let histories = &mut self.known.lock().expect("no panic").histories;
         histories.insert(timeline, stored);
@@ -151,6 +152,7 @@ impl Archive {
             length,
             commits: None,
             restore_points: vec![],
+            digests: vec![],
         }
     }
 
@@ -235,10 +237,10 @@ impl Archive {
 impl LogIndex for Archive {
     fn archived(
         &self,
-        system: SystemId,
+        (system, line): (SystemId, u32),
         range: Option<WalRange>,
     ) -> BoxFuture<'_, Result<ArchivedWalResponse, StoreError>> {
-        assert_eq!(system.0, self.layout.system_identifier);
+        assert_eq!((system.0, line), (self.layout.system_identifier, 0));
         let mut known = self.known.lock().expect("no panic");
         if known.listed > 0
             && let Some(later) = known.later.take()

@@ -103,6 +103,8 @@ impl Site {
             }],
             end: self.archive.end(1),
             target,
+            line: 0,
+            new_timeline: None,
         }
     }
 

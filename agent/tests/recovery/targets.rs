@@ -40,7 +40,7 @@ fn to_a_time_a_position_a_transaction_a_name_and_the_end() {
     assert_says(
         &notes,
         &[
-            "recovery stopping before commit",
+            "recovery stopping before WAL location",
             "timeline 2",
             "along timeline 1",
         ],
@@ -51,7 +51,7 @@ fn to_a_time_a_position_a_transaction_a_name_and_the_end() {
 
     let (found, notes) = site.rows_at("transaction", RecoveryTarget::Xid(xid));
     assert_eq!(found, "1 2 3", "{notes:?}");
-    assert_says(&notes, &[&format!("after commit of transaction {xid}")]);
+    assert_says(&notes, &["recovery stopping before WAL location"]);
 
     let point = RecoveryTarget::RestorePoint("it's \\ a point".into());
     let (found, notes) = site.rows_at("point", point);
@@ -75,7 +75,7 @@ fn targets_at_the_end_of_the_log_are_reached() {
     site.insert(2);
     site.archive(1 << 20);
     let end = site.archive.end(1);
-    // Nothing begins behind the middle of the last record.
+    // Nothing is committed in the last record.
     let within = Lsn(end.0 - 8);
     for (name, target, wanted) in [
         ("end", RecoveryTarget::Lsn(end), "1 2"),

@@ -44,6 +44,8 @@ fn along_a_promotion_and_not_beyond_it_on_the_old_timeline() {
             legs,
             end: site.archive.end(2),
             target,
+            line: 0,
+            new_timeline: None,
         }
     };
     let at = RecoveryTarget::Time(time.parse().expect("a time"));

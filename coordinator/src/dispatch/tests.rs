@@ -848,6 +848,7 @@ async fn a_repository_is_ready_once_its_config_is_in_the_store() {
             stored: vec![],
             histories: vec![],
             position: None,
+            behind: None,
         };
         client
             .record_wal(v1::RecordWalRequest::from(request))

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Objects that are looked for in the store at a time.
-const LOOKS_AT_ONCE: usize = 16;
+pub(super) const LOOKS_AT_ONCE: usize = 16;
 /// restic refreshes its locks every five minutes, and takes one for abandoned
 /// that was not refreshed for so long.
 pub(crate) const LOCK_STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);

@@ -505,8 +505,8 @@ fn verb(action: &Action) -> &'static str {
 
 /// Why something is refused, and in which words.
 pub(super) struct Because {
-    reason: RefusalReason,
-    why: Cow<'static, str>,
+    pub(super) reason: RefusalReason,
+    pub(super) why: Cow<'static, str>,
 }
 
 pub(super) fn because(reason: RefusalReason) -> Because {
@@ -547,5 +547,8 @@ fn explain(reason: RefusalReason) -> &'static str {
         }
         RefusalReason::StoreUnchecked => "the store could not be checked yet",
         RefusalReason::StoreUnsafe => "the store accepts forged requests",
+        RefusalReason::NotStored => "the store does not hold it",
+        RefusalReason::LogConflict => "the archived log holds other content at the same place",
+        RefusalReason::OtherCluster => "there is no base backup of this cluster",
     }
 }

@@ -1,19 +1,21 @@
 //! The write-ahead log: what an attempt enters, and what it is told.
 
-use strongroom_layout::{AgentId, ObjectName};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use strongroom_layout::{AgentId, ObjectName, SystemId};
 use strongroom_wire::{
     grant::RefusalReason,
     wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest},
 };
 
 use super::{
+    claims::LOOKS_AT_ONCE,
     decide::{Scope, live_scope},
     pace,
-    service::{Asked, GrantError, Grants, because, own_repository, view},
+    service::{Asked, Because, GrantError, Grants, because, own_repository, view},
 };
 use crate::{
     catalog::{AttemptState, RecordError, WalPage},
-    model::{Repository, RepositoryState, WalArchive},
+    model::{JobKind, Repository, RepositoryState, WalArchive},
 };
 
 impl Grants {
@@ -44,11 +46,19 @@ impl Grants {
                 return Err(GrantError::Record(absent));
             }
         }
+        self.written(&asked, repository, request).await?;
         let most = state.as_ref().map_or(0, |state| self.most_points(state));
-        let left_out = self
-            .catalog()
-            .record_wal(&repository.name, dataset, request, most)
-            .await?;
+        let catalog = self.catalog();
+        let entered = catalog.record_wal(&repository.name, dataset, request, most);
+        let left_out = match entered.await {
+            Err(RecordError::Conflict(broken)) => {
+                let why = broken.to_string();
+                return self
+                    .refuse_log(&asked, RefusalReason::LogConflict, why)
+                    .await;
+            }
+            left_out => left_out?,
+        };
         if left_out > 0 {
             let action = "name restore points".to_owned();
             let reason = because(RefusalReason::OverBudget);
@@ -62,6 +72,51 @@ impl Grants {
     fn most_points(&self, state: &AttemptState) -> u64 {
         let scope = view(state).map(|view| view.scope);
         scope.map_or(0, |scope| self.budget(state, scope).objects)
+    }
+
+    /// Verifies that the store holds what is to be entered. An agent's word alone
+    /// would keep a place in the log for what was never written.
+    async fn written(
+        &self,
+        asked: &Asked,
+        repository: &Repository,
+        request: &RecordWalRequest,
+    ) -> Result<(), GrantError> {
+        let parts = request.stored.iter().map(|it| (it.object(), it.length));
+        let histories = request.histories.iter();
+        let histories = histories.map(|it| (it.object(), it.length));
+        let said: Vec<(ObjectName, u64)> = parts.chain(histories).collect();
+        if said.is_empty() {
+            return Ok(());
+        }
+        let client = &self.store(repository)?.client;
+        let looked = said.into_iter().map(|(object, length)| async move {
+            let found = client.size(&repository.prefix, object).await?;
+            Ok::<_, GrantError>((object, length, found))
+        });
+        let mut looked = stream::iter(looked).buffered(LOOKS_AT_ONCE);
+        while let Some((object, length, found)) = looked.try_next().await? {
+            if found == Some(length) {
+                continue;
+            }
+            if found.is_none() {
+                // A bucket that is gone for a while answers alike.
+                client.probe().await?;
+            }
+            let because = Because {
+                reason: RefusalReason::NotStored,
+                why: match found {
+                    None => "the store does not hold it: store it first, or again".into(),
+                    Some(found) => {
+                        format!("the store holds {found} bytes of it, not {length}").into()
+                    }
+                },
+            };
+            let action = "record wal".to_owned();
+            let refusal = self.refuse(asked, because, action, object.path()).await?;
+            return Err(GrantError::Refused(refusal));
+        }
+        Ok(())
     }
 
     /// Says what the catalog knows of a cluster's log in the attempt's
@@ -78,11 +133,18 @@ impl Grants {
         let repository = self
             .live(&asked, state.as_ref(), "list wal", allowed)
             .await?;
-        let archive = WalArchive {
-            repository: repository.name.clone(),
-            system: request.system,
-        };
         let catalog = self.catalog();
+        let archive = match state.as_ref().filter(|state| state.kind == JobKind::Wal) {
+            Some(state) => {
+                self.line_of(&asked, repository, state, request.system)
+                    .await?
+            }
+            None => WalArchive {
+                repository: repository.name.clone(),
+                system: request.system,
+                line: request.line,
+            },
+        };
         let page = match request.parts {
             Some(range) => catalog.wal_parts(&archive, range).await?,
             None => WalPage {
@@ -98,6 +160,57 @@ impl Grants {
             histories: catalog.wal_histories(&archive).await?,
             tail: tail.map(|it| (it.timeline, it.end)),
         })
+    }
+
+    /// The line of log that an attempt may go on with; audited when there is none.
+    async fn line_of(
+        &self,
+        asked: &Asked,
+        repository: &Repository,
+        state: &AttemptState,
+        system: SystemId,
+    ) -> Result<WalArchive, GrantError> {
+        let catalog = self.catalog();
+        let name = &repository.name;
+        if let Some(dataset) = &state.dataset {
+            let bases = catalog.clusters_with_bases(name, dataset).await?;
+            if !bases.is_empty() && !bases.contains(&system) {
+                let before: Vec<_> = bases.iter().map(ToString::to_string).collect();
+                let why = format!(
+                    "the connection leads to cluster {system} now, but the base backups of \
+                     {dataset} are of cluster {}: nothing of its log is archived until there is a \
+                     base backup of it. Run the policy if the cluster was made anew, or set the \
+                     connection right",
+                    before.join(", ")
+                );
+                return self
+                    .refuse_log(asked, RefusalReason::OtherCluster, why)
+                    .await;
+            }
+        }
+        let line = catalog.wal_line(name, system).await?;
+        match line.broken {
+            None => Ok(line.archive),
+            Some(broken) => {
+                self.refuse_log(asked, RefusalReason::LogConflict, broken.to_string())
+                    .await
+            }
+        }
+    }
+
+    async fn refuse_log<T>(
+        &self,
+        asked: &Asked,
+        reason: RefusalReason,
+        why: String,
+    ) -> Result<T, GrantError> {
+        let because = Because {
+            reason,
+            why: why.into(),
+        };
+        let action = "go on with a log".to_owned();
+        let refusal = self.refuse(asked, because, action, "wal".into()).await?;
+        Err(GrantError::Refused(refusal))
     }
 
     /// The repository of an attempt that may do this now.
@@ -179,11 +292,13 @@ mod tests {
                     length: 9,
                     commits: None,
                     restore_points: vec![point.clone(); points],
+                    digests: vec![],
                 };
                 parts
             ],
             histories: vec![],
             position: None,
+            behind: None,
         };
         assert_eq!(cost(&request(0, 0)), pace::CALL);
         assert_eq!(cost(&request(10, 0)), pace::CALL + 10 * PART);

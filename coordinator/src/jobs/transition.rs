@@ -187,13 +187,25 @@ pub fn cancel(mut job: Job, request: CancelRequest) -> Result<Job, InvalidTransi
     Ok(job)
 }
 
+/// What goes on without an end counts failures in a row: an attempt that was at
+/// work for long enough was none, whatever ended it, and one that ended because
+/// its agent went away says nothing about the next.
 fn fail(mut job: Job, failure: Failure, backoff: &Backoff, now: Timestamp) -> Job {
-    job.failed_attempts += 1;
+    let endless = job.work.is_endless();
+    if endless && was_at_work(&job, now) {
+        job.failed_attempts = 0;
+    }
+    let went_away = matches!(failure.code, FailureCode::Fenced | FailureCode::Cancelled);
+    if !(endless && went_away) {
+        job.failed_attempts += 1;
+    }
     job.state = if let Some(cancel) = &job.cancel {
         cancelled(cancel, now)
     } else {
         let failed = job.failed_attempts;
-        let next = if job.work.is_endless() {
+        let next = if endless && went_away {
+            Some(now)
+        } else if endless {
             let again = Failure {
                 retryable: true,
                 ..failure.clone()
@@ -211,6 +223,11 @@ fn fail(mut job: Job, failure: Failure, backoff: &Backoff, now: Timestamp) -> Jo
         }
     };
     job
+}
+
+fn was_at_work(job: &Job, now: Timestamp) -> bool {
+    job.started_at
+        .is_some_and(|start| now.duration_since(start) >= Backoff::URGENT.max)
 }
 
 fn cancelled(request: &CancelRequest, at: Timestamp) -> JobState {

@@ -39,7 +39,10 @@ pub use secret::SecretHash;
 pub use snapshot::Snapshot;
 pub use token::{JoinToken, JoinTokenState, NewJoinToken};
 pub use transfer::Transfer;
-pub use wal::{WalArchive, WalHistory, WalProgress, WalRestorePoint, WalStretch};
+pub use wal::{
+    WalArchive, WalBreak, WalConflict, WalHistory, WalLine, WalProgress, WalRestorePoint,
+    WalStretch,
+};
 
 /// Labels of an agent: `role = "web"`.
 pub type Labels = std::collections::BTreeMap<String, String>;

@@ -1,8 +1,10 @@
 //! The write-ahead log in the stores, as the catalog sums it up.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use strongroom_layout::{
-    SystemId,
+    ObjectName, SystemId,
     position::{Lsn, TimelineId},
 };
 use strongroom_wire::{
@@ -48,6 +50,8 @@ pub struct WalProgress {
     pub dataset: DatasetName,
     /// Where its log lies.
     pub repository: String,
+    /// On which of the cluster's lines.
+    pub line: u32,
     /// By its agent's last word.
     pub position: WalPosition,
     /// When that was said.
@@ -61,4 +65,58 @@ pub struct WalArchive {
     pub repository: String,
     /// The cluster.
     pub system: SystemId,
+    /// Which of its lines: those before it ended when the same place held other
+    /// content.
+    pub line: u32,
+}
+
+/// The last line of a cluster's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalLine {
+    /// Which.
+    pub archive: WalArchive,
+    /// It has ended, and nothing has begun another yet.
+    pub broken: Option<WalBreak>,
+}
+
+/// Where a line ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalBreak {
+    /// Which.
+    pub line: u32,
+    /// When it was found.
+    pub at: Timestamp,
+    /// On which timeline.
+    pub timeline: TimelineId,
+    /// The place that holds two things, or behind which it does.
+    pub lsn: Lsn,
+    /// What differs, for people.
+    pub cause: String,
+}
+
+impl fmt::Display for WalBreak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}; so this log ended at {} of timeline {}, on {}, and nothing more of it is archived \
+             until there is a new base backup of the cluster: run its policy. What is archived \
+             stays, and can be restored",
+            self.cause, self.lsn, self.timeline, self.at
+        )
+    }
+}
+
+/// The same place in a log with other content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalConflict {
+    /// Whose log.
+    pub system: SystemId,
+    /// On which timeline.
+    pub timeline: TimelineId,
+    /// Where.
+    pub lsn: Lsn,
+    /// What differs, for people.
+    pub cause: String,
+    /// What holds the other content.
+    pub refused: Option<ObjectName>,
 }

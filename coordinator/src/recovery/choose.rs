@@ -129,6 +129,8 @@ pub fn choose(
         base: (*base).clone(),
         recovery: Recovery {
             system: cluster.system,
+            line: cluster.line,
+            new_timeline: None,
             legs,
             end,
             target: match target {

@@ -1,16 +1,18 @@
 //! What the catalog knows of clusters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use strongroom_layout::{ObjectId, SystemId};
 
 use crate::{
     catalog::{Catalog, CatalogError, SnapshotFilter},
-    model::{DatasetName, WalArchive, WalHistory},
+    model::{DatasetName, WalArchive, WalBreak, WalHistory},
 };
 
 use super::{Base, Cluster};
 
 /// The clusters of a dataset: usually one, but a connection may come to lead to
-/// another server.
+/// another server, and a cluster is once more here for each line of its log.
 pub type Clusters = Vec<Cluster>;
 
 /// Base backups of a dataset that are looked at, the newest.
@@ -26,10 +28,14 @@ pub async fn load(catalog: &Catalog, dataset: &DatasetName) -> Result<Clusters, 
     };
     let snapshots = catalog.snapshots(&filter, MOST_BASES).await?.items;
     let mut bases: BTreeMap<WalArchive, Vec<Base>> = BTreeMap::new();
+    let mut lines = Lines::new(catalog);
     // Oldest first.
     for snapshot in snapshots.into_iter().rev() {
         if let Some(point) = snapshot.result.cluster {
             let archive = WalArchive {
+                line: lines
+                    .of(&snapshot.repository, point.system, snapshot.id)
+                    .await?,
                 repository: snapshot.repository,
                 system: point.system,
             };
@@ -47,19 +53,77 @@ pub async fn load(catalog: &Catalog, dataset: &DatasetName) -> Result<Clusters, 
             .entry(WalArchive {
                 repository: progress.repository.clone(),
                 system: progress.position.system,
+                line: progress.line,
             })
             .or_default();
     }
     let mut clusters = Vec::new();
     for (archive, bases) in bases {
         let position = progress.as_ref().filter(|it| {
-            it.repository == archive.repository && it.position.system == archive.system
+            it.repository == archive.repository
+                && it.position.system == archive.system
+                && it.line == archive.line
         });
         let position = position.map(|it| it.position.clone());
-        clusters.push(cluster(catalog, archive, bases, position).await?);
+        let broken = lines.end_of(&archive).await?;
+        clusters.push(cluster(catalog, archive, bases, position, broken).await?);
     }
     clusters.sort_by_key(|it| it.bases.last().map(|base| base.taken));
     Ok(clusters)
+}
+
+/// Where a line ended, and the snapshots that were published behind it.
+type Ended = (WalBreak, BTreeSet<ObjectId>);
+
+/// The ends of lines, each of which is asked for once.
+struct Lines<'a> {
+    catalog: &'a Catalog,
+    known: BTreeMap<(String, SystemId), Vec<Ended>>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(catalog: &'a Catalog) -> Self {
+        Self {
+            catalog,
+            known: BTreeMap::new(),
+        }
+    }
+
+    /// The line that a base backup is of: it was published behind the end of all
+    /// lines before.
+    async fn of(
+        &mut self,
+        repository: &str,
+        system: SystemId,
+        base: ObjectId,
+    ) -> Result<u32, CatalogError> {
+        let ended = self.ended(repository, system).await?;
+        let before = ended.iter().filter(|(_, behind)| behind.contains(&base));
+        Ok(u32::try_from(before.count()).unwrap_or(u32::MAX))
+    }
+
+    async fn end_of(&mut self, archive: &WalArchive) -> Result<Option<WalBreak>, CatalogError> {
+        let ended = self.ended(&archive.repository, archive.system).await?;
+        let mut ended = ended.iter().map(|(end, _)| end);
+        Ok(ended.find(|end| end.line == archive.line).cloned())
+    }
+
+    async fn ended(
+        &mut self,
+        repository: &str,
+        system: SystemId,
+    ) -> Result<&[Ended], CatalogError> {
+        let key = (repository.to_owned(), system);
+        if !self.known.contains_key(&key) {
+            let mut all = Vec::new();
+            for end in self.catalog.wal_breaks(repository, system).await? {
+                let behind = self.catalog.published_behind(repository, &end).await?;
+                all.push((end, behind));
+            }
+            self.known.insert(key.clone(), all);
+        }
+        Ok(self.known.get(&key).map_or(&[], Vec::as_slice))
+    }
 }
 
 async fn cluster(
@@ -67,6 +131,7 @@ async fn cluster(
     archive: WalArchive,
     bases: Vec<Base>,
     position: Option<strongroom_wire::wal::WalPosition>,
+    broken: Option<WalBreak>,
 ) -> Result<Cluster, CatalogError> {
     let stretches = catalog.wal_stretches(&archive).await?;
     let histories = catalog.wal_histories(&archive).await?;
@@ -80,6 +145,8 @@ async fn cluster(
     Ok(Cluster {
         system: archive.system,
         repository: archive.repository,
+        line: archive.line,
+        broken,
         bases,
         stretches,
         histories: histories

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use strongroom_layout::{ObjectId, SystemId};
 use strongroom_wire::{job::ClusterPoint, wal::WalPosition};
 
-use crate::model::{WalHistory, WalStretch};
+use crate::model::{WalBreak, WalHistory, WalStretch};
 
 pub use choose::{Chosen, Target, Unreachable, choose};
 pub use load::{Clusters, load};
@@ -43,6 +43,10 @@ pub struct Cluster {
     pub system: SystemId,
     /// The repository's name.
     pub repository: String,
+    /// Which line of the cluster's log.
+    pub line: u32,
+    /// Where that line ended, if it did.
+    pub broken: Option<WalBreak>,
     /// Oldest first.
     pub bases: Vec<Base>,
     /// What is archived without a gap.

@@ -40,6 +40,8 @@ fn cluster(bases: Vec<Base>, stretches: &[WalStretch]) -> Cluster {
     Cluster {
         system: SystemId(7),
         repository: "primary/db-1".into(),
+        line: 0,
+        broken: None,
         bases,
         stretches: stretches.to_vec(),
         histories: Vec::new(),

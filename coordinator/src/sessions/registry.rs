@@ -44,6 +44,8 @@ pub(super) struct Handle {
     pub(super) sender: mpsc::Sender<CoordinatorMessage>,
     pub(super) questions: mpsc::Sender<Question>,
     pub(super) end: End,
+    /// Its agent has said that it stops.
+    pub(super) leaving: bool,
 }
 
 /// A session that is just beginning.
@@ -164,10 +166,19 @@ impl Registry {
         }
     }
 
-    /// Every live agent.
+    /// The agent stops: it is offered nothing more, and its reports still count.
+    pub(super) fn note_leaving(&self, agent: AgentId, session: Uuid) {
+        let mut live = self.0.live.lock();
+        if let Some(handle) = live.get_mut(&agent).filter(|it| it.session == session) {
+            handle.leaving = true;
+        }
+    }
+
+    /// Every live agent that stays.
     pub fn live(&self) -> Vec<LiveAgent> {
         let live = self.0.live.lock();
         live.iter()
+            .filter(|(_, handle)| !handle.leaving)
             .map(|(agent, handle)| LiveAgent {
                 agent: *agent,
                 boot_id: handle.boot,
@@ -269,6 +280,7 @@ mod tests {
             sender,
             questions: questions().0,
             end: End::default(),
+            leaving: false,
         };
         (handle, receiver)
     }

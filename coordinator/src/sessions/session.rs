@@ -181,6 +181,7 @@ impl Session {
             questions: self.asker.clone(),
             sender: self.sender.clone(),
             end: self.end.clone(),
+            leaving: false,
         };
         registry.enter(self.agent.id, handle);
         Ok(())
@@ -386,6 +387,9 @@ impl Session {
         reported: Vec<AttemptRef>,
     ) -> Result<bool, CatalogError> {
         let catalog = &self.shared.catalog;
+        if heartbeat.leaving {
+            self.shared.registry.note_leaving(self.agent.id, self.id);
+        }
         let running = heartbeat.running.iter().map(|it| it.attempt);
         let running: Vec<_> = running.chain(reported).collect();
         let until = self.shared.config.lease_end(catalog.clock().now());

@@ -517,6 +517,7 @@ async fn whoever_says_too_much_is_sent_away() {
             running: vec![],
             resident_bytes: 1,
             challenge: None,
+            leaving: false,
         }))
         .await;
     match session.next().await {

@@ -243,6 +243,7 @@ impl TestSession {
             running: running.collect(),
             resident_bytes: 1,
             challenge: None,
+            leaving: false,
         }))
         .await;
         match self.next().await {

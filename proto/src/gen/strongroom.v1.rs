@@ -226,6 +226,9 @@ pub struct Heartbeat {
     /// the nonce of the one that this answers; else empty
     #[prost(string, tag = "3")]
     pub challenge: ::prost::alloc::string::String,
+    /// it stops: nothing more is to be offered
+    #[prost(bool, tag = "4")]
+    pub leaving: bool,
 }
 /// Another session of this agent has begun: is this one's agent still there? It
 /// answers at once, by a heartbeat.
@@ -530,6 +533,12 @@ pub struct Recovery {
     /// the archived log reaches so far on the last of them
     #[prost(uint64, tag = "3")]
     pub end: u64,
+    /// of the log; see ArchivedWalRequest
+    #[prost(uint32, tag = "9")]
+    pub line: u32,
+    /// reserved for the restored server; 0: it takes its own
+    #[prost(uint32, tag = "10")]
+    pub new_timeline: u32,
     #[prost(oneof = "recovery::Target", tags = "4, 5, 6, 7, 8")]
     pub target: ::core::option::Option<recovery::Target>,
 }
@@ -1074,6 +1083,24 @@ pub struct RecordWalRequest {
     /// absent: nothing new
     #[prost(message, optional, tag = "4")]
     pub position: ::core::option::Option<WalPosition>,
+    /// absent: it is not
+    #[prost(message, optional, tag = "5")]
+    pub behind: ::core::option::Option<WalBehind>,
+}
+/// The server's log ends before what is archived of it: it was put back to an
+/// earlier state, and what it writes from now on is another story.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalBehind {
+    #[prost(uint64, tag = "1")]
+    pub system: u64,
+    #[prost(uint32, tag = "2")]
+    pub timeline: u32,
+    /// where the server's log ends
+    #[prost(uint64, tag = "3")]
+    pub flushed: u64,
+    /// where the archived log of that timeline ends
+    #[prost(uint64, tag = "4")]
+    pub archived: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecordWalResponse {}
@@ -1102,6 +1129,19 @@ pub struct StoredWal {
     pub last_xid: u32,
     #[prost(message, repeated, tag = "8")]
     pub restore_points: ::prost::alloc::vec::Vec<RestorePoint>,
+    /// That of its end always; more where an earlier part of its unit ended.
+    #[prost(message, repeated, tag = "9")]
+    pub digests: ::prost::alloc::vec::Vec<WalDigest>,
+}
+/// A keyed digest (HMAC-SHA-256) of the log from where its unit begins up to here:
+/// what is the same at the same place has the same.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalDigest {
+    #[prost(uint64, tag = "1")]
+    pub at: u64,
+    /// 32 bytes
+    #[prost(bytes = "vec", tag = "2")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RestorePoint {
@@ -1129,6 +1169,9 @@ pub struct StoredHistory {
     /// what came before it, oldest first
     #[prost(message, repeated, tag = "5")]
     pub legs: ::prost::alloc::vec::Vec<Leg>,
+    /// keyed, of the file; empty: of an earlier version
+    #[prost(bytes = "vec", tag = "6")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
 }
 /// The log is in the store up to here, and at that time there was no more of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1164,6 +1207,10 @@ pub struct ArchivedWalRequest {
     /// and before this; 0: all
     #[prost(uint64, tag = "5")]
     pub to: u64,
+    /// Of several logs of one cluster that hold different things at one place; who
+    /// archives is told of the one that goes on.
+    #[prost(uint32, tag = "6")]
+    pub line: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ArchivedWalResponse {

@@ -13,7 +13,7 @@ use strongroom_tests::{
 use crate::postgres_physical::site::Site;
 
 /// The agent's program where the server's user may run it.
-fn program(scratch: &Scratch) -> PathBuf {
+pub(super) fn program(scratch: &Scratch) -> PathBuf {
     let program = scratch.join("strongroom-agent");
     let built = binary("strongroom-agent");
     if fs::hard_link(&built, &program).is_err() {

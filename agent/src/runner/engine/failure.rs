@@ -59,9 +59,25 @@ fn is_fence(reason: &str) -> bool {
 /// Of a restore or a listing.
 pub(super) fn of_wal(error: &WalError) -> Failure {
     match error {
-        WalError::Store(error) => of_store(error),
+        WalError::Store(error) => Failure {
+            code: log_code(error).unwrap_or(of_store(error).code),
+            ..of_store(error)
+        },
         error => error.to_failure(),
     }
+}
+
+/// Why nothing more is taken of a log.
+fn log_code(error: &StoreError) -> Option<FailureCode> {
+    let StoreErrorKind::Refused { reason, .. } = &error.kind else {
+        return None;
+    };
+    let known = [
+        (RefusalReason::LogConflict, FailureCode::LogConflict),
+        (RefusalReason::OtherCluster, FailureCode::OtherCluster),
+    ];
+    let mut known = known.into_iter();
+    known.find_map(|(refusal, code)| (refusal.as_str() == reason).then_some(code))
 }
 
 pub(super) fn of_restore(error: &RestoreError) -> Failure {

@@ -144,7 +144,8 @@ impl Engine {
                     limits,
                     monitor,
                 };
-                let archived = wal::run(job).await;
+                // Larger than the futures of all other jobs.
+                let archived = Box::pin(wal::run(job)).await;
                 archived
                     .map(Success::Wal)
                     .map_err(|error| failure::of_wal(&error))

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use strongroom_layout::position::{Lsn, SegmentName, TimelineId};
 use strongroom_postgres::wal::{History, Layout};
-use strongroom_repository::buffers::Buffers;
+use strongroom_repository::{buffers::Buffers, format::wal_digest::WalDigester};
 use strongroom_wire::{job::Leg, wal::UNIT};
 
 use super::{
@@ -56,6 +56,13 @@ impl Kind {
     }
 }
 
+/// By what a segment is told from others at its place.
+pub(super) struct Compare {
+    pub(super) digester: WalDigester,
+    /// Where the archive ended.
+    pub(super) tail: Option<Archived>,
+}
+
 /// A file that was read.
 pub(super) enum Read {
     /// And what is archived once all of it is.
@@ -71,6 +78,7 @@ pub(super) fn read(
     kind: Kind,
     layout: Layout,
     buffers: &Buffers,
+    compare: &Compare,
 ) -> Result<Read, WalError> {
     match kind {
         Kind::Segment(segment) => {
@@ -78,7 +86,7 @@ pub(super) fn read(
                 timeline: segment.timeline,
                 end: end_of(segment, layout),
             };
-            let segment = read_segment(log, file, segment, layout, buffers)?;
+            let segment = read_segment(log, file, segment, layout, (buffers, compare))?;
             Ok(Read::Segment(whole, segment))
         }
         Kind::History(timeline) => {
@@ -104,7 +112,7 @@ fn read_segment(
     file: &str,
     name: SegmentName,
     layout: Layout,
-    buffers: &Buffers,
+    (buffers, compare): (&Buffers, &Compare),
 ) -> Result<Segment, WalError> {
     let path = log.path_of(file);
     let wrong = |cause: String| unreadable(&path)(io::Error::other(cause));
@@ -116,6 +124,7 @@ fn read_segment(
     let first = name.start(layout.segment_size);
     let mut reader = Reader::new(layout, name.timeline, first);
     let mut parts = Vec::new();
+    let tail = compare.tail.filter(|tail| tail.timeline == name.timeline);
     // Both are powers of two.
     let unit = UNIT.min(size);
     for start in (first.0..first.0 + size).step_by(unit as usize).map(Lsn) {
@@ -133,7 +142,16 @@ fn read_segment(
             _ => {}
         }
         let bytes = buffers.share(bytes);
-        let cut = Cut { start, bytes };
+        let cut = Cut {
+            start,
+            bytes,
+            digester: compare.digester.clone(),
+            marks: tail
+                .map(|tail| tail.end)
+                .filter(|end| *end > start)
+                .into_iter()
+                .collect(),
+        };
         let summary = reader.summary(start, cut.end());
         parts.push((cut, summary));
     }
@@ -196,9 +214,17 @@ mod tests {
     use std::fs;
 
     use strongroom_layout::position::SegmentSize;
+    use strongroom_repository::format::crypto::MasterKey;
     use strongroom_tests::scratch::Scratch;
 
     use super::*;
+
+    fn compare() -> Compare {
+        Compare {
+            digester: WalDigester::new(&MasterKey::from_bytes(&[7; 64])),
+            tail: None,
+        }
+    }
 
     fn log(scratch: &Scratch) -> LogDirectory {
         scratch.dir("data/pg_wal");
@@ -258,7 +284,13 @@ mod tests {
             if let Some(content) = content {
                 fs::write(log.path_of("file"), content).unwrap();
             }
-            let read = read_segment(&log, "file", name, layout(), &Buffers::default());
+            let read = read_segment(
+                &log,
+                "file",
+                name,
+                layout(),
+                (&Buffers::default(), &compare()),
+            );
             read.unwrap_err().to_string()
         };
         let error = refused(None);
@@ -303,7 +335,13 @@ mod tests {
         log.extend(strongroom_tests::noise(1, (32 << 20) - log.len()));
         let directory = self::log(&scratch);
         fs::write(directory.path_of("large"), &log).unwrap();
-        let segment = read_segment(&directory, "large", name, layout, &Buffers::default());
+        let segment = read_segment(
+            &directory,
+            "large",
+            name,
+            layout,
+            (&Buffers::default(), &compare()),
+        );
         let segment = segment.unwrap();
         let parts: Vec<_> = segment.parts.iter().map(|(cut, _)| cut).collect();
         assert_eq!(parts.len(), 2);

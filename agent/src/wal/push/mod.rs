@@ -22,7 +22,6 @@ mod message;
 mod pending;
 
 use std::{
-    collections::BTreeSet,
     path::Path,
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
@@ -46,12 +45,12 @@ pub use listen::listen;
 use self::{
     desk::{Pushed, Seat},
     directory::LogDirectory,
-    files::{HistoryFile, Kind, Read},
+    files::{Compare, HistoryFile, Kind, Read},
     pending::Files,
 };
 use super::{
     WalError,
-    archive::{Archive, Progress},
+    archive::{Archive, Histories, Progress, histories_of},
     place::Archived,
     server::{Room, WalServer},
 };
@@ -93,7 +92,11 @@ struct Cluster {
     /// Where its log lies.
     directory: LogDirectory,
     seat: Seat,
-    histories: BTreeSet<TimelineId>,
+    histories: Histories,
+    /// Where the archive ended when this job began.
+    tail: Option<Archived>,
+    /// A file could not be read as one of this server's log: it may be another's.
+    doubt: bool,
 }
 
 impl Push<'_> {
@@ -117,6 +120,9 @@ impl Push<'_> {
                 }
                 Some((file, read)) = files.reading.next(), if room => {
                     self.read(&mut cluster, &mut files, file, read);
+                    if std::mem::take(&mut cluster.doubt) {
+                        verify(self.server, &cluster).await?;
+                    }
                 }
                 progress = self.archive.advance() => {
                     self.proceed(&cluster, &mut files, progress?);
@@ -162,8 +168,8 @@ impl Push<'_> {
         }
         let directory = LogDirectory::of_server(Path::new(&settings.data_directory))?;
         let system = SystemId(facts.system_identifier);
-        let known = self.archive.vault().authority().archived_wal(system, None);
-        let known = known.await?;
+        let authority = self.archive.vault().authority();
+        let known = authority.archived_wal((system, 0), None).await?;
         Ok(Cluster {
             system,
             layout,
@@ -171,12 +177,14 @@ impl Push<'_> {
                 .desks
                 .open(directory.path().to_owned(), directory.owner()),
             directory,
-            histories: known.histories.iter().map(|it| it.timeline).collect(),
+            histories: histories_of(&known),
+            tail: known.tail.map(|(timeline, end)| Archived { timeline, end }),
+            doubt: false,
         })
     }
 
     /// The server wants to be rid of a file.
-    fn asked(&self, cluster: &Cluster, files: &mut Files, pushed: Pushed) {
+    fn asked(&mut self, cluster: &Cluster, files: &mut Files, pushed: Pushed) {
         let Pushed { file, answer } = pushed;
         match Kind::of(&file, cluster.layout) {
             None => {
@@ -191,7 +199,7 @@ impl Push<'_> {
             }
             Some(kind) => {
                 files.waiting.entry(file.clone()).or_default().push(answer);
-                Self::begin(cluster, files, file, kind);
+                self.begin(cluster, files, file, kind);
             }
         }
     }
@@ -235,19 +243,23 @@ impl Push<'_> {
                 continue;
             }
             if let Some(kind) = Kind::of(&file, cluster.layout) {
-                Self::begin(cluster, files, file, kind);
+                self.begin(cluster, files, file, kind);
             }
         }
         self.archive.hurry = files.more_wait();
     }
 
-    fn begin(cluster: &Cluster, files: &mut Files, file: String, kind: Kind) {
+    fn begin(&self, cluster: &Cluster, files: &mut Files, file: String, kind: Kind) {
         if kind == Kind::Needless || !files.under_way.insert(file.clone()) {
             return;
         }
         let (directory, layout) = (cluster.directory.clone(), cluster.layout);
         let (name, buffers) = (file.clone(), files.buffers.clone());
-        let read = move || files::read(&directory, &name, kind, layout, &buffers);
+        let compare = Compare {
+            digester: self.archive.vault().digester(),
+            tail: cluster.tail,
+        };
+        let read = move || files::read(&directory, &name, kind, layout, &buffers, &compare);
         let reading = async move {
             let read = tokio::task::spawn_blocking(read).await;
             (file, read.unwrap_or(Err(WalError::Cancelled)))
@@ -281,7 +293,9 @@ impl Push<'_> {
                 self.monitor.files.fetch_add(1, Relaxed);
             }
             Ok(Read::History(timeline, history)) => {
-                if !cluster.histories.insert(timeline) {
+                let histories = &mut cluster.histories;
+                let content = &history.content;
+                if !self.archive.wants_history(histories, timeline, content) {
                     return files.finish(&file, &Ok(()));
                 }
                 let tag = Tag {
@@ -294,6 +308,7 @@ impl Push<'_> {
                     .store_history(cluster.system, timeline, content, legs, tag);
             }
             Err(error) => {
+                cluster.doubt |= files.waiting.contains_key(&file);
                 // Only this file: whoever looks ahead may look at what has gone.
                 files.finish(&file, &Err(error.to_string()));
             }
@@ -342,5 +357,30 @@ impl Push<'_> {
             waiting,
             problem: given_up.or_else(|| self.room.problem(waiting)),
         })
+    }
+}
+
+/// An error when the connection leads to another cluster by now.
+async fn verify(server: &WalServer, cluster: &Cluster) -> Result<(), WalError> {
+    let facts = async {
+        let connection = server.resolve().await?;
+        let session = server.session(&connection).await?;
+        let facts = server.facts(&session, Purpose::Push).await;
+        session.close().await;
+        facts
+    };
+    match facts.await {
+        Ok(facts) if SystemId(facts.system_identifier) != cluster.system => {
+            Err(WalError::OtherCluster {
+                name: server.name.clone(),
+                before: cluster.system,
+                now: SystemId(facts.system_identifier),
+            })
+        }
+        Ok(_) => Ok(()),
+        Err(error) => {
+            tracing::debug!(%error, "whose log this is cannot be asked");
+            Ok(())
+        }
     }
 }

@@ -3,19 +3,22 @@
 use jiff::Timestamp;
 use strongroom_layout::{
     AttemptRef, ObjectId, ObjectName, SystemId,
-    position::{Lsn, TimelineId},
+    position::{Lsn, SegmentSize, TimelineId},
 };
 use strongroom_wire::{
-    job::{Leg, WalMethod, WalWork},
+    job::{ClusterPoint, Leg, Success, WalMethod, WalWork},
     wal::{
-        Commits, RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalPosition,
-        WalRange,
+        Commits, RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalBehind,
+        WalDigest, WalPosition, WalRange,
     },
 };
 
-use super::{Fixture, contract, fixture::policy};
+use super::{
+    Fixture, contract,
+    fixture::{policy, success},
+};
 use crate::{
-    catalog::RecordError,
+    catalog::{Publication, RecordError},
     jobs::request,
     model::{Agent, DatasetName, Repository, RepositoryState, WalArchive},
 };
@@ -43,6 +46,33 @@ fn part(start: u64, end: u64) -> StoredWal {
         length: end - start,
         commits: None,
         restore_points: vec![],
+        digests: vec![digest(end)],
+    }
+}
+
+/// A part that also speaks of where others ended.
+fn whole(start: u64, end: u64, others: &[u64]) -> StoredWal {
+    let mut part = part(start, end);
+    part.digests.extend(others.iter().map(|at| digest(*at)));
+    part
+}
+
+/// The same place in another log.
+fn other(mut part: StoredWal) -> StoredWal {
+    part.id.0[31] = 1;
+    for said in &mut part.digests {
+        said.digest.0[31] = 1;
+    }
+    part
+}
+
+/// Of the one log that is told here.
+fn digest(at: u64) -> WalDigest {
+    let mut digest = [7; 32];
+    digest[..8].copy_from_slice(&at.to_be_bytes());
+    WalDigest {
+        at: Lsn(at),
+        digest: ObjectId(digest),
     }
 }
 
@@ -72,6 +102,7 @@ impl Log {
         WalArchive {
             repository: self.repository.name.clone(),
             system: SYSTEM,
+            line: 0,
         }
     }
 
@@ -98,6 +129,7 @@ impl Log {
             stored,
             histories: vec![],
             position: None,
+            behind: None,
         }
     }
 
@@ -149,7 +181,7 @@ async fn what_lies_in_another_part_is_superseded_for_a_while(fixture: Fixture) {
     let log = Log::new(fixture).await;
     log.store(&[part(0, 100), part(100, 150)]).await;
     log.fixture.advance(3600);
-    log.store(&[part(0, UNIT)]).await;
+    log.store(&[whole(0, UNIT, &[150])]).await;
     assert_eq!(log.parts(0, None).await, [(0, UNIT)]);
     assert_eq!(log.stretches().await, [(0, UNIT)]);
 
@@ -170,12 +202,142 @@ async fn old_parts_are_never_superseded(fixture: Fixture) {
     log.store(&[part(0, 100)]).await;
     log.fixture.advance(72 * 3600);
     // As a stolen agent would claim it.
-    log.store(&[part(0, UNIT)]).await;
+    log.store(&[whole(0, UNIT, &[100])]).await;
     log.fixture.advance(72 * 3600);
     let catalog = &log.fixture.catalog;
     assert_eq!(catalog.useless_wal(log.fixture.now()).await.unwrap(), []);
     // The longest counts.
     assert_eq!(log.parts(0, None).await, [(0, UNIT)]);
+}
+
+/// Takes a base backup of the cluster.
+async fn take_base(log: &Log, number: u8) {
+    let point = ClusterPoint {
+        system: SYSTEM,
+        timeline: TimelineId(1),
+        start: Lsn(0),
+        stop: Lsn(10),
+        segment: SegmentSize::new(16 << 20).unwrap(),
+        major: 15,
+        ended: log.fixture.now(),
+    };
+    let attempt = log.fixture.started(&log.agent, "base").await;
+    let Success::Backup(mut result) = success(number) else {
+        unreachable!("success is of a backup");
+    };
+    result.cluster = Some(point);
+    let publication = Publication {
+        attempt,
+        length: 300,
+        result: result.clone(),
+        time: log.fixture.now(),
+    };
+    log.fixture.catalog.publish(&publication).await.unwrap();
+    let done = Ok(Success::Backup(result));
+    log.fixture.finish(&log.agent, attempt, done).await;
+}
+
+async fn the_same_place_with_other_content_ends_the_line(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let name = log.repository.name.clone();
+    let history = |id: u8, until: u64| StoredHistory {
+        system: SYSTEM,
+        timeline: TimelineId(2),
+        id: ObjectId([id; 32]),
+        length: 50,
+        legs: vec![Leg {
+            timeline: TimelineId(1),
+            until: Some(Lsn(until)),
+        }],
+        digest: Some(ObjectId([id; 32])),
+    };
+    let behind = WalBehind {
+        system: SYSTEM,
+        timeline: TimelineId(1),
+        flushed: Lsn(90),
+        archived: Lsn(150),
+    };
+    for round in 0..3_u32 {
+        log.fixture.advance(60);
+        log.store(&[part(0, 100), part(100, 150)]).await;
+        log.grant(&[history(1, 90).object()]).await;
+        let mut known = log.request(vec![]);
+        known.histories = vec![history(1, 90)];
+        log.record(known).await.unwrap();
+
+        let conflicting = match round {
+            0 => RecordWalRequest {
+                histories: vec![history(2, 90)],
+                ..log.request(vec![])
+            },
+            1 => RecordWalRequest {
+                behind: Some(behind),
+                ..log.request(vec![])
+            },
+            _ => log.request(vec![part(150, 160), other(part(100, 150))]),
+        };
+        let parts = conflicting.stored.iter().map(StoredWal::object);
+        let histories = conflicting.histories.iter().map(StoredHistory::object);
+        log.grant(&parts.chain(histories).collect::<Vec<_>>()).await;
+        let refused = log.record(conflicting.clone()).await.unwrap_err();
+        let RecordError::Conflict(end) = refused else {
+            panic!("{refused}");
+        };
+        assert_eq!(
+            (end.line, end.timeline.0),
+            (round, 1 + u32::from(round == 0))
+        );
+        // It names both.
+        if round == 2 {
+            for object in [part(100, 150).object(), other(part(100, 150)).object()] {
+                assert!(end.cause.contains(&object.to_string()), "{}", end.cause);
+            }
+        }
+        let line = catalog.wal_line(&name, SYSTEM).await.unwrap();
+        assert_eq!(line.broken.as_ref(), Some(&end));
+        // Nothing of it is entered, and nothing more is, whatever it is.
+        let more = log.record(log.request(vec![part(0, 100)])).await;
+        assert!(matches!(more, Err(RecordError::Conflict(_))));
+        let archive = WalArchive {
+            line: round,
+            ..log.archive()
+        };
+        let stretches = catalog.wal_stretches(&archive).await.unwrap();
+        let stretches: Vec<_> = stretches.iter().map(|it| (it.start.0, it.end.0)).collect();
+        assert_eq!(stretches, [(0, 150)]);
+
+        // A base backup begins another line, which knows nothing of this one.
+        log.fixture.advance(60);
+        take_base(&log, 1 + u8::try_from(round).unwrap()).await;
+        let line = catalog.wal_line(&name, SYSTEM).await.unwrap();
+        assert_eq!((line.archive.line, line.broken), (round + 1, None));
+        if round == 2 {
+            log.record(conflicting).await.unwrap();
+        }
+    }
+    let filter = crate::catalog::AuditFilter {
+        action: Some("wal.conflict".into()),
+        ..Default::default()
+    };
+    let audited = catalog.audit_log(&filter, 10).await.unwrap().items;
+    assert_eq!(audited.len(), 3);
+    // Both contents stay.
+    log.fixture.advance(72 * 3600);
+    let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
+    let kept = other(part(100, 150)).object();
+    assert!(useless.iter().all(|it| it.name != kept), "{useless:?}");
+}
+
+async fn what_cannot_be_compared_is_refused(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let mute = StoredWal {
+        digests: vec![digest(50)],
+        ..part(0, 100)
+    };
+    log.grant(&[mute.object()]).await;
+    let error = log.record(log.request(vec![mute])).await.unwrap_err();
+    assert!(error.to_string().contains("update the agent"), "{error}");
 }
 
 async fn what_stands_somewhere_is_no_less_needed_for_another_place(fixture: Fixture) {
@@ -187,10 +349,12 @@ async fn what_stands_somewhere_is_no_less_needed_for_another_place(fixture: Fixt
         start: Lsn(5 * UNIT),
         end: Lsn(5 * UNIT + 100),
         length: 100,
+        digests: vec![digest(5 * UNIT + 100)],
         ..part(0, UNIT)
     };
     log.store(&[forged]).await;
-    log.store(&[part(5 * UNIT, 5 * UNIT + 200)]).await;
+    log.store(&[whole(5 * UNIT, 5 * UNIT + 200, &[5 * UNIT + 100])])
+        .await;
     log.fixture.advance(72 * 3600);
     let catalog = &log.fixture.catalog;
     assert_eq!(catalog.useless_wal(log.fixture.now()).await.unwrap(), []);
@@ -254,6 +418,7 @@ async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
             timeline: TimelineId(1),
             until: Some(Lsn(90)),
         }],
+        digest: None,
     };
     log.grant(&[committed.object(), history.object()]).await;
     let mut request = log.request(vec![committed.clone()]);
@@ -282,7 +447,12 @@ async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
         to: None,
     };
     let listed = catalog.wal_parts(&log.archive(), all).await.unwrap().parts;
-    assert_eq!(listed, [committed, part(100, 150)]);
+    let without_digests = |part: StoredWal| StoredWal {
+        digests: Vec::new(),
+        ..part
+    };
+    let known = [committed, part(100, 150)].map(without_digests);
+    assert_eq!(listed, known);
     for (xid, count) in [(699, 0), (700, 1), (742, 1), (800, 1), (801, 0)] {
         let parts = catalog.wal_parts_with_xid(&log.archive(), xid).await;
         assert_eq!(parts.unwrap().len(), count, "{xid}");
@@ -394,7 +564,7 @@ async fn a_job_enters_so_many_restore_points_and_no_more(fixture: Fixture) {
 async fn restore_points_go_with_the_last_part_that_holds_them(fixture: Fixture) {
     let log = Log::new(fixture).await;
     log.store(&[part(0, 100), named(100, 200, 3)]).await;
-    log.store(&[part(0, 300)]).await;
+    log.store(&[whole(0, 300, &[200])]).await;
     log.fixture.advance(3 * 3600);
     let catalog = &log.fixture.catalog;
     let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
@@ -406,7 +576,7 @@ async fn restore_points_go_with_the_last_part_that_holds_them(fixture: Fixture) 
         "they lie in another part"
     );
 
-    log.store(&[part(0, 400)]).await;
+    log.store(&[whole(0, 400, &[300])]).await;
     sqlx::query("DELETE FROM wal_parts WHERE end_lsn = 400")
         .execute(catalog.0.backend.writers())
         .await
@@ -450,6 +620,8 @@ contract! {
     parts_join_and_gaps_stay,
     what_lies_in_another_part_is_superseded_for_a_while,
     old_parts_are_never_superseded,
+    the_same_place_with_other_content_ends_the_line,
+    what_cannot_be_compared_is_refused,
     what_stands_somewhere_is_no_less_needed_for_another_place,
     what_was_not_granted_or_not_entered_in_time_is_refused,
     impossible_parts_are_refused_and_nothing_is_entered,

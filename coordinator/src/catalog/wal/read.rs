@@ -39,12 +39,13 @@ impl Catalog {
     ) -> Result<WalPage, CatalogError> {
         let rows = sqlx::query(
             "SELECT * FROM wal_parts
-             WHERE repository = $1 AND system = $2 AND timeline = $3
-               AND start_lsn >= $4 AND start_lsn < $5 AND superseded_at IS NULL
-             ORDER BY start_lsn, end_lsn DESC LIMIT $6",
+             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+               AND start_lsn >= $5 AND start_lsn < $6 AND superseded_at IS NULL
+             ORDER BY start_lsn, end_lsn DESC LIMIT $7",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
         .bind(i64::from(range.timeline.0))
         .bind(int(range.from.0))
         .bind(range.to.map_or(i64::MAX, |lsn| int(lsn.0)))
@@ -72,11 +73,12 @@ impl Catalog {
         };
         let rows = sqlx::query(
             "SELECT * FROM wal_restore_points
-             WHERE repository = $1 AND system = $2 AND timeline = $3 AND lsn > $4
-             ORDER BY lsn LIMIT $5",
+             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4 AND lsn > $5
+             ORDER BY lsn LIMIT $6",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
         .bind(i64::from(timeline.0))
         .bind(int(first.0))
         .bind(MAX_POINTS)
@@ -102,11 +104,12 @@ impl Catalog {
     ) -> Result<Vec<StoredWal>, CatalogError> {
         let rows = sqlx::query(
             "SELECT * FROM wal_parts
-             WHERE repository = $1 AND system = $2 AND first_xid <= $3 AND last_xid >= $3
+             WHERE repository = $1 AND system = $2 AND line = $3 AND first_xid <= $4 AND last_xid >= $4
              ORDER BY timeline, start_lsn, end_lsn DESC LIMIT 100",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
         .bind(i64::from(xid))
         .fetch_all(self.pool())
         .await?;
@@ -122,10 +125,11 @@ impl Catalog {
     ) -> Result<Option<Timestamp>, CatalogError> {
         let row = sqlx::query(
             "SELECT MAX(last_commit) AS last_commit FROM wal_parts
-             WHERE repository = $1 AND system = $2 AND timeline = $3 AND end_lsn <= $4",
+             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4 AND end_lsn <= $5",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
         .bind(i64::from(timeline.0))
         .bind(int(end.0))
         .fetch_one(self.pool())
@@ -139,11 +143,12 @@ impl Catalog {
         archive: &WalArchive,
     ) -> Result<Vec<WalStretch>, CatalogError> {
         let rows = sqlx::query(
-            "SELECT * FROM wal_stretches WHERE repository = $1 AND system = $2
+            "SELECT * FROM wal_stretches WHERE repository = $1 AND system = $2 AND line = $3
              ORDER BY timeline, start_lsn",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
         .fetch_all(self.pool())
         .await?;
         read_all(&rows, stretch::read)
@@ -155,10 +160,12 @@ impl Catalog {
         archive: &WalArchive,
     ) -> Result<Vec<StoredHistory>, CatalogError> {
         let rows = sqlx::query(
-            "SELECT * FROM wal_histories WHERE repository = $1 AND system = $2 ORDER BY timeline",
+            "SELECT * FROM wal_histories WHERE repository = $1 AND system = $2 AND line = $3
+             ORDER BY timeline",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
         .fetch_all(self.pool())
         .await?;
         read_all(&rows, read_history)
@@ -171,11 +178,13 @@ impl Catalog {
         name: &str,
     ) -> Result<Vec<WalRestorePoint>, CatalogError> {
         let rows = sqlx::query(
-            "SELECT * FROM wal_restore_points WHERE repository = $1 AND system = $2 AND name = $3
+            "SELECT * FROM wal_restore_points
+             WHERE repository = $1 AND system = $2 AND line = $3 AND name = $4
              ORDER BY timeline, lsn",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
         .bind(name)
         .fetch_all(self.pool())
         .await?;
@@ -192,6 +201,7 @@ impl Catalog {
             Ok(WalProgress {
                 dataset: row.parse("dataset")?,
                 repository: row.text("repository")?,
+                line: row.number("line")?,
                 position: WalPosition {
                     system: row.parse("system")?,
                     timeline: row.timeline("timeline")?,
@@ -207,13 +217,16 @@ impl Catalog {
 
     /// Objects of the log that nobody needs: superseded since before `oldest`,
     /// or granted before it and never entered. An agent may enter one content in
-    /// several places: as long as one of them stands, it is needed.
+    /// several places: as long as one of them stands, it is needed. What ended a
+    /// line is kept.
     pub async fn useless_wal(&self, oldest: Timestamp) -> Result<Vec<ObjectRow>, CatalogError> {
         let rows = sqlx::query(
             "SELECT o.* FROM objects o
              WHERE o.kind = 'wal' AND o.granted_at < $1
                AND NOT EXISTS (SELECT 1 FROM wal_histories h
                                WHERE h.repository = o.repository AND h.id = o.id)
+               AND NOT EXISTS (SELECT 1 FROM wal_breaks b
+                               WHERE b.repository = o.repository AND b.refused = o.path)
                AND NOT EXISTS (SELECT 1 FROM wal_parts p
                                WHERE p.repository = o.repository AND p.id = o.id
                                  AND (p.superseded_at IS NULL OR p.superseded_at >= $1))
@@ -248,6 +261,7 @@ impl Catalog {
                        AND NOT EXISTS (
                            SELECT 1 FROM wal_parts p
                            WHERE p.repository = $1 AND p.system = $2 AND p.timeline = $3
+                             AND p.line = wal_restore_points.line
                              AND p.start_lsn < wal_restore_points.lsn
                              AND p.end_lsn >= wal_restore_points.lsn)",
                 )
@@ -292,6 +306,7 @@ fn read_part(row: &AnyRow) -> Result<StoredWal, CatalogError> {
         length: row.number("length")?,
         commits,
         restore_points: Vec::new(),
+        digests: Vec::new(),
     })
 }
 
@@ -307,7 +322,7 @@ fn read_restore_point(row: &AnyRow) -> Result<WalRestorePoint, CatalogError> {
     })
 }
 
-fn read_history(row: &AnyRow) -> Result<StoredHistory, CatalogError> {
+pub(super) fn read_history(row: &AnyRow) -> Result<StoredHistory, CatalogError> {
     let row = Columns::new("wal_histories", row);
     Ok(StoredHistory {
         system: row.parse("system")?,
@@ -315,5 +330,6 @@ fn read_history(row: &AnyRow) -> Result<StoredHistory, CatalogError> {
         id: row.parse("id")?,
         length: row.number("length")?,
         legs: row.json("legs")?,
+        digest: row.opt_parse("digest")?,
     })
 }

@@ -4,19 +4,22 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AnyConnection, AssertSqlSafe};
-use strongroom_layout::{AttemptRef, JobId, ObjectName};
+use strongroom_layout::{AttemptRef, JobId, ObjectName, SystemId, position::Lsn};
 use strongroom_wire::wal::{
-    RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalPosition,
+    RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalBehind, WalPosition,
 };
 
 use super::{
     super::{
         Catalog, CatalogError,
-        row::{Columns, int, json, micros},
+        row::{Columns, int, json, micros, read_all},
     },
+    compare::{Known, Verdict, compare},
+    line::line_in,
+    read::read_history,
     stretch,
 };
-use crate::model::{DatasetName, WalArchive, WalStretch};
+use crate::model::{DatasetName, WalArchive, WalBreak, WalConflict, WalStretch};
 
 /// A part is superseded only by one that comes soon after it: whoever steals an
 /// agent must not be able to have old parts deleted by claiming new ones.
@@ -26,7 +29,7 @@ const SOON: SignedDuration = SignedDuration::from_hours(48);
 /// deleted ([`useless_wal`](Catalog::useless_wal) with a later time).
 const ENTERED_WITHIN: SignedDuration = SignedDuration::from_hours(23);
 
-/// Restore points per statement: 5 values each.
+/// Restore points per statement: 6 values each.
 const POINTS_PER_STATEMENT: usize = 100;
 
 /// Why something is not entered.
@@ -41,9 +44,42 @@ pub enum RecordError {
     /// Nobody was granted its PUT, or it was deleted since.
     #[error("{0} is not in the store: store it first, or again")]
     NotStored(ObjectName),
+    /// It does not say what could be compared.
+    #[error(
+        "{0} comes without a digest of its content, so that nobody could tell it from another: \
+         update the agent"
+    )]
+    Undigested(ObjectName),
+    /// The same place holds other content: this log has ended.
+    #[error("{0}")]
+    Conflict(WalBreak),
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+}
+
+/// What stands against an entry, before it is known what to do about it.
+enum Objection {
+    Conflict(WalConflict),
+    Other(RecordError),
+}
+
+impl From<RecordError> for Objection {
+    fn from(error: RecordError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<CatalogError> for Objection {
+    fn from(error: CatalogError) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<sqlx::Error> for Objection {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Other(error.into())
+    }
 }
 
 impl From<sqlx::Error> for RecordError {
@@ -56,8 +92,9 @@ impl Catalog {
     /// Enters what `dataset`'s agent has stored in the repository, with no time
     /// that is later than the coordinator's own; all or
     /// nothing, but that the attempt's job has `points` restore points at most:
-    /// gives how many were left out. What is there already stays. Wakes nobody but
-    /// those who wait for the repository.
+    /// gives how many were left out. What is there already stays, and what
+    /// contradicts it ends this line of log, audited. Wakes nobody but those who
+    /// wait for the repository.
     pub async fn record_wal(
         &self,
         repository: &str,
@@ -65,16 +102,36 @@ impl Catalog {
         request: &RecordWalRequest,
         points: u64,
     ) -> Result<u64, RecordError> {
+        match self.enter_wal(repository, dataset, request, points).await {
+            Ok(left_out) => Ok(left_out),
+            Err(Objection::Other(error)) => Err(error),
+            Err(Objection::Conflict(conflict)) => {
+                let broken = self.end_line(repository, dataset, &conflict).await?;
+                Err(RecordError::Conflict(broken))
+            }
+        }
+    }
+
+    async fn enter_wal(
+        &self,
+        repository: &str,
+        dataset: &DatasetName,
+        request: &RecordWalRequest,
+        points: u64,
+    ) -> Result<u64, Objection> {
         let mut transaction = self.begin().await?;
+        let mut lines = Lines::new(repository);
         let mut named = Vec::new();
         for part in &request.stored {
             check(part)?;
             known_in(&mut transaction, repository, part.object(), self.now()).await?;
+            let archive = lines.of(&mut transaction, part.system).await?;
             if self
-                .enter_part(&mut transaction, repository, dataset, part)
+                .enter_part(&mut transaction, &archive, dataset, part)
                 .await?
             {
-                named.extend(part.restore_points.iter().map(|point| (part, point)));
+                let points = part.restore_points.iter();
+                named.extend(points.map(|point| (part, archive.line, point)));
             }
         }
         let left_out = self
@@ -82,10 +139,16 @@ impl Catalog {
             .await?;
         for history in &request.histories {
             known_in(&mut transaction, repository, history.object(), self.now()).await?;
-            enter_history(&mut transaction, repository, history).await?;
+            let archive = lines.of(&mut transaction, history.system).await?;
+            enter_history(&mut transaction, &archive, history).await?;
+        }
+        if let Some(behind) = &request.behind {
+            let archive = lines.of(&mut transaction, behind.system).await?;
+            check_behind(&mut transaction, &archive, behind).await?;
         }
         if let Some(position) = &request.position {
-            self.enter_position(&mut transaction, repository, dataset, position)
+            let archive = lines.of(&mut transaction, position.system).await?;
+            self.enter_position(&mut transaction, &archive, dataset, position)
                 .await?;
         }
         // The agent could open it, so it is there.
@@ -101,24 +164,33 @@ impl Catalog {
     async fn enter_part(
         &self,
         connection: &mut AnyConnection,
-        repository: &str,
+        archive: &WalArchive,
         dataset: &DatasetName,
         part: &StoredWal,
-    ) -> Result<bool, CatalogError> {
+    ) -> Result<bool, Objection> {
+        let known = known_parts(connection, archive, dataset, part).await?;
+        let but = match compare(&known, part) {
+            Ok(Verdict::There) => return Ok(false),
+            Ok(Verdict::New { but }) => but,
+            Err(other) => return Err(Objection::Conflict(contradiction(part, other))),
+        };
+        let digest = part.digests.iter().find(|it| it.at == part.end);
         let commits = part.commits;
-        let entered = sqlx::query(
-            "INSERT INTO wal_parts (repository, system, timeline, start_lsn, end_lsn, id, length,
-                                    commits, last_commit, first_xid, last_xid, dataset, stored_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-             ON CONFLICT (repository, system, timeline, start_lsn, end_lsn) DO NOTHING",
+        sqlx::query(
+            "INSERT INTO wal_parts (repository, system, line, timeline, start_lsn, end_lsn, id,
+                                    length, digest, commits, last_commit, first_xid, last_xid,
+                                    dataset, stored_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         )
-        .bind(repository)
+        .bind(archive.repository.clone())
         .bind(part.system.to_string())
+        .bind(i64::from(archive.line))
         .bind(i64::from(part.timeline.0))
         .bind(int(part.start.0))
         .bind(int(part.end.0))
         .bind(part.id.to_string())
         .bind(int(part.length))
+        .bind(digest.map(|it| it.digest.to_string()))
         .bind(commits.map_or(0, |it| int(it.count)))
         .bind(commits.map(|it| micros(it.last.min(self.now()))))
         .bind(commits.map(|it| i64::from(it.first_xid)))
@@ -127,20 +199,13 @@ impl Catalog {
         .bind(micros(self.now()))
         .execute(&mut *connection)
         .await?;
-        if entered.rows_affected() == 0 {
-            return Ok(false);
-        }
-        supersede(connection, repository, part, self.now()).await?;
-        let archive = WalArchive {
-            repository: repository.to_owned(),
-            system: part.system,
-        };
+        supersede(connection, archive, part, &but, self.now()).await?;
         let covered = WalStretch {
             timeline: part.timeline,
             start: part.start,
             end: part.end,
         };
-        stretch::add_in(connection, &archive, covered).await?;
+        stretch::add_in(connection, archive, covered).await?;
         Ok(true)
     }
 
@@ -151,7 +216,7 @@ impl Catalog {
         connection: &mut AnyConnection,
         repository: &str,
         attempt: AttemptRef,
-        mut named: Vec<(&StoredWal, &RestorePoint)>,
+        mut named: Vec<(&StoredWal, u32, &RestorePoint)>,
         most: u64,
     ) -> Result<u64, CatalogError> {
         if named.is_empty() {
@@ -164,28 +229,30 @@ impl Catalog {
         let mut entered = 0;
         for chunk in named.chunks(POINTS_PER_STATEMENT) {
             let mut sql = String::from(
-                "INSERT INTO wal_restore_points (repository, system, timeline, lsn, name, at)
+                "INSERT INTO wal_restore_points (repository, system, line, timeline, lsn, name, at)
                  VALUES ",
             );
             for row in 0..chunk.len() {
                 let comma = if row == 0 { "" } else { ", " };
-                let at = |column: usize| 1 + row * 5 + column;
+                let at = |column: usize| 1 + row * 6 + column;
                 // Writing to a String cannot fail.
                 let _ = write!(
                     sql,
-                    "{comma}($1, ${}, ${}, ${}, ${}, ${})",
+                    "{comma}($1, ${}, ${}, ${}, ${}, ${}, ${})",
                     at(1),
                     at(2),
                     at(3),
                     at(4),
-                    at(5)
+                    at(5),
+                    at(6)
                 );
             }
-            sql.push_str(" ON CONFLICT (repository, system, timeline, lsn, name) DO NOTHING");
+            sql.push_str(" ON CONFLICT (repository, system, line, timeline, lsn, name) DO NOTHING");
             let mut query = sqlx::query(AssertSqlSafe(sql)).bind(repository);
-            for (part, point) in chunk {
+            for (part, line, point) in chunk {
                 query = query
                     .bind(part.system.to_string())
+                    .bind(i64::from(*line))
                     .bind(i64::from(part.timeline.0))
                     .bind(int(point.lsn.0))
                     .bind(point.name.clone())
@@ -208,23 +275,24 @@ impl Catalog {
     async fn enter_position(
         &self,
         connection: &mut AnyConnection,
-        repository: &str,
+        archive: &WalArchive,
         dataset: &DatasetName,
         position: &WalPosition,
     ) -> Result<(), CatalogError> {
         sqlx::query(
-            "INSERT INTO wal_positions (dataset, repository, system, timeline, lsn, as_of, waiting,
-                                        problem, reported_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+            "INSERT INTO wal_positions (dataset, repository, system, line, timeline, lsn, as_of,
+                                        waiting, problem, reported_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
              ON CONFLICT (dataset) DO UPDATE SET
-                 repository = excluded.repository, system = excluded.system,
+                 repository = excluded.repository, system = excluded.system, line = excluded.line,
                  timeline = excluded.timeline, lsn = excluded.lsn, as_of = excluded.as_of,
                  waiting = excluded.waiting, problem = excluded.problem,
                  reported_at = excluded.reported_at",
         )
         .bind(dataset.to_string())
-        .bind(repository)
+        .bind(archive.repository.clone())
         .bind(position.system.to_string())
+        .bind(i64::from(archive.line))
         .bind(i64::from(position.timeline.0))
         .bind(int(position.lsn.0))
         .bind(position.as_of.map(|it| micros(it.min(self.now()))))
@@ -257,7 +325,134 @@ fn check(part: &StoredWal) -> Result<(), RecordError> {
     if start / UNIT != last / UNIT {
         return Err(RecordError::Crosses(part.object()));
     }
+    if !part.digests.iter().any(|it| it.at == part.end) {
+        return Err(RecordError::Undigested(part.object()));
+    }
     Ok(())
+}
+
+/// The line of each cluster that is spoken of, which must not have ended.
+struct Lines<'a> {
+    repository: &'a str,
+    known: Option<WalArchive>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(repository: &'a str) -> Self {
+        Self {
+            repository,
+            known: None,
+        }
+    }
+
+    async fn of(
+        &mut self,
+        connection: &mut AnyConnection,
+        system: SystemId,
+    ) -> Result<WalArchive, RecordError> {
+        if let Some(known) = self.known.as_ref().filter(|it| it.system == system) {
+            return Ok(known.clone());
+        }
+        let line = line_in(connection, self.repository, system).await?;
+        if let Some(broken) = line.broken {
+            return Err(RecordError::Conflict(broken));
+        }
+        self.known = Some(line.archive.clone());
+        Ok(line.archive)
+    }
+}
+
+/// Parts of the line that lie in the unit of this one.
+async fn known_parts(
+    connection: &mut AnyConnection,
+    archive: &WalArchive,
+    dataset: &DatasetName,
+    part: &StoredWal,
+) -> Result<Vec<Known>, CatalogError> {
+    let unit = part.start.0 / UNIT * UNIT;
+    let rows = sqlx::query(
+        "SELECT start_lsn, end_lsn, id, digest, dataset FROM wal_parts
+         WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+           AND start_lsn >= $5 AND end_lsn <= $6
+         ORDER BY start_lsn, end_lsn",
+    )
+    .bind(archive.repository.clone())
+    .bind(archive.system.to_string())
+    .bind(i64::from(archive.line))
+    .bind(i64::from(part.timeline.0))
+    .bind(int(unit))
+    .bind(int(unit.saturating_add(UNIT)))
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, |row| {
+        let row = Columns::new("wal_parts", row);
+        Ok(Known {
+            start: row.lsn("start_lsn")?,
+            end: row.lsn("end_lsn")?,
+            id: row.parse("id")?,
+            digest: row.opt_parse("digest")?,
+            own: row.text("dataset")? == dataset.to_string(),
+        })
+    })
+}
+
+fn contradiction(part: &StoredWal, other: &Known) -> WalConflict {
+    let archived = StoredWal {
+        start: other.start,
+        end: other.end,
+        id: other.id,
+        ..part.clone()
+    };
+    WalConflict {
+        system: part.system,
+        timeline: part.timeline,
+        lsn: other.start,
+        cause: format!(
+            "what the server gives as log up to {} of timeline {} ({}) is not what is archived at \
+             the same place ({}): the server was put back to an earlier state, or two servers \
+             took one timeline",
+            other.end,
+            part.timeline,
+            part.object(),
+            archived.object(),
+        ),
+        refused: Some(part.object()),
+    }
+}
+
+/// An objection, if more is archived of the timeline than the server has.
+async fn check_behind(
+    connection: &mut AnyConnection,
+    archive: &WalArchive,
+    behind: &WalBehind,
+) -> Result<(), Objection> {
+    let end: Option<i64> = sqlx::query_scalar(
+        "SELECT MAX(end_lsn) FROM wal_stretches
+         WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4",
+    )
+    .bind(archive.repository.clone())
+    .bind(archive.system.to_string())
+    .bind(i64::from(archive.line))
+    .bind(i64::from(behind.timeline.0))
+    .fetch_one(connection)
+    .await?;
+    let WalBehind {
+        flushed, archived, ..
+    } = behind;
+    if end.is_none_or(|end| end <= int(flushed.0)) {
+        return Ok(());
+    }
+    Err(Objection::Conflict(WalConflict {
+        system: behind.system,
+        timeline: behind.timeline,
+        lsn: *flushed,
+        cause: format!(
+            "the server's log ends at {flushed} of timeline {}, before what is archived of it, \
+             which ends at {archived}: the server was put back to an earlier state",
+            behind.timeline
+        ),
+        refused: None,
+    }))
 }
 
 /// What nobody was granted, or what may be deleted because nobody entered it, is
@@ -281,48 +476,100 @@ async fn known_in(
         .ok_or(RecordError::NotStored(object))
 }
 
-/// Marks the parts that lie in this one.
+/// Marks the parts that lie in this one, but for some: start, end.
 async fn supersede(
     connection: &mut AnyConnection,
-    repository: &str,
+    archive: &WalArchive,
     part: &StoredWal,
+    but: &[(Lsn, Lsn)],
     now: Timestamp,
 ) -> Result<(), CatalogError> {
     let since = now.saturating_sub(SOON).unwrap_or(Timestamp::MIN);
     sqlx::query(
-        "UPDATE wal_parts SET superseded_at = $6
-         WHERE repository = $1 AND system = $2 AND timeline = $3
-           AND start_lsn >= $4 AND end_lsn <= $5 AND id <> $7
-           AND superseded_at IS NULL AND stored_at >= $8",
+        "UPDATE wal_parts SET superseded_at = $7
+         WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+           AND start_lsn >= $5 AND end_lsn <= $6 AND id <> $8
+           AND superseded_at IS NULL AND stored_at >= $9",
     )
-    .bind(repository)
+    .bind(archive.repository.clone())
     .bind(part.system.to_string())
+    .bind(i64::from(archive.line))
     .bind(i64::from(part.timeline.0))
     .bind(int(part.start.0))
     .bind(int(part.end.0))
     .bind(micros(now))
     .bind(part.id.to_string())
     .bind(micros(since))
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    for (start, end) in but {
+        sqlx::query(
+            "UPDATE wal_parts SET superseded_at = NULL
+             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+               AND start_lsn = $5 AND end_lsn = $6 AND superseded_at = $7",
+        )
+        .bind(archive.repository.clone())
+        .bind(part.system.to_string())
+        .bind(i64::from(archive.line))
+        .bind(i64::from(part.timeline.0))
+        .bind(int(start.0))
+        .bind(int(end.0))
+        .bind(micros(now))
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(())
 }
 
 async fn enter_history(
     connection: &mut AnyConnection,
-    repository: &str,
+    archive: &WalArchive,
     history: &StoredHistory,
-) -> Result<(), CatalogError> {
-    sqlx::query(
-        "INSERT INTO wal_histories (repository, system, timeline, id, length, legs)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (repository, system, timeline) DO NOTHING",
+) -> Result<(), Objection> {
+    let row = sqlx::query(
+        "SELECT * FROM wal_histories
+         WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4",
     )
-    .bind(repository)
+    .bind(archive.repository.clone())
+    .bind(archive.system.to_string())
+    .bind(i64::from(archive.line))
+    .bind(i64::from(history.timeline.0))
+    .fetch_optional(&mut *connection)
+    .await?;
+    if let Some(known) = row.as_ref().map(read_history).transpose()? {
+        let digests = known.digest.zip(history.digest);
+        if known.legs == history.legs && digests.is_none_or(|(known, now)| known == now) {
+            return Ok(());
+        }
+        return Err(Objection::Conflict(WalConflict {
+            system: history.system,
+            timeline: history.timeline,
+            lsn: history
+                .legs
+                .last()
+                .and_then(|leg| leg.until)
+                .unwrap_or(Lsn(0)),
+            cause: format!(
+                "what the server gives as the history of timeline {} ({}) is not what is archived \
+                 as that ({}): two servers took one timeline",
+                history.timeline,
+                history.object(),
+                known.object()
+            ),
+            refused: Some(history.object()),
+        }));
+    }
+    sqlx::query(
+        "INSERT INTO wal_histories (repository, system, line, timeline, id, length, digest, legs)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(archive.repository.clone())
     .bind(history.system.to_string())
+    .bind(i64::from(archive.line))
     .bind(i64::from(history.timeline.0))
     .bind(history.id.to_string())
     .bind(int(history.length))
+    .bind(history.digest.map(|digest| digest.to_string()))
     .bind(json(&history.legs))
     .execute(connection)
     .await?;

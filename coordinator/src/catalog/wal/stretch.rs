@@ -35,11 +35,12 @@ pub(super) async fn add_in(
 ) -> Result<(), CatalogError> {
     let rows = sqlx::query(
         "SELECT * FROM wal_stretches
-         WHERE repository = $1 AND system = $2 AND timeline = $3
-           AND start_lsn <= $5 AND end_lsn >= $4",
+         WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+           AND start_lsn <= $6 AND end_lsn >= $5",
     )
     .bind(archive.repository.clone())
     .bind(archive.system.to_string())
+    .bind(i64::from(archive.line))
     .bind(i64::from(part.timeline.0))
     .bind(int(part.start.0))
     .bind(int(part.end.0))
@@ -53,21 +54,24 @@ pub(super) async fn add_in(
     for start in replaced {
         sqlx::query(
             "DELETE FROM wal_stretches
-             WHERE repository = $1 AND system = $2 AND timeline = $3 AND start_lsn = $4",
+             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+               AND start_lsn = $5",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
         .bind(i64::from(part.timeline.0))
         .bind(int(start.0))
         .execute(&mut *connection)
         .await?;
     }
     sqlx::query(
-        "INSERT INTO wal_stretches (repository, system, timeline, start_lsn, end_lsn)
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO wal_stretches (repository, system, line, timeline, start_lsn, end_lsn)
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(archive.repository.clone())
     .bind(archive.system.to_string())
+    .bind(i64::from(archive.line))
     .bind(i64::from(part.timeline.0))
     .bind(int(whole.start.0))
     .bind(int(whole.end.0))

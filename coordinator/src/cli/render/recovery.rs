@@ -38,8 +38,18 @@ fn of_cluster(cluster: &Recovery, now: Timestamp) -> String {
             ));
         }
     }
+    if let Some(end) = &cluster.ended {
+        lines.push(format!(
+            "  this log ended at {} of timeline {}, on {}: {}",
+            end.lsn,
+            end.timeline,
+            format::moment(end.at),
+            format::printable(&end.cause)
+        ));
+    }
     match &cluster.archiving {
         Some(archiving) => lines.extend(problems(cluster, archiving, now)),
+        None if cluster.ended.is_some() => {}
         None => lines.push("  its log is not archived: only these moments".into()),
     }
     lines.join("\n")
@@ -77,7 +87,13 @@ fn problems(cluster: &Recovery, archiving: &Archiving, now: Timestamp) -> Vec<St
             (Some(job), Some(state)) => format!(": job {job} is {state}"),
             _ => ": there is no job for it yet".into(),
         };
-        lines.push(format!("  its log is not archived at the moment{job}"));
+        let next = archiving.next_attempt.filter(|at| *at > now);
+        let next = next.map_or_else(String::new, |at| {
+            format!(", tried again at {}", format::moment(at))
+        });
+        lines.push(format!(
+            "  its log is not archived at the moment{job}{next}"
+        ));
     }
     let late = archiving.as_of.filter(|at| now.duration_since(*at) > LATE);
     if let (Some(at), true) = (late, running) {

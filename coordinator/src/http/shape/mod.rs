@@ -38,7 +38,7 @@ pub use self::{
     operator::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
     path::RawPath,
     policy::{Applied, ApplyRequest, Policies, Policy, PolicyChange, PolicyDifference},
-    recovery::{Archiving, Recovery, RecoveryGap, RecoveryWindow, RestorePoint},
+    recovery::{Archiving, LineEnd, Recovery, RecoveryGap, RecoveryWindow, RestorePoint},
     repository::{Repositories, Repository, RepositoryPassword},
     restore::{
         ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest,

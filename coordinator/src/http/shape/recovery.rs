@@ -13,12 +13,32 @@ pub struct Recovery {
     pub dataset: String,
     /// The cluster's system identifier.
     pub system: String,
+    /// Which line of its log: a line ends when the same place in the log holds
+    /// other content, and the next base backup begins another.
+    pub line: u32,
+    /// Where this line ended; `null` for one that goes on.
+    pub ended: Option<LineEnd>,
     /// The times in which every moment can be recovered, oldest first.
     pub windows: Vec<RecoveryWindow>,
     /// What lies between them.
     pub gaps: Vec<RecoveryGap>,
-    /// How its log is archived; `null` when it never was.
+    /// How its log is archived; `null` when it never was, and for clusters and lines
+    /// that others have followed.
     pub archiving: Option<Archiving>,
+}
+
+/// Where a line of log ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LineEnd {
+    /// When it was found.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// On which timeline.
+    pub timeline: u32,
+    /// At which position.
+    pub lsn: String,
+    /// What holds other content.
+    pub cause: String,
 }
 
 /// A time in which every moment can be recovered.
@@ -69,6 +89,13 @@ pub struct Archiving {
     pub waiting_bytes: Option<u64>,
     /// What is wrong.
     pub problem: Option<String>,
+    /// The kind of failure that the last attempt ended with, while there is no
+    /// other: `log-conflict` and `other-cluster` last until there is a new base
+    /// backup.
+    pub failure_code: Option<String>,
+    /// While nothing is archived: when that is tried again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_attempt: Option<Timestamp>,
 }
 
 /// Where a restore is to end.
@@ -79,7 +106,8 @@ pub enum RestorePoint {
     /// cluster, its last snapshot at or before it.
     #[schema(value_type = String, format = DateTime)]
     Time(Timestamp),
-    /// At a position in the log, like `16/B374D848`.
+    /// Behind the last commit that ends at this position in the log, like
+    /// `16/B374D848`, or before it.
     Lsn(String),
     /// Behind a transaction's commit.
     Xid(u32),

@@ -5,7 +5,7 @@ use strongroom_wire::job::Work;
 use super::jobs;
 use crate::{
     catalog::{Catalog, CatalogError},
-    http::shape::{Archiving, Recovery, RecoveryGap, RecoveryWindow},
+    http::shape::{Archiving, LineEnd, Recovery, RecoveryGap, RecoveryWindow},
     model::{DatasetName, Job, JobState},
     recovery::{Cluster, load, windows},
 };
@@ -15,20 +15,24 @@ pub(super) async fn of_datasets(
     catalog: &Catalog,
     datasets: impl IntoIterator<Item = DatasetName>,
 ) -> Result<Vec<Recovery>, CatalogError> {
-    let archiving = catalog.latest_wal_jobs().await?;
+    let archivers = catalog.latest_wal_jobs().await?;
     let mut all = Vec::new();
     for dataset in datasets {
-        let job = archiving
+        let job = archivers
             .iter()
             .find(|job| job.dataset.as_ref() == Some(&dataset));
-        for cluster in load(catalog, &dataset).await? {
-            all.push(shape(&dataset, &cluster, job));
+        let clusters = load(catalog, &dataset).await?;
+        let current = clusters.len().saturating_sub(1);
+        for (number, cluster) in clusters.iter().enumerate() {
+            let archiving = (number == current).then(|| archiving(cluster, job));
+            all.push(shape(&dataset, cluster, archiving.flatten()));
         }
     }
     Ok(all)
 }
 
-fn shape(dataset: &DatasetName, cluster: &Cluster, job: Option<&Job>) -> Recovery {
+/// `archiving` is `None` when it is another's log that is archived.
+fn shape(dataset: &DatasetName, cluster: &Cluster, archiving: Option<Archiving>) -> Recovery {
     let windows: Vec<_> = windows(cluster)
         .into_iter()
         .map(|it| RecoveryWindow {
@@ -53,9 +57,16 @@ fn shape(dataset: &DatasetName, cluster: &Cluster, job: Option<&Job>) -> Recover
     Recovery {
         dataset: dataset.to_string(),
         system: cluster.system.to_string(),
+        line: cluster.line,
+        ended: cluster.broken.as_ref().map(|end| LineEnd {
+            at: end.at,
+            timeline: end.timeline.0,
+            lsn: end.lsn.to_string(),
+            cause: end.cause.clone(),
+        }),
         windows,
         gaps,
-        archiving: archiving(cluster, job),
+        archiving,
     }
 }
 
@@ -66,8 +77,12 @@ fn archiving(cluster: &Cluster, job: Option<&Job>) -> Option<Archiving> {
     }
     let endless = job.filter(|job| matches!(&job.work, Work::Wal(_)) && job.work.is_endless());
     let failure = endless.and_then(|job| match &job.state {
-        JobState::Pending { failure, .. } => failure.as_ref().map(|it| it.message.clone()),
-        JobState::Failed { failure, .. } => Some(failure.message.clone()),
+        JobState::Pending { failure, .. } => failure.as_ref(),
+        JobState::Failed { failure, .. } => Some(failure),
+        _ => None,
+    });
+    let next_attempt = endless.and_then(|job| match &job.state {
+        JobState::Pending { not_before, .. } => Some(*not_before),
         _ => None,
     });
     Some(Archiving {
@@ -77,6 +92,10 @@ fn archiving(cluster: &Cluster, job: Option<&Job>) -> Option<Archiving> {
         timeline: position.map(|it| it.timeline.0),
         as_of: position.and_then(|it| it.as_of),
         waiting_bytes: position.map(|it| it.waiting),
-        problem: failure.or_else(|| position.and_then(|it| it.problem.clone())),
+        problem: failure
+            .map(|it| it.message.clone())
+            .or_else(|| position.and_then(|it| it.problem.clone())),
+        failure_code: failure.map(|it| it.code.as_str().to_owned()),
+        next_attempt,
     })
 }

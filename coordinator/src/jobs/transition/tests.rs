@@ -224,6 +224,62 @@ fn a_result_of_another_kind_fails_the_job() {
     }
 }
 
+/// A job that archives, whose attempt begins `now` and ends so much later.
+fn archived_for(job: Job, seconds: i64, code: FailureCode) -> (Job, i64) {
+    let began = match &job.state {
+        JobState::Pending { not_before, .. } => *not_before,
+        other => panic!("{other:?}"),
+    };
+    let until = began + SignedDuration::from_secs(60);
+    let job = dispatch(job, Uuid::nil(), None, began, until).unwrap();
+    let attempt = job.attempt;
+    let job = accept(job, attempt, began).unwrap();
+    let ended = began + SignedDuration::from_secs(seconds);
+    let failure = Failure {
+        code,
+        ..failure(true)
+    };
+    let job = finish(
+        job,
+        &report(attempt, Err(failure)),
+        &Backoff::default(),
+        ended,
+    )
+    .unwrap();
+    let JobState::Pending { not_before, .. } = &job.state else {
+        panic!("{:?}", job.state);
+    };
+    let pause = not_before.duration_since(ended).as_secs();
+    (job, pause)
+}
+
+#[test]
+fn a_log_is_archived_again_at_once_unless_attempts_fail_in_a_row() {
+    let mut archiving = job(1);
+    archiving.kind = JobKind::Wal;
+    archiving.work = Work::Wal(strongroom_wire::job::WalWork {
+        dataset: "p@web-1".into(),
+        connection: "main".into(),
+        method: strongroom_wire::job::WalMethod::Push,
+        limit: None,
+        drop: true,
+    });
+    let mut pauses = |seconds, code| {
+        let (next, pause) = archived_for(archiving.clone(), seconds, code);
+        archiving = next;
+        pause
+    };
+    // Its agent was restarted, in order or not, however often.
+    for code in [FailureCode::Cancelled, FailureCode::Fenced] {
+        assert_eq!([0; 4].map(|_| pauses(1, code)), [0; 4], "{code}");
+    }
+    let source = FailureCode::Source;
+    assert_eq!([1; 6].map(|it| pauses(it, source)), [5, 10, 20, 40, 60, 60]);
+    // What was at work for a while was no failure in a row.
+    assert_eq!(pauses(600, source), 5);
+    assert_eq!(pauses(1, source), 10);
+}
+
 #[test]
 fn accepting_twice_changes_nothing() {
     let started = apply(&job(1), &Event::Dispatch).unwrap();

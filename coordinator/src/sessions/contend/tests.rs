@@ -22,6 +22,7 @@ fn heartbeat(challenge: Option<uuid::Uuid>) -> AgentMessage {
         running: Vec::new(),
         resident_bytes: 1,
         challenge,
+        leaving: false,
     })
 }
 
@@ -161,6 +162,7 @@ async fn a_session_that_is_busy_is_not_taken_for_a_lost_one() {
         sender: mpsc::channel(1).0,
         questions: asker,
         end: End::default(),
+        leaving: false,
     };
     // Somebody asked and went away, before the session came to it.
     older.questions.try_send(oneshot::channel().0).unwrap();

@@ -92,6 +92,12 @@ impl Scanner {
         self.end
     }
 
+    /// Where the last record begins that was read to its end. `None` until one has
+    /// been read from its beginning.
+    pub fn last_record(&self) -> Option<Lsn> {
+        self.previous.map(Lsn)
+    }
+
     /// The numbers of the resource managers, of extensions each, whose records
     /// were read: only a server that has preloaded their libraries replays
     /// those.

@@ -28,6 +28,8 @@ pub const ENVELOPE_OVERHEAD: usize = IV_LENGTH + MAC_LENGTH;
 
 /// Separates the chunker's secret from every other use of the key.
 const CHUNKER_LABEL: &[u8] = b"strongroom/v1/chunker gear table";
+/// And so the key of digests of log.
+const WAL_DIGEST_LABEL: &[u8] = b"strongroom/v1/digests of the write-ahead log";
 
 /// The bytes of a key, as they are stored: AES-256 key, then Poly1305's `k`
 /// and `r`.
@@ -89,8 +91,18 @@ impl MasterKey {
     /// 32 secret bytes for the chunker's gear table: with a public table the
     /// sizes of chunks would tell what they hold.
     pub fn chunker_secret(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(CHUNKER_LABEL)
+    }
+
+    /// The secret key of [`WalDigester`](super::wal_digest::WalDigester): whoever
+    /// sees its digests must not be able to try what they are of.
+    pub(super) fn wal_digest_key(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(WAL_DIGEST_LABEL)
+    }
+
+    fn derived(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut hasher = Sha256::default();
-        hasher.update(CHUNKER_LABEL);
+        hasher.update(label);
         hasher.update(&self.bytes.encrypt);
         hasher.update(&self.bytes.mac_k);
         hasher.update(&self.bytes.mac_r);

@@ -9,7 +9,8 @@
 //! - [`pack`]: the header of a pack.
 //! - [`unpacked`]: the form of [`index`], [`snapshot`] and [`lock`] files.
 //! - [`node`], [`tree`]: directory listings.
-//! - [`wal`]: parts of a write-ahead log, which restic knows nothing of.
+//! - [`wal`]: parts of a write-ahead log, which restic knows nothing of;
+//!   [`wal_digest`] tells whether two hold the same.
 
 pub mod blob;
 pub mod blob_codec;
@@ -29,6 +30,7 @@ mod time;
 pub mod tree;
 pub mod unpacked;
 pub mod wal;
+pub mod wal_digest;
 
 pub use error::FormatError;
 

@@ -108,11 +108,17 @@ pub enum RefusalReason {
     StoreUnchecked,
     /// The store accepts forged requests, and no operator has accepted that.
     StoreUnsafe,
+    /// The store does not hold what is said to be there.
+    NotStored,
+    /// The archived log holds other content at the same place.
+    LogConflict,
+    /// No base backup of the cluster is there, but of another.
+    OtherCluster,
 }
 
 impl RefusalReason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::UnknownAttempt,
         Self::AttemptEnded,
         Self::LeaseExpired,
@@ -126,6 +132,9 @@ impl RefusalReason {
         Self::OverBudget,
         Self::StoreUnchecked,
         Self::StoreUnsafe,
+        Self::NotStored,
+        Self::LogConflict,
+        Self::OtherCluster,
     ];
 
     /// The word on the wire and in the audit log.
@@ -144,6 +153,9 @@ impl RefusalReason {
             Self::OverBudget => "over-budget",
             Self::StoreUnchecked => "store-unchecked",
             Self::StoreUnsafe => "store-unsafe",
+            Self::NotStored => "not-stored",
+            Self::LogConflict => "log-conflict",
+            Self::OtherCluster => "other-cluster",
         }
     }
 }

@@ -44,6 +44,13 @@ pub struct Recovery {
     pub end: Lsn,
     /// Where to stop.
     pub target: RecoveryTarget,
+    /// Which of the cluster's lines of log.
+    #[serde(default)]
+    pub line: u32,
+    /// The number that was reserved for the restored server's own timeline;
+    /// `None`: it takes the next that it knows of.
+    #[serde(default)]
+    pub new_timeline: Option<TimelineId>,
 }
 
 /// A timeline on the way to another.
@@ -63,8 +70,7 @@ pub enum RecoveryTarget {
     Latest,
     /// Behind the last commit at or before this moment.
     Time(Timestamp),
-    /// Behind the record that begins at this position or is the first behind it,
-    /// as the server has it unless told otherwise.
+    /// Behind the last commit that ends at this position or before it.
     Lsn(Lsn),
     /// Behind this transaction's commit.
     Xid(u32),
@@ -174,6 +180,8 @@ impl TryFrom<v1::Recovery> for Recovery {
                     RecoveryTarget::RestorePoint(read.text("restore_point", name)?)
                 }
             },
+            line: value.line,
+            new_timeline: (value.new_timeline > 0).then_some(TimelineId(value.new_timeline)),
         })
     }
 }
@@ -192,6 +200,8 @@ impl From<Recovery> for v1::Recovery {
                 RecoveryTarget::Xid(xid) => Target::Xid(xid),
                 RecoveryTarget::RestorePoint(name) => Target::RestorePoint(name),
             }),
+            line: value.line,
+            new_timeline: value.new_timeline.map_or(0, |timeline| timeline.0),
         }
     }
 }

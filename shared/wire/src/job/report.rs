@@ -105,13 +105,17 @@ pub enum FailureCode {
     Timeout,
     /// The lease was lost, or the agent restarted.
     Fenced,
+    /// The server's log holds other content than what is archived of it.
+    LogConflict,
+    /// The server's log is that of another cluster.
+    OtherCluster,
     /// Anything else.
     Internal,
 }
 
 impl FailureCode {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::NotAllowed,
         Self::Source,
         Self::Command,
@@ -124,6 +128,8 @@ impl FailureCode {
         Self::Cancelled,
         Self::Timeout,
         Self::Fenced,
+        Self::LogConflict,
+        Self::OtherCluster,
         Self::Internal,
     ];
 
@@ -142,6 +148,8 @@ impl FailureCode {
             Self::Cancelled => "cancelled",
             Self::Timeout => "timeout",
             Self::Fenced => "fenced",
+            Self::LogConflict => "log-conflict",
+            Self::OtherCluster => "other-cluster",
             Self::Internal => "internal",
         }
     }

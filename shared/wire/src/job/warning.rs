@@ -118,8 +118,6 @@ codes! {
     StrayTablespace => "stray-tablespace",
     /// Log was not archived: moments are missing until the next base backup.
     LogGap => "log-gap",
-    /// A connection leads to another cluster than before.
-    OtherCluster => "other-cluster",
     /// Nothing bounds what a replication slot holds back while the agent is away.
     SlotUnbounded => "slot-unbounded",
     /// Keys of a Redis dataset could not be counted.

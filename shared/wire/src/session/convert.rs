@@ -229,6 +229,7 @@ impl TryFrom<v1::Heartbeat> for Heartbeat {
                 "" => None,
                 nonce => Some(Reader("Heartbeat").uuid("challenge", nonce)?),
             },
+            leaving: value.leaving,
         })
     }
 }
@@ -242,6 +243,7 @@ impl From<Heartbeat> for v1::Heartbeat {
                 .challenge
                 .map(|nonce| nonce.to_string())
                 .unwrap_or_default(),
+            leaving: value.leaving,
         }
     }
 }

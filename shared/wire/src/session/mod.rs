@@ -122,6 +122,8 @@ pub struct Heartbeat {
     pub resident_bytes: u64,
     /// The challenge that it answers.
     pub challenge: Option<Uuid>,
+    /// The agent stops: nothing more is to be offered to it.
+    pub leaving: bool,
 }
 
 /// How far an attempt is.

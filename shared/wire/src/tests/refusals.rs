@@ -362,6 +362,7 @@ fn one_call_enters_so_many_restore_points_and_legs_and_no_more() {
                 ..v1::StoredHistory::default()
             }],
             position: None,
+            behind: None,
         })
     };
     call(MAX_DETAILS / MAX_POINTS, 0).unwrap();

@@ -205,8 +205,9 @@ prop_compose! {
 prop_compose! {
     fn heartbeat()(
         running in vec(progress(), 0..3), resident_bytes: u64, challenge in option::of(uuid()),
+        leaving: bool,
     ) -> Heartbeat {
-        Heartbeat { running, resident_bytes, challenge }
+        Heartbeat { running, resident_bytes, challenge, leaving }
     }
 }
 
@@ -373,10 +374,11 @@ prop_compose! {
             any::<u32>().prop_map(RecoveryTarget::Xid),
             word().prop_map(RecoveryTarget::RestorePoint),
         ],
+        line: u32, new_timeline in option::of(1..=u32::MAX),
     ) -> Recovery {
         let timeline = legs.last().map_or(1, |leg| leg.timeline.0 + 1);
         legs.push(Leg { timeline: TimelineId(timeline), until: None });
-        Recovery { system, legs, end, target }
+        Recovery { system, legs, end, target, line, new_timeline: new_timeline.map(TimelineId) }
     }
 }
 
@@ -658,24 +660,39 @@ fn restore_points(start: Lsn, end: Lsn) -> impl Strategy<Value = Vec<RestorePoin
 }
 
 prop_compose! {
+    fn digest()(at in lsn(), digest in id()) -> WalDigest {
+        WalDigest { at, digest }
+    }
+}
+
+prop_compose! {
+    fn behind()(
+        system in system(), timeline in timeline(), flushed in 0..u64::MAX / 2, more in 1..u64::MAX / 2,
+    ) -> WalBehind {
+        WalBehind { system, timeline, flushed: Lsn(flushed), archived: Lsn(flushed + more) }
+    }
+}
+
+prop_compose! {
     fn stored()(place in place())(
         place in Just(place), id in id(), length in any::<u64>(), count in 0..=MAX_FIGURE,
         last in moment(), xids in any::<(u32, u32)>(),
-        restore_points in restore_points(place.2, place.3),
+        restore_points in restore_points(place.2, place.3), digests in vec(digest(), 0..3),
     ) -> StoredWal {
         let (system, timeline, start, end) = place;
         let commits = (count > 0).then_some(Commits {
             count, last, first_xid: xids.0, last_xid: xids.1,
         });
-        StoredWal { system, timeline, start, end, id, length, commits, restore_points }
+        StoredWal { system, timeline, start, end, id, length, commits, restore_points, digests }
     }
 }
 
 prop_compose! {
     fn history()(
         system in system(), timeline in timeline(), id in id(), length: u64, legs in legs(),
+        digest in option::of(id()),
     ) -> StoredHistory {
-        StoredHistory { system, timeline, id, length, legs }
+        StoredHistory { system, timeline, id, length, legs, digest }
     }
 }
 
@@ -692,9 +709,9 @@ prop_compose! {
 prop_compose! {
     pub(super) fn record_wal_request()(
         attempt in attempt(), stored in vec(stored(), 0..3), histories in vec(history(), 0..3),
-        position in option::of(position()),
+        position in option::of(position()), behind in option::of(behind()),
     ) -> RecordWalRequest {
-        RecordWalRequest { attempt, stored, histories, position }
+        RecordWalRequest { attempt, stored, histories, position, behind }
     }
 }
 
@@ -702,9 +719,10 @@ prop_compose! {
     pub(super) fn archived_wal_request()(
         attempt in attempt(), system in system(),
         parts in option::of((timeline(), lsn(), option::of((1..=u64::MAX).prop_map(Lsn)))),
+        line: u32,
     ) -> ArchivedWalRequest {
         let parts = parts.map(|(timeline, from, to)| WalRange { timeline, from, to });
-        ArchivedWalRequest { attempt, system, parts }
+        ArchivedWalRequest { attempt, system, parts, line }
     }
 }
 

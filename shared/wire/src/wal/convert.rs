@@ -8,8 +8,9 @@ use strongroom_layout::{
 use strongroom_proto::v1;
 
 use super::{
-    ArchivedWalRequest, ArchivedWalResponse, Commits, MAX_DETAILS, MAX_POINTS, MAX_RESTORE_POINT,
-    MAX_STORED, RecordWalRequest, RestorePoint, StoredHistory, StoredWal, WalPosition, WalRange,
+    ArchivedWalRequest, ArchivedWalResponse, Commits, MAX_DETAILS, MAX_DIGESTS, MAX_POINTS,
+    MAX_RESTORE_POINT, MAX_STORED, RecordWalRequest, RestorePoint, StoredHistory, StoredWal,
+    WalBehind, WalDigest, WalPosition, WalRange,
 };
 use crate::{
     InvalidMessage,
@@ -40,6 +41,7 @@ impl TryFrom<v1::RecordWalRequest> for RecordWalRequest {
             stored: all(value.stored)?,
             histories: all(value.histories)?,
             position: value.position.map(TryInto::try_into).transpose()?,
+            behind: value.behind.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -51,6 +53,55 @@ impl From<RecordWalRequest> for v1::RecordWalRequest {
             stored: into_all(value.stored),
             histories: into_all(value.histories),
             position: value.position.map(Into::into),
+            behind: value.behind.map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::WalBehind> for WalBehind {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::WalBehind) -> Result<Self, InvalidMessage> {
+        let read = Reader("WalBehind");
+        if value.flushed >= value.archived {
+            return Err(read.invalid("flushed", "is not behind what is archived"));
+        }
+        Ok(Self {
+            system: SystemId(value.system),
+            timeline: timeline(read, "timeline", value.timeline)?,
+            flushed: Lsn(value.flushed),
+            archived: Lsn(value.archived),
+        })
+    }
+}
+
+impl From<WalBehind> for v1::WalBehind {
+    fn from(value: WalBehind) -> Self {
+        Self {
+            system: value.system.0,
+            timeline: value.timeline.0,
+            flushed: value.flushed.0,
+            archived: value.archived.0,
+        }
+    }
+}
+
+impl TryFrom<v1::WalDigest> for WalDigest {
+    type Error = InvalidMessage;
+
+    fn try_from(value: v1::WalDigest) -> Result<Self, InvalidMessage> {
+        Ok(Self {
+            at: Lsn(value.at),
+            digest: Reader("WalDigest").hash("digest", &value.digest)?,
+        })
+    }
+}
+
+impl From<WalDigest> for v1::WalDigest {
+    fn from(value: WalDigest) -> Self {
+        Self {
+            at: value.at.0,
+            digest: value.digest.0.to_vec(),
         }
     }
 }
@@ -92,6 +143,7 @@ impl TryFrom<v1::StoredWal> for StoredWal {
             length: value.length,
             commits,
             restore_points,
+            digests: digests(read, value.digests)?,
         })
     }
 }
@@ -113,8 +165,14 @@ impl From<StoredWal> for v1::StoredWal {
             first_xid: commits.map_or(0, |it| it.first_xid),
             last_xid: commits.map_or(0, |it| it.last_xid),
             restore_points: into_all(value.restore_points),
+            digests: into_all(value.digests),
         }
     }
+}
+
+fn digests(read: Reader, digests: Vec<v1::WalDigest>) -> Result<Vec<WalDigest>, InvalidMessage> {
+    read.at_most("digests", MAX_DIGESTS, &digests)?;
+    all(digests)
 }
 
 /// Whoever does not find his restore point among the first of a part reads the log.
@@ -161,6 +219,10 @@ impl TryFrom<v1::StoredHistory> for StoredHistory {
             id: read.hash("id", &value.id)?,
             length: value.length,
             legs: all(value.legs)?,
+            digest: match &value.digest[..] {
+                [] => None,
+                digest => Some(read.hash("digest", digest)?),
+            },
         })
     }
 }
@@ -173,6 +235,9 @@ impl From<StoredHistory> for v1::StoredHistory {
             id: value.id.0.to_vec(),
             length: value.length,
             legs: into_all(value.legs),
+            digest: value
+                .digest
+                .map_or_else(Vec::new, |digest| digest.0.to_vec()),
         }
     }
 }
@@ -224,6 +289,7 @@ impl TryFrom<v1::ArchivedWalRequest> for ArchivedWalRequest {
             attempt: Reader("ArchivedWalRequest").attempt("attempt", value.attempt)?,
             system: SystemId(value.system),
             parts,
+            line: value.line,
         })
     }
 }
@@ -237,6 +303,7 @@ impl From<ArchivedWalRequest> for v1::ArchivedWalRequest {
             timeline: value.parts.map_or(0, |parts| parts.timeline.0),
             from: value.parts.map_or(0, |parts| parts.from.0),
             to: to.map_or(0, |lsn| lsn.0),
+            line: value.line,
         }
     }
 }

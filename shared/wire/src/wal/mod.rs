@@ -24,6 +24,8 @@ pub const MAX_DETAILS: usize = 1_000;
 /// The log is stored in parts that lie within multiples of this, bytes: a whole
 /// segment of the usual size, and a bounded piece of a larger one.
 pub const UNIT: u64 = 16 << 20;
+/// What a [`StoredWal`] holds at most of digests.
+pub const MAX_DIGESTS: usize = 16;
 /// The longest name that `pg_create_restore_point` takes, bytes.
 pub const MAX_RESTORE_POINT: usize = 63;
 
@@ -39,6 +41,32 @@ pub struct RecordWalRequest {
     pub histories: Vec<StoredHistory>,
     /// How far the log is known.
     pub position: Option<WalPosition>,
+    /// The server's log ends before what is archived of it.
+    pub behind: Option<WalBehind>,
+}
+
+/// A server that was put back to an earlier state: what it writes from now on is
+/// another story than what is archived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalBehind {
+    /// Whose log.
+    pub system: SystemId,
+    /// Which history.
+    pub timeline: TimelineId,
+    /// Where the server's log ends.
+    pub flushed: Lsn,
+    /// Where the archived log of that timeline ends.
+    pub archived: Lsn,
+}
+
+/// A keyed digest of the log from where its unit begins up to here: what is the
+/// same at the same place has the same. It says nothing to who lacks the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalDigest {
+    /// Behind the last byte.
+    pub at: Lsn,
+    /// HMAC-SHA-256.
+    pub digest: ObjectId,
 }
 
 /// A part of the log that is in the store.
@@ -60,6 +88,9 @@ pub struct StoredWal {
     pub commits: Option<Commits>,
     /// What was named in it, [`MAX_POINTS`] at most: each in it, or at its end.
     pub restore_points: Vec<RestorePoint>,
+    /// Said when it is entered, never in answers: that of its end, and more where
+    /// earlier parts of its unit ended.
+    pub digests: Vec<WalDigest>,
 }
 
 impl StoredWal {
@@ -114,6 +145,8 @@ pub struct StoredHistory {
     pub length: u64,
     /// What came before it, oldest first: each with where it was left.
     pub legs: Vec<Leg>,
+    /// Keyed, of the file; `None`: it was archived by an earlier version.
+    pub digest: Option<ObjectId>,
 }
 
 impl StoredHistory {
@@ -154,6 +187,9 @@ pub struct ArchivedWalRequest {
     pub system: SystemId,
     /// Which parts; `None`: only the tail and the histories.
     pub parts: Option<WalRange>,
+    /// Of several logs of one cluster that hold different things at one place.
+    /// Who archives is told of the one that goes on, whatever this says.
+    pub line: u32,
 }
 
 /// Parts of one timeline. No part crosses a multiple of [`UNIT`].

@@ -140,6 +140,18 @@ pub enum RecoveryError {
         /// The end of its log.
         cause: String,
     },
+    /// The server took something for the end of the log.
+    #[error(
+        "the server on {target} ended its recovery at {done}, but the archived log goes on to {planned}: it holds something there that the server does not replay. The server was stopped; its log says why. Empty the directory, and restore to a moment before that"
+    )]
+    Short {
+        /// The data directory.
+        target: String,
+        /// Where the last record begins that was replayed.
+        done: Lsn,
+        /// Where the last record begins that there is.
+        planned: Lsn,
+    },
     /// The server runs, and yet not as the primary that it should be.
     #[error(
         "the server on {target} accepts connections, but recovery has not ended ({state}); see its log, {log}"
@@ -194,6 +206,7 @@ impl RecoveryError {
             | Self::OtherPlace { .. }
             | Self::Busy(_)
             | Self::GaveUp { .. }
+            | Self::Short { .. }
             | Self::NotEnded { .. }
             | Self::File { .. } => FailureCode::Target,
         }

@@ -19,7 +19,7 @@ use super::{
     chain::{Piece, Source, timeline_at},
     directory::{Unfinished, WalDirectory},
     parts::{Opened, Parts, Shelf, Wanted},
-    plan::{Asked, Plan},
+    plan::{Asked, Plan, TAKEN},
     segments::Segment,
 };
 use crate::{
@@ -133,6 +133,13 @@ impl Fetch<'_> {
             length: history.length,
         });
         let mut parts = Parts::new(self.shelf, objects)?;
+        let taken = plan.taken.iter().map(|timeline| timeline.history_file());
+        for name in taken {
+            if !self.whole.contains(&name) {
+                self.directory.write(&name, TAKEN)?;
+                self.whole.insert(name);
+            }
+        }
         for (name, _) in wanted {
             if let Some(Opened { plaintext, stored }) = parts.next()? {
                 done.received += stored;

@@ -324,6 +324,7 @@ mod tests {
             stored: vec![],
             held: vec![],
             histories: vec![],
+            taken: vec![],
             size,
             upto: Lsn(0),
             stop: RecoveryTarget::Latest,

@@ -3,7 +3,7 @@
 
 use std::{io, thread, time::Instant};
 
-use strongroom_wire::job::{RestoreResult, WarningCode};
+use strongroom_wire::job::{RecoveryTarget, RestoreResult, WarningCode};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -14,6 +14,7 @@ use super::{
     fetch::{Fetch, Fetched},
     notes,
     plan::Plan,
+    said::Said,
     scan::facts,
     settings::{self, Settings},
     watch::until_ready,
@@ -208,10 +209,31 @@ impl<'a> Forwarding<'a> {
             (Err(error), _) => return Err(failure(error, &self.roll.recovery.target)),
         };
         let said = ended(target, &running.directory)?;
+        if let Err(short) = self.check_end(&said) {
+            // It must not be taken for what was asked for, now or by another run.
+            stop(target, owner)?;
+            self.clean_up();
+            return Err(short.into());
+        }
         let mut notes = vec![notes::fetched(&fetched, fetching_took)];
         notes.extend(notes::replayed(&said, self.roll.recovery, began.elapsed()));
         self.clean_up();
         Ok((running, Forwarded { fetched, notes }))
+    }
+
+    /// Verifies that all of the log was replayed, where the server was not told to
+    /// stop before: one that finds a record damaged takes that for the end.
+    fn check_end(&self, said: &Said) -> Result<(), RecoveryError> {
+        let done = said.redo_done.as_ref().and_then(|lsn| lsn.parse().ok());
+        let all = self.roll.plan.stop == RecoveryTarget::Latest;
+        match (self.roll.facts.last.filter(|_| all), done) {
+            (Some(planned), Some(done)) if done < planned => Err(RecoveryError::Short {
+                target: self.roll.inputs.work.target.clone(),
+                done,
+                planned,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Names the files that will come.

@@ -12,11 +12,11 @@ use crate::grants::GrantAuthority;
 
 /// Lists the archived log of clusters.
 pub trait LogIndex: Send + Sync {
-    /// All parts in the range, by start, and all histories. See
+    /// All parts in the range, by start, and all histories of a cluster's line. See
     /// [`GrantAuthority::archived_wal`].
     fn archived(
         &self,
-        system: SystemId,
+        log: (SystemId, u32),
         range: Option<WalRange>,
     ) -> BoxFuture<'_, Result<ArchivedWalResponse, StoreError>>;
 }
@@ -24,10 +24,10 @@ pub trait LogIndex: Send + Sync {
 impl LogIndex for GrantAuthority {
     fn archived(
         &self,
-        system: SystemId,
+        log: (SystemId, u32),
         range: Option<WalRange>,
     ) -> BoxFuture<'_, Result<ArchivedWalResponse, StoreError>> {
-        Box::pin(self.archived_wal(system, range))
+        Box::pin(self.archived_wal(log, range))
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Listed {
 /// Asks for each timeline's log from `from` to `to`.
 pub(super) async fn listed(
     index: &dyn LogIndex,
-    system: SystemId,
+    log: (SystemId, u32),
     legs: &[Leg],
     (from, to): (Lsn, Lsn),
 ) -> Result<Listed, StoreError> {
@@ -53,7 +53,7 @@ pub(super) async fn listed(
             from,
             to: Some(leg.until.map_or(to, |until| until.min(to))),
         };
-        let known = index.archived(system, Some(range)).await?;
+        let known = index.archived(log, Some(range)).await?;
         all.stored.extend(known.stored);
         // Each answer has all of them.
         all.histories = known.histories;

@@ -31,10 +31,13 @@ pub(super) struct Plan {
     pub(super) held: Vec<SegmentName>,
     /// All that are known: a promotion must take a number that is free.
     pub(super) histories: Vec<StoredHistory>,
+    /// Numbers that are others', or were kept for others, without a history in the
+    /// archive: the server must take none of them.
+    pub(super) taken: Vec<TimelineId>,
     pub(super) size: SegmentSize,
     /// Behind the last byte that is given.
     pub(super) upto: Lsn,
-    /// Where the server is told to stop.
+    /// Where the server is told to stop: see [`super::reach::Extent`].
     pub(super) stop: RecoveryTarget,
     /// The timeline to follow.
     pub(super) timeline: TimelineId,
@@ -67,17 +70,20 @@ impl Asked<'_> {
             end: pieces.last().map_or(recovery.end, |piece| piece.to),
         };
         let size = self.manifest.wal_segment_size;
-        let extent = match reach(&recovery.target, &known)? {
-            Answer::Known(extent) => extent,
-            Answer::Seek(question) => {
-                let log = seek::Log {
-                    stored: &stored,
-                    pieces: &pieces,
-                    legs,
-                    layout: layout(self.manifest.major, recovery.system, size),
-                };
-                let found = seek(&question, log, self.shelf)?;
-                sought(&recovery.target, &question, found, &known)?
+        let log = seek::Log {
+            stored: &stored,
+            pieces: &pieces,
+            legs,
+            layout: layout(self.manifest.major, recovery.system, size),
+        };
+        let mut answer = reach(&recovery.target, &known)?;
+        let extent = loop {
+            match answer {
+                Answer::Known(extent) => break extent,
+                Answer::Seek(question) => {
+                    let found = seek(&question, log, self.shelf)?;
+                    answer = sought(&recovery.target, &question, found, &known)?;
+                }
             }
         };
         Ok(Plan {
@@ -85,6 +91,7 @@ impl Asked<'_> {
             pieces,
             stored,
             held,
+            taken: taken(timeline, recovery.new_timeline, &histories),
             histories,
             size,
             upto: extent.upto,
@@ -157,7 +164,7 @@ impl Asked<'_> {
         let unit = Lsn(from.0 / UNIT * UNIT);
         let list = listed(
             self.index,
-            self.recovery.system,
+            (self.recovery.system, self.recovery.line),
             &self.recovery.legs,
             (unit, to),
         );
@@ -197,6 +204,31 @@ impl Asked<'_> {
     }
 }
 
+/// What stands in for the history of a timeline that is another's: a server that
+/// is promoted takes the first number of which no such file is found, and does not
+/// look into them.
+pub(super) const TAKEN: &[u8] = b"# taken\n";
+
+/// More numbers than this no cluster has used up.
+const MOST_TAKEN: u32 = 10_000;
+
+/// The numbers between the timeline that is followed and the one that was reserved,
+/// as far as nothing is archived of them.
+fn taken(
+    followed: TimelineId,
+    reserved: Option<TimelineId>,
+    histories: &[StoredHistory],
+) -> Vec<TimelineId> {
+    let Some(reserved) = reserved else {
+        return Vec::new();
+    };
+    let first = followed.0.saturating_add(1);
+    let last = reserved.0.min(first.saturating_add(MOST_TAKEN));
+    let known = |timeline: &TimelineId| histories.iter().any(|it| it.timeline == *timeline);
+    let numbers = (first..last).map(TimelineId);
+    numbers.filter(|timeline| !known(timeline)).collect()
+}
+
 impl Plan {
     /// The names and bytes of log of all files.
     pub(super) fn files(&self) -> Vec<(String, u64)> {
@@ -208,6 +240,8 @@ impl Plan {
             .histories
             .iter()
             .map(|it| (it.timeline.history_file(), it.length));
-        histories.chain(segments).collect()
+        let taken = self.taken.iter().map(|timeline| timeline.history_file());
+        let taken = taken.map(|name| (name, TAKEN.len() as u64));
+        histories.chain(taken).chain(segments).collect()
     }
 }

@@ -1,11 +1,17 @@
 //! How much of the log a target takes, and what the server is told. Pure.
 //!
+//! A moment and a position are the end of the last commit at or before them, and
+//! replay stops right behind that: what follows belongs to transactions that were
+//! not committed then, and some of it (the files of a database that is being
+//! dropped) is not undone by their not being committed.
+//!
 //! A server that runs out of log before its target gives up. So it is given a
 //! target only where the log is known to go beyond it; where it does not, all
 //! of the log is at or before the target, and it is replayed to its end.
 //!
-//! The catalog knows of each part which commits end in it. That decides, but
-//! for three questions that only the log itself answers: they are a [`Seek`].
+//! The catalog knows of each part which commits end in it, and so where to look.
+//! Where exactly, only the log itself answers: such a question is a [`Seek`], and
+//! its answer may lead to another.
 
 use jiff::Timestamp;
 use strongroom_layout::position::Lsn;
@@ -29,7 +35,8 @@ const BEHIND: u64 = 4 * UNIT;
 pub(super) struct Extent {
     /// Behind the last byte that is wanted.
     pub(super) upto: Lsn,
-    /// [`RecoveryTarget::Latest`]: it is told nothing.
+    /// [`RecoveryTarget::Latest`]: it is told nothing. [`RecoveryTarget::Lsn`]:
+    /// before the first record that begins there or behind.
     pub(super) stop: RecoveryTarget,
 }
 
@@ -56,11 +63,13 @@ pub(super) enum Answer {
 pub(super) enum Seek {
     /// Where in these ranges the transaction is committed.
     Commit { xid: u32, ranges: Vec<(Lsn, Lsn)> },
-    /// Whether a commit in these ranges is later than this.
+    /// The first commit in these ranges that is later than this.
     Later {
         than: Timestamp,
         ranges: Vec<(Lsn, Lsn)>,
     },
+    /// The last commit in these ranges that ends there or before.
+    Last { upto: Lsn, ranges: Vec<(Lsn, Lsn)> },
     /// Whether a whole record begins there or behind.
     Record { lsn: Lsn },
 }
@@ -74,10 +83,8 @@ pub(super) fn reach(target: &RecoveryTarget, known: &Known<'_>) -> Result<Answer
             known.check(target, *lsn)?;
             if *lsn == known.end {
                 known.all()
-            } else if lsn.0.saturating_add(BEHIND) <= known.end.0 {
-                known.until(*lsn, target)
             } else {
-                return Ok(Answer::Seek(Seek::Record { lsn: *lsn }));
+                return Ok(known.last(*lsn));
             }
         }
         RecoveryTarget::Xid(xid) => {
@@ -98,7 +105,10 @@ pub(super) fn reach(target: &RecoveryTarget, known: &Known<'_>) -> Result<Answer
             match places.min() {
                 Some(lsn) => {
                     known.check(target, lsn)?;
-                    known.until(lsn, target)
+                    Extent {
+                        upto: known.upto(lsn),
+                        stop: target.clone(),
+                    }
                 }
                 None => Extent {
                     stop: target.clone(),
@@ -115,32 +125,28 @@ pub(super) fn sought(
     seek: &Seek,
     found: Option<Lsn>,
     known: &Known<'_>,
-) -> Result<Extent, RecoveryError> {
-    match (found, seek) {
-        (Some(lsn), _) => {
-            known.check(target, lsn)?;
-            Ok(known.until(lsn, target))
+) -> Result<Answer, RecoveryError> {
+    Ok(match (seek, found) {
+        (Seek::Commit { .. }, Some(end)) => {
+            known.check(target, end)?;
+            known.behind(end)
         }
-        (None, Seek::Commit { xid, .. }) => Err(RecoveryError::NoTransaction { xid: *xid }),
-        (None, Seek::Later { .. } | Seek::Record { .. }) => Ok(known.all()),
-    }
+        (Seek::Commit { xid, .. }, None) => {
+            return Err(RecoveryError::NoTransaction { xid: *xid });
+        }
+        // Everything before it was committed at that moment.
+        (Seek::Later { .. }, Some(later)) => known.last(Lsn(later.0.saturating_sub(1))),
+        // The base backup itself is at or before the target.
+        (Seek::Last { .. }, end) => {
+            known.behind(end.map_or(known.consistent, |end| end.max(known.consistent)))
+        }
+        (Seek::Record { lsn }, Some(_)) => Answer::Known(known.until(*lsn)),
+        (Seek::Later { .. } | Seek::Record { .. }, None) => Answer::Known(known.all()),
+    })
 }
 
 fn time(at: Timestamp, known: &Known<'_>) -> Answer {
-    let later = |part: &StoredWal| part.commits.is_some_and(|it| it.last > at);
-    let whole = |part: &&StoredWal| known.usable(part) == Some(part.end);
-    let first = known
-        .stored
-        .iter()
-        .filter(|part| later(part))
-        .filter(whole)
-        .map(|part| part.end)
-        .min();
-    if let Some(end) = first {
-        return Answer::Known(known.until(end, &RecoveryTarget::Time(at)));
-    }
-    // The later commit may lie behind the switch, and not count.
-    let ranges = known.ranges(later);
+    let ranges = known.ranges(|part| part.commits.is_some_and(|it| it.last > at));
     if ranges.is_empty() {
         return Answer::Known(known.all());
     }
@@ -155,12 +161,38 @@ impl Known<'_> {
         }
     }
 
-    fn until(&self, lsn: Lsn, target: &RecoveryTarget) -> Extent {
+    /// With what a server needs to see that it is there.
+    fn upto(&self, lsn: Lsn) -> Lsn {
         let upto = lsn.0.div_ceil(UNIT).saturating_mul(UNIT);
+        Lsn(upto.saturating_add(BEHIND)).min(self.end)
+    }
+
+    fn until(&self, lsn: Lsn) -> Extent {
         Extent {
-            upto: Lsn(upto.saturating_add(BEHIND)).min(self.end),
-            stop: target.clone(),
+            upto: self.upto(lsn),
+            stop: RecoveryTarget::Lsn(lsn),
         }
+    }
+
+    /// Up to the end of a record: a server stops before the next one, if there is
+    /// one.
+    fn behind(&self, end: Lsn) -> Answer {
+        if end.0.saturating_add(BEHIND) <= self.end.0 {
+            Answer::Known(self.until(end))
+        } else {
+            Answer::Seek(Seek::Record { lsn: end })
+        }
+    }
+
+    /// Up to the last commit that ends there or before.
+    fn last(&self, upto: Lsn) -> Answer {
+        let mut ranges = self.ranges(|part| part.commits.is_some() && part.start < upto);
+        for (_, to) in &mut ranges {
+            *to = (*to).min(upto);
+        }
+        // The one that ends last is looked at first.
+        ranges.sort_unstable_by_key(|(from, to)| std::cmp::Reverse((*to, *from)));
+        Answer::Seek(Seek::Last { upto, ranges })
     }
 
     fn check(&self, target: &RecoveryTarget, lsn: Lsn) -> Result<(), RecoveryError> {

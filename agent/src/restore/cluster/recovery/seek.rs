@@ -41,6 +41,7 @@ pub(super) fn seek(seek: &Seek, log: Log<'_>, shelf: &Shelf) -> Result<Option<Ls
                 _ => None,
             })
         }
+        Seek::Last { upto, ranges } => last(*upto, ranges, log, shelf),
         Seek::Record { lsn } => record_from(*lsn, log, shelf),
     }
 }
@@ -66,6 +67,40 @@ fn first(
                 let found = all.iter().filter_map(&wanted);
                 hit = hit.or(found.filter(|end| end <= to).min());
                 Ok(hit.is_none())
+            },
+        )?;
+        if hit.is_some() {
+            return Ok(hit);
+        }
+    }
+    Ok(None)
+}
+
+/// The end of the last commit in the ranges, of which those that end last come
+/// first: what ends behind a range lies in one that was looked at before.
+fn last(
+    upto: Lsn,
+    ranges: &[(Lsn, Lsn)],
+    log: Log<'_>,
+    shelf: &Shelf,
+) -> Result<Option<Lsn>, RecoveryError> {
+    for (from, to) in ranges {
+        let unit = from.0 / UNIT * UNIT;
+        let end = (*to).min(upto);
+        let mut hit = None;
+        let mut all = Vec::new();
+        log.read(
+            (Lsn(unit.saturating_sub(UNIT)), end),
+            shelf,
+            |scanner, bytes| {
+                all.clear();
+                scanner.feed(bytes, &mut all)?;
+                let commits = all.iter().filter_map(|found| match found {
+                    Found::Commit { end, .. } => Some(*end),
+                    _ => None,
+                });
+                hit = hit.max(commits.filter(|at| from < at && *at <= end).max());
+                Ok(true)
             },
         )?;
         if hit.is_some() {

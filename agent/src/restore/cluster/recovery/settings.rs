@@ -52,6 +52,11 @@ pub(super) struct Settings {
 impl Settings {
     /// The lines, with those that frame them.
     fn lines(&self) -> String {
+        // A position is the end of the last record that is wanted.
+        let inclusive = match self.stop {
+            RecoveryTarget::Lsn(_) => "off",
+            _ => "on",
+        };
         let mut all = vec![
             ("restore_command", self.restore_command.clone()),
             // It would stop where a setting is smaller than the original's was.
@@ -61,7 +66,7 @@ impl Settings {
             ("recovery_min_apply_delay", "0".into()),
             ("recovery_target_timeline", self.timeline.to_string()),
             ("recovery_target_action", "promote".into()),
-            ("recovery_target_inclusive", "on".into()),
+            ("recovery_target_inclusive", inclusive.into()),
         ];
         all.extend(TARGETS.map(|name| (name, String::new())));
         let target = match &self.stop {

@@ -74,12 +74,15 @@ pub(in super::super) struct LogFacts {
     pub(in super::super) stretches: Vec<Stretch>,
     /// Resource managers of extensions, by number.
     pub(in super::super) managers: BTreeSet<u8>,
+    /// Where the last whole record begins.
+    pub(in super::super) last: Option<Lsn>,
 }
 
 impl LogFacts {
     /// What was read, and what of it lies in segments of the snapshot.
     pub(in super::super) fn add(&mut self, reading: Reading, held: Vec<(Lsn, Lsn, SegmentName)>) {
         self.managers.extend(reading.scanner.custom_managers());
+        self.last = self.last.max(reading.scanner.last_record());
         self.stretches.push(Stretch {
             creations: reading.creations,
             held,

@@ -68,7 +68,7 @@ struct Nothing;
 impl LogIndex for Nothing {
     fn archived(
         &self,
-        _system: SystemId,
+        _log: (SystemId, u32),
         _range: Option<WalRange>,
     ) -> BoxFuture<'_, Result<ArchivedWalResponse, StoreError>> {
         Box::pin(async {
@@ -180,6 +180,8 @@ impl Site {
             }],
             end: self.manifest.stop_lsn,
             target: RecoveryTarget::Latest,
+            line: 0,
+            new_timeline: None,
         }
     }
 

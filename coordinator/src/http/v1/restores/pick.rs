@@ -30,6 +30,8 @@ pub(super) async fn pick(
     request: &mut RestoreRequest,
 ) -> Result<Picked, Problem> {
     let timeline = request.timeline.map(TimelineId);
+    let until = request.until.clone();
+    let until = until.as_ref();
     let Some(dataset) = &request.dataset else {
         let snapshot = catalog.find_snapshot(&request.snapshot).await?;
         if request.until.is_none() && timeline.is_none() {
@@ -44,27 +46,24 @@ pub(super) async fn pick(
             (!cluster.bases.is_empty()).then_some(cluster)
         });
         let cluster = cluster.ok_or_else(|| no_cluster(&snapshot.id.short()))?;
-        return roll(catalog, &cluster, request.until.as_ref(), timeline).await;
+        return roll(catalog, &cluster, until, timeline, request.dry_run).await;
     };
     let dataset = find(catalog, dataset).await?;
-    // The one with the newest base backup.
-    let cluster = load(catalog, &dataset).await?.pop();
+    let clusters = load(catalog, &dataset).await?;
     let rolls = (request.target.is_some() && request.paths.is_empty()) || request.cluster.is_some();
-    match cluster {
-        Some(cluster) if rolls => {
-            let picked = roll(catalog, &cluster, request.until.as_ref(), timeline).await?;
-            if let Some(directory) = request.target.take() {
-                request.cluster = Some(ClusterTarget {
-                    directory,
-                    tablespaces: Vec::new(),
-                    start: false,
-                    keep_settings: false,
-                });
-            }
-            Ok(picked)
-        }
-        _ => newest(catalog, &dataset, request.until.as_ref()).await,
+    if clusters.is_empty() || !rolls {
+        return newest(catalog, &dataset, until).await;
     }
+    let picked = roll_one(catalog, &clusters, until, timeline, request.dry_run).await?;
+    if let Some(directory) = request.target.take() {
+        request.cluster = Some(ClusterTarget {
+            directory,
+            tablespaces: Vec::new(),
+            start: false,
+            keep_settings: false,
+        });
+    }
+    Ok(picked)
 }
 
 /// The newest snapshot, or the newest at a moment.
@@ -106,11 +105,35 @@ fn just_behind(at: Timestamp) -> SnapshotCursor {
     }
 }
 
+/// Rolls the cluster forward that has the newest base backup, or else the newest
+/// that can be: the connection may have led to another one at that moment, or the
+/// log have been another. What is wrong with the newest is said.
+async fn roll_one(
+    catalog: &Catalog,
+    clusters: &[Cluster],
+    until: Option<&RestorePoint>,
+    timeline: Option<TimelineId>,
+    dry_run: bool,
+) -> Result<Picked, Problem> {
+    let mut first = None;
+    for cluster in clusters.iter().rev() {
+        match roll(catalog, cluster, until, timeline, dry_run).await {
+            // The end of the log is that of the newest.
+            Err(problem) if until.is_some() || timeline.is_some() => {
+                first.get_or_insert(problem);
+            }
+            picked => return picked,
+        }
+    }
+    Err(first.unwrap_or_else(|| unreachable(&Unreachable::NoBase)))
+}
+
 async fn roll(
     catalog: &Catalog,
     cluster: &Cluster,
     until: Option<&RestorePoint>,
     timeline: Option<TimelineId>,
+    dry_run: bool,
 ) -> Result<Picked, Problem> {
     let target = target(catalog, cluster, until).await?;
     let chosen = choose(cluster, &target, timeline).map_err(|error| unreachable(&error))?;
@@ -119,10 +142,18 @@ async fn roll(
         .await?;
     // Nothing was archived behind it: the snapshot is all there is, and whole.
     let alone = target == Target::Latest && chosen.recovery.end <= chosen.base.point.stop;
-    Ok(Picked {
-        snapshot,
-        recovery: (!alone).then_some(chosen.recovery),
-    })
+    let mut recovery = (!alone).then_some(chosen.recovery);
+    if let Some(recovery) = recovery.as_mut().filter(|_| !dry_run) {
+        let archive = WalArchive {
+            repository: cluster.repository.clone(),
+            system: cluster.system,
+            line: cluster.line,
+        };
+        let bases = cluster.bases.iter().map(|base| base.point.timeline);
+        let known = bases.max().unwrap_or(TimelineId(1));
+        recovery.new_timeline = Some(catalog.reserve_timeline(&archive, known).await?);
+    }
+    Ok(Picked { snapshot, recovery })
 }
 
 async fn target(
@@ -133,6 +164,7 @@ async fn target(
     let archive = WalArchive {
         repository: cluster.repository.clone(),
         system: cluster.system,
+        line: cluster.line,
     };
     Ok(match until {
         None => Target::Latest,

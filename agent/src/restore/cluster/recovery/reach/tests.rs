@@ -26,6 +26,7 @@ fn part(timeline: u32, from: u64, to: u64, commits: Option<(u32, u32)>) -> Store
             last_xid: last,
         }),
         restore_points: vec![],
+        digests: vec![],
     }
 }
 
@@ -48,6 +49,21 @@ fn run(
         end: Lsn(20 * UNIT),
     };
     reach(target, &known)
+}
+
+fn answer(
+    stored: &[StoredWal],
+    target: &RecoveryTarget,
+    seek: &Seek,
+    found: Option<Lsn>,
+) -> Answer {
+    let known = Known {
+        legs: &one_leg(),
+        stored,
+        consistent: Lsn(UNIT + 5),
+        end: Lsn(20 * UNIT),
+    };
+    sought(target, seek, found, &known).unwrap()
 }
 
 fn extent(upto: u64, stop: &RecoveryTarget) -> Answer {
@@ -74,9 +90,35 @@ fn twenty() -> Vec<StoredWal> {
 fn a_time_takes_the_log_up_to_a_later_commit() {
     let at = |second| RecoveryTarget::Time(noon(second));
     let (legs, stored) = (one_leg(), twenty());
-    // The commit of second 6 ends in the unit from 6 to 7.
-    assert_eq!(run(&legs, &stored, &at(5)).unwrap(), extent(11, &at(5)));
-    assert_eq!(run(&legs, &stored, &at(6)).unwrap(), extent(14, &at(6)));
+    // The commit of second 6 ends in the unit from 6 to 7: where, the log says.
+    let later = |second, units: &[u64]| {
+        let than = noon(second);
+        let units = units.iter();
+        let ranges = units.map(|unit| (Lsn(unit * UNIT), Lsn((unit + 1) * UNIT)));
+        let ranges = ranges.collect();
+        Seek::Later { than, ranges }
+    };
+    let first = later(14, &[15, 18]);
+    let sought_first = run(&legs, &stored, &at(14)).unwrap();
+    assert_eq!(sought_first, Answer::Seek(first.clone()));
+    // What was committed before it is sought from behind.
+    let found = Lsn(15 * UNIT + 9);
+    let last = answer(&stored, &at(14), &first, Some(found));
+    let Answer::Seek(Seek::Last { upto, ranges }) = last.clone() else {
+        panic!("{last:?}");
+    };
+    assert_eq!(upto, Lsn(found.0 - 1));
+    assert_eq!(ranges[0], (Lsn(15 * UNIT), upto));
+    assert_eq!(ranges[1], (Lsn(12 * UNIT), Lsn(13 * UNIT)));
+    let Answer::Seek(last) = last else {
+        unreachable!()
+    };
+    let end = Lsn(12 * UNIT + 7);
+    let until = |lsn: Lsn, upto| extent(upto, &RecoveryTarget::Lsn(lsn));
+    assert_eq!(answer(&stored, &at(14), &last, Some(end)), until(end, 17));
+    // Nothing was committed behind the base backup's end.
+    let consistent = Lsn(UNIT + 5);
+    assert_eq!(answer(&stored, &at(14), &last, None), until(consistent, 6));
     // Nothing is later: no target, lest the server give up.
     let all = extent(20, &RecoveryTarget::Latest);
     assert_eq!(run(&legs, &stored, &at(18)).unwrap(), all);
@@ -103,8 +145,6 @@ fn a_later_commit_behind_the_switch_does_not_count() {
         ranges: vec![(Lsn(10 * UNIT), Lsn(10 * UNIT + 7))],
     });
     assert_eq!(run(&legs, std::slice::from_ref(&old), &at).unwrap(), seek);
-    let both = [old, part(2, 12, 13, Some((10, 10)))];
-    assert_eq!(run(&legs, &both, &at).unwrap(), extent(17, &at));
     let stray = [part(1, 11, 12, Some((6, 6)))];
     assert_eq!(
         run(&legs, &stray, &at).unwrap(),
@@ -116,11 +156,30 @@ fn a_later_commit_behind_the_switch_does_not_count() {
 fn a_position_takes_what_may_hold_its_record() {
     let (legs, stored) = (one_leg(), twenty());
     let at = |lsn| RecoveryTarget::Lsn(Lsn(lsn));
-    let near = at(3 * UNIT - 1);
-    assert_eq!(run(&legs, &stored, &near).unwrap(), extent(7, &near));
+    let sought = run(&legs, &stored, &at(4 * UNIT - 1)).unwrap();
+    let Answer::Seek(last @ Seek::Last { .. }) = sought else {
+        panic!("{sought:?}");
+    };
+    let near = Lsn(3 * UNIT + 100);
+    assert_eq!(
+        answer(&stored, &at(4 * UNIT - 1), &last, Some(near)),
+        extent(8, &RecoveryTarget::Lsn(near))
+    );
+    // A server gives up when there is nothing behind its target.
     let late = Lsn(18 * UNIT);
-    let seek = Answer::Seek(Seek::Record { lsn: late });
-    assert_eq!(run(&legs, &stored, &at(late.0)).unwrap(), seek);
+    let record = Seek::Record { lsn: late };
+    assert_eq!(
+        answer(&stored, &at(late.0), &last, Some(late)),
+        Answer::Seek(record.clone())
+    );
+    assert_eq!(
+        answer(&stored, &at(late.0), &record, Some(late)),
+        extent(20, &RecoveryTarget::Lsn(late))
+    );
+    assert_eq!(
+        answer(&stored, &at(late.0), &record, None),
+        extent(20, &RecoveryTarget::Latest)
+    );
     assert_eq!(
         run(&legs, &stored, &at(20 * UNIT)).unwrap(),
         extent(20, &RecoveryTarget::Latest)
@@ -152,8 +211,9 @@ fn a_transaction_is_sought_in_the_parts_that_may_hold_it() {
         end: Lsn(20 * UNIT),
     };
     let target = RecoveryTarget::Xid(7);
-    let found = sought(&target, &seek(7, &[3]), Some(Lsn(3 * UNIT + 9)), &known);
-    assert_eq!(Answer::Known(found.unwrap()), extent(8, &target));
+    let end = Lsn(3 * UNIT + 9);
+    let found = sought(&target, &seek(7, &[3]), Some(end), &known);
+    assert_eq!(found.unwrap(), extent(8, &RecoveryTarget::Lsn(end)));
     for (found, says) in [(None, "rolled back"), (Some(Lsn(9)), "before")] {
         let error = sought(&target, &seek(7, &[3]), found, &known).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
