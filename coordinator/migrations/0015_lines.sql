@@ -14,6 +14,8 @@ CREATE TABLE wal_parts_of_lines (
     -- Keyed, of the log from where its unit begins up to end_lsn; NULL: entered
     -- by an earlier version.
     digest        TEXT,
+    -- Of the same up to start_lsn, for parts that do not begin their unit.
+    start_digest  TEXT,
     -- How many commits end in it; the three below are NULL when none does.
     commits       BIGINT NOT NULL,
     last_commit   BIGINT,

@@ -46,7 +46,10 @@ fn part(start: u64, end: u64) -> StoredWal {
         length: end - start,
         commits: None,
         restore_points: vec![],
-        digests: vec![digest(end)],
+        digests: match start % UNIT {
+            0 => vec![digest(end)],
+            _ => vec![digest(start), digest(end)],
+        },
     }
 }
 

@@ -11,8 +11,9 @@ pub(super) struct Known {
     pub(super) id: ObjectId,
     /// Of the unit up to its end; `None`: of an earlier version.
     pub(super) digest: Option<ObjectId>,
-    /// Of the same dataset.
-    pub(super) own: bool,
+    /// Of the unit up to its start; `None`: it begins the unit, or is of an earlier
+    /// version.
+    pub(super) start_digest: Option<ObjectId>,
 }
 
 /// What becomes of a part that contradicts nothing.
@@ -28,16 +29,22 @@ pub(super) enum Verdict {
 /// Compares wherever both say what the log was up to one position; the error is
 /// the first part that holds something else.
 ///
-/// What an agent stores of one unit, one piece behind the other, is of one log:
-/// the last of its pieces speaks for those before.
+/// A piece says what the log was up to its start: so the last of the pieces of a unit
+/// speaks for those before, each of which ends where the next begins.
 pub(super) fn compare<'k>(known: &'k [Known], part: &StoredWal) -> Result<Verdict, &'k Known> {
     let said = |at: Lsn| {
         let mut digests = part.digests.iter();
         digests.find(|it| it.at == at).map(|it| it.digest)
     };
-    let other = |it: &&Known| match (it.digest, said(it.end)) {
-        (Some(known), Some(said)) => known != said,
-        _ => false,
+    let differs = |at: Lsn, known: Option<ObjectId>| known.zip(said(at));
+    let other = |it: &&Known| {
+        let both = [
+            differs(it.end, it.digest),
+            differs(it.start, it.start_digest),
+        ];
+        both.into_iter()
+            .flatten()
+            .any(|(known, said)| known != said)
     };
     if let Some(other) = known.iter().find(other) {
         return Err(other);
@@ -48,21 +55,27 @@ pub(super) fn compare<'k>(known: &'k [Known], part: &StoredWal) -> Result<Verdic
     {
         return Ok(Verdict::There);
     }
-    let inside = || {
-        let mut known = known.iter();
-        std::iter::from_fn(move || known.find(|it| part.start <= it.start && it.end <= part.end))
-    };
-    let own = inside().filter(|it| it.own && it.digest.is_some());
-    let own_is_same = own
-        .map(|it| it.end)
-        .max()
-        .is_some_and(|end| said(end).is_some());
-    let is_same =
-        |it: &&Known| it.digest.is_none() || said(it.end).is_some() || (it.own && own_is_same);
-    let but = inside().filter(|it| !is_same(it));
-    Ok(Verdict::New {
-        but: but.map(|it| (it.start, it.end)).collect(),
-    })
+    let is_inside = |it: &&Known| part.start <= it.start && it.end <= part.end;
+    let mut inside: Vec<&Known> = known.iter().filter(is_inside).collect();
+    // Those that end last first: they speak for others.
+    inside.sort_unstable_by_key(|it| std::cmp::Reverse((it.end, it.start)));
+    // What the log was up to where those begin that are the same, as they say.
+    let mut spoken: Vec<(Lsn, ObjectId)> = Vec::new();
+    let mut but = Vec::new();
+    for it in inside {
+        let is_spoken_for = |digest| spoken.contains(&(it.end, digest));
+        let is_same = match it.digest {
+            None => true,
+            Some(digest) => said(it.end).is_some() || is_spoken_for(digest),
+        };
+        if is_same {
+            spoken.extend(it.start_digest.map(|digest| (it.start, digest)));
+        } else {
+            but.push((it.start, it.end));
+        }
+    }
+    but.sort_unstable();
+    Ok(Verdict::New { but })
 }
 
 #[cfg(test)]
@@ -85,7 +98,7 @@ mod tests {
             end: Lsn(end),
             id: ObjectId([0; 32]),
             digest: Some(digest(b'a', end)),
-            own: true,
+            start_digest: (start > 0).then(|| digest(b'a', start)),
         }
     }
 
@@ -146,17 +159,43 @@ mod tests {
             compare(&archived, &part(b'b', 0, 20, &[])),
             Ok(new(&[(0, 10), (10, 15)]))
         );
-        // Another dataset's pieces are not spoken for.
-        let foreign = Known {
-            own: false,
-            ..known(2, 8)
-        };
+        // Nor for what does not end where one of the others begins.
+        let foreign = known(2, 8);
         let with = [known(0, 10), foreign, known(10, 15)];
         assert_eq!(
             compare(&with, &part(b'a', 0, 20, &[15])),
             Ok(new(&[(2, 8)]))
         );
         assert_eq!(compare(&with, &part(b'a', 0, 20, &[8, 15])), Ok(new(&[])));
+    }
+
+    #[test]
+    fn a_piece_speaks_for_those_of_its_own_log_only() {
+        let forged = |start_digest| Known {
+            digest: Some(digest(b'b', 20)),
+            start_digest,
+            ..known(15, 20)
+        };
+        let genuine = [known(0, 10), known(10, 15)];
+        for start in [None, Some(digest(b'b', 15))] {
+            let [one, two] = genuine.clone();
+            let archived = [one, two, forged(start)];
+            // It agrees with what was forged before, and says nothing else.
+            assert_eq!(
+                compare(&archived, &part(b'b', 0, 30, &[20])),
+                Ok(new(&[(0, 10), (10, 15)]))
+            );
+        }
+        // What says how it begins is compared in that.
+        let archived = [forged(Some(digest(b'b', 15)))];
+        assert_eq!(
+            compare(&archived, &part(b'a', 10, 15, &[10])),
+            Err(&archived[0])
+        );
+        assert_eq!(
+            compare(&genuine, &part(b'b', 15, 20, &[15])),
+            Err(&genuine[1])
+        );
     }
 
     #[test]

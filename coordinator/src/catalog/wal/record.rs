@@ -168,19 +168,24 @@ impl Catalog {
         dataset: &DatasetName,
         part: &StoredWal,
     ) -> Result<bool, Objection> {
-        let known = known_parts(connection, archive, dataset, part).await?;
+        let known = known_parts(connection, archive, part).await?;
         let but = match compare(&known, part) {
             Ok(Verdict::There) => return Ok(false),
             Ok(Verdict::New { but }) => but,
             Err(other) => return Err(Objection::Conflict(contradiction(part, other))),
         };
-        let digest = part.digests.iter().find(|it| it.at == part.end);
+        let digest = |at: Lsn| {
+            let mut digests = part.digests.iter();
+            digests
+                .find(|it| it.at == at)
+                .map(|it| it.digest.to_string())
+        };
         let commits = part.commits;
         sqlx::query(
             "INSERT INTO wal_parts (repository, system, line, timeline, start_lsn, end_lsn, id,
-                                    length, digest, commits, last_commit, first_xid, last_xid,
-                                    dataset, stored_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                                    length, digest, start_digest, commits, last_commit,
+                                    first_xid, last_xid, dataset, stored_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         )
         .bind(archive.repository.clone())
         .bind(part.system.to_string())
@@ -190,7 +195,8 @@ impl Catalog {
         .bind(int(part.end.0))
         .bind(part.id.to_string())
         .bind(int(part.length))
-        .bind(digest.map(|it| it.digest.to_string()))
+        .bind(digest(part.end))
+        .bind(digest(part.start))
         .bind(commits.map_or(0, |it| int(it.count)))
         .bind(commits.map(|it| micros(it.last.min(self.now()))))
         .bind(commits.map(|it| i64::from(it.first_xid)))
@@ -366,12 +372,11 @@ impl<'a> Lines<'a> {
 async fn known_parts(
     connection: &mut AnyConnection,
     archive: &WalArchive,
-    dataset: &DatasetName,
     part: &StoredWal,
 ) -> Result<Vec<Known>, CatalogError> {
     let unit = part.start.0 / UNIT * UNIT;
     let rows = sqlx::query(
-        "SELECT start_lsn, end_lsn, id, digest, dataset FROM wal_parts
+        "SELECT start_lsn, end_lsn, id, digest, start_digest FROM wal_parts
          WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
            AND start_lsn >= $5 AND end_lsn <= $6
          ORDER BY start_lsn, end_lsn",
@@ -391,7 +396,7 @@ async fn known_parts(
             end: row.lsn("end_lsn")?,
             id: row.parse("id")?,
             digest: row.opt_parse("digest")?,
-            own: row.text("dataset")? == dataset.to_string(),
+            start_digest: row.opt_parse("start_digest")?,
         })
     })
 }
