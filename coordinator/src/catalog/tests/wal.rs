@@ -278,7 +278,7 @@ async fn the_same_place_with_other_content_ends_the_line(fixture: Fixture) {
                 behind: Some(behind),
                 ..log.request(vec![])
             },
-            _ => log.request(vec![part(150, 160), other(part(100, 150))]),
+            _ => log.request(vec![part(UNIT, UNIT + 10), other(part(100, 150))]),
         };
         let parts = conflicting.stored.iter().map(StoredWal::object);
         let histories = conflicting.histories.iter().map(StoredHistory::object);

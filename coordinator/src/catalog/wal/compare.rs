@@ -46,13 +46,14 @@ pub(super) fn compare<'k>(known: &'k [Known], part: &StoredWal) -> Result<Verdic
             .flatten()
             .any(|(known, said)| known != said)
     };
-    if let Some(other) = known.iter().find(other) {
+    let is_there = |it: &&Known| (it.start, it.end) == (part.start, part.end);
+    let there = known.iter().find(is_there);
+    // Rather the very place than what touches it.
+    let other = there.filter(other).or_else(|| known.iter().find(other));
+    if let Some(other) = other {
         return Err(other);
     }
-    if known
-        .iter()
-        .any(|it| (it.start, it.end) == (part.start, part.end))
-    {
+    if there.is_some() {
         return Ok(Verdict::There);
     }
     let is_inside = |it: &&Known| part.start <= it.start && it.end <= part.end;
