@@ -38,6 +38,7 @@ impl Grants {
                 .deny(&asked, RefusalReason::WriteForbidden, "record wal")
                 .await;
         };
+        self.written(&asked, repository, request).await?;
         // Whoever enters something has opened the repository, so he says.
         if !matches!(repository.state, RepositoryState::Ready { .. }) {
             let config = vec![((), ObjectName::Config)];
@@ -46,7 +47,6 @@ impl Grants {
                 return Err(GrantError::Record(absent));
             }
         }
-        self.written(&asked, repository, request).await?;
         let most = state.as_ref().map_or(0, |state| self.most_points(state));
         let catalog = self.catalog();
         let entered = catalog.record_wal(&repository.name, dataset, request, most);
