@@ -1,6 +1,6 @@
 //! To each kind of target.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path, process::Stdio};
 
 use strongroom_layout::position::Lsn;
 use strongroom_tests::cluster::{as_postgres, server_programs, succeed};
@@ -106,6 +106,65 @@ fn targets_at_the_end_of_the_log_are_reached() {
     assert_eq!(rows(crate::site::port(&result)), "");
 }
 
+/// The record of a later commit is all that is behind it.
+#[test]
+fn one_record_behind_a_target_is_seen() {
+    let site = Site::new("recovery-one-behind");
+    site.insert(1);
+    let mut open = Open::insert(&site, 3);
+    let xid = site.insert(2);
+    let position = lsn(&site.cluster.sql("SELECT pg_current_wal_flush_lsn()"));
+    let time = site.cluster.sql("SELECT to_json(clock_timestamp())#>>'{}'");
+    open.commit();
+    let end = lsn(&site.cluster.sql("SELECT pg_current_wal_flush_lsn()"));
+    let data = site.cluster.data();
+    site.archive.take(&site.runtime, &data, 1, end, 1 << 20);
+    for (name, target, wanted) in [
+        ("xid", RecoveryTarget::Xid(xid), "1 2"),
+        ("position", RecoveryTarget::Lsn(position), "1 2"),
+        (
+            "time",
+            RecoveryTarget::Time(time.parse().expect("a time")),
+            "1 2",
+        ),
+        ("end", RecoveryTarget::Lsn(end), "1 2 3"),
+    ] {
+        let (found, notes) = site.rows_at(name, target);
+        assert_eq!(found, wanted, "{name}: {notes:?}");
+    }
+}
+
+/// A transaction that is under way.
+struct Open(std::process::Child);
+
+impl Open {
+    /// With a row.
+    fn insert(site: &Site, row: u32) -> Self {
+        let port = site.cluster.port().to_string();
+        let mut psql = as_postgres(server_programs().join("psql"));
+        psql.args(["-X", "-q", "-h", "127.0.0.1", "-U", "postgres", "-p", &port]);
+        psql.args(["-d", "postgres"]).stdin(Stdio::piped());
+        let mut open = Self(psql.spawn().expect("psql"));
+        open.say(&format!("BEGIN; INSERT INTO rows VALUES ({row});\n"));
+        strongroom_tests::operator::eventually("a row in a transaction", || {
+            let state = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+            (site.cluster.sql(state) == "1").then_some(())
+        });
+        open
+    }
+
+    fn commit(&mut self) {
+        self.say("COMMIT;\n");
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().expect("it ends").success());
+    }
+
+    fn say(&mut self, words: &str) {
+        let stdin = self.0.stdin.as_mut().expect("a pipe");
+        stdin.write_all(words.as_bytes()).expect("it listens");
+    }
+}
+
 #[test]
 fn without_a_start_all_is_there_for_whoever_starts_it() {
     let site = Site::new("recovery-prepared");
@@ -152,7 +211,7 @@ fn without_a_start_all_is_there_for_whoever_starts_it() {
         .arg(&data);
     start.arg("-l").arg(site.cluster.beside("logs").join("log"));
     start.args(["-o", &format!("-p {}", port.number())]);
-    start.stdin(std::process::Stdio::null());
+    start.stdin(Stdio::null());
     succeed(&mut start);
     strongroom_tests::operator::eventually("a primary", || {
         let mut ready = as_postgres(server_programs().join("pg_isready"));

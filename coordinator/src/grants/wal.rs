@@ -4,6 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use strongroom_layout::{AgentId, ObjectName, SystemId};
 use strongroom_wire::{
     grant::RefusalReason,
+    job::{RestoreClusterWork, Work},
     wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest},
 };
 
@@ -139,11 +140,23 @@ impl Grants {
                 self.line_of(&asked, repository, state, request.system)
                     .await?
             }
-            None => WalArchive {
-                repository: repository.name.clone(),
-                system: request.system,
-                line: request.line,
-            },
+            // What the job was made for, whatever is asked: an agent that knows
+            // nothing of lines asks for the first.
+            None => {
+                let job = catalog.job(request.attempt.job).await?;
+                let (system, line) = match &job.work {
+                    Work::RestoreCluster(RestoreClusterWork {
+                        recovery: Some(recovery),
+                        ..
+                    }) => (recovery.system, recovery.line),
+                    _ => (request.system, request.line),
+                };
+                WalArchive {
+                    repository: repository.name.clone(),
+                    system,
+                    line,
+                }
+            }
         };
         let page = match request.parts {
             Some(range) => catalog.wal_parts(&archive, range).await?,

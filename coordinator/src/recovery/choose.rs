@@ -86,6 +86,13 @@ pub enum Unreachable {
     },
 }
 
+impl Unreachable {
+    /// Whether it may be in the log of another cluster, or another line.
+    pub fn is_elsewhere(&self) -> bool {
+        !matches!(self, Self::Ambiguous { .. })
+    }
+}
+
 /// Chooses the newest base backup from which the target can be reached, on the
 /// timeline that is asked for, or else on the newest that the log leads onto.
 pub fn choose(

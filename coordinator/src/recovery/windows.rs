@@ -58,9 +58,10 @@ pub fn windows(cluster: &Cluster) -> Vec<Window> {
     windows
 }
 
-/// Whether the log goes on at the end of the route.
+/// Whether the log goes on at the end of the route: that of a line that has ended
+/// does not, whatever its agent said before.
 fn is_open(cluster: &Cluster, route: &Route) -> bool {
-    position(cluster, route).is_some()
+    cluster.broken.is_none() && position(cluster, route).is_some()
 }
 
 /// What the agent that follows the log on this route said last: that may have

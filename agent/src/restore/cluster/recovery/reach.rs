@@ -70,7 +70,7 @@ pub(super) enum Seek {
     },
     /// The last commit in these ranges that ends there or before.
     Last { upto: Lsn, ranges: Vec<(Lsn, Lsn)> },
-    /// Whether a whole record begins there or behind.
+    /// Whether a whole record follows that which ends there.
     Record { lsn: Lsn },
 }
 

@@ -110,31 +110,28 @@ fn last(
     Ok(None)
 }
 
-/// `lsn`, when a record begins there or behind, with something whole behind
-/// it. Of two records that end behind a position, the second began there.
+/// `lsn`, which is the end of a record, when a whole one is behind it: a server
+/// that is to stop at the first that begins there or behind needs one to see.
 fn record_from(lsn: Lsn, log: Log<'_>, shelf: &Shelf) -> Result<Option<Lsn>, RecoveryError> {
-    let mut ended = 0;
+    let mut found = false;
     let mut all = Vec::new();
     let end = log.pieces.last().map_or(lsn, |piece| piece.to);
     log.read((lsn, end), shelf, |scanner, bytes| {
         let before = lsn.0.saturating_sub(scanner.position().0);
         let (before, rest) = bytes.split_at((before as usize).min(bytes.len()));
         scanner.feed(before, &mut all)?;
-        let mut known = scanner.end_of_records();
+        let known = scanner.end_of_records();
         for step in rest.chunks(STEP) {
             all.clear();
             scanner.feed(step, &mut all)?;
-            if scanner.end_of_records() != known {
-                known = scanner.end_of_records();
-                ended += 1;
-            }
-            if ended == 2 || scanner.end_reached() {
+            found = scanner.end_of_records() != known;
+            if found || scanner.end_reached() {
                 break;
             }
         }
-        Ok(ended < 2)
+        Ok(!found)
     })?;
-    Ok((ended == 2).then_some(lsn))
+    Ok(found.then_some(lsn))
 }
 
 impl Log<'_> {

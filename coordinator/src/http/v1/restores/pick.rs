@@ -11,7 +11,7 @@ use crate::{
         shape::{ClusterTarget, RestorePoint, RestoreRequest},
     },
     model::{DatasetName, Snapshot, WalArchive},
-    recovery::{Cluster, Target, Unreachable, choose, load},
+    recovery::{Chosen, Cluster, Target, Unreachable, choose, load},
 };
 
 /// What a restore takes.
@@ -46,7 +46,9 @@ pub(super) async fn pick(
             (!cluster.bases.is_empty()).then_some(cluster)
         });
         let cluster = cluster.ok_or_else(|| no_cluster(&snapshot.id.short()))?;
-        return roll(catalog, &cluster, until, timeline, request.dry_run).await;
+        let chosen = choose_in(catalog, &cluster, until, timeline).await?;
+        let chosen = chosen.map_err(|missed| unreachable(&missed))?;
+        return take(catalog, &cluster, chosen, request.dry_run).await;
     };
     let dataset = find(catalog, dataset).await?;
     let clusters = load(catalog, &dataset).await?;
@@ -105,9 +107,11 @@ fn just_behind(at: Timestamp) -> SnapshotCursor {
     }
 }
 
-/// Rolls the cluster forward that has the newest base backup, or else the newest
-/// that can be: the connection may have led to another one at that moment, or the
-/// log have been another. What is wrong with the newest is said.
+/// Rolls the cluster forward that has the newest base backup. A moment that is not
+/// in its log may be in that of another: the connection may have led to another
+/// cluster then, or the log have been another line. Numbers and names mean nothing
+/// in another cluster, and little in another line of the same: one that several
+/// lines have is asked about. What is wrong with the newest is said.
 async fn roll_one(
     catalog: &Catalog,
     clusters: &[Cluster],
@@ -115,45 +119,101 @@ async fn roll_one(
     timeline: Option<TimelineId>,
     dry_run: bool,
 ) -> Result<Picked, Problem> {
-    let mut first = None;
+    let mut answers = Vec::new();
     for cluster in clusters.iter().rev() {
-        match roll(catalog, cluster, until, timeline, dry_run).await {
-            // The end of the log is that of the newest.
-            Err(problem) if until.is_some() || timeline.is_some() => {
-                first.get_or_insert(problem);
-            }
-            picked => return picked,
+        let chosen = choose_in(catalog, cluster, until, timeline).await?;
+        let has_it = chosen.is_ok();
+        answers.push((cluster, chosen));
+        // The end of the log is that of the newest.
+        if answers.len() == 1 && (has_it || (until.is_none() && timeline.is_none())) {
+            break;
         }
     }
-    Err(first.unwrap_or_else(|| unreachable(&Unreachable::NoBase)))
+    let is_moment = timeline.is_none() && matches!(until, Some(RestorePoint::Time(_)));
+    let (cluster, rolled) = decide(answers, is_moment)?;
+    take(catalog, cluster, rolled, dry_run).await
 }
 
-async fn roll(
+/// Of what the clusters answer, the newest first.
+fn decide<T>(
+    answers: Vec<(&Cluster, Result<T, Unreachable>)>,
+    is_moment: bool,
+) -> Result<(&Cluster, T), Problem> {
+    let mut answers = answers.into_iter();
+    let (newest, problem) = match answers.next() {
+        None => return Err(unreachable(&Unreachable::NoBase)),
+        Some((cluster, Ok(chosen))) => return Ok((cluster, chosen)),
+        Some((_, Err(missed))) if !missed.is_elsewhere() => return Err(unreachable(&missed)),
+        Some((cluster, Err(missed))) => (cluster, unreachable(&missed)),
+    };
+    let mut found = Vec::new();
+    for (cluster, chosen) in answers.filter(|(it, _)| is_moment || it.system == newest.system) {
+        match chosen {
+            Ok(chosen) if is_moment => return Ok((cluster, chosen)),
+            Ok(chosen) => found.push((cluster, chosen)),
+            Err(missed) if missed.is_elsewhere() => {}
+            Err(missed) => return Err(unreachable(&missed)),
+        }
+    }
+    if found.len() > 1 {
+        let lines: Vec<_> = found.iter().map(|(it, _)| it.line.to_string()).collect();
+        return Err(invalid(format!(
+            "several lines of this cluster's log have it ({}), and the newest does not",
+            lines.join(", ")
+        ))
+        .hint("name the snapshot of the line that you mean instead of the dataset"));
+    }
+    found.pop().ok_or(problem)
+}
+
+/// What reaches the target in a cluster's log, or why nothing does.
+async fn choose_in(
     catalog: &Catalog,
     cluster: &Cluster,
     until: Option<&RestorePoint>,
     timeline: Option<TimelineId>,
+) -> Result<Result<Rolled, Unreachable>, Problem> {
+    let target = target(catalog, cluster, until).await?;
+    let chosen = choose(cluster, &target, timeline);
+    Ok(chosen.map(|chosen| Rolled {
+        // Nothing was archived behind it: the snapshot is all there is, and whole.
+        alone: target == Target::Latest && chosen.recovery.end <= chosen.base.point.stop,
+        chosen,
+    }))
+}
+
+/// What a restore takes of a cluster.
+struct Rolled {
+    chosen: Chosen,
+    /// The snapshot is enough.
+    alone: bool,
+}
+
+async fn take(
+    catalog: &Catalog,
+    cluster: &Cluster,
+    Rolled { chosen, alone }: Rolled,
     dry_run: bool,
 ) -> Result<Picked, Problem> {
-    let target = target(catalog, cluster, until).await?;
-    let chosen = choose(cluster, &target, timeline).map_err(|error| unreachable(&error))?;
     let snapshot = catalog
         .find_snapshot(&chosen.base.snapshot.to_string())
         .await?;
-    // Nothing was archived behind it: the snapshot is all there is, and whole.
-    let alone = target == Target::Latest && chosen.recovery.end <= chosen.base.point.stop;
     let mut recovery = (!alone).then_some(chosen.recovery);
     if let Some(recovery) = recovery.as_mut().filter(|_| !dry_run) {
-        let archive = WalArchive {
-            repository: cluster.repository.clone(),
-            system: cluster.system,
-            line: cluster.line,
-        };
         let bases = cluster.bases.iter().map(|base| base.point.timeline);
         let known = bases.max().unwrap_or(TimelineId(1));
+        let archive = archive(cluster);
         recovery.new_timeline = Some(catalog.reserve_timeline(&archive, known).await?);
     }
     Ok(Picked { snapshot, recovery })
+}
+
+fn archive(cluster: &Cluster) -> WalArchive {
+    WalArchive {
+        repository: cluster.repository.clone(),
+        system: cluster.system,
+        line: cluster.line,
+    }
 }
 
 async fn target(
@@ -161,11 +221,7 @@ async fn target(
     cluster: &Cluster,
     until: Option<&RestorePoint>,
 ) -> Result<Target, Problem> {
-    let archive = WalArchive {
-        repository: cluster.repository.clone(),
-        system: cluster.system,
-        line: cluster.line,
-    };
+    let archive = archive(cluster);
     Ok(match until {
         None => Target::Latest,
         Some(RestorePoint::Time(at)) => Target::Time(*at),
@@ -223,4 +279,78 @@ fn unreachable(error: &Unreachable) -> Problem {
 
 fn invalid(message: String) -> Problem {
     Problem::new(Code::Invalid, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_layout::SystemId;
+
+    use super::*;
+
+    fn line(system: u64, line: u32) -> Cluster {
+        Cluster {
+            system: SystemId(system),
+            repository: "default/web1".into(),
+            line,
+            broken: None,
+            bases: vec![],
+            stretches: vec![],
+            histories: vec![],
+            position: None,
+            last_commits: vec![],
+        }
+    }
+
+    fn missed() -> Unreachable {
+        Unreachable::NotFound("it".into())
+    }
+
+    fn ambiguous() -> Unreachable {
+        Unreachable::Ambiguous {
+            name: "it".into(),
+            places: "here, there".into(),
+        }
+    }
+
+    /// The system and line taken, or what is said.
+    fn decided(
+        answers: &[(u64, u32, Result<(), Unreachable>)],
+        is_moment: bool,
+    ) -> Result<(u64, u32), String> {
+        let clusters: Vec<_> = answers.iter().map(|it| line(it.0, it.1)).collect();
+        let answers = clusters.iter().zip(answers.iter().map(|it| it.2.clone()));
+        let decided = decide(answers.collect(), is_moment);
+        let decided = decided.map(|(cluster, ())| (cluster.system.0, cluster.line));
+        decided.map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn a_moment_is_sought_in_all_and_a_number_in_the_lines_of_the_newest() {
+        for is_moment in [true, false] {
+            assert_eq!(
+                decided(&[(2, 1, Ok(())), (2, 0, Ok(()))], is_moment),
+                Ok((2, 1))
+            );
+            let older = [(2, 1, Err(missed())), (2, 0, Ok(()))];
+            assert_eq!(decided(&older, is_moment), Ok((2, 0)));
+            let none = decided(&[(2, 1, Err(missed())), (2, 0, Err(missed()))], is_moment);
+            assert!(none.unwrap_err().contains("holds no it"));
+        }
+        // Another cluster has numbers of its own.
+        let other = [(2, 0, Err(missed())), (1, 0, Ok(()))];
+        assert_eq!(decided(&other, true), Ok((1, 0)));
+        assert!(decided(&other, false).unwrap_err().contains("holds no it"));
+        let several = [(2, 2, Err(missed())), (2, 1, Ok(())), (2, 0, Ok(()))];
+        assert_eq!(decided(&several, true), Ok((2, 1)));
+        assert!(decided(&several, false).unwrap_err().contains("(1, 0)"));
+        // A question is not answered by an older line.
+        let asked = [(2, 1, Err(ambiguous())), (2, 0, Ok(()))];
+        for is_moment in [true, false] {
+            assert!(
+                decided(&asked, is_moment)
+                    .unwrap_err()
+                    .contains("here, there")
+            );
+        }
+    }
 }
