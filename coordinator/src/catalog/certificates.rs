@@ -15,6 +15,10 @@ use crate::model::{Actor, Agent, AgentCertificate, CertificateEnd, NewAudit, Out
 const RENEWALS: i64 = 6;
 const LATELY: SignedDuration = SignedDuration::from_hours(1);
 
+/// So many of them unused are no lost answers: whoever keeps the agent from renewing
+/// asks for them.
+const UNUSED: i64 = 5;
+
 /// Why a certificate is not renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
@@ -65,6 +69,24 @@ impl Catalog {
             self.commit(transaction).await?;
         }
         Err(RenewError::TooOften)
+    }
+
+    /// Whether most of the certificates that were signed for an agent lately, for a
+    /// `lifetime`, were never used.
+    pub async fn wastes_renewals(
+        &self,
+        id: AgentId,
+        lifetime: SignedDuration,
+    ) -> Result<bool, CatalogError> {
+        let unused: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM agent_certificates
+             WHERE agent_id = $1 AND issued_at > $2 AND first_used_at IS NULL",
+        )
+        .bind(id.to_string())
+        .bind(micros(before(self.now(), lifetime)))
+        .fetch_one(self.pool())
+        .await?;
+        Ok(unused >= UNUSED)
     }
 
     /// Notes a certificate that was signed on renewal, for who shows that of the

@@ -131,13 +131,14 @@ impl Catalog {
         redeemed
     }
 
-    /// Whether a join token admits an agent now; a refusal is audited. It is asked
-    /// before anything is signed.
+    /// Whether a join token admits an agent now; a refusal is `told` of and then
+    /// audited. It is asked before anything is signed.
     pub async fn look_at_join_token(
         &self,
         id: &str,
         secret: &SecretHash,
         hostname: &str,
+        told: impl FnOnce() + Send,
     ) -> Result<(), RedeemError> {
         let looked = {
             let mut connection = self.pool().acquire().await?;
@@ -145,7 +146,9 @@ impl Catalog {
         };
         match looked {
             Ok(_) => Ok(()),
+            Err(RedeemError::Catalog(error)) => Err(error.into()),
             Err(error) => {
+                told();
                 let transaction = self.begin().await?;
                 self.refuse_in(transaction, id, hostname, &error).await?;
                 Err(error)

@@ -9,6 +9,7 @@ use std::{
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
 use super::visit::{Answering, Visit};
@@ -59,12 +60,24 @@ pub struct Held<B> {
     body: B,
     #[expect(dead_code, reason = "what counts is when it is dropped")]
     answering: Answering,
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl<B> Held<B> {
     /// The connection is busy until this body has been sent or given up.
     pub fn new(body: B, answering: Answering) -> Self {
-        Self { body, answering }
+        Self {
+            body,
+            answering,
+            turn: None,
+        }
+    }
+
+    /// So long another call of the connection waits for this turn.
+    #[must_use]
+    pub fn and(mut self, turn: OwnedSemaphorePermit) -> Self {
+        self.turn = Some(turn);
+        self
     }
 }
 

@@ -17,7 +17,28 @@ pub(super) struct Key {
     pub(super) file: String,
 }
 
+/// Where a repository's own directories begin.
+const DIRECTORIES: [&str; 7] = [
+    "data",
+    "index",
+    "keys",
+    "locks",
+    "snapshots",
+    "transfers",
+    "wal",
+];
+
 impl Key {
+    /// The repository that it lies in, as far as its names tell: what is before the
+    /// first directory of a repository. Whoever may write to one may write to no
+    /// other.
+    pub(super) fn repository(&self) -> (&str, &[String]) {
+        let is_inside = |name: &String| DIRECTORIES.contains(&name.as_str());
+        let end = self.directories.iter().position(is_inside);
+        let end = end.unwrap_or(self.directories.len());
+        (&self.bucket, &self.directories[..end])
+    }
+
     /// `None` if `key` is not a path that this store keeps.
     pub(super) fn parse(bucket: &str, key: &str) -> Option<Self> {
         let valid = |name: &str| {
@@ -54,6 +75,21 @@ mod tests {
         let key = Key::parse("bucket", "config").unwrap();
         assert_eq!((key.directories.len(), key.file.as_str()), (0, "config"));
         assert!(Key::parse("bucket", ".strongroom/repositories/a.json").is_some());
+    }
+
+    #[test]
+    fn a_repository_is_what_lies_before_its_directories() {
+        for key in [
+            "a/web-1/data/ab/abcd",
+            "a/web-1/config",
+            "a/web-1/wal/1/2/3",
+        ] {
+            let key = Key::parse("bucket", key).unwrap();
+            let repository = ["a".to_owned(), "web-1".to_owned()];
+            assert_eq!(key.repository(), ("bucket", &repository[..]));
+        }
+        let key = Key::parse("bucket", "config").unwrap();
+        assert_eq!(key.repository(), ("bucket", &[][..]));
     }
 
     #[test]

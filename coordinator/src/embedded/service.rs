@@ -428,6 +428,10 @@ fn in_the_way(busy: Busy, only_new: bool) -> S3Error {
             SlowDown,
             "too much is being uploaded to the embedded store already"
         ),
+        Busy::Share => s3_error!(
+            SlowDown,
+            "too much is being uploaded to this repository already"
+        ),
     }
 }
 

@@ -12,6 +12,7 @@ use strongroom_wire::grant::{
     Action, ListObjectsRequest, ListObjectsResponse, PublishRequest, Refusal, RefusalReason,
     RequestToSign, SignAnswer, SignRequest,
 };
+use uuid::Uuid;
 
 use super::{
     budget,
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     catalog::{AttemptState, Catalog, CatalogError, Publication, PublishError, RecordError},
+    door::Origin,
     model::{JobKind, Repository},
     stores::{NotSigned, Store, StoreError, Stores},
 };
@@ -41,9 +43,13 @@ pub struct Grants {
     catalog: Catalog,
     stores: Stores,
     refusals: Refusals,
-    pub(super) pace: Pace,
-    /// Of what is said in sessions.
-    pub(super) said: Pace,
+    pub(super) pace: Pace<AgentId>,
+    /// Of starts of sessions, by where they come from: whoever begins one after the
+    /// other elsewhere must not keep the agent out.
+    pub(super) starts: Pace<(AgentId, Origin)>,
+    /// Of what is said in each session: another one under the same identity must not
+    /// keep this one from being heard.
+    pub(super) said: Pace<Uuid>,
     /// Attempts that were refused something because their lease had run out. Whoever
     /// then gives up has lost his lease, and no right: while the catalog cannot be
     /// written, nobody renews leases, and nobody notes that they are lost.
@@ -112,6 +118,7 @@ impl Grants {
             stores,
             refusals: Refusals::default(),
             pace: Pace::default(),
+            starts: Pace::default(),
             said: Pace::default(),
             ran_out: Mutex::default(),
             explained: Mutex::default(),

@@ -1,13 +1,16 @@
 //! What jobs write, against what they may and what is usual; and how fast agents
 //! ask.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use strongroom_layout::{AgentId, JobId, ObjectName};
+use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{GrantError, Grants, budget, decide::Scope, pace};
 use crate::{
     catalog::{AttemptState, CatalogError},
+    door::Origin,
     model::{Budget, Repository, Written},
 };
 
@@ -89,33 +92,63 @@ impl Grants {
         self.keep_pace(agent, pace::CALL).await
     }
 
-    /// Waits if the agent says more in its sessions than it may; a message of so
-    /// many bytes. Beside what it asks, so that neither waits for the other.
+    /// Waits if sessions of the agent are begun from an address faster than they may.
+    pub(crate) async fn keep_pace_of_start(
+        &self,
+        agent: AgentId,
+        from: IpAddr,
+    ) -> Result<(), GrantError> {
+        let who = (agent, Origin::of(from));
+        let wait = self.starts.take(who, pace::START, Instant::now());
+        wait_for(agent, wait).await
+    }
+
+    /// Waits if more is said in a session than may be; a message of so many bytes.
+    /// Beside what the agent asks, so that neither waits for the other.
     pub(crate) async fn keep_pace_of_message(
         &self,
         agent: AgentId,
+        session: Uuid,
         bytes: usize,
     ) -> Result<(), GrantError> {
         let cost = pace::CALL + bytes as u64 / pace::BYTES;
-        let wait = self.said.take(agent, cost, tokio::time::Instant::now());
+        let wait = self.said.take(session, cost, Instant::now());
         wait_for(agent, wait).await
+    }
+
+    /// The session has ended.
+    pub(crate) fn forget_session(&self, session: Uuid) {
+        self.said.forget(&session);
     }
 
     /// From now on the agent has asked for more than it may, for an hour.
     #[cfg(test)]
     pub(crate) fn exhaust(&self, agent: AgentId) {
-        self.pace.exhaust(agent, tokio::time::Instant::now());
+        self.slow_down(agent, Duration::from_hours(1));
     }
 
-    /// From now on the agent has said more than it may, for an hour.
+    /// The next answer to the agent waits for so long.
     #[cfg(test)]
-    pub(crate) fn exhaust_said(&self, agent: AgentId) {
-        self.said.exhaust(agent, tokio::time::Instant::now());
+    pub(crate) fn slow_down(&self, agent: AgentId, wait: Duration) {
+        self.pace.fill(agent, wait, Instant::now());
+    }
+
+    /// What is said next in the session waits for so long.
+    #[cfg(test)]
+    pub(crate) fn slow_down_session(&self, session: Uuid, wait: Duration) {
+        self.said.fill(session, wait, Instant::now());
+    }
+
+    /// The next session of the agent from there waits for so long.
+    #[cfg(test)]
+    pub(crate) fn slow_down_starts(&self, agent: AgentId, from: IpAddr, wait: Duration) {
+        let who = (agent, Origin::of(from));
+        self.starts.fill(who, wait, Instant::now());
     }
 
     /// Waits if the agent asks faster than it may.
     pub(super) async fn keep_pace(&self, agent: AgentId, cost: u64) -> Result<(), GrantError> {
-        let wait = self.pace.take(agent, cost, tokio::time::Instant::now());
+        let wait = self.pace.take(agent, cost, Instant::now());
         wait_for(agent, wait).await
     }
 }

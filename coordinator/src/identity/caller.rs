@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateDer;
 use strongroom_layout::AgentId;
 use strongroom_runtime::pki;
+use tokio::sync::Semaphore;
 use tonic::Status;
 
 use crate::{
@@ -22,7 +23,13 @@ pub struct Peer {
     pub visit: Visit,
     /// What its certificate says; `None` without one.
     pub caller: Option<Caller>,
+    /// For its calls that are being answered: so many at a time.
+    pub(crate) turns: Arc<Semaphore>,
 }
+
+/// Calls of one connection that are answered at a time. An agent has a session and,
+/// for each of its jobs, a batch of grants or two under way.
+pub(crate) const ANSWERED_AT_ONCE: usize = 32;
 
 impl Peer {
     /// Whose connection this is. It counts as a stranger's until the first call
@@ -30,7 +37,11 @@ impl Peer {
     pub fn of(connection: &Connection) -> Self {
         let caller = connection.certificate().and_then(Caller::of);
         let visit = connection.visit().clone();
-        Self { visit, caller }
+        Self {
+            visit,
+            caller,
+            turns: Arc::new(Semaphore::new(ANSWERED_AT_ONCE)),
+        }
     }
 }
 
@@ -178,6 +189,35 @@ async fn ended(
         }
         Err(error) => unanswered(&error),
     }
+}
+
+/// Whoever has certificates renewed again and again, and uses none of them, keeps the
+/// agent from renewing its own, until that ends. The agent is contested; gives what
+/// its callers are told from now on. `None`: that is not so.
+pub(crate) async fn contest_of_waste(
+    catalog: &Catalog,
+    caller: &Caller,
+    peer: Option<Peer>,
+    lifetime: SignedDuration,
+) -> Result<Option<Status>, Status> {
+    let wastes = catalog.wastes_renewals(caller.agent, lifetime).await;
+    if !wastes.map_err(|error| unanswered(&error))? {
+        return Ok(None);
+    }
+    let last = catalog.last_session(caller.agent).await;
+    let last = last.map_err(|error| unanswered(&error))?.map(Holder::from);
+    let asking = peer.map(|peer| Holder {
+        address: peer.visit.address().ip(),
+        serial: caller.serial.to_string(),
+        boot: None,
+        version: None,
+    });
+    let holders = last.into_iter().chain(asking).collect();
+    let sign = ContestSign::UnusedRenewals;
+    let agent = catalog.contest_agent(caller.agent, sign, holders).await;
+    let agent = agent.map_err(|error| unanswered(&error))?;
+    tracing::error!(agent = %agent.id, name = agent.name, "renewals are wasted: contested");
+    Ok(Some(Status::unavailable(contested(&agent.name))))
 }
 
 impl From<SessionStart> for Holder {

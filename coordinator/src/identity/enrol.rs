@@ -1,6 +1,12 @@
 //! Trades a join token for a certificate.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use strongroom_layout::AgentId;
 use strongroom_proto::v1::{self, enrolment_server::Enrolment};
@@ -58,7 +64,37 @@ impl EnrolmentService {
         )
     }
 
-    async fn enrol(&self, request: EnrolRequest) -> Result<EnrolResponse, Status> {
+    /// For who calls from an address.
+    async fn enrol_from(
+        &self,
+        address: Option<IpAddr>,
+        request: v1::EnrolRequest,
+    ) -> Result<EnrolResponse, Status> {
+        // Those that are throttled do not queue with the others.
+        self.check_throttle(address)?;
+        let _turn = self.turn.lock().await;
+        self.check_throttle(address)?;
+        let request = EnrolRequest::try_from(request)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let outcome = Outcome {
+            service: self,
+            address,
+            counts: AtomicBool::new(false),
+        };
+        let result = self.enrol(request, &outcome).await;
+        if let Err(status) = &result
+            && status.code() != Code::Unavailable
+        {
+            outcome.count();
+        }
+        result
+    }
+
+    async fn enrol(
+        &self,
+        request: EnrolRequest,
+        outcome: &Outcome<'_>,
+    ) -> Result<EnrolResponse, Status> {
         if request.hostname.len() > MAX_TEXT || request.agent_version.len() > MAX_TEXT {
             return Err(Status::invalid_argument(
                 "hostname or agent_version is longer than 255 bytes",
@@ -67,7 +103,9 @@ impl EnrolmentService {
         let secret = SecretHash::of(&request.token_secret);
         // Nothing is signed for whoever has no token.
         self.catalog
-            .look_at_join_token(&request.token_id, &secret, &request.hostname)
+            .look_at_join_token(&request.token_id, &secret, &request.hostname, || {
+                outcome.count();
+            })
             .await
             .map_err(|error| refusal(&error))?;
         let replaced = self.catalog.agent_to_replace(&request.token_id, &secret);
@@ -121,16 +159,23 @@ impl EnrolmentService {
     }
 }
 
-/// Counts an enrolment that does not end well, even when its caller has gone.
+/// Counts an enrolment that was refused, even when its caller goes before the end. One
+/// that was dropped before anything was found out was no guess.
 struct Outcome<'a> {
     service: &'a EnrolmentService,
     address: Option<IpAddr>,
-    counts: bool,
+    counts: AtomicBool,
+}
+
+impl Outcome<'_> {
+    fn count(&self) {
+        self.counts.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Outcome<'_> {
     fn drop(&mut self) {
-        if let (true, Some(address)) = (self.counts, self.address) {
+        if let (true, Some(address)) = (*self.counts.get_mut(), self.address) {
             let now = self.service.catalog.clock().now();
             self.service.throttle.refused(address, now);
         }
@@ -163,22 +208,44 @@ impl Enrolment for EnrolmentService {
         trace::set_parent_from(&span, request.metadata());
         let peer = request.extensions().get::<Peer>();
         let address = peer.map(|peer| peer.visit.address().ip());
-        // Those that are throttled do not queue with the others.
-        self.check_throttle(address)?;
-        let _turn = self.turn.lock().await;
-        self.check_throttle(address)?;
-        let request = EnrolRequest::try_from(request.into_inner())
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let mut outcome = Outcome {
-            service: self,
-            address,
-            counts: true,
-        };
-        let result = self.enrol(request).instrument(span).await;
-        outcome.counts = match &result {
-            Ok(_) => false,
-            Err(status) => status.code() != Code::Unavailable,
-        };
+        let enrolled = self.enrol_from(address, request.into_inner());
+        let result = enrolled.instrument(span).await;
         result.map(|response| Response::new(response.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Coordinator;
+
+    fn request(token_id: &str, token_secret: &str) -> v1::EnrolRequest {
+        v1::EnrolRequest {
+            token_id: token_id.into(),
+            token_secret: token_secret.into(),
+            csr_pem: "no request".into(),
+            hostname: "web-1".into(),
+            agent_version: "0".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_enrolment_that_is_dropped_was_no_guess_and_a_refused_one_was() {
+        let coordinator = Coordinator::start().await;
+        let authority = Arc::clone(&coordinator.authority);
+        let service = EnrolmentService::new(coordinator.catalog.clone(), authority);
+        let address = Some("192.0.2.1".parse().unwrap());
+        let token = coordinator.invite().await;
+        for _ in 0..3 * MAX_REFUSALS {
+            let dropped = service.enrol_from(address, request(&token, "secret"));
+            let mut dropped = std::pin::pin!(dropped);
+            assert!(futures::poll!(dropped.as_mut()).is_pending());
+        }
+        for _ in 0..MAX_REFUSALS {
+            let refused = service.enrol_from(address, request(&token, "guess"));
+            assert_eq!(refused.await.unwrap_err().code(), Code::Unauthenticated);
+        }
+        let refused = service.enrol_from(address, request(&token, "guess"));
+        assert_eq!(refused.await.unwrap_err().code(), Code::ResourceExhausted);
     }
 }

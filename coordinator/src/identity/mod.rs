@@ -11,7 +11,9 @@ mod enrol;
 mod throttle;
 
 pub use authority::{Authority, Lifetimes};
+#[cfg(test)]
+pub(crate) use caller::ANSWERED_AT_ONCE;
 pub use caller::{Caller, Peer};
-pub(crate) use caller::{Known, authenticate, contested, revoked};
+pub(crate) use caller::{Known, authenticate, contest_of_waste, contested, revoked};
 pub use enrol::EnrolmentService;
 pub(crate) use throttle::{Throttle, report};

@@ -67,6 +67,8 @@ pub enum ContestSign {
     TwoSessions,
     /// A certificate was used that a renewed one had replaced.
     EndedCertificate,
+    /// Certificate upon certificate was signed, and none of them used.
+    UnusedRenewals,
 }
 
 impl fmt::Display for ContestSign {
@@ -74,6 +76,7 @@ impl fmt::Display for ContestSign {
         f.write_str(match self {
             Self::TwoSessions => "two sessions at once under its certificate",
             Self::EndedCertificate => "a certificate was used after its successor",
+            Self::UnusedRenewals => "certificates were renewed again and again, and not used",
         })
     }
 }

@@ -18,9 +18,9 @@ use tracing::{Instrument as _, Span};
 
 use super::{Registry, session, status};
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, RenewError},
     grants::Grants,
-    identity::{Authority, Known, Peer},
+    identity::{Authority, Known, Peer, contest_of_waste},
     jobs::Backoff,
     model::AgentCertificate,
 };
@@ -251,6 +251,7 @@ impl AgentGateway for Gateway {
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewResponse>, Status> {
         let Known { caller, .. } = known(&request)?;
+        let peer = request.extensions().get::<Peer>().cloned();
         self.grants
             .keep_pace_of_call(caller.agent)
             .await
@@ -259,10 +260,13 @@ impl AgentGateway for Gateway {
         let catalog = &self.shared.catalog;
         let refused = |error| status::renewal(&error);
         let lifetime = self.authority.agent_lifetime();
-        catalog
-            .may_renew(caller.agent, lifetime)
-            .await
-            .map_err(refused)?;
+        match catalog.may_renew(caller.agent, lifetime).await {
+            Err(RenewError::TooOften) => {
+                let contested = contest_of_waste(catalog, &caller, peer, lifetime).await?;
+                return Err(contested.unwrap_or_else(|| refused(RenewError::TooOften)));
+            }
+            checked => checked.map_err(refused)?,
+        }
         let issued = self
             .authority
             .issue(caller.agent, &request.csr_pem)

@@ -126,13 +126,27 @@ where
                 unreachable!("every connection of the port brings its peer")
             };
             let answering = peer.visit.request();
+            let Some(turn) = turn_of(&peer).await else {
+                let busy = "this connection has too many calls under way: try again later";
+                let answer = Status::resource_exhausted(busy).into_http();
+                return Ok(answer.map(|body| Held::new(body, answering)));
+            };
             let answer = match admit(request, &peer, &catalog, &reading).await {
                 Ok(request) => inner.call(request).await?,
                 Err(status) => status.into_http(),
             };
-            Ok(answer.map(|body| Held::new(body, answering)))
+            Ok(answer.map(|body| Held::new(body, answering).and(turn)))
         })
     }
+}
+
+/// Waits until the connection may have another call answered, but not for long.
+/// What HTTP/2 counts are streams that are open: one that is given up is not, and what
+/// it asked for may be under way still.
+async fn turn_of(peer: &Peer) -> Option<OwnedSemaphorePermit> {
+    let turn = tokio::time::timeout(TURN, Arc::clone(&peer.turns).acquire_owned());
+    // It is never closed.
+    turn.await.ok()?.ok()
 }
 
 /// The request as it may go on: with the agent that sent it, and bounded.

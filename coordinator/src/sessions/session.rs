@@ -1,6 +1,6 @@
 //! One session: hello, then heartbeats, acceptances and reports until it ends.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, task::Poll, time::Duration};
 
 use futures::{Stream, StreamExt as _};
 use prost::Message as _;
@@ -49,15 +49,16 @@ pub(super) async fn begin(
     address: IpAddr,
     mut inbound: Streaming<v1::AgentMessage>,
 ) -> Result<impl Stream<Item = Result<v1::CoordinatorMessage, Status>> + Send + use<>, Status> {
-    // Before anything is read: one of an agent's calls may say hello.
     let another =
         || Status::unavailable("another session of this agent is just beginning; try again");
-    let beginning = shared.registry.begin(agent.id).ok_or_else(another)?;
+    // Before it takes the place of one that is beginning as well.
     shared
         .grants
-        .keep_pace_of_message(agent.id, 0)
+        .keep_pace_of_start(agent.id, address)
         .await
         .map_err(|error| status::grant(&error))?;
+    // Before anything is read: one of an agent's calls may say hello.
+    let beginning = shared.registry.begin(agent.id).ok_or_else(another)?;
     let hello = tokio::select! {
         hello = receive_hello(&mut inbound) => hello?,
         () = beginning.displaced() => return Err(another()),
@@ -197,6 +198,7 @@ impl Session {
         drop(questions);
         // Nothing new comes for this session; what is on its way may go.
         self.shared.registry.leave(self.agent.id, self.id);
+        self.shared.grants.forget_session(self.id);
         match ending {
             Ending::Goodbye(goodbye) => {
                 tracing::info!(?goodbye, "ending an agent's session");
@@ -242,20 +244,9 @@ impl Session {
                 }
             };
             if let Heard::Message(Ok(Ok(Some(message)))) = &heard_now {
-                let paced = self
-                    .shared
-                    .grants
-                    .keep_pace_of_message(self.agent.id, message.encoded_len());
-                let paced = tokio::select! {
-                    biased;
-                    goodbye = self.end.asked() => return Ending::Goodbye(goodbye),
-                    () = self.shared.shutdown.cancelled() => {
-                        return goodbye("the coordinator shuts down", true);
-                    }
-                    paced = paced => paced,
-                };
-                if let Err(error) = paced {
-                    return goodbye(&error.to_string(), true);
+                let length = message.encoded_len();
+                if let Err(ending) = self.keep_pace(length, questions, &mut asked).await {
+                    return ending;
                 }
                 heard = tokio::time::Instant::now();
             }
@@ -288,6 +279,47 @@ impl Session {
             }
             if self.caller.not_after <= self.shared.catalog.clock().now() {
                 return goodbye("the certificate of this connection has ended", true);
+            }
+        }
+    }
+
+    /// Waits if too much is said here. Whoever asks meanwhile whether the agent is
+    /// there is told that it is: it said something a moment ago, and the answer to a
+    /// challenge may lie behind that, unread.
+    async fn keep_pace(
+        &self,
+        length: usize,
+        questions: &mut mpsc::Receiver<Question>,
+        asked: &mut Asked,
+    ) -> Result<(), Ending> {
+        let (agent, grants) = (self.agent.id, &self.shared.grants);
+        let paced = grants.keep_pace_of_message(agent, self.id, length);
+        let mut paced = std::pin::pin!(paced);
+        let at_once = futures::poll!(paced.as_mut());
+        if let Poll::Ready(Ok(())) = at_once {
+            return Ok(());
+        }
+        asked.answer();
+        if let Poll::Ready(Err(error)) = at_once {
+            if let Ok(question) = questions.try_recv() {
+                let _ = question.send(());
+            }
+            return Err(goodbye(&error.to_string(), true));
+        }
+        loop {
+            tokio::select! {
+                biased;
+                goodbye = self.end.asked() => return Err(Ending::Goodbye(goodbye)),
+                () = self.shared.shutdown.cancelled() => {
+                    return Err(goodbye("the coordinator shuts down", true));
+                }
+                Some(question) = questions.recv() => {
+                    // Whoever asked may have given up.
+                    let _ = question.send(());
+                }
+                paced = paced.as_mut() => {
+                    return paced.map_err(|error| goodbye(&error.to_string(), true));
+                }
             }
         }
     }

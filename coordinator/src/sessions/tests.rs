@@ -1,6 +1,7 @@
 //! Over real TLS, against a whole coordinator in process.
 
 use std::{
+    net::Ipv4Addr,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -10,7 +11,9 @@ use std::{
 
 use jiff::SignedDuration;
 use strongroom_layout::ObjectName;
-use strongroom_proto::v1::{self, agent_gateway_client::AgentGatewayClient};
+use strongroom_proto::v1::{
+    self, agent_gateway_client::AgentGatewayClient, enrolment_client::EnrolmentClient,
+};
 use strongroom_runtime::pki::{
     CertificateAuthority, Validity, inspect, new_key_and_request, parse_chain, tls,
 };
@@ -29,8 +32,12 @@ use tonic::{
 };
 use uuid::Uuid;
 
-use crate::door::Limits;
-use crate::testing::{Coordinator, TestAgent, TestSession, connect, operator};
+use crate::{
+    door::Limits,
+    identity::ANSWERED_AT_ONCE,
+    model::ContestSign,
+    testing::{Coordinator, TestAgent, TestSession, connect, operator},
+};
 
 const GET_CONFIG: (ObjectName, Action) = (ObjectName::Config, Action::Get { range: None });
 
@@ -505,21 +512,32 @@ async fn nobody_keeps_an_agent_out_by_saying_nothing() {
     }
 }
 
+/// The first answer to a session: its id.
+async fn session_id(session: &mut TestSession) -> Uuid {
+    match session.next().await {
+        Some(CoordinatorMessage::Hello(hello)) => hello.session_id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_heartbeat(challenge: Option<Uuid>) -> AgentMessage {
+    AgentMessage::Heartbeat(Heartbeat {
+        running: vec![],
+        resident_bytes: 1,
+        challenge,
+        leaving: false,
+    })
+}
+
 #[tokio::test]
 async fn whoever_says_too_much_is_sent_away() {
     let coordinator = Coordinator::start().await;
     let agent = coordinator.enrolled("web-1").await;
     let mut session = agent.session(1, &[]).await;
-    session.next().await.unwrap();
-    coordinator.grants.exhaust_said(agent.id);
-    session
-        .send(AgentMessage::Heartbeat(Heartbeat {
-            running: vec![],
-            resident_bytes: 1,
-            challenge: None,
-            leaving: false,
-        }))
-        .await;
+    let id = session_id(&mut session).await;
+    let hour = Duration::from_hours(1);
+    coordinator.grants.slow_down_session(id, hour);
+    session.send(a_heartbeat(None)).await;
     match session.next().await {
         Some(CoordinatorMessage::Goodbye { reason, reconnect }) => {
             assert!(reconnect);
@@ -527,13 +545,128 @@ async fn whoever_says_too_much_is_sent_away() {
         }
         other => panic!("{other:?}"),
     }
-    let refused = agent.try_session(2, &[]).await.err().unwrap();
-    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
-    // What it asks is another matter, and so are others.
+    // Another session of it has a bucket of its own, and so has what it asks.
+    let mut again = agent.session(2, &[]).await;
+    session_id(&mut again).await;
+    assert_eq!(again.heartbeat(&[]).await, []);
     let answer = agent.client().sign(v1::SignRequest::default()).await;
     assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn starts_of_sessions_are_charged_before_they_displace_anything() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    // One is just beginning.
+    let beginning = coordinator.registry.begin(agent.id).unwrap();
+    let (here, hour) = (Ipv4Addr::LOCALHOST.into(), Duration::from_hours(1));
+    coordinator.grants.slow_down_starts(agent.id, here, hour);
+    let refused = agent.try_session(2, &[]).await.err().unwrap();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(beginning.heard(), "it was not displaced");
+    drop(beginning);
+    // From elsewhere the agent begins as ever, and so do others from here.
+    let elsewhere = "192.0.2.7".parse().unwrap();
+    coordinator
+        .grants
+        .slow_down_starts(agent.id, here, Duration::ZERO);
+    coordinator
+        .grants
+        .slow_down_starts(agent.id, elsewhere, hour);
+    agent.session(1, &[]).await.next().await.unwrap();
     let other = coordinator.enrolled("web-2").await;
     other.session(1, &[]).await.next().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_session_that_is_paced_is_there() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let mut session = agent.session(1, &[]).await;
+    let id = session_id(&mut session).await;
+    // Longer than a challenge waits: what it says is not read before that.
+    let wait = coordinator.config.challenge * 3;
+    coordinator.grants.slow_down_session(id, wait);
+    session.send(a_heartbeat(None)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let refused = agent.try_session(2, &[]).await.err().unwrap();
+    assert!(refused.message().contains("contested"), "{refused}");
+    let shown = coordinator.catalog.agent(agent.id).await.unwrap();
+    let contest = shown.contest.expect("a contest");
+    assert_eq!(contest.sign, ContestSign::TwoSessions);
+}
+
+#[tokio::test]
+async fn who_lets_certificates_be_renewed_and_uses_none_is_a_sign_of_two() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    agent.session(1, &[]).await.next().await.unwrap();
+    let renew = async || {
+        let (_, csr_pem) = new_key_and_request().unwrap();
+        agent.client().renew(v1::RenewRequest { csr_pem }).await
+    };
+    let mut signed = 0;
+    let refused = loop {
+        match renew().await {
+            Ok(_) => signed += 1,
+            Err(status) => break status,
+        }
+        assert!(signed < 7, "there is a bound");
+    };
+    assert_eq!(signed, 5, "the first one was signed when it enrolled");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert!(refused.message().contains("contested"), "{refused}");
+    let shown = coordinator.catalog.agent(agent.id).await.unwrap();
+    let contest = shown.contest.expect("a contest");
+    assert_eq!(contest.sign, ContestSign::UnusedRenewals);
+    assert_eq!(contest.holders.len(), 2);
+}
+
+#[tokio::test]
+async fn so_many_calls_of_a_connection_are_answered_at_a_time() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    agent.session(1, &[]).await.next().await.unwrap();
+    let (full, free) = (
+        counted(&coordinator, &agent).0,
+        counted(&coordinator, &agent).0,
+    );
+    let guess = async |channel: &Channel| {
+        let mut client = EnrolmentClient::new(channel.clone());
+        let request = v1::EnrolRequest {
+            token_id: "none".into(),
+            token_secret: "guess".into(),
+            csr_pem: "none".into(),
+            hostname: "x".into(),
+            agent_version: "0".into(),
+        };
+        client.enrol(request).await.unwrap_err().code()
+    };
+    coordinator
+        .grants
+        .slow_down(agent.id, Duration::from_secs(5));
+    let slow: Vec<_> = (0..ANSWERED_AT_ONCE)
+        .map(|_| {
+            let mut client = AgentGatewayClient::new(full.clone());
+            let request = v1::ListObjectsRequest {
+                attempt: Some(v1::AttemptRef {
+                    job_id: Uuid::from_u128(4).to_string(),
+                    attempt: 1,
+                }),
+                directory: v1::Directory::Keys.into(),
+                after: Vec::new(),
+            };
+            tokio::spawn(async move { client.list_objects(request).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let waits = tokio::time::timeout(Duration::from_secs(2), guess(&full));
+    assert!(waits.await.is_err(), "it waits for its turn");
+    assert_eq!(guess(&free).await, Code::Unauthenticated);
+    for call in slow {
+        call.await.unwrap().unwrap_err();
+    }
+    assert_eq!(guess(&full).await, Code::Unauthenticated);
 }
 
 #[tokio::test]
@@ -599,12 +732,21 @@ async fn whoever_asks_too_fast_is_sent_away_from_every_call() {
 #[tokio::test]
 async fn a_certificate_is_renewed_six_times_an_hour_at_most() {
     let coordinator = Coordinator::start().await;
-    let agent = coordinator.enrolled("web-1").await;
+    let mut agent = coordinator.enrolled("web-1").await;
     let mut codes = Vec::new();
     for _ in 0..8 {
-        let (_, csr_pem) = new_key_and_request().unwrap();
+        let (key, csr_pem) = new_key_and_request().unwrap();
         let renewed = agent.client().renew(v1::RenewRequest { csr_pem }).await;
-        codes.push(renewed.map_or_else(|status| status.code(), |_| Code::Ok));
+        codes.push(
+            renewed
+                .as_ref()
+                .map_or_else(tonic::Status::code, |_| Code::Ok),
+        );
+        // It uses them, but for the last ones.
+        if let (Ok(renewed), true) = (renewed, codes.len() < 3) {
+            agent.chain_pem = renewed.into_inner().certificate_pem;
+            agent.key_pem = key;
+        }
     }
     // With the one that it enrolled with.
     assert_eq!(codes[..5], [Code::Ok; 5]);

@@ -20,7 +20,7 @@ use aws_smithy_http_client::{
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
-use strongroom_runtime::clock::SharedClock;
+use strongroom_runtime::{checksum, clock::SharedClock};
 use strongroom_wire::grant::{ListObjectsResponse, ListedObject};
 
 use super::{StoreConfig, StoreError, StoreProblem};
@@ -367,7 +367,7 @@ impl StoreClient {
         let mut written = put().checksum_sha256(sum).send().await;
         if let Err(error) = &written
             && let Some(response) = error.raw_response()
-            && matches!(response.status().as_u16(), 400 | 501)
+            && checksum::may_be_unknown(response.status().as_u16())
         {
             written = put().send().await;
         }

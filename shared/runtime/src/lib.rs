@@ -3,6 +3,7 @@
 //! product logic.
 
 pub mod backoff;
+pub mod checksum;
 pub mod clock;
 pub mod config;
 pub mod files;

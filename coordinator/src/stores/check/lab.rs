@@ -4,6 +4,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 use strongroom_layout::ObjectId;
+use strongroom_runtime::checksum;
 use strongroom_wire::grant::{Action, Grant};
 use uuid::Uuid;
 
@@ -127,7 +128,7 @@ impl<'a> Lab<'a> {
             }
             // A checksum may displease otherwise; that only what is new is written
             // is given up where it is not known, and nowhere else.
-            let about_checksum = checksum && said.status == 400;
+            let about_checksum = checksum && checksum::may_be_unknown(said.status);
             if !said.is_unknown_to_it() && !about_checksum {
                 break;
             }

@@ -5,6 +5,7 @@
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
+use strongroom_runtime::checksum;
 use url::Url;
 
 use super::http::Failure;
@@ -43,12 +44,13 @@ pub(super) fn classify(
         error.code.as_str(),
         "RequestTimeTooSkewed" | "RequestExpired" | "ExpiredToken"
     ) || error.message.contains("Request has expired");
-    let kind = by_code(&error, headers, sent, signer)
-        .unwrap_or_else(|| by_status(status, &error, headers, sent));
+    let known = by_code(&error, headers, sent, signer);
+    // A code that we know says what it is about.
+    let unknown = known.is_none() && !expired && checksum::may_be_unknown(status.as_u16());
     Failure {
-        kind,
+        kind: known.unwrap_or_else(|| by_status(status, &error, headers, sent)),
         expired,
-        unknown: status == StatusCode::NOT_IMPLEMENTED,
+        unknown,
     }
 }
 
