@@ -3,49 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
+pub(crate) use strongroom_tests::small_disk::SmallDisk;
 use strongroom_tests::{coordinator::Setup, operator::text, tree::Tree};
 
 use crate::world::{AGENT, World, assert_identical, assert_says};
-
-/// A small file system in memory.
-pub(crate) struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// # Panics
-    /// When it cannot be mounted: this test needs root (containers:
-    /// `CAP_SYS_ADMIN`).
-    pub(crate) fn mount(at: &Path, size: &str) -> Self {
-        fs::create_dir_all(at).expect("a directory");
-        run(
-            "mount",
-            &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"],
-            at,
-        );
-        Self(at.to_owned())
-    }
-
-    fn grow(&self, size: &str) {
-        run("mount", &["-o", &format!("remount,size={size}")], &self.0);
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").args(["-l"]).arg(&self.0).status();
-    }
-}
-
-fn run(program: &str, arguments: &[&str], path: &Path) {
-    let status = Command::new(program).args(arguments).arg(path).status();
-    let status = status.expect("mount runs");
-    assert!(
-        status.success(),
-        "{program} {arguments:?} failed: this test mounts a tmpfs and must run as root"
-    );
-}
 
 /// A world with one backup, and a small disk to restore it to.
 fn backed_up(name: &str, size: &str) -> (World, String, PathBuf, SmallDisk) {

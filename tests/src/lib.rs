@@ -34,6 +34,7 @@ pub mod redis;
 pub mod restic;
 pub mod rogue;
 pub mod scratch;
+pub mod small_disk;
 pub mod traces;
 pub mod tree;
 

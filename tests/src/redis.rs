@@ -2,6 +2,7 @@
 
 mod client;
 mod contents;
+mod sentinel;
 
 use std::{
     env,
@@ -16,6 +17,7 @@ use std::{
 
 pub use client::{Client, Reply};
 pub use contents::{Contents, assert_same, contents, fill};
+pub use sentinel::Sentinel;
 
 use crate::{operator::eventually, port::Port, program::Program, scratch::Scratch};
 

@@ -320,6 +320,7 @@ mod tests {
                 connection: connection.into(),
                 keys: vec![],
                 dry_run: true,
+                allow_replicas: false,
             })
         };
         let tables = "[redis.a]\nurl='redis://h'\n[redis.b]\nurl='redis://h'\nallow_restore=true";

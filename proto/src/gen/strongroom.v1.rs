@@ -590,6 +590,9 @@ pub struct RestoreRedisWork {
     pub keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(bool, tag = "4")]
     pub dry_run: bool,
+    /// although replicas or Sentinels watch it
+    #[prost(bool, tag = "5")]
+    pub allow_replicas: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListWork {

@@ -74,13 +74,10 @@ impl Client {
         };
         client.authenticate(connection).await?;
         // For the server's CLIENT LIST; whoever may not say it goes unnamed.
-        match client
-            .command(&[b"CLIENT", b"SETNAME", b"strongroom"])
-            .await
-        {
-            Ok(_) | Err(RedisError::Refused { .. }) => Ok(client),
-            Err(error) => Err(error),
-        }
+        client
+            .try_command(&[b"CLIENT", b"SETNAME", b"strongroom"])
+            .await?;
+        Ok(client)
     }
 
     async fn authenticate(&mut self, connection: &Connection) -> Result<(), RedisError> {
@@ -117,6 +114,23 @@ impl Client {
             Reply::Error(message) => Err(self.refused(&name, &message)),
             reply => Ok(reply),
         }
+    }
+
+    /// Runs a command that a server may refuse; `None`: it did.
+    pub(crate) async fn try_command(
+        &mut self,
+        command: &[&[u8]],
+    ) -> Result<Option<Reply>, RedisError> {
+        match self.command(command).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(RedisError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The user that we came as.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
     }
 
     /// Sends what [`resp::encode`] made.
@@ -211,7 +225,9 @@ impl Client {
 fn name(command: &[&[u8]]) -> String {
     let word = |at: usize| command.get(at).map(|word| String::from_utf8_lossy(word));
     match (word(0), word(1)) {
-        (Some(first), Some(second)) if first == "CLIENT" => format!("{first}|{second}"),
+        (Some(first), Some(second)) if ["CLIENT", "CONFIG", "PUBSUB"].contains(&&*first) => {
+            format!("{first}|{second}")
+        }
         (Some(first), _) => first.into_owned(),
         (None, _) => String::new(),
     }

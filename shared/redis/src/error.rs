@@ -53,8 +53,9 @@ pub enum RedisError {
     },
     /// The server ended the transfer.
     #[error(
-        "{address} closed the connection after {bytes} bytes of its data: it ended, or it dropped \
-         us as a replica; its log says why. If that is `client-output-buffer-limit`, raise the \
+        "{address} closed the connection after {bytes} bytes of its data: it ended, its RDB could \
+         not be written (no memory for a child, a key that it cannot store in one), or it dropped \
+         us as a replica; its log says which. If that is `client-output-buffer-limit`, raise the \
          limit of class replica; if it is a timeout, raise `repl-timeout`: the backup was slower \
          than the server would wait for"
     )]
@@ -99,6 +100,43 @@ pub enum RedisError {
         reason: Refusal,
         /// The server's words.
         message: String,
+    },
+    /// The user may not do what is needed; found before anything was changed.
+    #[error(
+        "{address}: user {user} may not run {}; on the server, allow it: {grant}",
+        missing.join(", ")
+    )]
+    Rights {
+        /// The server.
+        address: String,
+        /// Whom we came as.
+        user: String,
+        /// Commands, in capitals.
+        missing: Vec<String>,
+        /// `ACL SETUSER …`, for all of them.
+        grant: String,
+    },
+    /// Somebody made the server follow another than us.
+    #[error(
+        "{address} was told to follow {by} while it was restored into: a Sentinel, or somebody,          took it for lost. It was left so: what was restored into it is gone, or going. Stop the          Sentinels' watch (SENTINEL REMOVE, later MONITOR), make it a primary (REPLICAOF NO ONE),          and restore again; or restore into {by}"
+    )]
+    TakenOver {
+        /// The server.
+        address: String,
+        /// Whom it follows now.
+        by: String,
+    },
+    /// The server holds everything, in memory only.
+    #[error(
+        "{address} holds all of the snapshot, but a crash would lose it: {problem}. Its log says          why; is the disk of its `dir` full? When that is mended, run {command} there and look          whether it ends well, or restore again"
+    )]
+    NotKept {
+        /// The server.
+        address: String,
+        /// What did not end well.
+        problem: String,
+        /// What tries it again.
+        command: String,
     },
     /// The data is not what it should be.
     #[error("{address}: {source}")]
@@ -242,6 +280,11 @@ impl RedisError {
             ),
             _ => false,
         }
+    }
+
+    /// Whether the server refused with words that contain these.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains(words))
     }
 
     /// Whether the server refused for this reason.

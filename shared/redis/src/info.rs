@@ -76,6 +76,48 @@ pub struct Info {
     pub cluster: bool,
     /// Names and versions of its modules.
     pub modules: BTreeMap<String, String>,
+    /// Changes with every start of its program.
+    pub run_id: String,
+    /// Servers that follow it, as they say where they listen. Who only takes
+    /// an RDB, as a backup does, says a port that is none.
+    pub replicas: Vec<SocketName>,
+    /// Channels that somebody listens to; a Sentinel is one that does.
+    pub channels: u64,
+    /// How it keeps its data on disk.
+    pub persistence: Persistence,
+}
+
+/// `host` and `port` as a server says them of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketName {
+    /// A name or an address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl fmt::Display for SocketName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// What `INFO` says of an append-only file and of saved RDBs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of INFO")]
+pub struct Persistence {
+    /// There is an append-only file.
+    pub append_only: bool,
+    /// It is being written anew, or will be as soon as that can begin.
+    pub rewriting: bool,
+    /// One of the two above is under way, not only planned.
+    pub rewrite_runs: bool,
+    /// The last time went well; so does what was appended since.
+    pub rewrite_ok: bool,
+    /// An RDB is being saved.
+    pub saving: bool,
+    /// The last one was saved whole.
+    pub save_ok: bool,
 }
 
 impl Info {
@@ -137,7 +179,40 @@ impl Info {
             cluster: get("cluster_enabled") == Some("1"),
             // One line for each module: the fields above hold only the last.
             modules: text.lines().filter_map(module).collect(),
+            run_id: get("run_id").unwrap_or_default().into(),
+            replicas: fields.iter().filter_map(replica).collect(),
+            channels: number("pubsub_channels").unwrap_or(0),
+            persistence: persistence(&fields),
         })
+    }
+}
+
+/// `slave0:ip=10.0.0.7,port=6379,state=online,offset=14,lag=0`; nobody listens
+/// on port 0 or above 65535.
+fn replica((name, said): (&&str, &&str)) -> Option<SocketName> {
+    name.strip_prefix("slave")?.parse::<u64>().ok()?;
+    let field = |wanted: &str| {
+        let mut pairs = said.split(',').filter_map(|pair| pair.split_once('='));
+        pairs.find(|pair| pair.0 == wanted).map(|pair| pair.1)
+    };
+    let port = field("port")?.parse().ok().filter(|port| *port > 0)?;
+    Some(SocketName {
+        host: field("ip")?.into(),
+        port,
+    })
+}
+
+fn persistence(fields: &BTreeMap<&str, &str>) -> Persistence {
+    let is = |name: &str, wanted: &str| fields.get(name).is_some_and(|it| it.trim() == wanted);
+    let failed = |name: &str| is(name, "err");
+    let rewrite_runs = is("aof_rewrite_in_progress", "1");
+    Persistence {
+        append_only: is("aof_enabled", "1"),
+        rewriting: rewrite_runs || is("aof_rewrite_scheduled", "1"),
+        rewrite_runs,
+        rewrite_ok: !failed("aof_last_bgrewrite_status") && !failed("aof_last_write_status"),
+        saving: is("rdb_bgsave_in_progress", "1"),
+        save_ok: !failed("rdb_last_bgsave_status"),
     }
 }
 
@@ -242,6 +317,34 @@ mod tests {
         );
         assert!(info.loading && info.cluster);
         assert_eq!(info.keys(), 0);
+    }
+
+    #[test]
+    fn who_follows_and_what_is_on_disk() {
+        let text = format!(
+            "{REDIS}run_id:f00\r\npubsub_channels:1\r\nconnected_slaves:4\r\n\
+             slave0:ip=10.0.0.7,port=6379,state=online,offset=14,lag=0\r\n\
+             slave1:ip=10.0.0.8,port=65536,state=send_bulk,offset=0,lag=0\r\n\
+             slave2:ip=10.0.0.9,port=0,state=wait_bgsave,offset=0,lag=0\r\n\
+             slave3:ip=::1,port=6380,state=wait_bgsave,offset=0,lag=0,type=replica\r\n\
+             aof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:1\r\n\
+             aof_last_bgrewrite_status:err\r\naof_last_write_status:ok\r\n\
+             rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\n"
+        );
+        let info = Info::parse(&text).unwrap();
+        let replicas: Vec<String> = info.replicas.iter().map(ToString::to_string).collect();
+        assert_eq!(replicas, ["10.0.0.7:6379", "::1:6380"]);
+        assert_eq!((info.run_id.as_str(), info.channels), ("f00", 1));
+        let expected = Persistence {
+            append_only: true,
+            rewriting: true,
+            save_ok: true,
+            ..Persistence::default()
+        };
+        assert_eq!(info.persistence, expected);
+        let bare = Info::parse(REDIS).unwrap();
+        assert!(bare.replicas.is_empty() && !bare.persistence.append_only);
+        assert!(bare.persistence.rewrite_ok && bare.persistence.save_ok);
     }
 
     #[test]

@@ -20,11 +20,12 @@ pub mod rdb;
 pub mod replica;
 mod resp;
 pub mod restore;
+mod rights;
 mod tls;
 
 pub use address::{Address, ParseAddressError};
 pub use client::Client;
 pub use connection::{Connection, Password, Timeouts, Tls};
 pub use error::{RedisError, Refusal};
-pub use info::{Info, Product, Role};
+pub use info::{Info, Persistence, Product, Role, SocketName};
 pub use resp::Reply;

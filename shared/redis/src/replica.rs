@@ -4,6 +4,11 @@
 //! Nothing is sent during the transfer: a primary measures a replica by what
 //! it takes off the socket (`repl_last_partial_write`), and one that asked for
 //! the RDB alone (`rdb-only`, since 7.0) costs it no replication buffer.
+//!
+//! What a primary is told of us it tells others in `INFO`, and Sentinels take
+//! every replica that stands there for one that they may promote one day. We
+//! name a port that no server can have: `createSentinelAddr` in `sentinel.c`
+//! refuses it, and so does whoever else reads the list with care.
 
 use std::time::Duration;
 
@@ -12,12 +17,14 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Client, RedisError, Reply, resp};
+use crate::{Client, Info, Product, RedisError, Reply, resp, rights};
 
 /// Length of the mark behind an RDB that is sent as it is made.
 const MARK: usize = 40;
 /// Read at a time.
 const BUFFER: usize = 128 << 10;
+/// The first number that is no port.
+const NO_PORT: &[u8] = b"65536";
 
 /// A transfer at work. Ends being a replica when dropped.
 #[derive(Debug)]
@@ -59,17 +66,29 @@ impl std::fmt::Debug for Marked {
 }
 
 impl FullSync {
-    /// Asks for a full synchronisation and waits until the RDB begins, which
-    /// may be as long as the primary needs to write it.
-    pub async fn begin(mut client: Client) -> Result<Self, RedisError> {
+    /// Asks a server that says `info` of itself for a full synchronisation and
+    /// waits until the RDB begins, which may be as long as the primary needs to
+    /// write it.
+    pub async fn begin(mut client: Client, info: &Info) -> Result<Self, RedisError> {
         client.command(&[b"PING"]).await?;
+        client
+            .command(&[b"REPLCONF", b"listening-port", NO_PORT])
+            .await?;
         client
             .command(&[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"])
             .await?;
         // Unknown to servers before 7.0.
-        match client.command(&[b"REPLCONF", b"rdb-only", b"1"]).await {
-            Ok(_) | Err(RedisError::Refused { .. }) => {}
-            Err(error) => return Err(error),
+        client
+            .try_command(&[b"REPLCONF", b"rdb-only", b"1"])
+            .await?;
+        // Valkey writes an RDB that the replica's version knows, and one
+        // without a version gets that of Valkey 8, which has no fields that
+        // expire: their keys would break the transfer off.
+        if info.product == Product::Valkey {
+            let version = info.version.as_bytes();
+            client
+                .try_command(&[b"REPLCONF", b"version", version])
+                .await?;
         }
         let mut bytes = Vec::new();
         resp::encode(&[b"PSYNC", b"?", b"-1"], &mut bytes);
@@ -233,9 +252,24 @@ impl Marked {
     }
 }
 
+/// All that a backup runs.
+const COMMANDS: &[&str] = &["ping", "info", "replconf", "psync"];
+
 /// Whether a server is one of which a backup can be taken now.
-pub async fn check(client: &mut Client) -> Result<crate::Info, RedisError> {
-    let info = crate::Info::ask(client).await?;
+pub async fn check(client: &mut Client) -> Result<Info, RedisError> {
+    // PSYNC cannot be tried without being done: when anything else is missing
+    // it is named with the rest, and alone it names itself.
+    rights::require(
+        client,
+        &[
+            rights::Try::new(&[b"PING"], "ping"),
+            rights::Try::new(&[b"INFO", b"server"], "info"),
+            rights::Try::new(&[b"REPLCONF", b"listening-port", NO_PORT], "replconf"),
+        ],
+        COMMANDS,
+    )
+    .await?;
+    let info = Info::ask(client).await?;
     if info.loading {
         return Err(client
             .unfit("is reading its own data (loading): it cannot be backed up before it is done"));

@@ -4,6 +4,7 @@ mod backups;
 mod crashes;
 mod errors;
 mod restores;
+mod watched;
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -24,7 +25,8 @@ const TARGET: &str = "spare";
 /// What a backup needs, and nothing more.
 const LEAST: &str = "user backup on >least-secret +ping +info +replconf +psync\n";
 /// What a restore of any kind needs besides.
-const MORE: &str = "user restore on >more-secret ~* +ping +info +replicaof +select +restore\n";
+const MORE: &str = "user restore on >more-secret ~* +ping +info +replicaof +select +restore \
+                    +config|get +bgsave +pubsub|numsub\n";
 
 /// An agent beside two servers.
 struct Pair {

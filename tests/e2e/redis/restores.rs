@@ -28,6 +28,9 @@ fn a_live_server_holds_exactly_the_snapshot_afterwards() {
         "{job:#}"
     );
     assert_says(&notes(&job), &["as the snapshot does", "primary again"]);
+    // It keeps nothing on disk.
+    let warnings = job["warnings"].as_array().expect("warnings");
+    assert_eq!(warnings[0]["code"], "not-kept", "{job:#}");
     pair.world.restic().check();
     let log = pair.world.agent.program().log();
     assert!(!log.contains("more-secret"), "a password is in the log");

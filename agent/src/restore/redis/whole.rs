@@ -5,9 +5,9 @@ use std::{collections::BTreeSet, io, sync::atomic::Ordering::Relaxed};
 use strongroom_redis::{
     Info, RedisError,
     primary::Chunks,
-    restore::{check::Dataset, whole},
+    restore::{check::Dataset, durable::Keeps, watchers, whole},
 };
-use strongroom_wire::job::{PlannedAction, RestoreResult};
+use strongroom_wire::job::{PlannedAction, RestoreResult, WarningCode};
 use tokio::sync::mpsc;
 
 use super::{RedisRestoreError, Restore, left, nothing};
@@ -39,10 +39,12 @@ pub(super) fn run(restore: &Restore<'_>) -> Result<RestoreResult, RedisRestoreEr
         connection: restore.connection,
         data: &data,
         length,
+        allow_replicas: restore.work.allow_replicas,
         attach: &|at| left::note(state, name, at).map_err(io::Error::other),
         sent: &|bytes| {
             restore.monitor.bytes.fetch_add(bytes, Relaxed);
         },
+        loaded: &|| restore.monitor.enter("waiting for the server's disk"),
         cancel: &restore.monitor.cancel,
     };
     let outcome = std::thread::scope(|scope| {
@@ -60,7 +62,19 @@ pub(super) fn run(restore: &Restore<'_>) -> Result<RestoreResult, RedisRestoreEr
         left::forget(state, name);
     }
     let outcome = outcome.map_err(|error| restore.failed(error))?;
-    let mut result = nothing(restore.notes(&outcome.before));
+    let before = &outcome.before;
+    let warn = |code, cause: Option<String>| {
+        if let Some(cause) = cause {
+            restore.monitor.warn(code, name.as_str(), cause);
+        }
+    };
+    warn(WarningCode::NotKept, before.keeps.warning());
+    warn(
+        WarningCode::ReplicasAppeared,
+        watchers::warning(&outcome.appeared),
+    );
+    let mut result = nothing(restore.notes(&before.info));
+    result.notes.extend(watchers::note(&before.watchers));
     result.files = outcome.databases.values().map(|counts| counts.keys).sum();
     result.bytes_written = length;
     result.notes.push(format!(
@@ -72,6 +86,15 @@ pub(super) fn run(restore: &Restore<'_>) -> Result<RestoreResult, RedisRestoreEr
             ", which could not be compared with the snapshot"
         }
     ));
+    match before.keeps {
+        Keeps::AppendOnly => result
+            .notes
+            .push("its append-only file was written anew: a crash would not lose it".into()),
+        Keeps::Snapshots => result
+            .notes
+            .push("its RDB was saved: a crash would not lose it".into()),
+        Keeps::Nothing | Keeps::Unknown { .. } => {}
+    }
     Ok(result)
 }
 
@@ -92,12 +115,15 @@ fn fetch(mut stream: FileStream, sender: &mpsc::Sender<Result<Vec<u8>, RestoreEr
 
 /// What would be done, or why it cannot be.
 fn plan(restore: &Restore<'_>, data: &Dataset) -> Result<RestoreResult, RedisRestoreError> {
-    let prepare = whole::prepare(restore.connection, data);
-    let (_client, info) = restore
+    let prepare = whole::prepare(restore.connection, data, restore.work.allow_replicas);
+    let (_client, prepared) = restore
         .until_cancelled(prepare)?
         .map_err(|error| restore.failed(error))?;
-    let mut result = nothing(restore.notes(&info));
-    result.plan = actions(&info, data);
+    let info = &prepared.info;
+    let mut result = nothing(restore.notes(info));
+    result.notes.extend(watchers::note(&prepared.watchers));
+    result.notes.extend(prepared.keeps.warning());
+    result.plan = actions(info, data);
     result.plan_count = result.plan.len() as u64;
     let all = data.databases.iter().flatten();
     result.files = all.map(|(_, counts)| counts.keys).sum();

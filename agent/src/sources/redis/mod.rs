@@ -100,7 +100,7 @@ pub fn save(
     let started = clock.now();
     // As long as the server needs to write an RDB, if it does that first.
     monitor.enter("waiting for the server's data");
-    let begin = FullSync::begin(client);
+    let begin = FullSync::begin(client, &info);
     let sync = until_halted(writer, runtime, begin)?.map_err(failed)?;
     if let Some(length) = sync.length() {
         monitor.total_bytes.store(length, Relaxed);

@@ -49,6 +49,7 @@ fn request(args: RestoreArgs) -> RestoreRequest {
     let redis = redis.redis.map(|connection| RedisTarget {
         connection,
         keys: redis.keys,
+        allow_replicas: redis.allow_replicas,
         confirm,
         safety_backup,
     });

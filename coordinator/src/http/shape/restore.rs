@@ -155,6 +155,11 @@ pub struct RedisTarget {
     /// Empty: the whole dataset, in place of what is there.
     #[serde(default)]
     pub keys: Vec<String>,
+    /// The whole dataset even where replicas follow the server or a Sentinel
+    /// watches it, which may take its restore for a failure, promote a replica
+    /// with the old data, and so wipe what was restored.
+    #[serde(default)]
+    pub allow_replicas: bool,
     /// The connection's name, once more.
     #[serde(default)]
     pub confirm: Option<String>,

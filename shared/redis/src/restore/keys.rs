@@ -18,6 +18,7 @@ use crate::{
     glob::Pattern,
     rdb::{self, RdbError, Reader, Summary},
     resp,
+    rights::{self, Try},
 };
 
 /// A batch is sent when it has this many bytes, or keys.
@@ -184,6 +185,17 @@ pub async fn prepare(
     data: &Dataset,
 ) -> Result<(Client, Info), RedisError> {
     let mut client = Client::connect(connection).await?;
+    rights::require(
+        &mut client,
+        &[
+            Try::new(&[b"INFO", b"server"], "info"),
+            Try::new(&[b"SELECT", b"0"], "select"),
+            // No such time to live: it says so, and makes nothing.
+            Try::new(&[b"RESTORE", b"strongroom", b"-1", b""], "restore"),
+        ],
+        &[],
+    )
+    .await?;
     let info = Info::ask(&mut client).await?;
     check::for_keys(&info, data).map_err(|problem| client.unfit(problem))?;
     has_database(&mut client, data.highest_database()).await?;

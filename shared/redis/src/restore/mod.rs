@@ -4,5 +4,7 @@
 //! moment. [`keys`] writes single keys, and leaves all others alone.
 
 pub mod check;
+pub mod durable;
 pub mod keys;
+pub mod watchers;
 pub mod whole;

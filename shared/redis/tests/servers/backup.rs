@@ -1,6 +1,6 @@
 use strongroom_redis::{Info, Product, Role, Tls};
 use strongroom_tests::{
-    redis::{Certificates, Server, assert_same, contents, fill},
+    redis::{Certificates, Reply, Server, assert_same, contents, fill},
     scratch::Scratch,
 };
 
@@ -118,8 +118,9 @@ async fn a_server_that_is_killed_meanwhile_ends_the_transfer() {
         let mut server = Server::with(&scratch, "redis", &configuration);
         // Far more than sockets hold, as long as it is not compressed.
         server.run(&["DEBUG", "POPULATE", "64", "key", "1000000"]);
-        let client = Client::connect(&connection(&server)).await.unwrap();
-        let mut sync = FullSync::begin(client).await.unwrap();
+        let mut client = Client::connect(&connection(&server)).await.unwrap();
+        let info = Info::ask(&mut client).await.unwrap();
+        let mut sync = FullSync::begin(client, &info).await.unwrap();
         let mut buffer = vec![0; 4096];
         assert!(sync.read(&mut buffer).await.unwrap() > 0);
         server.kill();
@@ -133,5 +134,28 @@ async fn a_server_that_is_killed_meanwhile_ends_the_transfer() {
         assert!(matches!(error, RedisError::Cut { .. }), "{error}");
         assert!(error.is_retryable());
         assert!(error.to_string().contains("repl-timeout"), "{error}");
+    }
+}
+
+/// Valkey 9 and Redis 7.4 have such hashes: each in a format of its own, which
+/// Valkey writes for those alone who say that they know it.
+#[tokio::test]
+async fn hashes_whose_fields_expire_come_back() {
+    let scratch = Scratch::new("fields");
+    let server = Server::start(&scratch, "redis");
+    server.run(&["HSET", "hash", "brief", "1", "lasting", "2"]);
+    let expire = ["HEXPIRE", "hash", "5000", "FIELDS", "1", "brief"];
+    if matches!(server.client().ask(&expire), Reply::Error(_)) {
+        eprintln!("{} knows no fields that expire", server.version());
+        return;
+    }
+    let rdb = back_up(&connection(&server)).await.unwrap();
+    assert_eq!(verified(&rdb).summary.databases[&0].keys, 1);
+    let target = Server::start(&scratch, "target");
+    restore(&connection(&target), &rdb).await.unwrap();
+    for (field, lasts) in [("brief", false), ("lasting", true)] {
+        let left = ["HTTL", "hash", "FIELDS", "1", field];
+        let left = target.run(&left).array()[0].clone().integer();
+        assert_eq!(left == -1, lasts, "{field} lasts for {left} s");
     }
 }

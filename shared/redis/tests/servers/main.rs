@@ -2,8 +2,10 @@
 //! it.
 
 mod backup;
+mod kept;
 mod refusals;
 mod restore;
+mod watched;
 
 use std::{collections::VecDeque, io, sync::atomic::AtomicU64};
 
@@ -12,7 +14,10 @@ use strongroom_redis::{
     primary::Chunks,
     rdb::{self, Verified},
     replica::FullSync,
-    restore::check::Dataset,
+    restore::{
+        check::Dataset,
+        whole::{Outcome, Request},
+    },
 };
 use strongroom_tests::redis::Server;
 use tokio_util::sync::CancellationToken;
@@ -43,8 +48,8 @@ fn to(url: &str) -> Connection {
 /// Backs up.
 async fn back_up(connection: &Connection) -> Result<Vec<u8>, RedisError> {
     let mut client = Client::connect(connection).await?;
-    strongroom_redis::replica::check(&mut client).await?;
-    let mut sync = FullSync::begin(client).await?;
+    let info = strongroom_redis::replica::check(&mut client).await?;
+    let mut sync = FullSync::begin(client, &info).await?;
     let mut rdb = Vec::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -78,17 +83,36 @@ fn dataset(rdb: &[u8]) -> Dataset {
 /// Restores everything.
 async fn restore(connection: &Connection, rdb: &[u8]) -> Result<u64, RedisError> {
     let sent = AtomicU64::new(0);
-    let request = strongroom_redis::restore::whole::Request {
+    let count = |bytes| {
+        sent.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+    };
+    assert!(run(connection, rdb, false, &count).await?.verified);
+    Ok(sent.into_inner())
+}
+
+async fn try_restore(
+    connection: &Connection,
+    rdb: &[u8],
+    allow_replicas: bool,
+) -> Result<Outcome, RedisError> {
+    run(connection, rdb, allow_replicas, &|_| {}).await
+}
+
+async fn run(
+    connection: &Connection,
+    rdb: &[u8],
+    allow_replicas: bool,
+    sent: &(dyn Fn(u64) + Sync),
+) -> Result<Outcome, RedisError> {
+    let request = Request {
         connection,
         data: &dataset(rdb),
         length: rdb.len() as u64,
+        allow_replicas,
         attach: &|_| Ok(()),
-        sent: &|bytes| {
-            sent.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
-        },
+        sent,
+        loaded: &|| {},
         cancel: &CancellationToken::new(),
     };
-    let outcome = strongroom_redis::restore::whole::run(&request, &mut Pieces::of(rdb)).await?;
-    assert!(outcome.verified);
-    Ok(sent.into_inner())
+    strongroom_redis::restore::whole::run(&request, &mut Pieces::of(rdb)).await
 }

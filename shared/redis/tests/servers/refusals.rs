@@ -43,6 +43,18 @@ async fn a_backup_without_the_right_to_it_names_what_is_missing() {
         .await
         .unwrap_err();
     says(&error, &["PSYNC", "ACL SETUSER lesser +psync"]);
+    // All that is missing at once.
+    server.run(&["ACL", "SETUSER", "lesser", "-info", "-replconf"]);
+    let error = back_up(&with(Some("lesser"), "lesser-secret"))
+        .await
+        .unwrap_err();
+    says(
+        &error,
+        &[
+            "user lesser may not run INFO, REPLCONF;",
+            "ACL SETUSER lesser +ping +info +replconf +psync",
+        ],
+    );
     for (user, password) in [(None, "open-sesame"), (Some("least"), "least-secret")] {
         let rdb = back_up(&with(user, password)).await.unwrap();
         assert_eq!(verified(&rdb).summary.databases[&0].keys, 1);
@@ -133,4 +145,53 @@ async fn a_target_that_wants_tls_of_its_primary_keeps_its_data() {
     assert_eq!(target.info("role"), "master");
     assert_eq!(contents(&target).keys.len(), 1);
     assert_eq!(target.run(&["GET", "kept"]).text(), "value");
+}
+
+/// Before anything begins, and with one statement for all.
+#[tokio::test]
+async fn rights_that_a_restore_lacks_are_named_before_it_begins() {
+    let scratch = Scratch::new("lacks");
+    let source = Server::start(&scratch, "source");
+    fill(&source);
+    let rdb = back_up(&connection(&source)).await.unwrap();
+    let target = Server::with(&scratch, "target", "user few on >few-secret ~* +ping +info");
+    let mut few = connection(&target);
+    few.username = Some("few".into());
+    few.password = Some(Password::new("few-secret"));
+    let prepare = |data: Dataset| {
+        let few = &few;
+        async move {
+            strongroom_redis::restore::whole::prepare(few, &data, false)
+                .await
+                .map(drop)
+        }
+    };
+    let error = prepare(dataset(&rdb)).await.unwrap_err();
+    says(
+        &error,
+        &[
+            "may not run REPLICAOF, SELECT, PUBSUB|NUMSUB, CONFIG|GET, BGSAVE;",
+            "ACL SETUSER few +replicaof +select +pubsub|numsub +config|get +bgsave",
+        ],
+    );
+    assert!(!error.is_retryable());
+    let keys = strongroom_redis::restore::keys::prepare(&few, &dataset(&rdb)).await;
+    says(
+        &keys.unwrap_err(),
+        &[
+            "may not run SELECT, RESTORE;",
+            "ACL SETUSER few +select +restore",
+        ],
+    );
+    // The statement is all that it takes.
+    let said = error.to_string();
+    let (_, statement) = said.split_once("allow it: ").unwrap();
+    let words: Vec<&str> = statement.split(' ').collect();
+    target.run(&words);
+    prepare(dataset(&rdb)).await.unwrap();
+    // Which keys it may touch is seen at each key.
+    target.run(&["ACL", "SETUSER", "few", "resetkeys", "~app:*", "+restore"]);
+    strongroom_redis::restore::keys::prepare(&few, &dataset(&rdb))
+        .await
+        .unwrap();
 }

@@ -84,8 +84,10 @@ async fn a_cancelled_restore_leaves_a_primary_with_its_old_data() {
         connection: &connection,
         data: &dataset(&rdb),
         length: rdb.len() as u64,
+        allow_replicas: false,
         attach: &|_| Ok(()),
         sent: &|_| {},
+        loaded: &|| {},
         cancel: &cancel,
     };
     let (outcome, ()) = tokio::join!(whole::run(&request, &mut chunks), async {
@@ -113,8 +115,10 @@ async fn a_target_that_cannot_load_is_a_primary_again() {
         connection: &connection,
         data: &data,
         length: rdb.len() as u64,
+        allow_replicas: false,
         attach: &|_| Ok(()),
         sent: &|_| {},
+        loaded: &|| {},
         cancel: &CancellationToken::new(),
     };
     let error = whole::run(&request, &mut Pieces::of(&damaged))

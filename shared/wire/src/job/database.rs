@@ -94,6 +94,10 @@ pub struct RestoreRedisWork {
     pub keys: Vec<String>,
     /// Only say what would be done.
     pub dry_run: bool,
+    /// The whole dataset even where replicas follow the server or Sentinels
+    /// watch it, whose failover would wipe what was restored.
+    #[serde(default)]
+    pub allow_replicas: bool,
 }
 
 impl TryFrom<v1::RestorePostgresWork> for RestorePostgresWork {
@@ -205,6 +209,7 @@ impl TryFrom<v1::RestoreRedisWork> for RestoreRedisWork {
             connection: read.text("connection", value.connection)?,
             keys: value.keys,
             dry_run: value.dry_run,
+            allow_replicas: value.allow_replicas,
         })
     }
 }
@@ -216,6 +221,7 @@ impl From<RestoreRedisWork> for v1::RestoreRedisWork {
             connection: value.connection,
             keys: value.keys,
             dry_run: value.dry_run,
+            allow_replicas: value.allow_replicas,
         }
     }
 }

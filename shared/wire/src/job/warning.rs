@@ -124,6 +124,11 @@ codes! {
     KeysNotCounted => "keys-not-counted",
     /// The server wrote no checksum: damage on the way would not be noticed.
     NoChecksum => "no-checksum",
+    /// A Redis server that was restored into keeps nothing on disk, or nobody may
+    /// know: a restart loses what was restored.
+    NotKept => "not-kept",
+    /// Replicas or Sentinels came to a Redis server while it was restored into.
+    ReplicasAppeared => "replicas-appeared",
     /// An entry of the snapshot, or a part of it, was not restored.
     NotRestored => "not-restored",
     /// An owner has another number on this host, or none: what belongs to it got

@@ -400,8 +400,9 @@ prop_compose! {
 prop_compose! {
     fn restore_redis()(
         snapshot in id(), connection in word(), keys in texts(), dry_run: bool,
+        allow_replicas: bool,
     ) -> RestoreRedisWork {
-        RestoreRedisWork { snapshot, connection, keys, dry_run }
+        RestoreRedisWork { snapshot, connection, keys, dry_run, allow_replicas }
     }
 }
 

@@ -154,6 +154,10 @@ fn check_all(target: &PostgresTarget, dry_run: bool) -> Result<(), Problem> {
 
 fn check_redis(target: &RedisTarget, dry_run: bool) -> Result<(), Problem> {
     named("connection", &target.connection)?;
+    if target.allow_replicas && !target.keys.is_empty() {
+        return Err(invalid("single keys reach replicas as any write does")
+            .hint("leave `allow_replicas` (--allow-replicas) out"));
+    }
     if dry_run {
         return Ok(());
     }
@@ -302,6 +306,7 @@ fn redis(target: RedisTarget, snapshot: ObjectId, dry_run: bool) -> Planned {
         connection: target.connection,
         keys: target.keys,
         dry_run,
+        allow_replicas: target.allow_replicas,
     });
     Planned { work, safety }
 }
