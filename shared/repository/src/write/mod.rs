@@ -14,6 +14,7 @@
 //! - [`known`], [`parent`]: what the repository holds before,
 //! - [`plan`]: how a memory budget becomes pack sizes and buffers,
 //! - `pack`, `buffers`, `uploads`: from sealed blobs to durable packs,
+//! - `flow`: how many are on their way at once,
 //! - `claims`: what of it index files say truly,
 //! - `journal`: what an interrupted run stored is found again,
 //! - `crew`, [`worker`], [`stream`]: the threads and what they do,
@@ -25,6 +26,7 @@ mod claims;
 mod crew;
 mod effort;
 mod error;
+mod flow;
 mod halt;
 mod journal;
 pub mod known;

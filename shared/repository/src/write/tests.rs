@@ -278,6 +278,7 @@ fn memory_in_flight_is_bounded_when_the_store_is_slow() {
     let budget = 48 * MIB;
     let plan = MemoryPlan::new(budget, 2).unwrap();
     let writer = writer(&store, runtime.handle(), options(2, budget));
+    writer.assume_a_fast_link();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // All buffers that are not being filled wait at the store's gate.
@@ -312,6 +313,32 @@ fn compression_takes_its_time_while_the_store_is_the_bottleneck() {
                 }
                 worker.save(BlobKind::Data, &noise(seed, MIB))?;
             }
+            store.open();
+            Ok(())
+        })
+        .unwrap();
+    writer.finish().unwrap();
+}
+
+/// Nothing has arrived yet: who is killed now loses one pack, not all.
+#[test]
+fn a_link_of_which_nothing_is_known_has_one_small_pack_under_way() {
+    let runtime = runtime();
+    let store = Arc::new(TestStore::closed());
+    let options = options(1, 152 * MIB);
+    let patient = options.patient_level;
+    let writer = writer(&store, runtime.handle(), options);
+    writer
+        .run((), |worker, ()| {
+            for seed in 0.. {
+                if worker.shared.level(BlobKind::Data) == patient {
+                    break;
+                }
+                worker.save(BlobKind::Data, &noise(seed, MIB))?;
+            }
+            store.wait_until_waiting(1);
+            assert_eq!(store.waiting(), 1);
+            assert!(store.most_in_flight() <= 5 * MIB);
             store.open();
             Ok(())
         })
@@ -368,6 +395,7 @@ fn a_cancelled_run_ends_though_the_store_hangs() {
         &cancel,
     )
     .unwrap();
+    writer.assume_a_fast_link();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             store.wait_until_waiting(plan.data_buffers - plan.data_packers);

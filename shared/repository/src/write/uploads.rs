@@ -19,6 +19,7 @@ use super::{
     JournalDirectory, WriteError,
     buffers::Buffers,
     claims::proven,
+    flow::Flow,
     halt::Halt,
     journal::{self, Journal, JournalFile},
     pack::FinishedPack,
@@ -52,6 +53,7 @@ pub(super) struct Uploads {
     pub(super) halt: Arc<Halt>,
     pub(super) data_buffers: Buffers,
     pub(super) tree_buffers: Buffers,
+    pub(super) flow: Flow,
     pub(super) packs: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) on_stored: OnStored,
@@ -123,8 +125,8 @@ impl Uploads {
         }
     }
 
-    /// Uploads a pack in the background. The pack's buffer, which the caller
-    /// had to wait for, bounds how many there are.
+    /// Uploads a pack in the background, once the flow lets it. The pack's
+    /// buffer, which the caller had to wait for, bounds how many there are.
     pub(super) fn start(self: &Arc<Self>, pack: FinishedPack) {
         let uploads = Arc::clone(self);
         let span = tracing::info_span!(
@@ -151,7 +153,9 @@ impl Uploads {
             BlobKind::Data => "a data pack",
             BlobKind::Tree => "a tree pack",
         };
+        let pass = self.flow.enter(pack.bytes.len() as u64).await;
         self.put(what, pack.object_kind(), pack.body()).await?;
+        pass.arrived();
         self.packs.fetch_add(1, Relaxed);
         let due = self.note(pack.id, pack.entries)?;
         self.buffers(pack.kind).give_back(pack.bytes);

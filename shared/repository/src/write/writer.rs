@@ -17,6 +17,7 @@ use super::{
     buffers::Buffers,
     chunker::Gear,
     crew::Crew,
+    flow::Flow,
     halt::Halt,
     membership::Membership,
     pack::{HEADER_ROOM, OpenPack},
@@ -129,6 +130,12 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
+    /// As on a link that is faster than anything.
+    #[cfg(test)]
+    pub(super) fn assume_a_fast_link(&self) {
+        self.shared.uploads.flow.assume(1e12);
+    }
+
     /// Adds to the repository of `key` in `store`, which has the blobs that
     /// `membership` knows. Uploads run on `runtime`. Ends early when `cancel`
     /// is cancelled. Refuses a budget too small for its workers.
@@ -149,6 +156,7 @@ impl Writer {
             store,
             data_buffers: buffers(plan.data_buffers, plan.data_pack),
             tree_buffers: buffers(plan.tree_buffers, plan.tree_pack),
+            flow: Flow::new(),
             halt: Arc::clone(&halt),
             packs: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -348,10 +356,10 @@ impl Shared {
     }
 
     fn limit(&self, kind: BlobKind) -> usize {
-        match kind {
+        self.uploads.flow.pack(match kind {
             BlobKind::Data => self.plan.data_pack,
             BlobKind::Tree => self.plan.tree_pack,
-        }
+        })
     }
 
     fn close(&self, kind: BlobKind, pack: OpenPack) -> Result<(), Halted> {

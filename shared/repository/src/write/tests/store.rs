@@ -98,6 +98,10 @@ impl TestStore {
         }
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.in_flight.lock().count
+    }
+
     pub(super) fn most_in_flight(&self) -> usize {
         self.in_flight.lock().most
     }
