@@ -97,7 +97,10 @@ fn files_and_trees_of_a_snapshot_are_downloaded() {
     // Nothing is replaced unasked, and no other file stays behind.
     let again = archive.to_str().expect("UTF-8");
     let refused = ["snapshots", "download", &snapshot, "/", "-o", again];
+    let jobs = || world.operator().json(&["jobs", "list"])["jobs"].clone();
+    let before = jobs();
     assert_says(&world.operator().refused(1, &refused), &["--force"]);
+    assert_eq!(jobs(), before, "an agent worked for nothing");
     let missing = format!("{source}/nothing");
     let missing = ["snapshots", "download", &snapshot, &missing];
     assert_says(&world.operator().refused(1, &missing), &["nothing"]);

@@ -2,7 +2,9 @@
 //! them with. Nothing touches the disk.
 //!
 //! [`SnapshotFiles`] finds files; a [`FileStream`] gives one's content as
-//! [`io::Read`], fetched and verified ahead by a few requests.
+//! [`io::Read`], fetched and verified ahead by a few requests. [`Contents`]
+//! gives those of many files, one after the other, fetched across their
+//! borders: a thousand small files take hardly more time than a large one.
 
 use std::{
     collections::VecDeque,
@@ -13,6 +15,7 @@ use std::{
     },
 };
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use strongroom_layout::ObjectId;
 use strongroom_repository::{
     Repository,
@@ -21,7 +24,7 @@ use strongroom_repository::{
         node::{Node, NodeKind},
         snapshot::Snapshot,
     },
-    read::{BlobRef, ReadError, Reader},
+    read::{BlobRef, Index, ReadError, Reader},
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 
@@ -32,6 +35,16 @@ use crate::monitor::Monitor;
 const PIECE: u64 = 4 << 20;
 /// Requests ahead of what has been read.
 const AHEAD: usize = 4;
+/// The same of many files, whose pieces are smaller.
+const AHEAD_OF_MANY: usize = 16;
+/// Plaintext that is asked for or waits to be read, bytes.
+const WAITING: u64 = 24 << 20;
+/// Bytes of a pack that are fetched though nobody asked for them, rather than
+/// asking twice.
+const GAP: u64 = 256 << 10;
+/// Blobs of one piece, and its requests at once.
+const MOST_BLOBS: usize = 1024;
+const AT_ONCE: usize = 8;
 
 /// The files of a snapshot.
 pub struct SnapshotFiles {
@@ -119,21 +132,35 @@ impl SnapshotFiles {
                 problem: "it is no regular file there",
             });
         };
-        let blobs = content
-            .iter()
-            .map(|id: &BlobId| self.reader.index().require(BlobKind::Data, id))
-            .collect::<Result<VecDeque<_>, _>>()?;
+        let mut contents = self.contents(AHEAD);
+        contents.add(content)?;
         Ok(FileStream {
+            contents,
+            size: *size,
+            piece: Vec::new(),
+            position: 0,
+        })
+    }
+
+    /// The contents of many files.
+    pub fn many(&self) -> Contents {
+        self.contents(AHEAD_OF_MANY)
+    }
+
+    fn contents(&self, ahead: usize) -> Contents {
+        Contents {
             reader: Arc::clone(&self.reader),
             runtime: self.runtime.clone(),
             monitor: Arc::clone(&self.monitor),
             fetched: Arc::clone(&self.fetched),
-            size: *size,
-            blobs,
+            most_ahead: ahead,
+            blobs: VecDeque::new(),
             ahead: VecDeque::new(),
-            piece: Vec::new(),
+            waiting: 0,
+            opened: Opened::default(),
+            next: 0,
             position: 0,
-        })
+        }
     }
 
     /// The whole content of a small file; one of more than `limit` bytes is an
@@ -190,21 +217,42 @@ impl SnapshotFiles {
 
 /// The content of one file, in order. What is fetched ahead ends with it.
 pub struct FileStream {
-    reader: Arc<Reader>,
-    runtime: Handle,
-    monitor: Arc<Monitor>,
-    fetched: Arc<AtomicU64>,
+    contents: Contents,
     size: u64,
-    /// Not asked for yet.
-    blobs: VecDeque<BlobRef>,
-    ahead: VecDeque<Piece>,
     /// What is being read, and how far.
     piece: Vec<u8>,
     position: usize,
 }
 
-/// A request under way; dropped, it is given up.
-struct Piece(JoinHandle<Result<Vec<u8>, ReadError>>);
+/// The contents of files, in the order in which they are added and read. What
+/// is fetched ahead ends with it.
+pub struct Contents {
+    reader: Arc<Reader>,
+    runtime: Handle,
+    monitor: Arc<Monitor>,
+    fetched: Arc<AtomicU64>,
+    most_ahead: usize,
+    /// Not asked for yet.
+    blobs: VecDeque<BlobRef>,
+    ahead: VecDeque<Piece>,
+    /// Plaintext of `ahead`, bytes.
+    waiting: u64,
+    /// What is being read: the blob, and how far all of it is.
+    opened: Opened,
+    next: usize,
+    position: usize,
+}
+
+/// Blobs one behind the other, and where each ends.
+#[derive(Default)]
+struct Opened {
+    plain: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// A request under way, and the plaintext that it is to bring; dropped, it is
+/// given up.
+struct Piece(JoinHandle<Result<Opened, ReadError>>, u64);
 
 impl Drop for Piece {
     fn drop(&mut self) {
@@ -220,34 +268,65 @@ impl FileStream {
 
     /// The next few MiB, verified; `None` at the end.
     pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, RestoreError> {
-        while self.ahead.len() < AHEAD && !self.blobs.is_empty() {
+        let opened = self.contents.next_piece()?;
+        Ok(opened.map(|opened| opened.plain))
+    }
+}
+
+impl Contents {
+    /// Adds a file's content behind the others; gives the number of its blobs,
+    /// by which [`Contents::file`] knows its end.
+    pub fn add(&mut self, content: &[BlobId]) -> Result<usize, RestoreError> {
+        for id in content {
+            let blob = self.reader.index().require(BlobKind::Data, id)?;
+            self.blobs.push_back(blob);
+        }
+        Ok(content.len())
+    }
+
+    /// Whether more could be asked for than has been added.
+    pub fn is_hungry(&self) -> bool {
+        self.blobs.len() < self.most_ahead
+    }
+
+    /// Asks for what may be asked for, without waiting for anything.
+    pub fn fetch_ahead(&mut self) {
+        while self.ahead.len() < self.most_ahead
+            && !self.blobs.is_empty()
+            && (self.ahead.is_empty() || self.waiting < WAITING)
+        {
             let piece = self.ask();
+            self.waiting += piece.1;
             self.ahead.push_back(piece);
         }
+    }
+
+    /// The next file, of so many blobs; to be read to its end.
+    pub fn file(&mut self, blobs: usize) -> OneOfMany<'_> {
+        OneOfMany {
+            contents: self,
+            blobs,
+        }
+    }
+
+    fn next_piece(&mut self) -> Result<Option<Opened>, RestoreError> {
+        self.fetch_ahead();
         let Some(mut piece) = self.ahead.pop_front() else {
             return Ok(None);
         };
+        self.waiting -= piece.1;
         let answer = block_on(&self.runtime, &self.monitor, &mut piece.0)?;
         Ok(Some(answer.map_err(ReadError::from)??))
     }
 
-    /// Asks for the next blobs that lie one behind the other in one pack.
+    /// Asks for the next few MiB, wherever they lie.
     fn ask(&mut self) -> Piece {
         let index = self.reader.index();
         let mut taken: Vec<BlobRef> = Vec::new();
         let mut plain = 0;
         while let Some(&next) = self.blobs.front() {
             let length = u64::from(index.plaintext_length(next));
-            let follows = taken.last().is_none_or(|&last| {
-                let end = |blob| {
-                    let at = index.location(blob);
-                    at.offset.saturating_add(at.length)
-                };
-                plain + length <= PIECE
-                    && index.pack_of(last) == index.pack_of(next)
-                    && end(last) == index.location(next).offset
-            });
-            if !follows {
+            if !taken.is_empty() && (plain + length > PIECE || taken.len() >= MOST_BLOBS) {
                 break;
             }
             plain += length;
@@ -255,57 +334,148 @@ impl FileStream {
             self.blobs.pop_front();
         }
         let work = fetch(Arc::clone(&self.reader), taken, Arc::clone(&self.fetched));
-        Piece(self.runtime.spawn(work))
+        Piece(self.runtime.spawn(work), plain)
     }
 }
 
-/// Fetches and opens blobs that are said to lie one behind the other; when one
-/// of them does not, each from wherever it lies.
+/// One file of [`Contents`].
+pub struct OneOfMany<'a> {
+    contents: &'a mut Contents,
+    /// Not read to their ends yet.
+    blobs: usize,
+}
+
+impl io::Read for OneOfMany<'_> {
+    /// An error holds a [`RestoreError`].
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let contents = &mut *self.contents;
+        while self.blobs > 0 && !out.is_empty() {
+            let Some(&end) = contents.opened.ends.get(contents.next) else {
+                let next = contents.next_piece().map_err(io::Error::other)?;
+                contents.opened = next.ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::UnexpectedEof, "it has fewer blobs than said")
+                })?;
+                (contents.next, contents.position) = (0, 0);
+                continue;
+            };
+            let left = &contents.opened.plain[contents.position..end];
+            if left.is_empty() {
+                contents.next += 1;
+                self.blobs -= 1;
+                continue;
+            }
+            let length = left.len().min(out.len());
+            out[..length].copy_from_slice(&left[..length]);
+            contents.position += length;
+            return Ok(length);
+        }
+        Ok(0)
+    }
+}
+
+/// A blob that is wanted, and which one of a piece it is.
+type Wanted = (usize, BlobRef);
+
+/// Fetches and opens blobs: those that lie close together in a pack with one
+/// request.
 async fn fetch(
     reader: Arc<Reader>,
     blobs: Vec<BlobRef>,
     fetched: Arc<AtomicU64>,
-) -> Result<Vec<u8>, ReadError> {
-    let together = fetch_together(Arc::clone(&reader), blobs.clone(), Arc::clone(&fetched));
+) -> Result<Opened, ReadError> {
+    let groups = neighbours(reader.index(), &blobs);
+    let mut arriving = stream::iter(groups)
+        .map(|group| fetch_group(Arc::clone(&reader), group, Arc::clone(&fetched)))
+        .buffer_unordered(AT_ONCE);
+    let mut parts = vec![Vec::new(); blobs.len()];
+    while let Some(group) = arriving.try_next().await? {
+        for (at, plain) in group {
+            parts[at] = plain;
+        }
+    }
+    let mut opened = Opened::default();
+    for part in parts {
+        opened.plain.extend_from_slice(&part);
+        opened.ends.push(opened.plain.len());
+    }
+    Ok(opened)
+}
+
+/// Blobs by pack and place, cut where nothing is wanted for long.
+fn neighbours(index: &Index, blobs: &[BlobRef]) -> Vec<Vec<Wanted>> {
+    let mut all: Vec<Wanted> = blobs.iter().copied().enumerate().collect();
+    all.sort_by_key(|(_, blob)| (index.pack_of(*blob), index.location(*blob).offset));
+    let mut groups: Vec<Vec<Wanted>> = Vec::new();
+    let mut end = 0;
+    for wanted in all {
+        let at = index.location(wanted.1);
+        match groups.last_mut() {
+            Some(group)
+                if index.pack_of(group[0].1) == index.pack_of(wanted.1)
+                    && u64::from(at.offset) <= end + GAP =>
+            {
+                group.push(wanted);
+                end = end.max(u64::from(at.offset) + u64::from(at.length));
+            }
+            _ => {
+                groups.push(vec![wanted]);
+                end = u64::from(at.offset) + u64::from(at.length);
+            }
+        }
+    }
+    groups
+}
+
+/// Fetches and opens blobs that are said to lie close together; when one of
+/// them does not, each from wherever it lies.
+async fn fetch_group(
+    reader: Arc<Reader>,
+    group: Vec<Wanted>,
+    fetched: Arc<AtomicU64>,
+) -> Result<Vec<(usize, Vec<u8>)>, ReadError> {
+    let together = fetch_together(Arc::clone(&reader), group.clone(), Arc::clone(&fetched));
     match together.await {
         Err(error) if error.is_of_one_place() => {}
         done => return done,
     }
-    let mut plain = Vec::new();
-    for blob in blobs {
+    let mut opened = Vec::new();
+    for (at, blob) in group {
         let (_, plaintext) = reader.blob_from(blob).await?;
         fetched.fetch_add(plaintext.len() as u64, Relaxed);
-        plain.extend_from_slice(&plaintext);
+        opened.push((at, plaintext));
     }
-    Ok(plain)
+    Ok(opened)
 }
 
 async fn fetch_together(
     reader: Arc<Reader>,
-    blobs: Vec<BlobRef>,
+    group: Vec<Wanted>,
     fetched: Arc<AtomicU64>,
-) -> Result<Vec<u8>, ReadError> {
-    let (Some(&first), Some(&last)) = (blobs.first(), blobs.last()) else {
+) -> Result<Vec<(usize, Vec<u8>)>, ReadError> {
+    let index = reader.index();
+    let places = group.iter().map(|(_, blob)| index.location(*blob));
+    let Some(start) = places.clone().map(|at| at.offset).min() else {
         return Ok(Vec::new());
     };
-    let start = reader.index().location(first).offset;
-    let at = reader.index().location(last);
-    let range = start..at.offset.saturating_add(at.length);
-    let sealed = reader.fetch(reader.index().pack_name(first), range).await?;
+    let end = places.map(|at| at.offset.saturating_add(at.length)).max();
+    let range = start..end.unwrap_or(start);
+    let sealed = reader.fetch(index.pack_name(group[0].1), range).await?;
     fetched.fetch_add(sealed.len() as u64, Relaxed);
     // Opening takes CPU: not on a thread that serves the network.
     let open = move || {
-        let mut plain = Vec::new();
+        let mut opened = Vec::new();
         reader.with_codec(|codec| {
-            for blob in blobs {
-                let at = reader.index().location(blob);
-                let from = (at.offset - start) as usize;
-                let bytes = sealed.get(from..from + at.length as usize);
+            for (at, blob) in group {
+                let place = reader.index().location(blob);
+                let from = (place.offset - start) as usize;
+                let bytes = sealed.get(from..from + place.length as usize);
+                let mut plain = Vec::new();
                 reader.open_blob(codec, blob, bytes.unwrap_or_default(), &mut plain)?;
+                opened.push((at, plain));
             }
             Ok(())
         })?;
-        Ok(plain)
+        Ok(opened)
     };
     tokio::task::spawn_blocking(open).await?
 }

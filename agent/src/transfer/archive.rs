@@ -5,9 +5,13 @@
 //! and extended attributes as pax records, as GNU tar writes and reads them
 //! (`tar --xattrs`). The first of several hard links has the content, the
 //! others point to it.
+//!
+//! A tar is written from its beginning to its end. So that its files need not
+//! be fetched one after the other, the walk is ahead of the writing by as many
+//! entries as it takes to have enough to fetch.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io::{self, Read, Write},
     sync::atomic::Ordering::Relaxed,
     vec,
@@ -18,10 +22,15 @@ use strongroom_repository::format::node::{Node, NodeKind};
 use tar::{Builder, EntryType, Header};
 
 use super::TransferError;
-use crate::{monitor::Monitor, restore::stream::SnapshotFiles};
+use crate::{
+    monitor::Monitor,
+    restore::stream::{Contents, SnapshotFiles},
+};
 
 /// Bytes of a name or a link target in a plain header.
 const NAME: usize = 100;
+/// Entries that the walk is ahead of the tar: their names are in memory.
+const MOST_AHEAD: usize = 10_000;
 
 /// Writes the tar of the directory, or other entry, `top`; `None`: of the
 /// whole snapshot. Gives the number of entries.
@@ -32,37 +41,27 @@ pub(super) fn write(
     monitor: &Monitor,
 ) -> Result<u64, TransferError> {
     let mut archive = Archive {
-        files,
         tar: Builder::new(out),
-        links: HashMap::new(),
+        contents: files.many(),
         monitor,
         count: 0,
     };
-    let first = match top {
-        Some(node) => vec![node],
-        None => files.children(None)?,
-    };
-    let mut open = vec![Directory {
-        path: Vec::new(),
-        left: first.into_iter(),
-    }];
-    while let Some(directory) = open.last_mut() {
-        let Some(node) = directory.left.next() else {
-            open.pop();
-            continue;
+    let mut walk = Walk::new(files, top)?;
+    let mut ahead = VecDeque::new();
+    loop {
+        while ahead.len() < MOST_AHEAD && (ahead.is_empty() || archive.contents.is_hungry()) {
+            let Some(entry) = walk.next(&mut archive.contents)? else {
+                break;
+            };
+            ahead.push_back(entry);
+            archive.contents.fetch_ahead();
+        }
+        let Some(entry) = ahead.pop_front() else {
+            break;
         };
-        let mut path = directory.path.clone();
-        path.extend_from_slice(&node.name);
-        if matches!(node.kind, NodeKind::Dir { .. }) {
-            path.push(b'/');
-        }
         archive
-            .entry(&path, &node)
-            .map_err(|error| TransferError::from_io(&path, error))?;
-        if matches!(node.kind, NodeKind::Dir { .. }) {
-            let left = files.children(Some(&node))?.into_iter();
-            open.push(Directory { path, left });
-        }
+            .entry(&entry)
+            .map_err(|error| TransferError::from_io(&entry.path, error))?;
     }
     let count = archive.count;
     archive
@@ -70,6 +69,91 @@ pub(super) fn write(
         .into_inner()
         .map_err(|error| TransferError::from_io(b"the end", error))?;
     Ok(count)
+}
+
+/// An entry on its way into the tar.
+struct Entry {
+    path: Vec<u8>,
+    node: Node,
+    has: Has,
+}
+
+/// What an entry has besides its header.
+enum Has {
+    Nothing,
+    /// The path of another name of the same file, written before.
+    Link(Vec<u8>),
+    /// Content in so many blobs.
+    Blobs(usize),
+}
+
+/// Entries in the order of the tar.
+struct Walk<'a> {
+    files: &'a SnapshotFiles,
+    open: Vec<Directory>,
+    /// Where the content of a file with several names goes.
+    links: HashMap<(u64, u64), Vec<u8>>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(files: &'a SnapshotFiles, top: Option<Node>) -> Result<Self, TransferError> {
+        let first = match top {
+            Some(node) => vec![node],
+            None => files.children(None)?,
+        };
+        let directory = Directory {
+            path: Vec::new(),
+            left: first.into_iter(),
+        };
+        Ok(Self {
+            files,
+            open: vec![directory],
+            links: HashMap::new(),
+        })
+    }
+
+    /// The next one; its content is added to `contents`.
+    fn next(&mut self, contents: &mut Contents) -> Result<Option<Entry>, TransferError> {
+        let (node, mut path) = loop {
+            let Some(directory) = self.open.last_mut() else {
+                return Ok(None);
+            };
+            match directory.left.next() {
+                Some(node) => break (node, directory.path.clone()),
+                None => self.open.pop(),
+            };
+        };
+        path.extend_from_slice(&node.name);
+        let has = match &node.kind {
+            NodeKind::Dir { .. } => {
+                path.push(b'/');
+                let left = self.files.children(Some(&node))?.into_iter();
+                let path = path.clone();
+                self.open.push(Directory { path, left });
+                Has::Nothing
+            }
+            NodeKind::File { content, .. } => match self.first_name(&node, &path) {
+                Some(first) => Has::Link(first),
+                None => Has::Blobs(contents.add(content)?),
+            },
+            NodeKind::Symlink { target } => Has::Link(target.clone()),
+            _ => Has::Nothing,
+        };
+        Ok(Some(Entry { path, node, has }))
+    }
+
+    /// The name under which the inode came first; notes `path` if it is that.
+    fn first_name(&mut self, node: &Node, path: &[u8]) -> Option<Vec<u8>> {
+        if node.links <= 1 || node.inode == 0 {
+            return None;
+        }
+        let inode = (node.device_id, node.inode);
+        if let Some(first) = self.links.get(&inode) {
+            return Some(first.clone());
+        }
+        self.links.insert(inode, path.to_vec());
+        None
+    }
 }
 
 /// A directory that is being written.
@@ -80,43 +164,26 @@ struct Directory {
 }
 
 struct Archive<'a, W: Write> {
-    files: &'a SnapshotFiles,
     tar: Builder<W>,
-    /// Where the content of a file with several names went.
-    links: HashMap<(u64, u64), Vec<u8>>,
+    contents: Contents,
     monitor: &'a Monitor,
     count: u64,
 }
 
 impl<W: Write> Archive<'_, W> {
-    fn entry(&mut self, path: &[u8], node: &Node) -> io::Result<()> {
+    fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        let Entry { path, node, has } = entry;
         let mut header = header(node);
-        let mut link = None;
-        let mut content = None;
         match &node.kind {
-            NodeKind::File { size, .. } => {
-                let first = match (node.links > 1 && node.inode != 0)
-                    .then_some((node.device_id, node.inode))
-                {
-                    Some(inode) => self.first_name(inode, path),
-                    None => None,
-                };
-                if let Some(first) = first {
-                    header.set_entry_type(EntryType::Link);
-                    link = Some(first);
-                } else {
+            NodeKind::File { size, .. } => match has {
+                Has::Link(_) => header.set_entry_type(EntryType::Link),
+                _ => {
                     header.set_entry_type(EntryType::Regular);
                     header.set_size(*size);
-                    let path = String::from_utf8_lossy(path);
-                    let stream = self.files.content(&path, node);
-                    content = Some(stream.map_err(io::Error::other)?);
                 }
-            }
+            },
             NodeKind::Dir { .. } => header.set_entry_type(EntryType::Directory),
-            NodeKind::Symlink { target } => {
-                header.set_entry_type(EntryType::Symlink);
-                link = Some(target.clone());
-            }
+            NodeKind::Symlink { .. } => header.set_entry_type(EntryType::Symlink),
             NodeKind::BlockDevice { device } => {
                 header.set_entry_type(EntryType::Block);
                 set_device(&mut header, *device)?;
@@ -132,7 +199,7 @@ impl<W: Write> Archive<'_, W> {
             let records = records.iter().map(|(key, value)| (&key[..], &value[..]));
             self.tar.append_pax_extensions(records)?;
         }
-        if let Some(target) = &link {
+        if let Has::Link(target) = has {
             if target.len() > NAME {
                 self.long(EntryType::GNULongLink, target)?;
             }
@@ -146,22 +213,25 @@ impl<W: Write> Archive<'_, W> {
         let length = path.len().min(NAME);
         header.as_old_mut().name[..length].copy_from_slice(&path[..length]);
         header.set_cksum();
-        match content {
-            Some(content) => self.tar.append(&header, content)?,
-            None => self.tar.append(&header, io::empty())?,
+        match (has, &node.kind) {
+            (Has::Blobs(blobs), NodeKind::File { size, .. }) => {
+                let mut content = Counted {
+                    inner: self.contents.file(*blobs),
+                    bytes: 0,
+                };
+                self.tar.append(&header, &mut content)?;
+                if content.bytes != *size {
+                    return Err(io::Error::other(format!(
+                        "the snapshot says that it has {size} bytes, and it has {}",
+                        content.bytes
+                    )));
+                }
+            }
+            _ => self.tar.append(&header, io::empty())?,
         }
         self.count += 1;
         self.monitor.files.fetch_add(1, Relaxed);
         Ok(())
-    }
-
-    /// The name under which the inode came first; notes `path` if it is that.
-    fn first_name(&mut self, inode: (u64, u64), path: &[u8]) -> Option<Vec<u8>> {
-        if let Some(first) = self.links.get(&inode) {
-            return Some(first.clone());
-        }
-        self.links.insert(inode, path.to_vec());
-        None
     }
 
     /// A name that does not fit the header of the entry behind it.
@@ -178,6 +248,20 @@ impl<W: Write> Archive<'_, W> {
         header.set_size(name.len() as u64 + 1);
         header.set_cksum();
         self.tar.append(&header, name.chain(&b"\0"[..]))
+    }
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    inner: R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(out)?;
+        self.bytes += length as u64;
+        Ok(length)
     }
 }
 

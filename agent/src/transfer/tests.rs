@@ -1,21 +1,27 @@
 use std::{
     collections::HashMap,
+    ffi::OsStr,
+    fs,
     io::{Read as _, Write as _},
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use strongroom_layout::{Directory, ObjectId, ObjectName};
-use strongroom_repository::store::{
-    Body, ByteRange, Listed, SharedStore, Store, StoreError, StoreErrorKind,
+use strongroom_repository::{
+    Repository,
+    store::{Body, ByteRange, Listed, SharedStore, Store, StoreError, StoreErrorKind},
 };
 use strongroom_transfer::{MAX_PLAIN, SecretKey};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::{TransferError, read::PieceReader, write::PieceWriter};
-use crate::monitor::Monitor;
+use crate::{monitor::Monitor, restore::stream::SnapshotFiles};
 
 /// Keeps objects in memory, where tests may change them.
 #[derive(Debug, Default)]
@@ -169,4 +175,99 @@ fn a_cancel_ends_writing_and_reading() {
     assert!(matches!(error, TransferError::Cancelled), "{error}");
     let error = bench.read(manifest).unwrap_err();
     assert!(matches!(error, TransferError::Cancelled), "{error}");
+}
+
+/// Counts requests for data packs.
+#[derive(Debug)]
+struct Counting(strongroom_repository::store::fs::FsStore, AtomicUsize);
+
+impl Store for Counting {
+    fn put(&self, object: ObjectName, body: Body) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.0.put(object, body)
+    }
+
+    fn get(
+        &self,
+        object: ObjectName,
+        range: Option<ByteRange>,
+    ) -> BoxFuture<'_, Result<Bytes, StoreError>> {
+        self.1.fetch_add(1, Relaxed);
+        self.0.get(object, range)
+    }
+
+    fn list(&self, directory: Directory) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>> {
+        self.0.list(directory)
+    }
+
+    fn remove(&self, object: ObjectName) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.0.remove(object)
+    }
+}
+
+/// As many round trips as the data has pieces, not as there are files.
+#[test]
+fn small_files_of_a_directory_are_fetched_together() {
+    const FILES: usize = 700;
+    let scratch = tempfile::tempdir().unwrap();
+    let (source, repository) = (
+        scratch.path().join("source"),
+        scratch.path().join("repository"),
+    );
+    let content = |file: usize| strongroom_tests::noise(file as u64 + 1, 1000 + 7 * file);
+    for directory in ["a", "b/c"] {
+        fs::create_dir_all(source.join(directory)).unwrap();
+    }
+    for file in 0..FILES {
+        let directory = if file % 2 == 0 { "a" } else { "b/c" };
+        fs::write(source.join(directory).join(file.to_string()), content(file)).unwrap();
+    }
+    fs::write(source.join("empty"), b"").unwrap();
+    fs::write(source.join("large"), strongroom_tests::noise(9, 30 << 20)).unwrap();
+    let restic = |arguments: &[&OsStr]| {
+        let status = std::process::Command::new("restic")
+            .args(["--quiet", "--no-cache", "--repo"])
+            .arg(&repository)
+            .args(arguments)
+            .env("RESTIC_PASSWORD", "password")
+            .status()
+            .expect("restic runs; `tests/run` installs it");
+        assert!(status.success());
+    };
+    restic(&["init".as_ref()]);
+    restic(&["backup".as_ref(), source.as_os_str()]);
+
+    let runtime = Runtime::new().unwrap();
+    let files = strongroom_repository::store::fs::FsStore::new(repository);
+    let store = Arc::new(Counting(files, AtomicUsize::new(0)));
+    let opened = Repository::open(Arc::clone(&store) as SharedStore, "password");
+    let opened = Arc::new(runtime.block_on(opened).unwrap());
+    let (id, _) = runtime.block_on(opened.find_snapshot("latest")).unwrap();
+    let monitor = Arc::new(Monitor::new(CancellationToken::new()));
+    let handle = runtime.handle().clone();
+    let files = SnapshotFiles::open(opened, handle, id, Arc::clone(&monitor)).unwrap();
+    store.1.store(0, Relaxed);
+    let mut tar = Vec::new();
+    let count = super::archive::write(&files, None, &mut tar, &monitor).unwrap();
+    let requests = store.1.load(Relaxed);
+    assert!(
+        requests < FILES / 4,
+        "{requests} requests for {count} entries"
+    );
+
+    let mut found = 0;
+    for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().into_owned();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        let expected = match (name.parse(), name.as_str()) {
+            (Ok(file), _) => content(file),
+            (_, "large") => strongroom_tests::noise(9, 30 << 20),
+            _ => Vec::new(),
+        };
+        assert!(bytes == expected, "{name}: {} bytes", bytes.len());
+        found += 1;
+    }
+    assert_eq!(found, count);
 }

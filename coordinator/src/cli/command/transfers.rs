@@ -24,8 +24,8 @@ use crate::{
         watch,
     },
     http::shape::{
-        DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Job, JobResult, Piece,
-        SendPieces, SignedRequests, Upload, UploadFormat, UploadRequest,
+        DownloadRequest, EndedTransfer, Entry, FetchPieces, FinishUpload, Job, JobResult, Listing,
+        Piece, SendPieces, SignedRequests, Upload, UploadFormat, UploadRequest,
     },
 };
 
@@ -40,6 +40,9 @@ pub(super) async fn download(context: &Context, args: DownloadArgs) -> Result<Ex
         return Err(CliError::Terminal);
     }
     let client = context.client()?;
+    if !args.force {
+        look_first(&client, &args).await?;
+    }
     let store = StoreClient::new(&context.profile()?)?;
     let key = SecretKey::generate().map_err(|error| io::Error::other(error.to_string()))?;
     let request = DownloadRequest {
@@ -50,6 +53,11 @@ pub(super) async fn download(context: &Context, args: DownloadArgs) -> Result<Ex
     };
     let job: Job = client.post(&["downloads"], &request).await?;
     let id = job.id.clone();
+    let place = place_of_root(&args, &job).filter(|it| !args.force && is_taken(it));
+    if let Some(place) = place {
+        let _: Result<EndedTransfer, _> = client.delete(&["downloads", &id]).await;
+        return Err(CliError::Exists(place));
+    }
     let fetched = tokio::select! {
         fetched = fetch(&client, &store, &key, job, &args) => fetched,
         interrupted = tokio::signal::ctrl_c() => Err(match interrupted {
@@ -70,6 +78,65 @@ pub(super) async fn download(context: &Context, args: DownloadArgs) -> Result<Ex
         printable::err(&format!("{path} ({})", format::bytes(bytes)));
     }
     Ok(Exit::Done)
+}
+
+/// Refuses what would be refused behind the download, before an agent works for
+/// it: a file that is there.
+async fn look_first(client: &Client, args: &DownloadArgs) -> Result<(), CliError> {
+    let refused = |place: &Path| Err(CliError::Exists(place.to_owned()));
+    match &args.output_file {
+        Some(place) if place.as_os_str() == "-" => return Ok(()),
+        Some(place) if is_taken(place) => return refused(place),
+        Some(_) => return Ok(()),
+        None => {}
+    }
+    let Some(name) = name_of(&args.path) else {
+        // The snapshot's id, which is known once the job is.
+        return Ok(());
+    };
+    let (file, tar) = (PathBuf::from(&name), PathBuf::from(format!("{name}.tar")));
+    match (is_taken(&file), is_taken(&tar)) {
+        (false, false) => return Ok(()),
+        (true, true) => return refused(&file),
+        _ => {}
+    }
+    // Whether it is in the way depends on what PATH is.
+    let path = ["snapshots", &args.snapshot, "entries"];
+    let mut query = vec![
+        ("path", args.path.clone()),
+        ("recursive", "false".to_owned()),
+        ("limit", "1".to_owned()),
+    ];
+    query.extend(args.agent.clone().map(|agent| ("agent", agent)));
+    let listing: Listing = client.get(&path, &query).await?;
+    let place = if is_file(&listing, &args.path) {
+        file
+    } else {
+        tar
+    };
+    if is_taken(&place) {
+        return refused(&place);
+    }
+    Ok(())
+}
+
+/// Whether a listing of `path` is that of a regular file: it lists itself.
+fn is_file(listing: &Listing, path: &str) -> bool {
+    let listed = |entry: &Entry| {
+        let own = entry.path.text.trim_matches('/') == path.trim_matches('/');
+        own && entry.kind == "file"
+    };
+    listing.entries.first().is_some_and(listed)
+}
+
+fn is_taken(place: &Path) -> bool {
+    place.symlink_metadata().is_ok()
+}
+
+/// Where all of a snapshot goes unless a file is named.
+fn place_of_root(args: &DownloadArgs, job: &Job) -> Option<PathBuf> {
+    let is_root = args.output_file.is_none() && name_of(&args.path).is_none();
+    is_root.then(|| own_name(&args.path, job, true).into())
 }
 
 /// Waits for the pieces and writes the file; gives its name and length, unless
@@ -118,27 +185,29 @@ async fn fetch(
 /// the path, or the snapshot's. What the agent calls the file is not asked; it
 /// could be a name that some program here reads by itself.
 fn own_name(asked: &str, job: &Job, archive: bool) -> String {
-    let last = asked
-        .split('/')
-        .rfind(|name| !matches!(*name, "" | "." | ".."));
     let snapshot = || job.snapshot.as_deref().map_or("snapshot", format::short);
-    let seen = |c: char| match c {
-        c if printable::is_treacherous(c) || c == '\\' => '_',
-        c => c,
-    };
-    let mut name: String = last
-        .unwrap_or_else(|| snapshot())
-        .chars()
-        .map(seen)
-        .collect();
-    // Not an option of whatever command reads it next.
-    if name.starts_with('-') {
-        name.insert(0, '_');
-    }
+    let mut name = name_of(asked).unwrap_or_else(|| snapshot().to_owned());
     if archive {
         name.push_str(".tar");
     }
     name
+}
+
+/// The last name of a path, as a file may be called; `None` for the root.
+fn name_of(asked: &str) -> Option<String> {
+    let last = asked
+        .split('/')
+        .rfind(|name| !matches!(*name, "" | "." | ".."))?;
+    let seen = |c: char| match c {
+        c if printable::is_treacherous(c) || c == '\\' => '_',
+        c => c,
+    };
+    let mut name: String = last.chars().map(seen).collect();
+    // Not an option of whatever command reads it next.
+    if name.starts_with('-') {
+        name.insert(0, '_');
+    }
+    Some(name)
 }
 
 /// Writes what the pieces hold; a tar is looked at on its way.
@@ -392,6 +461,26 @@ mod tests {
         ] {
             assert_eq!(own_name(asked, &job, archive), name, "{asked:?}");
         }
+    }
+
+    #[test]
+    fn a_file_is_told_from_a_directory_by_its_listing() {
+        let listing = |kind: &str, path: &str| {
+            let entry = serde_json::json!({
+                "path": { "text": path }, "type": kind, "mode": 0, "uid": 0, "gid": 0,
+                "size": 1, "modified": "", "link_target": null,
+            });
+            serde_json::from_value(serde_json::json!({ "entries": [entry], "truncated": false }))
+                .unwrap()
+        };
+        assert!(is_file(&listing("file", "/srv/site"), "/srv/site"));
+        assert!(!is_file(&listing("file", "/srv/site/a"), "/srv/site"));
+        assert!(!is_file(&listing("symlink", "/srv/site"), "/srv/site"));
+        let empty = Listing {
+            entries: vec![],
+            truncated: false,
+        };
+        assert!(!is_file(&empty, "/srv/site"));
     }
 
     #[test]
