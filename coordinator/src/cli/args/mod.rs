@@ -2,6 +2,7 @@
 
 mod agents;
 mod jobs;
+mod moment;
 mod operators;
 mod restore;
 mod snapshots;

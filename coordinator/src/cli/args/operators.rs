@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::{SureArgs, restore::moment};
+use super::{SureArgs, moment::moment};
 use crate::policy::Span;
 
 #[derive(Debug, Subcommand)]

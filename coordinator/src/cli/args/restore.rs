@@ -1,8 +1,9 @@
 //! `strongroom restore`
 
 use clap::{ArgGroup, Args};
-use jiff::{Timestamp, civil, tz::TimeZone};
+use jiff::Timestamp;
 
+use super::moment::moment;
 use crate::http::shape::{Overwrite, Relocation, RestorePoint, VerifyRows};
 
 /// Examples of every kind.
@@ -80,7 +81,8 @@ pub(crate) struct DirectoryArgs {
 #[command(next_help_heading = "At a point in time")]
 #[command(group = ArgGroup::new("until").args(["at", "lsn", "xid", "restore_point"]))]
 pub(crate) struct RecoveryArgs {
-    /// A moment: RFC 3339, or a date and time of this host's time zone.
+    /// A moment: RFC 3339, or a date and time of this host's time zone or of one
+    /// behind it, as in '2026-11-20 12:03:07[Europe/Berlin]'.
     #[arg(long, value_name = "TIME", value_parser = moment, requires = "of_cluster")]
     pub(crate) at: Option<Timestamp>,
     /// A position in the log, such as 16/B374D848.
@@ -207,6 +209,12 @@ pub(crate) struct RedisArgs {
     /// given several times.
     #[arg(long = "key", value_name = "PATTERN", requires = "redis")]
     pub(crate) keys: Vec<String>,
+    /// Even where replicas follow the server or a Sentinel watches it. While it
+    /// loads it is a replica of the agent; a Sentinel that takes that for a
+    /// failure promotes a replica with the old data, and what was restored is
+    /// wiped.
+    #[arg(long, requires = "redis", conflicts_with = "keys")]
+    pub(crate) allow_replicas: bool,
 }
 
 #[derive(Debug, Args)]
@@ -219,20 +227,6 @@ pub(crate) struct SafetyArgs {
     /// Do not back it up first.
     #[arg(long)]
     pub(crate) no_safety_backup: bool,
-}
-
-pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
-    if let Ok(at) = text.parse() {
-        return Ok(at);
-    }
-    let local: Result<civil::DateTime, _> = text.parse();
-    local
-        .and_then(|local| local.to_zoned(TimeZone::system()))
-        .map(|zoned| zoned.timestamp())
-        .map_err(|_| {
-            "write it like 2026-11-20T12:03:07Z, or '2026-11-20 12:03:07' for this host's time zone"
-                .into()
-        })
 }
 
 fn relocation(text: &str) -> Result<Relocation, String> {
@@ -273,18 +267,6 @@ fn is_tablespace(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn moments_are_read_with_and_without_a_zone() {
-        let at: Timestamp = "2026-11-20T12:03:07Z".parse().unwrap();
-        assert_eq!(moment("2026-11-20T12:03:07Z"), Ok(at));
-        assert_eq!(moment("2026-11-20T13:03:07+01:00"), Ok(at));
-        let local = TimeZone::system().to_datetime(at);
-        assert_eq!(moment(&local.to_string().replace('T', " ")), Ok(at));
-        for text in ["yesterday", "12:03", "2026-13-01 00:00:00", ""] {
-            assert!(moment(text).unwrap_err().contains("2026-11-20"), "{text}");
-        }
-    }
 
     #[test]
     fn tablespaces_are_named_by_directory_or_number() {
