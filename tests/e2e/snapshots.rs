@@ -4,7 +4,7 @@ use std::path::Path;
 
 use strongroom_tests::{operator::text, tree::Tree};
 
-use crate::world::{AGENT, World, assert_says};
+use crate::world::{AGENT, POLICY, World, assert_identical, assert_says, snapshot_of};
 
 #[test]
 fn snapshots_are_listed_shown_and_named_by_prefix() {
@@ -134,4 +134,40 @@ fn a_repositorys_password_is_shown_to_operators_and_audited() {
     ] {
         assert!(!program.contains(&password), "the password is in a log");
     }
+}
+
+/// With nothing but the bucket and a password.
+#[test]
+fn plain_restic_tells_datasets_apart_by_their_tags() {
+    let world = World::new("tags");
+    world.fill(&Tree::small(5));
+    let files = world.backup();
+    let other = world
+        .policy("")
+        .replace(&format!("name = \"{POLICY}\""), "name = \"other\"");
+    world.operator().apply(&(world.policy("") + &other));
+    let later = snapshot_of(&world.operator().backup("other"));
+    let restic = world.restic();
+    let by_tag = |tag: &str| -> Vec<String> {
+        let found = restic.run(["snapshots", "--json", "--tag", tag]);
+        let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
+        let found = found.as_array().expect("snapshots").iter();
+        found.map(|it| text(&it["id"])).collect()
+    };
+    assert_eq!(by_tag(&format!("policy:{POLICY}")), [files.clone()]);
+    assert_eq!(by_tag(&format!("dataset:{POLICY}@{AGENT}")), [files]);
+    assert_eq!(by_tag("policy:other,source:files"), [later]);
+    assert_eq!(by_tag("source:files").len(), 2);
+    assert!(by_tag("source:redis").is_empty());
+    // Without the tag it would be that of the other policy.
+    let target = world.restores.join("emergency");
+    restic.run([
+        "restore",
+        "latest",
+        "--tag",
+        &format!("policy:{POLICY}"),
+        "--target",
+        target.to_str().expect("UTF-8"),
+    ]);
+    assert_identical(&world.source, &world.below(&target));
 }

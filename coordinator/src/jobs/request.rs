@@ -35,7 +35,10 @@ pub fn backup(policy: &Policy, agent: &Agent, requested_by: Actor) -> NewJob {
             dataset: dataset.to_string(),
             source: policy.source.clone(),
             parent: None,
-            tags: Vec::new(),
+            tags: [format!("policy:{}", policy.name)]
+                .into_iter()
+                .chain(tags(&dataset, policy.source.kind()))
+                .collect(),
         }),
         limits: limits(policy),
         after: None,
@@ -44,6 +47,14 @@ pub fn backup(policy: &Policy, agent: &Agent, requested_by: Actor) -> NewJob {
         idempotency_key: None,
         dataset: Some(dataset),
     }
+}
+
+/// What tells a snapshot apart for whoever has nothing but restic: tags that
+/// `restic snapshots --tag` and `restic restore latest --tag` take. Neither
+/// names of datasets nor words for sources have a comma, which restic would
+/// split them at.
+pub fn tags(dataset: &DatasetName, source: &str) -> [String; 2] {
+    [format!("dataset:{dataset}"), format!("source:{source}")]
 }
 
 /// The archiving of a log. It goes on until it is not wanted any more, whatever
@@ -142,9 +153,12 @@ pub fn safety_backup(
         repository: Repository::name_of(store, &agent.name),
         work: Work::Backup(BackupWork {
             dataset: dataset.to_string(),
+            tags: ["safety".to_owned()]
+                .into_iter()
+                .chain(tags(&dataset, source.kind()))
+                .collect(),
             source,
             parent: None,
-            tags: vec!["safety".into()],
         }),
         limits: JobLimits {
             new_data: limits.and_then(PolicyLimits::new_data),

@@ -55,13 +55,15 @@ pub async fn begin(
             "{database:?} cannot be the name of a database"
         )));
     }
-    let dataset = DatasetName::new(&policy, &agent.name).to_string();
+    let dataset = DatasetName::new(&policy, &agent.name);
+    let tags = request::tags(&dataset, "upload");
+    let dataset = dataset.to_string();
     let work = UploadWork {
         dataset: dataset.clone(),
         // Both are set later.
         transfer: Uuid::nil(),
         manifest: ObjectId([0; 32]),
-        tags: vec!["upload".into()],
+        tags: ["upload".to_owned()].into_iter().chain(tags).collect(),
         file_name: request.file_name,
         format: match request.format {
             UploadFormat::File => wire::UploadFormat::File,
