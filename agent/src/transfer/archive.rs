@@ -175,13 +175,13 @@ impl<W: Write> Archive<'_, W> {
         let Entry { path, node, has } = entry;
         let mut header = header(node);
         match &node.kind {
-            NodeKind::File { size, .. } => match has {
-                Has::Link(_) => header.set_entry_type(EntryType::Link),
-                _ => {
-                    header.set_entry_type(EntryType::Regular);
-                    header.set_size(*size);
-                }
-            },
+            NodeKind::File { .. } if matches!(has, Has::Link(_)) => {
+                header.set_entry_type(EntryType::Link);
+            }
+            NodeKind::File { size, .. } => {
+                header.set_entry_type(EntryType::Regular);
+                header.set_size(*size);
+            }
             NodeKind::Dir { .. } => header.set_entry_type(EntryType::Directory),
             NodeKind::Symlink { .. } => header.set_entry_type(EntryType::Symlink),
             NodeKind::BlockDevice { device } => {
