@@ -154,7 +154,10 @@ fn plain_restic_tells_datasets_apart_by_their_tags() {
         let found = found.as_array().expect("snapshots").iter();
         found.map(|it| text(&it["id"])).collect()
     };
-    assert_eq!(by_tag(&format!("policy:{POLICY}")), [files.clone()]);
+    assert_eq!(
+        by_tag(&format!("policy:{POLICY}")),
+        std::slice::from_ref(&files)
+    );
     assert_eq!(by_tag(&format!("dataset:{POLICY}@{AGENT}")), [files]);
     assert_eq!(by_tag("policy:other,source:files"), [later]);
     assert_eq!(by_tag("source:files").len(), 2);

@@ -118,7 +118,10 @@ pub enum RedisError {
     },
     /// Somebody made the server follow another than us.
     #[error(
-        "{address} was told to follow {by} while it was restored into: a Sentinel, or somebody,          took it for lost. It was left so: what was restored into it is gone, or going. Stop the          Sentinels' watch (SENTINEL REMOVE, later MONITOR), make it a primary (REPLICAOF NO ONE),          and restore again; or restore into {by}"
+        "{address} was told to follow {by} while it was restored into: a Sentinel, or somebody, \
+         took it for lost. It was left so: what was restored into it is gone, or going. Stop the \
+         Sentinels' watch (SENTINEL REMOVE, later MONITOR), make it a primary (REPLICAOF NO ONE), \
+         and restore again"
     )]
     TakenOver {
         /// The server.
@@ -128,7 +131,9 @@ pub enum RedisError {
     },
     /// The server holds everything, in memory only.
     #[error(
-        "{address} holds all of the snapshot, but a crash would lose it: {problem}. Its log says          why; is the disk of its `dir` full? When that is mended, run {command} there and look          whether it ends well, or restore again"
+        "{address} holds all of the snapshot, but a crash would lose it: {problem}. Its log says \
+         why; is the disk of its `dir` full? When that is mended, run {command} there and look \
+         whether it ends well, or restore again"
     )]
     NotKept {
         /// The server.

@@ -89,6 +89,7 @@ async fn a_target_whose_disk_is_full_fails_and_says_so() {
         assert!(matches!(error, RedisError::NotKept { .. }), "{error}");
         let said = error.to_string();
         assert!(said.contains(wanted) && said.contains("disk"), "{said}");
+        assert!(!said.contains("  "), "{said}");
         // It is a primary all the same, with what was restored.
         assert_eq!(target.info("role"), "master");
         assert_eq!(target.run(&["DBSIZE"]).integer(), 40);

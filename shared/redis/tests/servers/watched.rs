@@ -142,6 +142,7 @@ async fn a_target_that_is_taken_over_meanwhile_is_no_success() {
     );
     // It was left to whoever told it so.
     assert!(follows(&target, &promoted));
+    assert!(!said.contains("  "), "{said}");
 }
 
 fn follows(server: &Server, primary: &Server) -> bool {
