@@ -26,6 +26,7 @@ pub mod monitor;
 pub mod offline;
 pub mod outbox;
 pub mod priority;
+mod reload;
 pub mod restore;
 pub mod runner;
 pub mod session;

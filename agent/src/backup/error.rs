@@ -131,8 +131,8 @@ impl BackupError {
             Self::Upload(UploadError::Transfer(error)) => error.is_retryable(),
             Self::Redis(error) => error.is_retryable(),
             // What a command or a mount failed on may have passed.
-            Self::Files(FilesError::Nothing { .. })
-            | Self::Command(
+            Self::Files(FilesError::Nothing { absent, .. }) => !absent,
+            Self::Command(
                 CommandError::Failed { .. }
                 | CommandError::Read { .. }
                 | CommandError::Nothing { .. },

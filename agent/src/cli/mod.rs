@@ -1,5 +1,6 @@
 //! The command line of `strongroom-agent`.
 
+mod config;
 mod enroll;
 mod run;
 mod wal;
@@ -7,7 +8,7 @@ mod wal;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use strongroom_runtime::printable;
+use strongroom_runtime::{causes, printable};
 
 use crate::{
     config::Address,
@@ -35,7 +36,9 @@ enum Command {
     ///
     /// Holds a session with the coordinator and does its jobs. SIGTERM and
     /// Ctrl-C end running jobs, which the coordinator tries again later; a
-    /// second one ends at once.
+    /// second one ends at once. At SIGHUP it reads its configuration again: what it
+    /// allows, commands, servers, rates and log level hold for jobs that begin from
+    /// then on; what else has changed is named in the log and needs a restart.
     Run(RunArgs),
     /// Trade a join token for this host's identity
     ///
@@ -44,6 +47,9 @@ enum Command {
     /// stand in for it.
     #[command(alias = "enrol")]
     Enroll(EnrollArgs),
+    /// Look at agent.toml
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     Offline(OfflineArgs),
     /// What PostgreSQL servers run to archive their logs, and to have them back
     #[command(subcommand)]
@@ -108,13 +114,14 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::main(&args),
         Command::Enroll(args) => enroll::main(args),
+        Command::Config(command) => config::main(&command),
         Command::Wal(command) => wal::main(command),
         Command::Offline(args) => {
             runtime().and_then(|runtime| runtime.block_on(offline::run(args)))
         }
     };
     result.unwrap_or_else(|error| {
-        let mut said = explain(&error);
+        let mut said = causes::said(&*error);
         if foreign {
             // A repository of strangers may stand in every error.
             said = printable::line(&said).into_owned();
@@ -122,19 +129,6 @@ pub fn main() -> ExitCode {
         printable::err(&format!("strongroom-agent: {said}"));
         ExitCode::FAILURE
     })
-}
-
-/// The error and its causes, each said once: most messages quote their cause.
-fn explain(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
 }
 
 /// Two threads carry all that waits; what computes has threads of its own.
@@ -170,9 +164,9 @@ mod tests {
     #[test]
     fn each_cause_is_said_once() {
         let error = anyhow::anyhow!("no route").context("cannot reach it: no route");
-        assert_eq!(explain(&error), "cannot reach it: no route");
+        assert_eq!(causes::said(&*error), "cannot reach it: no route");
         let error = anyhow::anyhow!("no route").context("cannot reach it");
-        assert_eq!(explain(&error), "cannot reach it: no route");
+        assert_eq!(causes::said(&*error), "cannot reach it: no route");
     }
 
     #[test]

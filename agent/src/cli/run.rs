@@ -1,12 +1,12 @@
 //! `strongroom-agent run`: the composition root.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use strongroom_runtime::{
     clock::SystemClock,
-    shutdown::{Ended, Shutdown, Signals},
-    telemetry,
+    shutdown::{Ended, Reloads, Shutdown, Signals},
+    telemetry::{self, LevelSetter},
 };
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
@@ -18,7 +18,9 @@ use crate::{
     enrol::{Identity, StateLock},
     inventory,
     outbox::Outbox,
-    priority, restore,
+    priority,
+    reload::Reload,
+    restore,
     runner::{Engine, Runner},
     session::{self, Session, SessionError},
     transfer,
@@ -32,7 +34,7 @@ const GRACE: Duration = Duration::from_secs(20);
 const DISMISSED: u8 = 3;
 
 pub(super) fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let config = AgentConfig::load(&args.config)?;
+    let (config, text) = AgentConfig::load_with_text(&args.config)?;
     let identity = Identity::load(&config.state_dir)?;
     let _lock = StateLock::take(&config.state_dir)?;
     if args.end_with_parent {
@@ -47,7 +49,8 @@ pub(super) fn main(args: &RunArgs) -> anyhow::Result<ExitCode> {
         for problem in &refused {
             warn!("{problem}");
         }
-        let code = serve(config, identity).await;
+        let file = (args.config.clone(), text);
+        let code = serve(config, file, telemetry.level(), identity).await;
         let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown()).await;
         flushed.context("telemetry did not end in order").and(code)
     });
@@ -69,8 +72,14 @@ fn end_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(config: AgentConfig, identity: Identity) -> anyhow::Result<ExitCode> {
+async fn serve(
+    config: AgentConfig,
+    (path, text): (PathBuf, String),
+    level: LevelSetter,
+    identity: Identity,
+) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen().context("cannot listen for signals")?;
+    let reloads = Reloads::listen().context("cannot listen for signals")?;
     let shutdown = Shutdown::new();
     let coordinator = config
         .coordinator
@@ -83,23 +92,33 @@ async fn serve(config: AgentConfig, identity: Identity) -> anyhow::Result<ExitCo
     let (owner, link) = session::link();
     let state_dir = config.state_dir.clone();
     restore::postgres::sweep(&state_dir);
-    let consent = config.consent();
+    let (say_consent, consent) = watch::channel(config.consent());
     let hostname = super::hostname();
-    let config = Arc::new(config);
+    let socket = config.wal_socket();
+    let (set_live, live) = watch::channel(Arc::new(config));
+    let reload = Reload {
+        path,
+        last: text.clone(),
+        started: text,
+        live: set_live,
+        consent: say_consent,
+        level,
+    };
+    shutdown.spawn(reload.run(reloads, shutdown.soft()));
     let (finder, found) = watch::channel(None);
     shutdown.spawn(inventory::keep(
-        Arc::clone(&config),
+        live.clone(),
         SystemClock::shared(),
         finder,
         shutdown.soft(),
     ));
     let desks = Desks::default();
-    if let Some(socket) = config.wal_socket() {
+    if let Some(socket) = socket {
         let (desks, stop) = (desks.clone(), shutdown.soft());
         shutdown.spawn(async move { wal::push::listen(&socket, desks, stop).await });
     }
     let engine = Engine::new(
-        config,
+        live,
         link,
         identity.ca_pem.clone(),
         hostname.clone(),

@@ -12,11 +12,16 @@ mod postgres;
 mod redis;
 mod wal;
 
-use std::{collections::BTreeMap, path::Path, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, de};
-use strongroom_runtime::{config::ConfigError, telemetry::TelemetryConfig};
+use strongroom_runtime::{config::ConfigError, files, telemetry::TelemetryConfig};
 use strongroom_wire::session::Consent;
+use tokio::sync::watch;
 
 pub use address::{Address, ParseAddressError};
 pub use cache::Cache;
@@ -31,6 +36,9 @@ pub use wal::{DEFAULT_WAL_SOCKET, Wal};
 pub const DEFAULT_CONFIG: &str = "/etc/strongroom/agent.toml";
 /// Where identity and outbox lie when nobody says otherwise.
 pub const DEFAULT_STATE: &str = "/var/lib/strongroom-agent";
+
+/// The configuration as it is now: it is read again at SIGHUP.
+pub type LiveConfig = watch::Receiver<Arc<AgentConfig>>;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -129,9 +137,16 @@ pub struct Command {
 }
 
 impl AgentConfig {
-    /// Reads and checks the file.
+    /// Reads and checks the file, which nobody but its owner may write: whoever can
+    /// decides what is read on this host, and which commands run.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        strongroom_runtime::config::load(path)
+        Ok(Self::load_with_text(path)?.0)
+    }
+
+    /// As [`load`](Self::load), with the text, to compare with a later one.
+    pub fn load_with_text(path: &Path) -> Result<(Self, String), ConfigError> {
+        let text = files::read_own_text(path)?;
+        Ok((strongroom_runtime::config::parse(path, &text)?, text))
     }
 
     /// Where the cache lies.

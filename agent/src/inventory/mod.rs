@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::AgentConfig,
+    config::{AgentConfig, LiveConfig},
     restore::redis::detach_all,
     sources::{postgres, redis},
 };
@@ -27,17 +27,15 @@ const AT_ONCE: usize = 4;
 /// What was found last; nothing before the first look.
 pub type Found = watch::Receiver<Option<Arc<Vec<Connection>>>>;
 
-/// Looks until `stop` is cancelled. Ends at once when there is no connection.
+/// Looks until `stop` is cancelled, and at once when the configuration changes.
 pub async fn keep(
-    config: Arc<AgentConfig>,
+    mut live: LiveConfig,
     clock: SharedClock,
     found: watch::Sender<Option<Arc<Vec<Connection>>>>,
     stop: CancellationToken,
 ) {
-    if config.postgres.is_empty() && config.redis.is_empty() {
-        return;
-    }
     loop {
+        let config = live.borrow_and_update().clone();
         // Of restores that were cut off; nearly always there are none.
         tokio::select! {
             () = detach_all(&config) => {}
@@ -51,6 +49,7 @@ pub async fn keep(
         }
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}
+            Ok(()) = live.changed() => {}
             () = stop.cancelled() => return,
         }
     }

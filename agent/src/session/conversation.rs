@@ -9,12 +9,13 @@ use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use strongroom_layout::AttemptRef;
 use strongroom_proto::v1::{self, agent_gateway_client::AgentGatewayClient};
+use strongroom_runtime::causes;
 use strongroom_wire::{
     MAX_MESSAGE_BYTES,
-    session::{AgentHello, AgentMessage, CoordinatorHello, CoordinatorMessage, Heartbeat},
+    session::{AgentHello, AgentMessage, Consent, CoordinatorHello, CoordinatorMessage, Heartbeat},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, Interval, MissedTickBehavior},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -57,6 +58,8 @@ pub(super) enum Outcome {
     },
     /// There is a new certificate: connect with it.
     Renewed,
+    /// `agent.toml` allows something else now: say so.
+    Changed,
     /// Never come back.
     Dismissed {
         /// As the coordinator put it.
@@ -86,17 +89,8 @@ impl From<Status> for Broken {
 
 /// The status and what lies below it: "transport error" alone helps nobody.
 fn describe(status: &Status) -> String {
-    let mut text = format!("{}: {}", status.code(), status.message());
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        let cause = error.to_string();
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        source = error.source();
-    }
-    text
+    let text = format!("{}: {}", status.code(), status.message());
+    causes::behind(text, status)
 }
 
 pub(super) struct Conversation<'a> {
@@ -105,6 +99,8 @@ pub(super) struct Conversation<'a> {
     outgoing: mpsc::Sender<v1::AgentMessage>,
     incoming: Streaming<v1::CoordinatorMessage>,
     hello: CoordinatorHello,
+    /// As it was said, until it changes.
+    consent: watch::Receiver<Consent>,
     /// Reports sent on this stream and not acknowledged.
     sent: HashSet<Uuid>,
     /// Attempts whose lease a heartbeat has renewed.
@@ -152,7 +148,9 @@ impl<'a> Conversation<'a> {
         renew_at: Timestamp,
     ) -> Result<Self, Broken> {
         let (outgoing, queue) = mpsc::channel(64);
-        let hello = v1::AgentMessage::from(AgentMessage::Hello(greeting(session)));
+        let mut consent = session.consent.clone();
+        let allowed = consent.borrow_and_update().clone();
+        let hello = v1::AgentMessage::from(AgentMessage::Hello(greeting(session, allowed)));
         outgoing
             .try_send(hello)
             .map_err(|error| Broken::Lost(error.to_string()))?;
@@ -191,6 +189,7 @@ impl<'a> Conversation<'a> {
             outgoing,
             incoming,
             hello,
+            consent,
             sent: HashSet::new(),
             renewed: BTreeSet::new(),
             last_heard: now,
@@ -245,6 +244,7 @@ impl<'a> Conversation<'a> {
                         self.say(AgentMessage::Inventory(connections.to_vec())).await?;
                     }
                 }
+                Ok(()) = self.consent.changed(), if !self.leaving => return Ok(Outcome::Changed),
                 renewed = wait(&mut self.renewal) => {
                     self.renewal = None;
                     if self.take_renewal(renewed).await {
@@ -330,6 +330,7 @@ impl<'a> Conversation<'a> {
             resident_bytes: resident_bytes(),
             challenge,
             leaving: self.leaving,
+            clock: Some(self.session.clock.now()),
         }))
         .await
     }
@@ -419,7 +420,7 @@ impl<'a> Conversation<'a> {
     }
 }
 
-fn greeting(session: &Session) -> AgentHello {
+fn greeting(session: &Session, consent: Consent) -> AgentHello {
     // In this order: what ends in between is in both, never in neither.
     let mut running = session.runner.running();
     let reported: Vec<_> = session
@@ -437,9 +438,10 @@ fn greeting(session: &Session) -> AgentHello {
         architecture: std::env::consts::ARCH.to_owned(),
         running,
         reported,
-        consent: session.consent.clone(),
+        consent,
         transfer_key: Some(session.transfer_key),
         answers_challenges: true,
+        clock: Some(session.clock.now()),
     }
 }
 

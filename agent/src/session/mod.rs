@@ -18,6 +18,7 @@ use strongroom_runtime::{
 };
 use strongroom_transfer::PublicKey;
 use strongroom_wire::session::Consent;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -47,8 +48,9 @@ pub struct Session {
     pub state_dir: PathBuf,
     /// Who this agent is.
     pub identity: Identity,
-    /// What `agent.toml` allows, for the operators' eyes.
-    pub consent: Consent,
+    /// What `agent.toml` allows, for the operators' eyes; a change is said in a new
+    /// session.
+    pub consent: watch::Receiver<Consent>,
     /// To which uploads are sealed.
     pub transfer_key: PublicKey,
     /// This host's own name.
@@ -125,6 +127,7 @@ impl Session {
                     let (_, not_after) = self.identity.validity()?;
                     renew_at = renewal::due(self.clock.now(), not_after, random_unit());
                 }
+                Outcome::Changed => info!("saying anew what agent.toml allows"),
                 Outcome::Dismissed { reason } => {
                     return Err(SessionError::Dismissed {
                         coordinator: self.coordinator.clone(),

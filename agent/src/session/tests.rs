@@ -59,6 +59,7 @@ struct Scene {
     runner: Runner,
     finish: CancellationToken,
     stop: CancellationToken,
+    allow: tokio::sync::watch::Sender<Consent>,
     task: JoinHandle<Result<(), SessionError>>,
 }
 
@@ -73,15 +74,16 @@ async fn scene_with(valid: Validity) -> Scene {
     let finish = CancellationToken::new();
     let runner = Runner::new(Held(finish.clone()), outbox.clone(), Shutdown::new());
     let (owner, _) = link();
+    let allowed = tokio::sync::watch::channel(Consent {
+        sources: vec!["files".into()],
+        ..Consent::default()
+    });
     let session = Session {
         coordinator: fake.address.clone(),
         state_dir: state.path().into(),
         identity: fake.identity(state.path(), valid),
         transfer_key: PublicKey([7; 32]),
-        consent: Consent {
-            sources: vec!["files".into()],
-            ..Consent::default()
-        },
+        consent: allowed.1,
         hostname: "web-1".into(),
         boot_id: Uuid::from_u128(9),
         runner: runner.clone(),
@@ -99,6 +101,7 @@ async fn scene_with(valid: Validity) -> Scene {
         runner,
         finish,
         stop,
+        allow: allowed.0,
         task,
     }
 }
@@ -130,6 +133,24 @@ async fn acknowledge(scene: &Scene, session: &FakeSession, report: &Report) {
     while !scene.outbox.is_empty() {
         changes.changed().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_is_allowed_anew_is_said_in_a_new_session() {
+    let mut scene = scene().await;
+    let mut session = scene.fake.session().await;
+    assert_eq!(session.greet(&[]).await.consent.sources, ["files"]);
+    begin(&mut session, 1).await;
+    scene
+        .allow
+        .send_modify(|consent| consent.sources.push("command".into()));
+    let mut again = scene.fake.session().await;
+    let hello = again.greet(&[]).await;
+    assert_eq!(hello.consent.sources, ["files", "command"]);
+    assert_eq!(hello.running, [attempt(1)], "what runs goes on");
+    scene.finish.cancel();
+    let report = report(&mut again).await;
+    assert!(report.outcome.is_ok(), "{report:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Agents.
 
+use std::collections::{BTreeSet, HashMap};
+
 use jiff::Timestamp;
 use sqlx::{AnyConnection, AssertSqlSafe, any::AnyRow};
 use strongroom_layout::AgentId;
@@ -7,9 +9,10 @@ use strongroom_wire::session::Connection;
 
 use super::{
     Catalog, CatalogError,
+    policies::policies_in,
     row::{Columns, json, micros, read_all},
 };
-use crate::model::{Actor, Agent, AgentFacts, AgentState, NewAudit};
+use crate::model::{Actor, Agent, AgentFacts, AgentState, Labels, NewAudit, check_labels};
 
 /// What an [`Agent`] is made of. What it finds at its connections is large, and is
 /// read by itself.
@@ -93,6 +96,19 @@ impl Catalog {
         Ok(connections.unwrap_or_default())
     }
 
+    /// What every agent that has ever told last found at its connections.
+    pub async fn all_connections(&self) -> Result<HashMap<AgentId, Vec<Connection>>, CatalogError> {
+        let rows = sqlx::query("SELECT id, connections FROM agents WHERE connections IS NOT NULL")
+            .fetch_all(self.pool())
+            .await?;
+        let told = read_all(&rows, |row| {
+            let row = Columns::new("agents", row);
+            let connections: Option<Vec<Connection>> = row.opt_json("connections")?;
+            Ok((row.parse("id")?, connections.unwrap_or_default()))
+        })?;
+        Ok(told.into_iter().collect())
+    }
+
     /// A sign of life; wakes nobody.
     pub async fn touch_agent(&self, id: AgentId) -> Result<(), CatalogError> {
         sqlx::query("UPDATE agents SET last_seen = $2 WHERE id = $1")
@@ -101,6 +117,56 @@ impl Catalog {
             .execute(self.writers())
             .await?;
         Ok(())
+    }
+
+    /// Sets some of an agent's labels and takes others away. Policies choose it, or
+    /// no longer do, from now on: what a policy that chooses it anew would have run
+    /// before is not made up for.
+    pub async fn label_agent(
+        &self,
+        id: AgentId,
+        set: &Labels,
+        remove: &BTreeSet<String>,
+        by: &Actor,
+    ) -> Result<Agent, CatalogError> {
+        check_labels(set)?;
+        let mut transaction = self.begin().await?;
+        let before = agent_in(&mut transaction, id).await?;
+        let conflict = |problem: String| CatalogError::Conflict {
+            what: "agent",
+            name: before.name.clone(),
+            problem,
+        };
+        if !before.is_active() {
+            return Err(conflict("is revoked: invite it again".into()));
+        }
+        if let Some(missing) = remove.iter().find(|it| !before.labels.contains_key(*it)) {
+            return Err(conflict(format!("has no label {missing:?}")));
+        }
+        let mut agent = before.clone();
+        agent.labels.retain(|key, _| !remove.contains(key));
+        agent.labels.extend(set.clone());
+        if agent.labels == before.labels {
+            return Ok(before);
+        }
+        sqlx::query("UPDATE agents SET labels = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(json(&agent.labels))
+            .execute(&mut *transaction)
+            .await?;
+        for stored in policies_in(&mut transaction).await? {
+            let chosen = &stored.policy.agents;
+            if chosen.matches(&agent) && !chosen.matches(&before) {
+                self.begin_runs_in(&mut transaction, &stored.policy.name, id)
+                    .await?;
+            }
+        }
+        let entry = NewAudit::ok(by.clone(), "agent.label", &id).detail(serde_json::json!({
+            "name": agent.name, "before": before.labels, "labels": agent.labels,
+        }));
+        self.audit_in(&mut transaction, entry).await?;
+        self.commit(transaction).await?;
+        Ok(agent)
     }
 
     /// Never lets the agent in again, and fails its unfinished jobs. Whoever

@@ -98,7 +98,7 @@ impl<T, Cursor> Page<T, Cursor> {
     }
 }
 
-fn read(row: &AnyRow) -> Result<AuditRow, CatalogError> {
+pub(super) fn read(row: &AnyRow) -> Result<AuditRow, CatalogError> {
     let row = Columns::new("audit", row);
     Ok(AuditRow {
         id: row.parse("id")?,

@@ -20,8 +20,8 @@ pub(super) enum Backend {
         /// One connection: writers queue here, in order, and not in SQLite's
         /// busy handler.
         writer: AnyPool,
-        /// Held for as long as the process lives.
-        _lock: File,
+        /// Held for as long as the process lives; `None`: beside a coordinator.
+        _lock: Option<File>,
     },
     /// A server, any number of coordinators.
     Postgres(AnyPool),
@@ -36,7 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Backend {
     /// Opens an SQLite database by its URL; makes the file if it is missing.
-    pub(super) async fn sqlite(url: AnyConnectOptions, lock: File) -> Result<Self, sqlx::Error> {
+    pub(super) async fn sqlite(
+        url: AnyConnectOptions,
+        lock: Option<File>,
+    ) -> Result<Self, sqlx::Error> {
         let mut connection = connect(&url).await?;
         prepare_sqlite(&mut connection).await?;
         connection.close().await?;

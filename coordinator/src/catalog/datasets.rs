@@ -54,6 +54,26 @@ impl Catalog {
         Ok(datasets)
     }
 
+    /// A policy chooses an agent from now on: its first run is the next one.
+    pub(super) async fn begin_runs_in(
+        &self,
+        connection: &mut AnyConnection,
+        policy: &str,
+        agent: AgentId,
+    ) -> Result<(), CatalogError> {
+        sqlx::query(
+            "INSERT INTO dataset_runs (policy, agent_id, last_due) VALUES ($1, $2, $3)
+             ON CONFLICT (policy, agent_id) DO UPDATE SET last_due = excluded.last_due
+             WHERE dataset_runs.last_due < excluded.last_due",
+        )
+        .bind(policy)
+        .bind(agent.to_string())
+        .bind(micros(self.now()))
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
     /// Makes the job of a scheduled run and remembers the run. `None`: another
     /// coordinator made it, or a backup of the dataset has not ended.
     pub async fn create_scheduled_job(

@@ -14,7 +14,9 @@ use super::{
     snapshots::parent_in,
 };
 use crate::{
-    jobs::{Assignment, Concurrency, Demand, LiveAgent, Waiting, plan, transition},
+    jobs::{
+        Assignment, Concurrency, Demand, Hindrance, LiveAgent, Waiting, hindrance, plan, transition,
+    },
     model::{Actor, Job, JobState, NewAudit, Outcome, Repository},
 };
 
@@ -127,6 +129,35 @@ impl Catalog {
         Ok(job)
     }
 
+    /// What a pending job waits for; `None`: it does not wait, or only for the next
+    /// round.
+    pub async fn waits_for(
+        &self,
+        id: JobId,
+        live: &[LiveAgent],
+        limits: Concurrency,
+    ) -> Result<Option<Hindrance>, CatalogError> {
+        let mut transaction = self.pool().begin().await?;
+        let unfinished = unfinished_in(&mut transaction).await?;
+        let repositories = repositories_in(&mut transaction).await?;
+        transaction.rollback().await?;
+        let repositories: HashMap<_, _> = repositories
+            .into_iter()
+            .map(|it| (it.name.clone(), it))
+            .collect();
+        let job = unfinished.iter().find(|it| it.id == id);
+        let Some(job) = job.filter(|it| matches!(it.state, JobState::Pending { .. })) else {
+            return Ok(None);
+        };
+        let first = job.after;
+        if let Some(first) = first.filter(|it| unfinished.iter().any(|job| job.id == *it)) {
+            return Ok(Some(Hindrance::Job(first)));
+        }
+        let (waiting, active) = sort(&unfinished, &repositories);
+        let this = waiting.iter().find(|it| it.job == id);
+        Ok(this.and_then(|job| hindrance(job, &waiting, &active, live, limits, self.now())))
+    }
+
     /// Whether a transaction is worth its while.
     async fn anything_waits(&self, now: Timestamp) -> Result<bool, CatalogError> {
         let waiting: i64 = sqlx::query_scalar(
@@ -167,6 +198,15 @@ fn choose(
     limits: Concurrency,
     now: Timestamp,
 ) -> Vec<Assignment> {
+    let (waiting, active) = sort(unfinished, repositories);
+    plan(&waiting, &active, live, limits, now)
+}
+
+/// Into those that wait, but not for another job, and what those at work occupy.
+fn sort(
+    unfinished: &[Job],
+    repositories: &HashMap<String, Repository>,
+) -> (Vec<Waiting>, Vec<Demand>) {
     let mut waiting = Vec::new();
     let mut active = Vec::new();
     let waits_for = |job: &Job| unfinished.iter().any(|it| Some(it.id) == job.after);
@@ -182,5 +222,5 @@ fn choose(
             _ => active.push(demand),
         }
     }
-    plan(&waiting, &active, live, limits, now)
+    (waiting, active)
 }

@@ -2,7 +2,10 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{jobs::InvalidTransition, model::InvalidName};
+use crate::{
+    jobs::InvalidTransition,
+    model::{InvalidLabel, InvalidName},
+};
 
 /// The catalog did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,19 @@ pub enum CatalogError {
         found: i64,
         /// This program's version.
         ours: &'static str,
+        /// The schema that this program knows.
+        known: i64,
+    },
+    /// Not yet written by this program's version.
+    #[error(
+        "the catalog {catalog} is of schema {found}, and this program writes {known}: use the \
+         program that serves it, or let this one serve it once"
+    )]
+    Older {
+        /// Its URL without password.
+        catalog: String,
+        /// Its schema.
+        found: i64,
         /// The schema that this program knows.
         known: i64,
     },
@@ -136,6 +152,9 @@ pub enum CatalogError {
     /// A name that cannot be used.
     #[error(transparent)]
     InvalidName(#[from] InvalidName),
+    /// A label that cannot be used.
+    #[error(transparent)]
+    InvalidLabel(#[from] InvalidLabel),
 }
 
 /// What an operator can do about it, in words that follow the error's own.

@@ -29,6 +29,7 @@ mod health;
 mod job_rows;
 mod jobs;
 mod losses;
+mod marks;
 mod objects;
 mod open;
 mod operators;

@@ -1,6 +1,7 @@
 //! Opening the catalog: the URL, the lock, the migrations.
 
 use std::{
+    cmp::Ordering,
     fs::{File, TryLockError},
     io::{Read, Seek, Write},
     os::unix::fs::OpenOptionsExt,
@@ -45,7 +46,8 @@ impl Catalog {
                     source,
                 })?;
                 let options = sqlite_options(path).map_err(unreachable)?;
-                Backend::sqlite(options, lock).await.map_err(unreachable)?
+                let backend = Backend::sqlite(options, Some(lock)).await;
+                backend.map_err(unreachable)?
             }
             Place::Postgres(url) => {
                 let options = url.as_str().parse().map_err(unreachable)?;
@@ -53,14 +55,59 @@ impl Catalog {
             }
         };
         migrate(backend.writers(), &shown).await?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::on(backend, clock, shown))
+    }
+
+    /// Opens a catalog beside the coordinator that may be running on it: takes no
+    /// lock, and neither makes it nor changes its schema, which must be ours. For
+    /// single transactions.
+    pub async fn attach(url: &str, clock: SharedClock) -> Result<Self, CatalogError> {
+        sqlx::any::install_default_drivers();
+        let place = Place::parse(url)?;
+        let shown = place.shown();
+        let unreachable = |source| CatalogError::Unreachable {
+            catalog: shown.clone(),
+            source,
+        };
+        let backend = match &place {
+            Place::Sqlite(path) => {
+                // SQLite would make it.
+                path.metadata().map_err(|source| CatalogError::File {
+                    path: path.clone(),
+                    source,
+                })?;
+                let options = sqlite_options(path).map_err(unreachable)?;
+                Backend::sqlite(options, None).await.map_err(unreachable)?
+            }
+            Place::Postgres(url) => {
+                let options = url.as_str().parse().map_err(unreachable)?;
+                Backend::postgres(options).await.map_err(unreachable)?
+            }
+        };
+        let found: i64 = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
+            .fetch_one(backend.readers())
+            .await?;
+        let known = newest_schema();
+        match found.cmp(&known) {
+            Ordering::Equal => Ok(Self::on(backend, clock, shown)),
+            Ordering::Greater => Err(newer(backend.readers(), &shown, known).await?),
+            Ordering::Less => Err(CatalogError::Older {
+                catalog: shown,
+                found,
+                known,
+            }),
+        }
+    }
+
+    fn on(backend: Backend, clock: SharedClock, shown: String) -> Self {
+        Self(Arc::new(Inner {
             backend,
             clock,
             changes: watch::Sender::new(()),
             ids: Mutex::new(ContextV7::new()),
             shown,
             health: Health::default(),
-        })))
+        }))
     }
 
     /// Waits for running statements and closes all connections.
@@ -175,8 +222,13 @@ fn open_private(path: &Path) -> std::io::Result<File> {
         .open(path)
 }
 
+/// The schema that this program writes.
+fn newest_schema() -> i64 {
+    MIGRATIONS.iter().map(|it| it.version).max().unwrap_or(0)
+}
+
 async fn migrate(pool: &AnyPool, catalog: &str) -> Result<(), CatalogError> {
-    let known = MIGRATIONS.iter().map(|it| it.version).max().unwrap_or(0);
+    let known = newest_schema();
     match MIGRATIONS.run(pool).await {
         Ok(()) => {}
         Err(MigrateError::VersionMissing(_)) => {

@@ -55,6 +55,31 @@ impl Catalog {
         Ok(operator)
     }
 
+    /// A token for whoever holds the coordinator's host and has lost every other:
+    /// in the place of the operator's present one, or for a new operator. `by`
+    /// stands in the audit log. Whether there was one.
+    pub async fn reset_operator(
+        &self,
+        name: &str,
+        secret: &SecretHash,
+        by: &serde_json::Value,
+    ) -> Result<bool, CatalogError> {
+        check_name("operator name", name)?;
+        let mut transaction = self.begin().await?;
+        let renewed = match self.revoke_operator_in(&mut transaction, name).await {
+            Ok(()) => true,
+            Err(CatalogError::NotFound { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        self.create_operator_in(&mut transaction, name, secret, None)
+            .await?;
+        let entry = NewAudit::ok(Actor::Coordinator, "operator.reset", name)
+            .detail(serde_json::json!({ "renewed": renewed, "by": by }));
+        self.audit_in(&mut transaction, entry).await?;
+        self.commit(transaction).await?;
+        Ok(renewed)
+    }
+
     async fn create_operator_in(
         &self,
         connection: &mut AnyConnection,

@@ -171,8 +171,9 @@ async fn may_publish_in(
     Ok(())
 }
 
-/// Enters an unconfirmed snapshot; one that is there stays. No time that an agent
-/// tells is later than `now`.
+/// Enters an unconfirmed snapshot; one that is there stays. It was taken between
+/// the moment in which its attempt began and `now`, whatever the agent's clock says:
+/// a dataset's snapshots are in the order of the coordinator's time.
 async fn insert_in(
     connection: &mut AnyConnection,
     job: &Job,
@@ -180,6 +181,8 @@ async fn insert_in(
     now: Timestamp,
 ) -> Result<(), CatalogError> {
     let attempt = publication.attempt;
+    let began = job.state.lease().map_or(now, |lease| lease.dispatched_at);
+    let taken = publication.time.max(began).min(now);
     let mut result = publication.result.clone();
     result.no_later_than(now);
     let dataset = job.dataset.as_ref().ok_or_else(|| CatalogError::Conflict {
@@ -201,7 +204,7 @@ async fn insert_in(
     .bind(job.agent.to_string())
     .bind(attempt.job.to_string())
     .bind(i64::from(attempt.attempt))
-    .bind(micros(publication.time.min(now)))
+    .bind(micros(taken))
     .bind(micros(now))
     .bind(json(&result))
     .bind(i64::from(result.partial))

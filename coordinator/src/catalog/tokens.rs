@@ -7,7 +7,7 @@ use super::{
     row::{Columns, json, micros, read_all},
 };
 use crate::model::{
-    Actor, JoinToken, JoinTokenState, NewAudit, NewJoinToken, SecretHash, check_name,
+    Actor, JoinToken, JoinTokenState, NewAudit, NewJoinToken, SecretHash, check_labels, check_name,
 };
 
 impl Catalog {
@@ -20,6 +20,7 @@ impl Catalog {
         if let Some(name) = &token.agent_name {
             check_name("agent name", name)?;
         }
+        check_labels(&token.labels)?;
         let mut transaction = self.begin().await?;
         let replaces: Option<String> = match &token.agent_name {
             None => None,

@@ -6,7 +6,7 @@ use strongroom_runtime::printable;
 use strongroom_transfer::{OpenError, SealError};
 
 use super::{client::ClientError, profile::ProfileError, store::StoreError};
-use crate::http::problem::Code;
+use crate::{http::problem::Code, serve::ResetError};
 
 /// The exit codes that `--help` documents. Clap itself ends with 2 on a wrong
 /// command line.
@@ -58,6 +58,8 @@ pub(crate) enum CliError {
     Profile(#[from] ProfileError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Reset(#[from] ResetError),
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
     #[error("cannot create {path}: {source}")]

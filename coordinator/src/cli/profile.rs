@@ -40,7 +40,8 @@ pub enum ProfileError {
     #[error(
         "no profile: say --profile FILE or set STRONGROOM_PROFILE. The coordinator writes \
          operator.toml into its data directory on first start; an operator makes more with \
-         `strongroom operators create NAME --write FILE`"
+         `strongroom operators create NAME --write FILE`, and root on the coordinator's host with \
+         `strongroom operators reset --config coordinator.toml`"
     )]
     Missing,
     /// The file.
@@ -87,8 +88,13 @@ impl Profile {
 
     /// Writes a profile that only its owner may read; replaces the file.
     pub fn save(&self, path: &Path) -> Result<(), ProfileError> {
+        self.save_for(path, None)
+    }
+
+    /// As [`Self::save`], for a user and group other than this process's.
+    pub fn save_for(&self, path: &Path, owner: Option<(u32, u32)>) -> Result<(), ProfileError> {
         let text = Zeroizing::new(toml::to_string(self)?);
-        files::write_atomic(path, text.as_bytes(), files::SECRET)?;
+        files::write_atomic_for(path, text.as_bytes(), files::SECRET, owner)?;
         Ok(())
     }
 }

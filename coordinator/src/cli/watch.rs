@@ -40,10 +40,15 @@ async fn follow(client: &Client, mut job: Job, mut line: JobLine) -> Result<Job,
             // Only this answer has the warnings and attempts.
             return client.get(&["jobs", &job.id], &[]).await;
         }
-        let query = [
-            ("wait", WAIT_SECONDS.to_string()),
-            ("since", job.revision.clone()),
-        ];
-        job = client.get(&["jobs", &job.id], &query).await?;
+        job = next(client, &job).await?;
     }
+}
+
+/// The job when something about it has changed, or half a minute later.
+pub(crate) async fn next(client: &Client, job: &Job) -> Result<Job, ClientError> {
+    let query = [
+        ("wait", WAIT_SECONDS.to_string()),
+        ("since", job.revision.clone()),
+    ];
+    client.get(&["jobs", &job.id], &query).await
 }

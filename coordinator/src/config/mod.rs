@@ -220,7 +220,13 @@ pub enum ConfigError {
 impl Config {
     /// Reads, parses and checks a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = config_file::load(path)?;
+        let text = files::read_text(path).map_err(FileConfigError::from)?;
+        Self::parse(path, &text)
+    }
+
+    /// Parses and checks the text of the file at `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let mut config: Self = config_file::parse(path, text)?;
         let base = std::path::absolute(path)
             .ok()
             .and_then(|path| path.parent().map(Path::to_owned))

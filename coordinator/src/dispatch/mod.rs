@@ -20,6 +20,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use strongroom_layout::AttemptRef;
 use strongroom_wire::session::CoordinatorMessage;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -54,7 +55,7 @@ pub struct Dispatcher {
     stores: Stores,
     grants: Arc<Grants>,
     key: Arc<KeyEncryptionKey>,
-    limits: Concurrency,
+    limits: watch::Receiver<Concurrency>,
     config: SessionConfig,
 }
 
@@ -66,7 +67,7 @@ impl Dispatcher {
         stores: Stores,
         grants: Arc<Grants>,
         key: Arc<KeyEncryptionKey>,
-        limits: Concurrency,
+        limits: watch::Receiver<Concurrency>,
         config: SessionConfig,
     ) -> Self {
         Self {
@@ -91,6 +92,7 @@ impl Dispatcher {
         let mut told = Told::new();
         let mut changes = self.catalog.changes();
         let mut sessions = self.registry.changes();
+        let mut limits = self.limits.clone();
         self.give_grace().await;
         while !cancel.is_cancelled() {
             // What changes during the round starts the next one.
@@ -105,6 +107,7 @@ impl Dispatcher {
             tokio::select! {
                 () = changes.changed() => {}
                 _ = sessions.changed() => {}
+                Ok(()) = limits.changed() => {}
                 () = tokio::time::sleep(wait) => {}
                 () = cancel.cancelled() => {}
             }
@@ -196,7 +199,8 @@ impl Dispatcher {
     async fn hand_out(&self) -> Result<(), CatalogError> {
         let live = self.registry.live();
         let lease = SignedDuration::try_from(self.config.lease).unwrap_or(SignedDuration::MAX);
-        let dispatched = self.catalog.dispatch(&live, self.limits, lease).await?;
+        let limits = *self.limits.borrow();
+        let dispatched = self.catalog.dispatch(&live, limits, lease).await?;
         // At once: one store that does not answer must not hold up the rest.
         let offers = dispatched.into_iter().map(|each| self.offer(each));
         let offered = futures::future::join_all(offers).await;

@@ -43,8 +43,9 @@ impl OfferError {
     fn into_failure(self) -> Result<Failure, CatalogError> {
         let (code, retryable) = match &self {
             Self::NoStore(_) => (FailureCode::Store, false),
-            // A wrong key or a missing bucket may be put right meanwhile.
-            Self::Store(_) => (FailureCode::Store, true),
+            // A wrong key or a missing bucket is put right by somebody who then says
+            // so, not within an attempt's time.
+            Self::Store(error) => (FailureCode::Store, error.may_pass()),
             Self::NoRepository(_) => (FailureCode::NotFound, false),
             Self::Key(_) => (FailureCode::Repository, false),
             Self::Catalog(_) => (FailureCode::Internal, true),

@@ -19,6 +19,7 @@ use super::{sweep::Sweeper, *};
 use crate::{
     keys::SealedRepository,
     model::{Actor, JobState, StateWord},
+    stores::StoreConfig,
     testing::{
         Coordinator, STORE, TestAgent, TestSession, backup, operator, restore, sha256, success,
     },
@@ -435,23 +436,49 @@ async fn a_store_that_is_away_delays_the_first_backup() {
     let agent = coordinator.enrolled("web-1").await;
     let _session = session(&agent, 1, &[]).await;
     let job = coordinator.job(&agent, backup()).await;
-    let mut away = coordinator.store().client.config().clone();
-    away.bucket = "missing".into();
-    let clock = coordinator.catalog.clock().clone();
-    let stores = crate::stores::Stores::new([away], &clock).unwrap();
-    let dispatcher = coordinator.dispatcher_with(stores);
-    dispatcher.round(&mut Told::new()).await.unwrap();
-    match coordinator.catalog.job(job.id).await.unwrap().state {
+    let away = |store: &mut StoreConfig| store.endpoint = "http://127.0.0.1:9".parse().unwrap();
+    match after_a_round(&coordinator, &job, away).await {
         JobState::Pending {
             not_before,
             failure: Some(failure),
         } => {
             assert!(not_before > coordinator.now());
+            assert!(failure.message.contains("no answer"), "{failure:?}");
+            assert!(failure.message.contains(STORE));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_fails_the_first_backup_at_once() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    let _session = session(&agent, 1, &[]).await;
+    let job = coordinator.job(&agent, backup()).await;
+    let missing = |store: &mut StoreConfig| store.bucket = "missing".into();
+    match after_a_round(&coordinator, &job, missing).await {
+        JobState::Failed { failure, .. } => {
             assert!(failure.message.contains("bucket does not exist"));
             assert!(failure.message.contains(STORE));
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// The job's state after a round of a dispatcher whose store is another.
+async fn after_a_round(
+    coordinator: &Coordinator,
+    job: &Job,
+    change: impl FnOnce(&mut StoreConfig),
+) -> JobState {
+    let mut store = coordinator.store().client.config().clone();
+    change(&mut store);
+    let clock = coordinator.catalog.clock().clone();
+    let stores = crate::stores::Stores::new([store], &clock).unwrap();
+    let dispatcher = coordinator.dispatcher_with(stores);
+    dispatcher.round(&mut Told::new()).await.unwrap();
+    coordinator.catalog.job(job.id).await.unwrap().state
 }
 
 #[tokio::test]

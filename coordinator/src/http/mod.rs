@@ -97,7 +97,9 @@ impl From<CatalogError> for Problem {
             CatalogError::Exists { .. }
             | CatalogError::Conflict { .. }
             | CatalogError::Transition(_) => Self::new(Code::Conflict, message),
-            CatalogError::InvalidName(_) => Self::new(Code::Invalid, message),
+            CatalogError::InvalidName(_) | CatalogError::InvalidLabel(_) => {
+                Self::new(Code::Invalid, message)
+            }
             _ => Self::internal(&error),
         }
     }

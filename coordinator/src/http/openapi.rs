@@ -21,6 +21,7 @@ use super::v1;
     ),
     paths(
         v1::agents::invite::handler,
+        v1::agents::label::handler,
         v1::agents::list::handler,
         v1::agents::revoke::handler,
         v1::agents::show::handler,
@@ -28,6 +29,7 @@ use super::v1;
         v1::audit::handler,
         v1::jobs::cancel::handler,
         v1::jobs::list::handler,
+        v1::jobs::log::handler,
         v1::jobs::show::handler,
         v1::operators::create::handler,
         v1::operators::list::handler,

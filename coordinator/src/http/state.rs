@@ -10,7 +10,14 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{auth::Sentry, problem::Problem};
-use crate::{catalog::Catalog, model::Repository, stores::Stores, transfers::Transfers};
+use crate::{
+    catalog::Catalog,
+    jobs::{Concurrency, LiveAgent},
+    model::Repository,
+    sessions::Skew,
+    stores::Stores,
+    transfers::Transfers,
+};
 
 /// Shared by all requests.
 pub type SharedState = Arc<ApiState>;
@@ -29,6 +36,8 @@ pub struct ApiState {
     pub stores: BTreeMap<String, StorePlace>,
     /// What is known of them.
     pub checked: Stores,
+    /// How many jobs may be at work at once.
+    pub limits: watch::Receiver<Concurrency>,
     /// The CA's certificate, PEM, for new operators' profiles.
     pub ca_certificate: String,
     /// SHA-256 of the CA's certificate: what join tokens pin.
@@ -53,8 +62,14 @@ impl fmt::Debug for ApiState {
 
 /// What only the process with the sessions knows.
 pub trait Live: Send + Sync + 'static {
+    /// Every agent with a session here.
+    fn live(&self) -> Vec<LiveAgent>;
+
     /// Whether a session of the agent is open here.
     fn is_connected(&self, agent: AgentId) -> bool;
+
+    /// How far the clock of an agent with a session is from this host's.
+    fn skew(&self, agent: AgentId) -> Option<Skew>;
 
     /// How far an attempt is, as its last heartbeat said.
     fn progress(&self, attempt: AttemptRef) -> Option<Progress>;

@@ -40,7 +40,7 @@ use crate::{
         SecretHash,
     },
 };
-use crate::{keys::KeyEncryptionKey, stores::Stores, transfers::Transfers};
+use crate::{keys::KeyEncryptionKey, sessions::Skew, stores::Stores, transfers::Transfers};
 
 /// An API with one operator, `admin`, and the store `primary`.
 pub(super) struct TestApi {
@@ -58,12 +58,18 @@ pub(super) struct TestApi {
 pub(super) struct FakeLive {
     connected: Mutex<HashSet<AgentId>>,
     progress: Mutex<HashMap<AttemptRef, Progress>>,
+    skews: Mutex<HashMap<AgentId, Skew>>,
     changes: watch::Sender<()>,
 }
 
 impl FakeLive {
     pub(super) fn connect(&self, agent: AgentId) {
         self.connected.lock().insert(agent);
+    }
+
+    pub(super) fn set_clock(&self, agent: AgentId, ahead_seconds: i64) {
+        let skew = Skew(SignedDuration::from_secs(ahead_seconds));
+        self.skews.lock().insert(agent, skew);
     }
 
     pub(super) fn report(&self, progress: Progress) {
@@ -73,8 +79,21 @@ impl FakeLive {
 }
 
 impl Live for FakeLive {
+    fn live(&self) -> Vec<LiveAgent> {
+        let connected = self.connected.lock();
+        let live = connected.iter().map(|agent| LiveAgent {
+            agent: *agent,
+            boot_id: Uuid::nil(),
+        });
+        live.collect()
+    }
+
     fn is_connected(&self, agent: AgentId) -> bool {
         self.connected.lock().contains(&agent)
+    }
+
+    fn skew(&self, agent: AgentId) -> Option<Skew> {
+        self.skews.lock().get(&agent).copied()
     }
 
     fn progress(&self, attempt: AttemptRef) -> Option<Progress> {
@@ -107,6 +126,7 @@ impl TestApi {
         let live = Arc::new(FakeLive {
             connected: Mutex::default(),
             progress: Mutex::default(),
+            skews: Mutex::default(),
             changes: watch::Sender::new(()),
         });
         let shutdown = CancellationToken::new();
@@ -124,6 +144,7 @@ impl TestApi {
                 },
             )]),
             checked: Stores::default(),
+            limits: watch::channel(Concurrency::default()).1,
             ca_certificate: "the CA".into(),
             ca_fingerprint: [7; 32],
             agents_address: "backup.example:7443".into(),

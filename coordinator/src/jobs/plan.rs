@@ -122,12 +122,64 @@ pub fn plan(
     candidates.sort_by_key(|(job, _)| (urgency(job.demand.kind), job.job));
     let mut chosen = Vec::new();
     for (job, to) in candidates {
-        if occupied.has_room(&job.demand) {
+        if occupied.hindrance(&job.demand).is_none() {
             occupied.add(&job.demand);
             chosen.push(Assignment { job: job.job, to });
         }
     }
     chosen
+}
+
+/// What a waiting job waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hindrance {
+    /// Another job must have succeeded first.
+    Job(JobId),
+    /// The time of its next attempt.
+    Time,
+    /// Its agent has no session.
+    Agent,
+    /// As many of its kind as are allowed at once are at work everywhere, …
+    Global(u32),
+    /// … on its agent, …
+    PerAgent(u32),
+    /// … or with its store.
+    PerStore(u32),
+    /// A backup of its dataset is at work.
+    Dataset,
+    /// Another job is creating its repository, or writes to it before it may.
+    Repository,
+}
+
+/// What `job` waits for among the others; `None`: it is dispatched in the next round.
+pub fn hindrance(
+    job: &Waiting,
+    waiting: &[Waiting],
+    active: &[Demand],
+    live: &[LiveAgent],
+    limits: Concurrency,
+    now: Timestamp,
+) -> Option<Hindrance> {
+    if job.not_before > now {
+        return Some(Hindrance::Time);
+    }
+    if !live.iter().any(|it| it.agent == job.demand.agent) {
+        return Some(Hindrance::Agent);
+    }
+    let chosen = plan(waiting, active, live, limits, now);
+    let mut occupied = Occupied::new(limits);
+    for demand in active {
+        occupied.add(demand);
+    }
+    for other in waiting {
+        if chosen.iter().any(|it| it.job == other.job) {
+            if other.job == job.job {
+                return None;
+            }
+            occupied.add(&other.demand);
+        }
+    }
+    occupied.hindrance(&job.demand)
 }
 
 fn urgency(kind: JobKind) -> u8 {
@@ -181,32 +233,43 @@ impl<'a> Occupied<'a> {
         }
     }
 
-    fn has_room(&self, demand: &Demand) -> bool {
+    /// Why there is no room for it.
+    fn hindrance(&self, demand: &Demand) -> Option<Hindrance> {
         let kind = demand.kind;
         let on_agent = count(&self.agents, &(kind, demand.agent));
         if kind == JobKind::List {
-            return on_agent < LISTS_PER_AGENT;
+            return (on_agent >= LISTS_PER_AGENT).then_some(Hindrance::PerAgent(on_agent));
         }
+        let creating = || {
+            let in_the_way = self.is_creating_in_the_way(demand);
+            in_the_way.then_some(Hindrance::Repository)
+        };
         if kind == JobKind::Wal {
             // Its log cannot wait, and there is one per dataset.
-            return !self.is_creating_in_the_way(demand);
+            return creating();
         }
-        let fits = count(&self.global, &kind) < self.limits.global
-            && on_agent < self.limits.per_agent
-            && count(&self.stores, &(kind, demand.store.as_str())) < self.limits.per_store;
-        fits && !(kind == JobKind::Backup && self.is_in_the_way(demand))
+        let everywhere = count(&self.global, &kind);
+        let with_store = count(&self.stores, &(kind, demand.store.as_str()));
+        if on_agent >= self.limits.per_agent {
+            return Some(Hindrance::PerAgent(on_agent));
+        }
+        if with_store >= self.limits.per_store {
+            return Some(Hindrance::PerStore(with_store));
+        }
+        if everywhere >= self.limits.global {
+            return Some(Hindrance::Global(everywhere));
+        }
+        if kind != JobKind::Backup {
+            return None;
+        }
+        let mut dataset = demand.dataset.iter();
+        if dataset.any(|it| self.datasets.contains(it)) {
+            return Some(Hindrance::Dataset);
+        }
+        creating()
     }
 
-    /// Whether a backup would meet another of its dataset, or two would meet
-    /// while one of them creates the repository.
-    fn is_in_the_way(&self, demand: &Demand) -> bool {
-        let dataset_busy = demand
-            .dataset
-            .as_ref()
-            .is_some_and(|it| self.datasets.contains(it));
-        dataset_busy || self.is_creating_in_the_way(demand)
-    }
-
+    /// Whether two would meet while one of them creates the repository.
     fn is_creating_in_the_way(&self, demand: &Demand) -> bool {
         let repository = demand.repository.as_str();
         self.creating.contains(repository) || (demand.creates && self.writing.contains(repository))

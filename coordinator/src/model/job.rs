@@ -378,6 +378,21 @@ pub struct JobDetail {
     pub duration_ms: Option<u64>,
 }
 
+/// A stage that an attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobMark {
+    /// Which attempt.
+    pub attempt: u32,
+    /// When its agent said so.
+    pub at: Timestamp,
+    /// As the agent calls it.
+    pub stage: String,
+    /// Entries done until then.
+    pub files: u64,
+    /// Source bytes done until then.
+    pub bytes: u64,
+}
+
 /// One try of a job.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Attempt {

@@ -28,10 +28,10 @@ pub use audit::{Actor, AuditRow, NewAudit, Outcome};
 pub use budget::{Budget, Written};
 pub use dataset::{Dataset, DatasetName};
 pub use job::{
-    Attempt, CancelRequest, Job, JobDetail, JobKind, JobLimits, JobState, Lease, NewJob, StateWord,
-    TraceRef,
+    Attempt, CancelRequest, Job, JobDetail, JobKind, JobLimits, JobMark, JobState, Lease, NewJob,
+    StateWord, TraceRef,
 };
-pub use names::{InvalidName, check_name, name_from_hostname};
+pub use names::{InvalidLabel, InvalidName, check_labels, check_name, name_from_hostname};
 pub use object::ObjectRow;
 pub use operator::Operator;
 pub use repository::{NewRepository, Repository, RepositoryState};

@@ -33,6 +33,48 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), InvalidName> {
     }
 }
 
+/// Labels of an agent at most.
+const MAX_LABELS: usize = 64;
+
+/// A label that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLabel {
+    /// Its key.
+    #[error(transparent)]
+    Key(#[from] InvalidName),
+    /// Its value.
+    #[error(
+        "the value {value:?} of the label {key} is not usable: take up to {MAX_NAME} printable \
+         characters"
+    )]
+    Value {
+        /// Of which label.
+        key: String,
+        /// As it was given.
+        value: String,
+    },
+    /// One agent carries so many.
+    #[error("{0} labels are too many: an agent has at most {MAX_LABELS}")]
+    Many(usize),
+}
+
+/// Checks labels that somebody chose: keys like names, values short and printable.
+pub fn check_labels(labels: &super::Labels) -> Result<(), InvalidLabel> {
+    if labels.len() > MAX_LABELS {
+        return Err(InvalidLabel::Many(labels.len()));
+    }
+    for (key, value) in labels {
+        check_name("label", key)?;
+        if value.len() > MAX_NAME || value.chars().any(char::is_control) {
+            return Err(InvalidLabel::Value {
+                key: key.clone(),
+                value: value.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// A usable name for an agent from whatever its host calls itself.
 pub fn name_from_hostname(hostname: &str) -> String {
     let name: String = hostname
@@ -64,6 +106,24 @@ mod tests {
         let long = "a".repeat(MAX_NAME + 1);
         for bad in ["", "..", ".x", "a/b", "a@b", "a b", "ä", "-x", &long] {
             assert!(check_name("agent", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn labels_are_keys_like_names_and_short_values() {
+        let labels = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
+        for (key, value) in [("role", "web"), ("role", ""), ("a.b", "zone a/1")] {
+            assert_eq!(check_labels(&labels(key, value)), Ok(()), "{key}={value}");
+        }
+        let long = "x".repeat(MAX_NAME + 1);
+        for (key, value) in [
+            ("", "x"),
+            ("a b", "x"),
+            ("-a", "x"),
+            ("a", "\n"),
+            ("a", &long),
+        ] {
+            assert!(check_labels(&labels(key, value)).is_err(), "{key}={value}");
         }
     }
 

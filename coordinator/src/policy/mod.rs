@@ -11,6 +11,7 @@
 //! Retention, copies, locks, verification and alerts join as fields of
 //! [`Policy`]; until then their keys are unknown and therefore errors.
 
+mod consent;
 mod diff;
 mod parse;
 mod patterns;
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_runtime::units::{ByteRate, ByteSize};
 use strongroom_wire::job::{ResourceLimits, Source, WarningCode};
 
+pub use consent::Connections;
 pub use diff::{Change, FieldChange, PolicyChange, diff};
 pub use parse::{InvalidPolicies, Problem, parse};
 pub use schedule::{Cron, Preset, Schedule};

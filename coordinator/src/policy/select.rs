@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Policy;
+use super::{
+    Policy,
+    consent::{Connections, foretold},
+};
 use crate::model::{Agent, Labels};
 
 /// `{ labels = { role = "web" } }` or `{ names = ["web-1"] }`.
@@ -34,8 +37,8 @@ impl AgentSelector {
 const MAX_WARNINGS: usize = 100;
 
 /// What is allowed but probably not meant: policies that no agent is chosen
-/// by, and names that no active agent has.
-pub fn warnings(policies: &[Policy], agents: &[Agent]) -> Vec<String> {
+/// by, names that no active agent has, and what agents have said they will refuse.
+pub fn warnings(policies: &[Policy], agents: &[Agent], connections: &Connections) -> Vec<String> {
     let active = agents.iter().filter(|it| it.is_active());
     let known: BTreeSet<_> = active.map(|it| &it.name).collect();
     let mut warnings = Vec::new();
@@ -59,6 +62,8 @@ pub fn warnings(policies: &[Policy], agents: &[Agent]) -> Vec<String> {
                 }));
             }
         }
+        let chosen = agents.iter().filter(|agent| policy.agents.matches(agent));
+        warnings.extend(chosen.flat_map(|agent| foretold(policy, agent, connections)));
     }
     let more = warnings.len().saturating_sub(MAX_WARNINGS);
     if more > 0 {
@@ -154,7 +159,7 @@ mod tests {
             .unwrap()
         };
         let agents = [agent("web-1", &[("role", "web")])];
-        let warn = |selector: &str| warnings(&[policy(selector)], &agents);
+        let warn = |selector: &str| warnings(&[policy(selector)], &agents, &Connections::new());
         assert!(warn(r#"{"labels": {"role": "web"}}"#).is_empty());
         assert!(warn(r#"{"names": ["web-1"]}"#).is_empty());
         assert_eq!(warn(r#"{"labels": {"role": "db"}}"#).len(), 1);

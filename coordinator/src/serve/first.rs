@@ -16,6 +16,8 @@ use crate::{
 
 /// The first operator's name.
 const NAME: &str = "admin";
+/// Its profile, in the data directory.
+pub(super) const PROFILE: &str = "operator.toml";
 
 /// There is no first operator.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,7 @@ pub(super) async fn ensure(
     authority: &Authority,
     api: SocketAddr,
 ) -> Result<PathBuf, FirstError> {
-    let path = data.path().join("operator.toml");
+    let path = data.path().join(PROFILE);
     let url = format!("https://{}", reachable(api));
     let found = path.exists().then(|| Profile::load(&path)).transpose()?;
     let operators = catalog.operators().await?;
@@ -82,7 +84,7 @@ pub(super) async fn ensure(
 }
 
 /// From this host.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

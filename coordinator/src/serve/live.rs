@@ -10,14 +10,23 @@ use crate::{
         problem::{Code, Problem},
         state::{Live, Passwords},
     },
+    jobs::LiveAgent,
     keys::KeyEncryptionKey,
     model::Repository,
-    sessions::Registry,
+    sessions::{Registry, Skew},
 };
 
 impl Live for Registry {
+    fn live(&self) -> Vec<LiveAgent> {
+        Self::live(self)
+    }
+
     fn is_connected(&self, agent: AgentId) -> bool {
         self.is_live(agent)
+    }
+
+    fn skew(&self, agent: AgentId) -> Option<Skew> {
+        Self::skew(self, agent)
     }
 
     fn progress(&self, attempt: AttemptRef) -> Option<Progress> {

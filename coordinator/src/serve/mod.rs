@@ -3,14 +3,20 @@
 //! - [`data`]: the data directory, its version and its lock,
 //! - [`stores`]: from the configuration to stores, the embedded one included,
 //! - [`first`]: the first operator and the profile in the data directory,
+//! - [`check`]: whether a configuration can be used, without using it,
+//! - `reload`: SIGHUP,
+//! - [`reset`]: a token for who holds the host and has lost every other,
 //! - [`Coordinator`]: everything bound, then everything running.
 //!
 //! Nothing else in this crate spawns a task that outlives its caller; all of
 //! them are tracked by one [`Shutdown`].
 
+mod check;
 mod data;
 mod first;
 mod live;
+mod reload;
+mod reset;
 mod run;
 mod stores;
 #[cfg(test)]
@@ -37,12 +43,15 @@ use strongroom_runtime::{
     },
     shutdown::Shutdown,
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::stores::BuiltStores;
 pub use self::{
+    check::check,
     data::{DataDirectory, DataError},
     first::FirstError,
+    reset::{Reset, ResetError, reset},
     run::run,
     stores::StoresError,
 };
@@ -123,6 +132,9 @@ pub struct Coordinator {
     api_state: SharedState,
     stores: Stores,
     embedded: Option<EmbeddedStore>,
+    /// Stores of others, described.
+    external: Vec<String>,
+    set_limits: watch::Sender<Concurrency>,
     profile: PathBuf,
     /// Held for as long as the coordinator lives.
     data: DataDirectory,
@@ -139,6 +151,8 @@ pub struct Addresses {
     pub api: SocketAddr,
     /// The embedded store.
     pub embedded: Option<SocketAddr>,
+    /// The others: name, bucket, endpoint and how they are addressed.
+    pub stores: Vec<String>,
     /// The first operator's profile.
     pub profile: PathBuf,
 }
@@ -165,6 +179,7 @@ impl Coordinator {
         let BuiltStores {
             stores,
             places,
+            external,
             embedded,
         } = stores::build(config, &data, &authority, &clock).await?;
         let limits = Limits::of(config.agents.connections, config.agents.strangers);
@@ -191,6 +206,7 @@ impl Coordinator {
             sessions,
             shutdown.soft(),
         );
+        let (set_limits, limits) = watch::channel(concurrency(config));
         let transfers = Transfers::new(catalog.clone(), stores.clone(), Arc::clone(&key));
         let dispatcher = Dispatcher::new(
             catalog.clone(),
@@ -198,7 +214,7 @@ impl Coordinator {
             stores.clone(),
             Arc::clone(&grants),
             Arc::clone(&key),
-            concurrency(config),
+            limits.clone(),
             sessions,
         );
         let api_state = Arc::new(ApiState {
@@ -208,6 +224,7 @@ impl Coordinator {
             transfers,
             stores: places,
             checked: stores.clone(),
+            limits,
             ca_certificate: authority.ca_pem().to_owned(),
             ca_fingerprint: authority.fingerprint().to_bytes(),
             agents_address: public_address(&names, config, agent_port.address()),
@@ -226,6 +243,8 @@ impl Coordinator {
             api_state,
             stores,
             embedded,
+            external,
+            set_limits,
             profile,
             data,
         })
@@ -238,6 +257,7 @@ impl Coordinator {
             agents_public: self.api_state.agents_address.clone(),
             api: self.api.address(),
             embedded: self.embedded.as_ref().map(EmbeddedStore::address),
+            stores: self.external.clone(),
             profile: self.profile.clone(),
         }
     }
@@ -271,6 +291,7 @@ impl Coordinator {
             catalog: self.catalog,
             registry: self.registry,
             failed,
+            set_limits: self.set_limits,
             _data: self.data,
         }
     }
@@ -282,6 +303,7 @@ pub struct Running {
     catalog: Catalog,
     registry: Registry,
     failed: Arc<AtomicBool>,
+    set_limits: watch::Sender<Concurrency>,
     _data: DataDirectory,
 }
 
@@ -299,6 +321,11 @@ impl Running {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Changes how many jobs may be at work at once.
+    pub(super) fn limits(&self) -> watch::Sender<Concurrency> {
+        self.set_limits.clone()
     }
 
     /// Once every task has ended: closes the catalog and lets the data

@@ -31,6 +31,8 @@ pub(super) const BUCKET: &str = "strongroom";
 pub(super) struct BuiltStores {
     pub(super) stores: Stores,
     pub(super) places: BTreeMap<String, StorePlace>,
+    /// Those that are not embedded, described.
+    pub(super) external: Vec<String>,
     pub(super) embedded: Option<EmbeddedStore>,
 }
 
@@ -93,6 +95,7 @@ pub(super) async fn build(
         places.insert(name.clone(), place(&store));
         configs.push(store);
     }
+    let external = configs.iter().map(StoreConfig::describe).collect();
     let embedded = match &config.embedded {
         None => None,
         Some(wanted) => {
@@ -107,11 +110,12 @@ pub(super) async fn build(
     Ok(BuiltStores {
         stores: Stores::new(configs, clock)?,
         places,
+        external,
         embedded,
     })
 }
 
-fn external(name: &str, configured: &Configured) -> Result<StoreConfig, StoresError> {
+pub(super) fn external(name: &str, configured: &Configured) -> Result<StoreConfig, StoresError> {
     let credentials = configured
         .credentials()
         .ok_or_else(|| StoresError::Credentials {

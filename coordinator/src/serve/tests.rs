@@ -115,6 +115,51 @@ async fn a_profile_without_its_operator_is_mended() {
 }
 
 #[tokio::test]
+async fn who_holds_the_host_makes_a_token_when_all_are_lost() {
+    let scratch = tempfile::tempdir().unwrap();
+    let config = config(scratch.path());
+    let unserved = reset(&config, SystemClock::shared(), "admin", None, None).await;
+    let unserved = unserved.unwrap_err().to_string();
+    assert!(unserved.contains("`strongroom serve`"), "{unserved}");
+
+    let shutdown = Shutdown::new();
+    let coordinator = open(&config, &shutdown).await.unwrap();
+    let addresses = coordinator.addresses();
+    let running = coordinator.run(&shutdown);
+    let lost = Profile::load(&addresses.profile).unwrap();
+    std::fs::remove_file(&addresses.profile).unwrap();
+    // The port was chosen, and only the profile knew it.
+    let no_url = reset(&config, SystemClock::shared(), "admin", None, None).await;
+    assert!(matches!(no_url, Err(ResetError::NoUrl)), "{no_url:?}");
+    let url = Some(lost.url.clone());
+    let done = reset(&config, SystemClock::shared(), "admin", None, url)
+        .await
+        .unwrap();
+    assert!(done.renewed);
+    assert_eq!(done.profile, addresses.profile);
+    let found = Profile::load(&done.profile).unwrap();
+    let get = async |profile: &Profile| {
+        let client = Client::new(profile).unwrap();
+        client.get::<Status>(&["status"], &[]).await
+    };
+    get(&found).await.unwrap();
+    get(&lost).await.unwrap_err();
+    // With a profile there, nothing need be said; another one goes elsewhere.
+    let elsewhere = scratch.path().join("elsewhere.toml");
+    let write = Some(elsewhere.clone());
+    let done = reset(&config, SystemClock::shared(), "night", write, None)
+        .await
+        .unwrap();
+    assert!(!done.renewed);
+    get(&Profile::load(&elsewhere).unwrap()).await.unwrap();
+    get(&found).await.unwrap();
+
+    shutdown.request();
+    shutdown.wait(Signals::listen().unwrap(), GRACE).await;
+    running.close().await;
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named_with_its_key() {
     let scratch = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -5,12 +5,14 @@
 //! - `bodies`: how much is read, and for how long,
 //! - `gateway`: the service `AgentGateway`: converts and delegates,
 //! - `session`: one session: hello, heartbeats, reports,
+//! - `clocks`: how far agents' clocks are from the coordinator's: pure,
 //! - `contend`: two sessions of one agent: a lost one, or a copied identity,
 //! - `reports`: their successes, until the store has borne them out,
 //! - [`Registry`]: who is live, and how far they are,
 //! - `status`: errors as gRPC statuses, in one place.
 
 mod bodies;
+mod clocks;
 mod contend;
 mod gateway;
 mod guard;
@@ -21,6 +23,7 @@ mod root_span;
 mod session;
 mod status;
 
+pub use clocks::{Skew, TOLERATED};
 pub(crate) use gateway::CHALLENGE;
 pub use gateway::{Gateway, SessionConfig};
 pub use port::{AgentPort, PortError};

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use strongroom_layout::{AgentId, AttemptRef, JobId};
 use strongroom_wire::session::{CoordinatorMessage, Progress};
@@ -13,7 +14,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::contend::{Question, Side};
+use super::{
+    clocks::{Change, Clock, Skew},
+    contend::{Question, Side},
+};
 use crate::jobs::LiveAgent;
 
 /// Live sessions; cheap to clone.
@@ -25,6 +29,8 @@ struct Inner {
     live: Mutex<HashMap<AgentId, Handle>>,
     /// The sessions that are just beginning: of each agent one.
     beginning: Mutex<HashMap<AgentId, Begun>>,
+    /// Of agents that are live.
+    clocks: Mutex<HashMap<AgentId, Clock>>,
     progress: Mutex<HashMap<AttemptRef, Progress>>,
     changes: watch::Sender<()>,
     progress_changes: watch::Sender<()>,
@@ -162,6 +168,7 @@ impl Registry {
         if live.get(&agent).is_some_and(|it| it.session == session) {
             live.remove(&agent);
             drop(live);
+            self.0.clocks.lock().remove(&agent);
             self.0.changes.send_replace(());
         }
     }
@@ -222,6 +229,22 @@ impl Registry {
         }
     }
 
+    /// What an agent's clock showed in a message that has come.
+    pub(super) fn note_clock(
+        &self,
+        agent: AgentId,
+        shown: Timestamp,
+        now: Timestamp,
+    ) -> Option<Change> {
+        let mut clocks = self.0.clocks.lock();
+        clocks.entry(agent).or_default().note(shown, now)
+    }
+
+    /// How far the clock of an agent with a session is from the coordinator's.
+    pub fn skew(&self, agent: AgentId) -> Option<Skew> {
+        self.0.clocks.lock().get(&agent)?.skew()
+    }
+
     /// How far a job's current attempt is, as its agent last said.
     pub fn progress(&self, job: JobId) -> Option<Progress> {
         let progress = self.0.progress.lock();
@@ -232,14 +255,20 @@ impl Registry {
             .cloned()
     }
 
-    /// An agent said how far it is.
-    pub(super) fn note_progress(&self, running: Vec<Progress>) {
+    /// An agent said how far it is. Gives what came to another stage.
+    pub(super) fn note_progress(&self, running: Vec<Progress>) -> Vec<Progress> {
         let mut progress = self.0.progress.lock();
+        let mut marks = Vec::new();
         for each in running {
-            progress.insert(each.attempt, each);
+            let stage = each.stage.clone();
+            let before = progress.insert(each.attempt, each.clone());
+            if before.is_none_or(|before| before.stage != stage) {
+                marks.push(each);
+            }
         }
         drop(progress);
         self.0.progress_changes.send_replace(());
+        marks
     }
 
     /// The attempt has ended.
@@ -357,7 +386,9 @@ mod tests {
             bytes_stored: 0,
             warnings: 0,
         };
-        registry.note_progress(vec![progress(2, 20), progress(1, 10)]);
+        let said = vec![progress(2, 20), progress(1, 10)];
+        assert_eq!(registry.note_progress(said.clone()).len(), 2);
+        assert_eq!(registry.note_progress(said), [], "the same stage");
         assert_eq!(registry.progress(job).unwrap().files, 20);
         registry.forget_progress(AttemptRef { job, attempt: 2 });
         registry.forget_progress(AttemptRef { job, attempt: 1 });

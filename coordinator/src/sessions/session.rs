@@ -3,6 +3,7 @@
 use std::{net::IpAddr, task::Poll, time::Duration};
 
 use futures::{Stream, StreamExt as _};
+use jiff::Timestamp;
 use prost::Message as _;
 use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
@@ -18,6 +19,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
+    clocks::Change,
     contend::{self, Asked, Question, Side},
     gateway::Shared,
     record_root_span,
@@ -142,6 +144,22 @@ enum Ending {
 }
 
 impl Session {
+    /// Compares the agent's clock with ours.
+    fn note_clock(&self, shown: Option<Timestamp>) {
+        let Some(shown) = shown else { return };
+        let now = self.shared.catalog.clock().now();
+        let name = &self.agent.name;
+        match self.shared.registry.note_clock(self.agent.id, shown, now) {
+            None => {}
+            Some(Change::Wrong(skew)) => tracing::warn!(
+                name,
+                "the agent's clock is {skew}: its snapshots are ordered by the coordinator's; \
+                 check the time of both hosts"
+            ),
+            Some(Change::Right(_)) => tracing::info!(name, "the agent's clock is right again"),
+        }
+    }
+
     /// Settles what became of the agent's attempts, answers the hello, and
     /// lets jobs come.
     async fn greet(&self, hello: AgentHello) -> Result<(), CatalogError> {
@@ -151,6 +169,7 @@ impl Session {
             config,
             ..
         } = &self.shared;
+        let clock = hello.clock;
         let alive = [&hello.running[..], &hello.reported[..]].concat();
         let ended = catalog
             .reconcile_attempts(self.agent.id, self.boot, &alive, &config.backoff)
@@ -185,6 +204,7 @@ impl Session {
             leaving: false,
         };
         registry.enter(self.agent.id, handle);
+        self.note_clock(clock);
         Ok(())
     }
 
@@ -418,6 +438,7 @@ impl Session {
         heartbeat: Heartbeat,
         reported: Vec<AttemptRef>,
     ) -> Result<bool, CatalogError> {
+        self.note_clock(heartbeat.clock);
         let catalog = &self.shared.catalog;
         if heartbeat.leaving {
             self.shared.registry.note_leaving(self.agent.id, self.id);
@@ -429,7 +450,8 @@ impl Session {
         catalog.touch_agent(self.agent.id).await?;
         let mut progress = heartbeat.running;
         progress.retain(|it| renewed.contains(&it.attempt));
-        self.shared.registry.note_progress(progress);
+        let marks = self.shared.registry.note_progress(progress);
+        catalog.note_marks(&marks).await?;
         Ok(self.send(CoordinatorMessage::HeartbeatAck(renewed)).await)
     }
 

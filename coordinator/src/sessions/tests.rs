@@ -526,6 +526,7 @@ fn a_heartbeat(challenge: Option<Uuid>) -> AgentMessage {
         resident_bytes: 1,
         challenge,
         leaving: false,
+        clock: None,
     })
 }
 

@@ -69,14 +69,18 @@ impl StoreConfig {
 
     /// For messages: the store's name, bucket, endpoint and how it is addressed.
     pub fn describe(&self) -> String {
+        format!("store {:?} ({})", self.name, self.place())
+    }
+
+    /// As [`describe`](Self::describe), for whoever has said which store it is.
+    pub fn place(&self) -> String {
         let style = if self.path_style {
             "path style"
         } else {
             "virtual-host style"
         };
         format!(
-            "store {:?} (bucket {:?} at {}, {style})",
-            self.name,
+            "bucket {:?} at {}, {style}",
             self.bucket,
             self.endpoint.as_str().trim_end_matches('/')
         )

@@ -8,6 +8,8 @@ use aws_sdk_s3::{
 };
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 
+use strongroom_runtime::causes;
+
 use super::StoreConfig;
 
 /// A clock that is off by more than this makes stores refuse requests sooner
@@ -16,10 +18,12 @@ const MAX_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
 /// A failed request of the coordinator to a store.
 #[derive(Debug, thiserror::Error)]
-#[error("{store}: {problem}")]
+#[error("store {store:?} ({place}): {problem}")]
 pub struct StoreError {
-    /// Name, bucket and endpoint.
+    /// What policies call it.
     pub store: String,
+    /// Bucket, endpoint and how it is addressed.
+    pub place: String,
     /// What is wrong, and what to do.
     pub problem: StoreProblem,
 }
@@ -75,9 +79,15 @@ impl fmt::Display for Span {
 impl StoreError {
     pub(super) fn new(store: &StoreConfig, problem: StoreProblem) -> Self {
         Self {
-            store: store.describe(),
+            store: store.name.clone(),
+            place: store.place(),
             problem,
         }
+    }
+
+    /// For whoever has said which store it is.
+    pub fn nameless(&self) -> String {
+        format!("{}: {}", self.place, self.problem)
     }
 
     /// Whether another try may do better.
@@ -87,6 +97,14 @@ impl StoreError {
             StoreProblem::Failed { retryable, .. } => retryable,
             _ => false,
         }
+    }
+
+    /// Whether the same job may succeed some time later without anybody's doing.
+    pub fn may_pass(&self) -> bool {
+        !matches!(
+            self.problem,
+            StoreProblem::NoBucket | StoreProblem::Denied(_) | StoreProblem::Setup(_)
+        )
     }
 
     /// Whether the object is simply not there.
@@ -105,7 +123,7 @@ impl StoreError {
         E: ProvideErrorMetadata + Error + 'static,
     {
         let Some(response) = error.raw_response() else {
-            return Self::new(store, StoreProblem::Unreachable(chain(error)));
+            return Self::new(store, StoreProblem::Unreachable(causes::said(error)));
         };
         let status = response.status().as_u16();
         let code = error.code().unwrap_or("no code");
@@ -133,23 +151,13 @@ impl StoreError {
 /// By how much this host's clock is ahead of the response's `Date`, if that
 /// matters.
 pub(super) fn skew(date: Option<&str>, now: Timestamp) -> Option<SignedDuration> {
-    let theirs = rfc2822::DateTimeParser::new().parse_timestamp(date?).ok()?;
-    let skew = now.duration_since(theirs);
-    (skew.abs() > MAX_SKEW).then_some(skew)
+    distance(date?, now).filter(|skew| skew.abs() > MAX_SKEW)
 }
 
-/// An error and all its causes, in one line.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut causes: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        if causes.last() != Some(&text) {
-            causes.push(text);
-        }
-        next = error.source();
-    }
-    causes.join(": ")
+/// By how much this host's clock is ahead of a response's `Date`.
+pub(super) fn distance(date: &str, now: Timestamp) -> Option<SignedDuration> {
+    let theirs = rfc2822::DateTimeParser::new().parse_timestamp(date).ok()?;
+    Some(now.duration_since(theirs))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub(crate) async fn watch(stores: Stores, cancel: CancellationToken) {
 
 async fn watch_one(name: &str, store: &Store) {
     loop {
-        let found = look(store).await.map_err(|error| error.to_string());
+        let found = look(store).await.map_err(|error| error.nameless());
         let now = store.client.clock().now();
         if let Some(outage) = store.reach.note(found, now) {
             tell(name, &outage);

@@ -188,6 +188,7 @@ fn hello(boot: u128, running: &[AttemptRef]) -> AgentHello {
         consent: Consent::default(),
         transfer_key: None,
         answers_challenges: true,
+        clock: None,
     }
 }
 
@@ -244,6 +245,7 @@ impl TestSession {
             resident_bytes: 1,
             challenge: None,
             leaving: false,
+            clock: None,
         }))
         .await;
         match self.next().await {

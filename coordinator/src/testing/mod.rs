@@ -163,7 +163,7 @@ impl Coordinator {
             stores,
             self.grants.clone(),
             self.key.clone(),
-            Concurrency::default(),
+            tokio::sync::watch::channel(Concurrency::default()).1,
             self.config,
         )
     }

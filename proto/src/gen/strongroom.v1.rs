@@ -120,6 +120,9 @@ pub struct AgentHello {
     pub transfer_key: ::prost::alloc::vec::Vec<u8>,
     #[prost(bool, tag = "10")]
     pub answers_challenges: bool,
+    /// the agent's, RFC 3339; older agents send none
+    #[prost(string, tag = "11")]
+    pub clock: ::prost::alloc::string::String,
 }
 /// What agent.toml allows, for the operators' eyes only; the agent enforces it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -229,6 +232,9 @@ pub struct Heartbeat {
     /// it stops: nothing more is to be offered
     #[prost(bool, tag = "4")]
     pub leaving: bool,
+    /// the agent's, RFC 3339; older agents send none
+    #[prost(string, tag = "5")]
+    pub clock: ::prost::alloc::string::String,
 }
 /// Another session of this agent has begun: is this one's agent still there? It
 /// answers at once, by a heartbeat.

@@ -1,7 +1,10 @@
 //! Configuration files: TOML, strict. An unknown key is an error that names
 //! file, line and column; a typo must never silently mean "no limit".
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use serde::de::DeserializeOwned;
 use toml::de::DeTable;
@@ -34,6 +37,39 @@ pub enum ConfigError {
 /// Reads and parses a file. `T` should `deny_unknown_fields` throughout.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     parse(path, &files::read_text(path)?)
+}
+
+/// The keys whose values differ between two texts of one file, as `section.key`, in
+/// order. Never a value: secrets may stand in them. What is no TOML differs in nothing.
+pub fn changed_keys(before: &str, after: &str) -> Vec<String> {
+    let leaves = |text: &str| {
+        let mut leaves = BTreeMap::new();
+        if let Ok(table) = text.parse::<toml::Table>() {
+            flatten("", &table, &mut leaves);
+        }
+        leaves
+    };
+    let (before, after) = (leaves(before), leaves(after));
+    let all: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let changed = all
+        .into_iter()
+        .filter(|key| before.get(*key) != after.get(*key));
+    changed.cloned().collect()
+}
+
+fn flatten(above: &str, table: &toml::Table, leaves: &mut BTreeMap<String, toml::Value>) {
+    for (key, value) in table {
+        let path = match above {
+            "" => key.clone(),
+            above => format!("{above}.{key}"),
+        };
+        match value {
+            toml::Value::Table(below) => flatten(&path, below, leaves),
+            value => {
+                leaves.insert(path, value.clone());
+            }
+        }
+    }
 }
 
 /// Parses `text`; `path` is only for messages.
@@ -162,6 +198,15 @@ mod tests {
     fn a_wrong_type_is_named_with_its_place() {
         let message = error("listen = 'a'\nlimit = 'b'\n");
         assert!(message.starts_with("x.toml:2:9: limit: "), "{message}");
+    }
+
+    #[test]
+    fn changed_keys_are_named_without_their_values() {
+        let before = "a = 1\n[limits]\nnice = 3\nkept = [1]\n[s.one]\nurl = 'x'\n";
+        let after = "a = 1\nb = 2\n[limits]\nnice = 4\nkept = [1]\n[s.two]\nurl = 'x'\n";
+        let changed = changed_keys(before, after);
+        assert_eq!(changed, ["b", "limits.nice", "s.one.url", "s.two.url"]);
+        assert_eq!(changed_keys(before, before), [""; 0]);
     }
 
     #[test]

@@ -35,6 +35,17 @@ pub enum FileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// What decides over a host is its owner's to say.
+    #[error(
+        "{path} can be written by others (mode {mode:o}), who would decide what it allows: run \
+         chmod go-w on it"
+    )]
+    Writable {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
 }
 
 impl FileError {
@@ -55,6 +66,16 @@ impl FileError {
 /// Writes `bytes` so that a crash leaves the old file or the new one, never a
 /// part: temporary file beside it, fsync, rename, fsync of the directory.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+    write_atomic_for(path, bytes, mode, None)
+}
+
+/// As [`write_atomic`], for a user and group other than this process's.
+pub fn write_atomic_for(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> Result<(), FileError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -64,13 +85,20 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileErro
     let temporary = directory.join(name);
 
     let write = || -> io::Result<()> {
+        // Of a process before us, or put there for us: it is not followed.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(mode)
             .open(&temporary)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
+        }
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
@@ -85,6 +113,24 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileErro
 /// Reads a text file.
 pub fn read_text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(FileError::io("read", path))
+}
+
+/// Reads a text file that decides what others may do; refuses one that group or
+/// others can write.
+pub fn read_own_text(path: &Path) -> Result<String, FileError> {
+    let mut file = File::open(path).map_err(FileError::io("read", path))?;
+    let metadata = file.metadata().map_err(FileError::io("read", path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(FileError::Writable {
+            path: path.into(),
+            mode,
+        });
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text)
+        .map_err(FileError::io("read", path))?;
+    Ok(text)
 }
 
 /// Reads a secret; refuses a file that group or others can read.
@@ -159,12 +205,39 @@ mod tests {
     }
 
     #[test]
+    fn a_link_in_the_place_of_the_temporary_file_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "mine").unwrap();
+        let temporary = format!("secret.{}.tmp", std::process::id());
+        std::os::unix::fs::symlink(&victim, dir.path().join(temporary)).unwrap();
+        write_atomic(&path, b"one", SECRET).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
+        assert!(path.symlink_metadata().unwrap().is_file());
+    }
+
+    #[test]
     fn a_secret_that_others_can_read_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         write_atomic(&path, b"x", PUBLIC).unwrap();
         let error = read_secret(&path).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn what_others_can_write_is_not_the_owners() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("own");
+        for (mode, refused) in [(0o644, false), (0o600, false), (0o664, true), (0o646, true)] {
+            write_atomic(&path, b"x = 1", mode).unwrap();
+            let read = read_own_text(&path).map_err(|error| error.to_string());
+            match read {
+                Ok(text) => assert!(!refused && text == "x = 1", "{mode:o}"),
+                Err(said) => assert!(refused && said.contains("chmod go-w"), "{mode:o} {said}"),
+            }
+        }
     }
 
     #[test]

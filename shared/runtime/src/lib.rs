@@ -1,8 +1,9 @@
 //! What both processes do alike: clock, backoff, shutdown, files and secrets,
-//! configuration and its units, PKI and TLS, telemetry, what is printed. No
-//! product logic.
+//! configuration and its units, PKI and TLS, telemetry, what is printed, errors with
+//! their causes. No product logic.
 
 pub mod backoff;
+pub mod causes;
 pub mod checksum;
 pub mod clock;
 pub mod config;

@@ -49,6 +49,26 @@ impl Signals {
     }
 }
 
+/// SIGHUP from the moment on that this is made: somebody wants the configuration read
+/// again. Until then it kills.
+#[derive(Debug)]
+pub struct Reloads(Signal);
+
+impl Reloads {
+    /// Must be called within a runtime.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // No other will come.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 impl Shutdown {
     /// Nothing asked yet.
     pub fn new() -> Self {

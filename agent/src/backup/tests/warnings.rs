@@ -180,6 +180,35 @@ fn of_several_paths_one_is_enough() {
 }
 
 #[test]
+fn a_path_that_never_was_did_not_vanish_and_is_not_tried_again() {
+    let bench = Bench::new();
+    let at = |name: &str| text(&bench.source.join(name));
+    let paths = [at("no/such"), at("nothing")];
+    let request = bench.request_for(|source| source.paths = paths.to_vec());
+    let error = bench.try_backup(&request).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("there is no such file or directory"),
+        "{said}"
+    );
+    assert!(!error.is_retryable(), "{said}");
+
+    // What is gone since the last snapshot may come back: a mount, say.
+    bench.write("nothing", "x");
+    let first = bench.backup(&bench.request());
+    fs::remove_file(bench.source.join("nothing")).unwrap();
+    let request = BackupRequest {
+        source: request.source,
+        ..bench.request_after(&first)
+    };
+    let error = bench.try_backup(&request).unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    let warnings = bench.warnings();
+    let gone = "nothing: it is gone: it was there when the last snapshot was taken";
+    assert!(warnings.iter().any(|it| it == gone), "{warnings:?}");
+}
+
+#[test]
 fn when_no_path_can_be_read_the_backup_fails() {
     let bench = Bench::new();
     for paths in [

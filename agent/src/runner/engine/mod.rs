@@ -9,19 +9,20 @@ mod work;
 use std::sync::{Arc, OnceLock};
 
 use futures::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
 use strongroom_repository::{
     Repository,
     repository::RepositoryLock,
     store::{cache::Cache, s3::HttpClient},
 };
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::{Failure, JobOffer, Success, Work};
+use strongroom_wire::job::{Failure, JobOffer, ResourceLimits, Success, Work};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info_span};
 
 use super::{Worker, consent};
 use crate::{
-    config::AgentConfig,
+    config::{AgentConfig, LiveConfig},
     grants::GrantAuthority,
     limits::HostLimits,
     monitor::Monitor,
@@ -30,13 +31,16 @@ use crate::{
 };
 use access::Stores;
 
-/// Does what the coordinator asks and `agent.toml` allows. Cheap to share.
+/// Does what the coordinator asks and `agent.toml` allows. Cheap to share; the one of
+/// a job goes by the configuration of its beginning.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Inner>, Arc<AgentConfig>);
 
 struct Inner {
-    config: Arc<AgentConfig>,
-    limits: HostLimits,
+    /// As it is now.
+    live: LiveConfig,
+    /// Of the configuration that they were made from.
+    limits: Mutex<(ResourceLimits, Arc<HostLimits>)>,
     link: Link,
     ca_pem: String,
     hostname: String,
@@ -52,17 +56,19 @@ impl Engine {
     /// `ca_pem` is trusted for stores too: the certificate of the coordinator's
     /// embedded one comes from there. What servers push comes by `desks`.
     pub fn new(
-        config: Arc<AgentConfig>,
+        live: LiveConfig,
         link: Link,
         ca_pem: String,
         hostname: String,
         clock: SharedClock,
         desks: Desks,
     ) -> Self {
+        let config = live.borrow().clone();
         let cache = Cache::new(&config.cache_directory(), config.cache.size.0);
-        Self(Arc::new(Inner {
-            limits: HostLimits::new(config.limits.resources()),
-            config,
+        let own = config.limits.resources();
+        let shared = Inner {
+            limits: Mutex::new((own, Arc::new(HostLimits::new(own)))),
+            live,
             link,
             ca_pem,
             hostname,
@@ -71,7 +77,23 @@ impl Engine {
             http: OnceLock::new(),
             locks: TaskTracker::new(),
             desks,
-        }))
+        };
+        Self(Arc::new(shared), config)
+    }
+
+    fn config(&self) -> &Arc<AgentConfig> {
+        &self.1
+    }
+
+    /// The host's limits for a job that begins now. Jobs of before keep to those of
+    /// before.
+    fn limits(&self) -> Arc<HostLimits> {
+        let own = self.config().limits.resources();
+        let mut limits = self.0.limits.lock();
+        if limits.0 != own {
+            *limits = (own, Arc::new(HostLimits::new(own)));
+        }
+        Arc::clone(&limits.1)
     }
 }
 
@@ -81,14 +103,14 @@ impl Worker for Engine {
         offer: JobOffer,
         monitor: Arc<Monitor>,
     ) -> BoxFuture<'static, Result<Success, Failure>> {
-        let engine = self.clone();
+        let engine = Self(Arc::clone(&self.0), self.0.live.borrow().clone());
         Box::pin(async move { engine.run(offer, monitor).await })
     }
 }
 
 impl Engine {
     async fn run(self, offer: JobOffer, monitor: Arc<Monitor>) -> Result<Success, Failure> {
-        let config = Arc::clone(&self.0.config);
+        let config = Arc::clone(self.config());
         let asked = offer.work.clone();
         blocking(move || consent::check(&config, &asked)).await??;
 
@@ -111,7 +133,7 @@ impl Engine {
         monitor: Arc<Monitor>,
     ) -> Result<Success, Failure> {
         monitor.enter("opening");
-        let limits = self.0.limits.for_job(offer.limits);
+        let limits = self.limits().for_job(offer.limits);
         limits.show(&Span::current());
         if let Work::Wal(work) = &offer.work {
             // A store that is away must not fill the server's disk.

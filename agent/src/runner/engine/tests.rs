@@ -169,7 +169,7 @@ async fn scene() -> Scene {
         }
     });
     let engine = Engine::new(
-        Arc::new(config),
+        tokio::sync::watch::channel(Arc::new(config)).1,
         link,
         identity.ca_pem.clone(),
         "web-1".into(),

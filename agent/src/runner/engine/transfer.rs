@@ -26,7 +26,7 @@ impl Engine {
         limits: &JobLimits,
         monitor: &Arc<Monitor>,
     ) -> Result<Success, Failure> {
-        let state = self.0.config.state_dir.clone();
+        let state = self.config().state_dir.clone();
         let own = blocking(move || key::load(&state))
             .await?
             .map_err(|error| Failure {

@@ -82,13 +82,13 @@ impl Engine {
             threads: Some(limits.threads),
             memory_budget: limits.memory,
             pace: Pace::new(limits.read.clone(), Handle::current()),
-            cache: Some(self.0.config.cache_directory()),
+            cache: Some(self.config().cache_directory()),
             clock: self.0.clock.clone(),
             allowed: AllowedPaths::default(),
             probe: None,
         };
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
-        let config = Arc::clone(&self.0.config);
+        let config = Arc::clone(self.config());
         let prepared = blocking(move || {
             let allowed = match &request.source {
                 BackupSource::Files(files) => consent::paths(&config, &files.paths)?,
@@ -106,7 +106,7 @@ impl Engine {
 
     /// A server as `agent.toml` defines it, which consent has made sure of.
     fn postgres(&self, name: &str) -> Result<PostgresConnection, Failure> {
-        let defined = self.0.config.postgres.get(name);
+        let defined = self.config().postgres.get(name);
         defined
             .cloned()
             .ok_or_else(|| failure::internal(&format!("the connection {name:?} vanished")))
@@ -125,7 +125,7 @@ impl Engine {
         match source {
             Source::Files(files) => Ok(BackupSource::Files(files)),
             Source::Command(named) => {
-                let defined = self.0.config.commands.get(&named.name).ok_or_else(|| {
+                let defined = self.config().commands.get(&named.name).ok_or_else(|| {
                     failure::internal(&format!("the command {:?} vanished", named.name))
                 })?;
                 Ok(BackupSource::Command(Command {
@@ -152,7 +152,7 @@ impl Engine {
             }
             Source::Redis(named) => {
                 let name = named.connection;
-                let defined = self.0.config.redis.get(&name).ok_or_else(|| {
+                let defined = self.config().redis.get(&name).ok_or_else(|| {
                     failure::internal(&format!("the connection {name:?} vanished"))
                 })?;
                 Ok(BackupSource::Redis(RedisSource {
@@ -172,7 +172,7 @@ impl Engine {
     ) -> Result<Success, Failure> {
         let options = restore_options(limits);
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
-        let config = Arc::clone(&self.0.config);
+        let config = Arc::clone(self.config());
         blocking(move || {
             let target = consent::target(&config, &work.target)?;
             restore::run(repository, runtime, &work, &target, &options, watched)
@@ -195,7 +195,7 @@ impl Engine {
             index: Arc::clone(authority) as Arc<dyn LogIndex>,
             program: own_program().map_err(|error| failure::internal(&error))?,
         };
-        let config = Arc::clone(&self.0.config);
+        let config = Arc::clone(self.config());
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
         blocking(move || {
             let consent =
@@ -220,7 +220,7 @@ impl Engine {
         let (engine, threads) = (self.clone(), limits.threads);
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
         blocking(move || {
-            let config = &engine.0.config;
+            let config = engine.config();
             let connection = config.postgres.get(&work.connection).ok_or_else(|| {
                 failure::internal(&format!("the connection {:?} vanished", work.connection))
             })?;
@@ -247,7 +247,7 @@ impl Engine {
         let engine = self.clone();
         let (runtime, watched) = (Handle::current(), Arc::clone(monitor));
         blocking(move || {
-            let config = &engine.0.config;
+            let config = engine.config();
             let connection = config.redis.get(&work.connection).ok_or_else(|| {
                 failure::internal(&format!("the connection {:?} vanished", work.connection))
             })?;

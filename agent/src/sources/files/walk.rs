@@ -63,6 +63,9 @@ pub enum FilesError {
         path: String,
         /// Why not.
         cause: String,
+        /// Nothing was ever there, as far as the last snapshot knows: another attempt
+        /// would not find it either.
+        absent: bool,
     },
     /// The run ended; its writer says why.
     #[error(transparent)]
@@ -175,6 +178,8 @@ pub(super) struct Walk<'t> {
     pub(super) links: Mutex<HashMap<(u64, u64), Linked>>,
     /// Requested paths that could be read.
     read_roots: AtomicU64,
+    /// Requested paths where nothing is and nothing was.
+    absent_roots: AtomicU64,
     root: OnceLock<BlobId>,
     probe: Option<Probe>,
 }
@@ -221,6 +226,7 @@ pub fn save(writer: &Writer, options: FilesOptions) -> Result<(BlobId, Counts), 
         counts: Counts::default(),
         links: Mutex::default(),
         read_roots: AtomicU64::new(0),
+        absent_roots: AtomicU64::new(0),
         root: OnceLock::new(),
         probe: options.probe,
     };
@@ -231,9 +237,12 @@ pub fn save(writer: &Writer, options: FilesOptions) -> Result<(BlobId, Counts), 
         let (warnings, _) = walk.monitor.warnings();
         let first = warnings.into_iter().next();
         let (path, cause) = first.map_or_else(Default::default, |first| (first.path, first.cause));
+        let mut requested = 0;
+        target.for_each_requested(b"/", &mut |_| requested += 1);
         return Err(FilesError::Nothing {
             path: String::from_utf8_lossy(&path).into_owned(),
             cause,
+            absent: walk.absent_roots.load(Relaxed) == requested,
         });
     }
     walk.say_what_was_not_found();
@@ -416,7 +425,13 @@ impl<'t> Walk<'t> {
             }
             Ok(stat) => stat,
             Err(error) => {
-                self.lose(target, &path, &cause(&error));
+                let before = previous_node(frame.previous_tree(), &name).is_some();
+                match target {
+                    Some(target) if error.kind() == io::ErrorKind::NotFound => {
+                        self.miss(target, &path, before);
+                    }
+                    _ => self.lose(target, &path, &cause(&error)),
+                }
                 return Ok(Outcome::Node(None));
             }
         };
@@ -757,6 +772,18 @@ impl<'t> Walk<'t> {
     }
 
     /// An entry cannot be read, and with it what is requested at or below it.
+    /// Nothing is where a path was named, or on the way to it.
+    fn miss(&self, target: &Target, path: &[u8], was_there: bool) {
+        if was_there {
+            let cause = "it is gone: it was there when the last snapshot was taken";
+            return self.lose(Some(target), path, cause);
+        }
+        target.for_each_requested(path, &mut |_| {
+            self.absent_roots.fetch_add(1, Relaxed);
+        });
+        self.lose(Some(target), path, "there is no such file or directory");
+    }
+
     fn lose(&self, target: Option<&Target>, path: &[u8], cause: &str) {
         self.lose_as(WarningCode::Unreadable, target, path, cause);
     }

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use strongroom_transfer::PublicKey;
 use strongroom_wire::session::Consent;
 
-use super::{Fixture, contract, fixture::operator};
+use super::{
+    Fixture, contract,
+    fixture::{operator, policy},
+};
 use crate::{
-    catalog::{AuditFilter, CatalogError, RedeemError},
+    catalog::{AuditFilter, Catalog, CatalogError, RedeemError},
     model::{
         Actor, AgentCertificate, AgentFacts, AgentState, JoinTokenState, NewJoinToken, Outcome,
         SecretHash,
@@ -24,6 +27,8 @@ contract!(
     what_an_agent_says_of_itself_is_kept,
     certificates_are_kept,
     operators_come_and_go,
+    an_operator_is_reset_beside_a_running_coordinator,
+    labels_change_what_policies_choose_at_once,
     names_that_would_break_paths_are_refused,
 );
 
@@ -260,6 +265,92 @@ async fn operators_come_and_go(fixture: Fixture) {
         .await
         .unwrap();
     assert!(catalog.verify_operator(&again).await.unwrap().is_some());
+}
+
+async fn an_operator_is_reset_beside_a_running_coordinator(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let lost = SecretHash::of("lost");
+    catalog
+        .create_operator("admin", &lost, None, &Actor::Coordinator)
+        .await
+        .unwrap();
+    let beside = Catalog::attach(&fixture.url, fixture.clock.clone())
+        .await
+        .unwrap();
+    let by = serde_json::json!({ "user": 0 });
+    let (found, none) = (SecretHash::of("found"), SecretHash::of("none"));
+    let reset = async |name, secret| beside.reset_operator(name, secret, &by).await.unwrap();
+    assert!(reset("admin", &found).await);
+    assert!(!reset("bob", &none).await);
+    beside.close().await;
+    assert_eq!(catalog.verify_operator(&lost).await.unwrap(), None);
+    for secret in [found, none] {
+        assert!(catalog.verify_operator(&secret).await.unwrap().is_some());
+    }
+    let filter = AuditFilter {
+        action: Some("operator.reset".into()),
+        ..AuditFilter::default()
+    };
+    let log = catalog.audit_log(&filter, 10).await.unwrap().items;
+    let objects: Vec<_> = log.iter().map(|it| it.object.as_str()).collect();
+    assert_eq!(objects, ["bob", "admin"]);
+    assert_eq!(log[1].detail["renewed"], true);
+    assert_eq!(log[1].detail["by"]["user"], 0);
+}
+
+async fn labels_change_what_policies_choose_at_once(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("web-1").await;
+    let mut databases = policy("databases");
+    databases.agents = serde_json::from_str(r#"{"labels": {"role": "db", "zone": "a"}}"#).unwrap();
+    let policies = [policy("files"), databases];
+    let applied = catalog.apply_policies(&policies, &operator()).await;
+    applied.unwrap();
+    let datasets = async || {
+        let datasets = catalog.datasets().await.unwrap();
+        datasets
+            .into_iter()
+            .map(|it| (it.name.to_string(), it.last_due))
+            .collect::<Vec<_>>()
+    };
+    let files = ("files@web-1".to_owned(), None);
+    assert_eq!(datasets().await, std::slice::from_ref(&files));
+    fixture.advance(60);
+    let label = async |set: &[(&str, &str)], remove: &[&str]| {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let set = set.iter().map(owned).collect();
+        let remove = remove.iter().map(|it| (*it).to_owned()).collect();
+        catalog
+            .label_agent(agent.id, &set, &remove, &operator())
+            .await
+    };
+    let changed = label(&[("role", "db"), ("zone", "a")], &[]).await.unwrap();
+    assert_eq!(changed.labels["role"], "db");
+    // Of what it would have run before, nothing is made up for.
+    let chosen = ("databases@web-1".to_owned(), Some(fixture.now()));
+    assert_eq!(datasets().await, std::slice::from_ref(&chosen));
+    fixture.advance(60);
+    label(&[("rack", "7")], &[]).await.unwrap();
+    assert_eq!(datasets().await, [chosen]);
+    label(&[("role", "web")], &["zone"]).await.unwrap();
+    assert_eq!(datasets().await, [(files.0, Some(fixture.now()))]);
+    // What is so already is no change.
+    label(&[("role", "web")], &[]).await.unwrap();
+    let filter = AuditFilter {
+        action: Some("agent.label".into()),
+        ..AuditFilter::default()
+    };
+    let log = catalog.audit_log(&filter, 10).await.unwrap().items;
+    assert_eq!(log.len(), 3);
+    assert_eq!(log[0].detail["before"]["zone"], "a");
+    assert_eq!(
+        log[0].detail["labels"],
+        serde_json::json!({ "role": "web", "rack": "7" })
+    );
+    let missing = label(&[], &["zone"]).await.unwrap_err();
+    assert!(matches!(missing, CatalogError::Conflict { .. }));
+    let bad = label(&[("a b", "c")], &[]).await.unwrap_err();
+    assert!(matches!(bad, CatalogError::InvalidLabel(_)));
 }
 
 async fn names_that_would_break_paths_are_refused(fixture: Fixture) {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
-use strongroom_layout::{AttemptRef, ObjectKind, ObjectName};
+use strongroom_layout::{AttemptRef, ObjectId, ObjectKind, ObjectName};
 use strongroom_wire::{
     grant::RefusalReason,
     job::{FailureCode, Success},
@@ -14,7 +14,10 @@ use super::{
     fixture::{failure, operator, report, snapshot_id, success},
 };
 use crate::{
-    catalog::{AuditFilter, CatalogError, Finished, Publication, PublishError, SnapshotFilter},
+    catalog::{
+        AuditFilter, CatalogError, Finished, Publication, PublishError, SnapshotCursor,
+        SnapshotFilter,
+    },
     jobs::Backoff,
     model::{Agent, DatasetName, Outcome, Snapshot, StateWord},
 };
@@ -29,6 +32,7 @@ contract!(
     a_snapshot_is_published_by_its_attempt_while_it_may,
     of_attempts_that_publish_at_once_none_passes_the_bound,
     no_time_is_later_than_the_coordinators_own,
+    snapshots_are_in_the_order_of_the_coordinators_time,
     snapshots_are_listed_by_page_and_filter,
     a_snapshot_is_found_by_its_beginning,
     a_partial_snapshot_does_not_stand_for_a_whole_one,
@@ -48,7 +52,8 @@ async fn a_snapshot_is_listed_once_its_report_is_there(fixture: Fixture) {
     let agent = fixture.agent("web-1").await;
     fixture.repository(&agent).await;
     let attempt = fixture.started(&agent, "web").await;
-    let time = fixture.in_seconds(-7);
+    fixture.advance(7);
+    let time = fixture.in_seconds(-5);
     fixture.publish(attempt, 1, time).await;
     assert!(all(&fixture).await.is_empty());
     let open = fixture.catalog.unconfirmed_snapshots().await.unwrap();
@@ -278,6 +283,37 @@ async fn a_success_counts_only_with_a_snapshot_that_was_published(fixture: Fixtu
             .unwrap();
     }
     assert_eq!(all(&fixture).await.len(), 1);
+}
+
+async fn snapshots_are_in_the_order_of_the_coordinators_time(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    fixture.repository(&agent).await;
+    // Its clock is an hour ahead at first, then right, then a day behind.
+    for (number, ahead) in [(1, 3_600), (2, 0), (3, -86_400)] {
+        let attempt = fixture.started(&agent, "web").await;
+        fixture.advance(10);
+        let time = fixture.in_seconds(ahead);
+        fixture.publish(attempt, number, time).await;
+        fixture.advance(10);
+        fixture.finish(&agent, attempt, Ok(success(number))).await;
+        fixture.advance(60);
+    }
+    let listed = all(&fixture).await;
+    let ids: Vec<_> = listed.iter().map(|it| it.id).collect();
+    assert_eq!(ids, [snapshot_id(3), snapshot_id(2), snapshot_id(1)]);
+    let dataset = DatasetName::new("web", "web-1");
+    let latest = fixture.catalog.latest_snapshot(&dataset).await.unwrap();
+    assert_eq!(latest.unwrap().id, snapshot_id(3));
+    // A moment is looked up in the same time.
+    let filter = SnapshotFilter {
+        before: Some(SnapshotCursor {
+            time: fixture.in_seconds(-85),
+            id: ObjectId([0xff; 32]),
+        }),
+        ..SnapshotFilter::default()
+    };
+    let then = fixture.catalog.snapshots(&filter, 1).await.unwrap().items;
+    assert_eq!(then[0].id, snapshot_id(2));
 }
 
 async fn no_time_is_later_than_the_coordinators_own(fixture: Fixture) {

@@ -20,6 +20,15 @@ pub(crate) enum AgentsCommand {
         /// Name or id.
         agent: String,
     },
+    /// Change an agent's labels; policies go by the new ones at once. Without
+    /// changes, show them.
+    Label {
+        /// Name or id.
+        agent: String,
+        /// KEY=VALUE sets a label, KEY- takes it away; those not named stay.
+        #[arg(value_name = "CHANGE", value_parser = parse_change)]
+        changes: Vec<LabelChange>,
+    },
     /// Serve a contested agent again, once the other holder of its identity is
     /// gone. If its key may have been stolen, revoke it instead and invite the
     /// host anew.
@@ -54,9 +63,48 @@ pub(crate) struct InviteArgs {
     pub(crate) ttl: Span,
 }
 
+/// A change of one label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LabelChange {
+    /// `KEY=VALUE`
+    Set(String, String),
+    /// `KEY-`
+    Remove(String),
+}
+
+fn parse_change(text: &str) -> Result<LabelChange, String> {
+    if let Ok((key, value)) = parse_label(text) {
+        return Ok(LabelChange::Set(key, value));
+    }
+    match text.strip_suffix('-') {
+        Some(key) if !key.is_empty() && !key.contains('=') => Ok(LabelChange::Remove(key.into())),
+        _ => Err("a change is KEY=VALUE, such as role=db, or KEY- to take a label away".into()),
+    }
+}
+
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a label is KEY=VALUE, such as role=db".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_labels_set_and_take_away() {
+        let set = |key: &str, value: &str| Ok(LabelChange::Set(key.into(), value.into()));
+        assert_eq!(parse_change("role=db"), set("role", "db"));
+        assert_eq!(parse_change("role=a-"), set("role", "a-"));
+        assert_eq!(parse_change("role="), set("role", ""));
+        assert_eq!(
+            parse_change("role-"),
+            Ok(LabelChange::Remove("role".into()))
+        );
+        for bad in ["", "-", "role", "=db", "=-"] {
+            assert!(parse_change(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -25,6 +25,15 @@ pub(crate) enum JobsCommand {
         /// Id, or a beginning or ending of it that no other job has.
         job: String,
     },
+    /// What happened to a job: who asked for it, its attempts, the stages they came
+    /// to, warnings and ends, oldest first.
+    Logs {
+        /// Id, or a beginning or ending of it that no other job has.
+        job: String,
+        /// Go on until the job has ended.
+        #[arg(short, long)]
+        follow: bool,
+    },
     /// Stop a job.
     Cancel {
         /// Id, or a beginning or ending of it that no other job has.

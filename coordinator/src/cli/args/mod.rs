@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::{
-    agents::{AgentsCommand, InviteArgs},
+    agents::{AgentsCommand, InviteArgs, LabelChange},
     jobs::{JobsCommand, JobsListArgs, RunArgs},
     operators::{AuditArgs, OperatorsCommand},
     restore::{EXAMPLES as RESTORE_EXAMPLES, RestoreArgs},
@@ -86,6 +86,9 @@ pub(crate) struct GlobalArgs {
         help_heading = "Client options"
     )]
     pub(crate) output: Output,
+    /// Tables as wide as their cells, whatever the terminal's width is.
+    #[arg(long, global = true, help_heading = "Client options")]
+    pub(crate) wide: bool,
 }
 
 /// How results are written.
@@ -100,7 +103,14 @@ pub(crate) enum Output {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a coordinator.
+    ///
+    /// SIGTERM and Ctrl-C end it in order. At SIGHUP it reads its configuration again:
+    /// [limits] and telemetry.log_level hold at once; what else has changed is named
+    /// in the log and needs a restart. A file that cannot be used changes nothing.
     Serve(ServeArgs),
+    /// Look at a coordinator's configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Bring up coordinator and agent here, back up a directory, restore it,
     /// and compare.
     Dev(DevArgs),
@@ -113,7 +123,7 @@ pub(crate) enum Command {
 pub(crate) enum ClientCommand {
     /// The coordinator at a glance: every dataset and its last backup.
     Status(StatusArgs),
-    /// Invite, list, show, trust and revoke agents.
+    /// Invite, list, show, label, trust and revoke agents.
     #[command(subcommand)]
     Agents(AgentsCommand),
     /// Apply a policy file: all of it or, with one bad line, nothing.
@@ -123,7 +133,7 @@ pub(crate) enum ClientCommand {
     Policies(PoliciesCommand),
     /// Run a policy now.
     Run(RunArgs),
-    /// List, show and cancel jobs.
+    /// List, show, follow and cancel jobs.
     #[command(subcommand)]
     Jobs(JobsCommand),
     /// List, show, browse, pin, download and upload snapshots.
@@ -138,11 +148,19 @@ pub(crate) enum ClientCommand {
     /// List stores; check whether a store refuses forged requests.
     #[command(subcommand)]
     Stores(StoresCommand),
-    /// Create, renew, list and revoke operators' tokens.
+    /// Create, renew, list, revoke and reset operators' tokens.
     #[command(subcommand)]
     Operators(OperatorsCommand),
     /// Who did what, newest first.
     Audit(AuditArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Whether a coordinator would start with this file: parses it, reads what it
+    /// names, and says what would be refused. Starts nothing, asks no store; ends
+    /// with 1 if anything is wrong.
+    Check(ServeArgs),
 }
 
 #[derive(Debug, Args)]
@@ -183,7 +201,7 @@ pub(crate) struct ApplyArgs {
 pub(crate) struct StatusArgs {
     /// For scripts: end with 1 if something is wrong (a failed backup, a contested
     /// agent, a store that is not signed for, an alarm), with 3 if there is
-    /// nothing worse than warnings.
+    /// nothing worse than warnings (of backups, or a clock that is wrong).
     #[arg(long)]
     pub(crate) exit_code: bool,
 }

@@ -33,6 +33,25 @@ pub(crate) enum OperatorsCommand {
         #[arg(long, value_name = "DURATION")]
         ttl: Option<Span>,
     },
+    /// Make a token when every other is lost: on the coordinator's host, by who may
+    /// write its data directory, running or not. Audited.
+    Reset {
+        /// The coordinator's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The operator's name; its present token, if it has one, is refused from
+        /// now on.
+        #[arg(default_value = "admin")]
+        name: String,
+        /// Write the profile to this file (mode 0600). Default: operator.toml in the
+        /// data directory.
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+        /// The coordinator's URL for the profile. Default: the address of this host
+        /// that the configuration says.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+    },
     /// Every operator.
     List,
     /// Refuse an operator's token from now on.

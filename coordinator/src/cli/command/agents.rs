@@ -2,19 +2,20 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Context;
 use crate::{
     cli::{
-        args::{AgentsCommand, InviteArgs},
+        args::{AgentsCommand, InviteArgs, LabelChange},
         error::{CliError, Exit},
         render::{Table, fields, format},
     },
     http::shape::{
-        Agent, AgentState, Agents, Connection, Contest, Invitation, InviteRequest, Server,
-        TrustRequest,
+        Agent, AgentState, Agents, Connection, Contest, Invitation, InviteRequest, LabelRequest,
+        Server, TrustRequest,
     },
+    sessions::Skew,
 };
 
 pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exit, CliError> {
@@ -41,6 +42,19 @@ pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exi
         AgentsCommand::Show { agent } => {
             let agent: Agent = client.get(&["agents", &agent], &[]).await?;
             context.renderer.show(&agent, |agent| one(agent, now))?;
+        }
+        AgentsCommand::Label { agent, changes } => {
+            let agent: Agent = if changes.is_empty() {
+                client.get(&["agents", &agent], &[]).await?
+            } else {
+                let request = label_request(changes);
+                client.post(&["agents", &agent, "label"], &request).await?
+            };
+            context.renderer.show(&agent, |agent| {
+                let name = format::printable(&agent.name);
+                let labels = labels(&agent.labels);
+                format!("{name} has the labels {}", format::printable(&labels))
+            })?;
         }
         AgentsCommand::Trust { agent, serial } => {
             let path = ["agents", &agent, "trust"];
@@ -101,7 +115,10 @@ pub(super) fn list(agents: &Agents, all: bool, now: Timestamp) -> String {
     for agent in agents.agents.iter().filter(is_listed) {
         table.row(&[
             agent.name.clone(),
-            agent.state.to_string(),
+            match wrong_clock(agent) {
+                None => agent.state.to_string(),
+                Some(skew) => format!("{}, its clock {skew}", agent.state),
+            },
             match agent.state {
                 AgentState::Connected => "now".into(),
                 _ => format::distance(agent.last_seen_at, now),
@@ -141,6 +158,14 @@ pub(super) fn one(agent: &Agent, now: Timestamp) -> String {
         ),
         ("enrolled", moment(Some(agent.enrolled_at))),
         ("last seen", moment(agent.last_seen_at)),
+        (
+            "clock",
+            match (agent.clock_skew_seconds, wrong_clock(agent)) {
+                (None, _) => format::dash(),
+                (Some(_), None) => "as the coordinator's".into(),
+                (Some(_), Some(skew)) => skew.to_string(),
+            },
+        ),
         ("certificate ends", moment(agent.certificate_expires_at)),
     ];
     if agent.revoked_at.is_some() {
@@ -160,6 +185,12 @@ pub(super) fn one(agent: &Agent, now: Timestamp) -> String {
         let _ = write!(text, "\n{}", connections(&agent.connections, now));
     }
     text
+}
+
+/// How far its clock is from the coordinator's, where that matters.
+fn wrong_clock(agent: &Agent) -> Option<Skew> {
+    let skew = Skew(SignedDuration::from_secs(agent.clock_skew_seconds?));
+    skew.matters().then_some(skew)
 }
 
 /// Who holds a contested identity, and what to do.
@@ -264,6 +295,21 @@ fn connections(connections: &[Connection], now: Timestamp) -> String {
         let _ = write!(text, "\n\n{}", more.trim_end());
     }
     text
+}
+
+fn label_request(changes: Vec<LabelChange>) -> LabelRequest {
+    let mut request = LabelRequest::default();
+    for change in changes {
+        match change {
+            LabelChange::Set(key, value) => {
+                request.set.insert(key, value);
+            }
+            LabelChange::Remove(key) => {
+                request.remove.insert(key);
+            }
+        }
+    }
+    request
 }
 
 fn labels(labels: &BTreeMap<String, String>) -> String {

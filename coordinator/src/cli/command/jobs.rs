@@ -16,7 +16,7 @@ use crate::{
         render::{format, job, progress::ProgressView},
         watch,
     },
-    http::shape::{Job, JobState, Jobs, RunRequest, StartedJobs},
+    http::shape::{Job, JobLog, JobState, Jobs, RunRequest, StartedJobs},
 };
 
 pub(super) async fn start(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
@@ -53,6 +53,7 @@ pub(super) async fn run(context: &Context, command: JobsCommand) -> Result<Exit,
             let job: Job = client.get(&["jobs", &job], &[]).await?;
             context.renderer.show(&job, |job| job::one(job, now))?;
         }
+        JobsCommand::Logs { job, follow } => return logs(context, &client, &job, follow).await,
         JobsCommand::Cancel { job } => {
             let job: Job = client.post(&["jobs", &job, "cancel"], &()).await?;
             context.renderer.show(&job, |job| match job.state {
@@ -62,6 +63,38 @@ pub(super) async fn run(context: &Context, command: JobsCommand) -> Result<Exit,
                     format::short_job(&job.id)
                 ),
             })?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints what happened to a job, and with `follow` what happens, until it has ended.
+async fn logs(
+    context: &Context,
+    client: &Client,
+    job: &str,
+    follow: bool,
+) -> Result<Exit, CliError> {
+    let mut log: JobLog = client.get(&["jobs", job, "log"], &[]).await?;
+    let mut shown = log.entries.len();
+    context.renderer.show(&log, |log| job::log(&log.entries))?;
+    let mut known: Job = client.get(&["jobs", &log.job], &[]).await?;
+    while follow && !log.state.is_final() {
+        let next = watch::next(client, &known);
+        tokio::select! {
+            next = next => known = next?,
+            Ok(()) = tokio::signal::ctrl_c() => {
+                printable::err(&goes_on(&[log.job]));
+                return Ok(Exit::Interrupted);
+            }
+        }
+        let job = log.job.clone();
+        log = client.get(&["jobs", &job, "log"], &[]).await?;
+        let new = log.entries.split_off(shown.min(log.entries.len()));
+        shown += new.len();
+        log.entries = new;
+        if !log.entries.is_empty() {
+            context.renderer.show(&log, |log| job::log(&log.entries))?;
         }
     }
     Ok(Exit::Done)

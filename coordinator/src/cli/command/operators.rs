@@ -1,8 +1,9 @@
 //! `strongroom operators …`
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use strongroom_runtime::clock::SystemClock;
 use zeroize::Zeroizing;
 
 use super::Context;
@@ -13,13 +14,26 @@ use crate::{
         profile::Profile,
         render::{Table, format},
     },
+    config::Config,
     http::shape::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
+    serve::{self, ResetError},
 };
 
 pub(super) async fn run(context: &Context, command: OperatorsCommand) -> Result<Exit, CliError> {
+    if let OperatorsCommand::Reset {
+        config,
+        name,
+        write,
+        url,
+    } = command
+    {
+        return reset(context, &config, &name, write, url).await;
+    }
     let client = context.client()?;
     let now = context.renderer.now;
     match command {
+        // Is done without a coordinator.
+        OperatorsCommand::Reset { .. } => {}
         OperatorsCommand::Create { name, write, ttl } => {
             let ttl_seconds = ttl.map(|ttl| ttl.seconds().into());
             let request = CreateOperator { name, ttl_seconds };
@@ -50,6 +64,32 @@ pub(super) async fn run(context: &Context, command: OperatorsCommand) -> Result<
             })?;
         }
     }
+    Ok(Exit::Done)
+}
+
+/// A token for who holds the coordinator's host.
+async fn reset(
+    context: &Context,
+    config: &Path,
+    name: &str,
+    write: Option<PathBuf>,
+    url: Option<String>,
+) -> Result<Exit, CliError> {
+    let config = Config::load(config).map_err(ResetError::from)?;
+    let reset = serve::reset(&config, SystemClock::shared(), name, write, url).await?;
+    context.renderer.show(&reset, |reset| {
+        let before = if reset.renewed {
+            ", and the one before is refused"
+        } else {
+            ""
+        };
+        format!(
+            "{} has a new token{before}. The profile that holds it:\n\n  export \
+             STRONGROOM_PROFILE={}\n",
+            reset.operator,
+            format::printable(&reset.profile.display().to_string()),
+        )
+    })?;
     Ok(Exit::Done)
 }
 

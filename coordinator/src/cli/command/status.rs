@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Context;
 use crate::{
@@ -11,7 +11,8 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, format, job, recovery},
     },
-    http::shape::{DatasetStatus, JobState, Status, StoreState, StoreStatus},
+    http::shape::{DatasetStatus, JobState, Status, StoreOutage, StoreState, StoreStatus},
+    sessions::Skew,
 };
 
 pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Exit, CliError> {
@@ -37,10 +38,11 @@ pub(super) fn verdict(status: &Status) -> Exit {
         _ if dataset.warning_count > 0 => Exit::Warnings,
         _ => Exit::Done,
     };
-    let first = if status.contested.is_empty() && status.stores.iter().all(is_signed_for) {
-        Exit::Done
-    } else {
-        Exit::Failed
+    let first = match status.clocks.is_empty() {
+        _ if !status.contested.is_empty() => Exit::Failed,
+        _ if !status.stores.iter().all(is_signed_for) => Exit::Failed,
+        true => Exit::Done,
+        false => Exit::Warnings,
     };
     let datasets = status.datasets.iter().map(of_dataset);
     datasets.fold(first, Exit::worse)
@@ -72,8 +74,21 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
             format::printable(&contested.contest.sign),
         );
     }
+    for clock in &status.clocks {
+        let _ = writeln!(
+            text,
+            "agent {}: its clock is {}\n",
+            format::printable(&clock.agent),
+            Skew(SignedDuration::from_secs(clock.skew_seconds)),
+        );
+    }
     for store in &status.stores {
         let (name, state) = (&store.name, store.state);
+        if let Some(outage) = of_the_same(store) {
+            let outage = job::store_outage(outage, now);
+            let _ = writeln!(text, "store {name}: {state}, {outage}\n");
+            continue;
+        }
         if let Some(outage) = &store.outage {
             let _ = writeln!(text, "store {name}: {}\n", job::store_outage(outage, now));
         }
@@ -113,6 +128,12 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
     }
     text.push_str(&recovery::lines(&status.recovery, now));
     text
+}
+
+/// The outage for which a store could not be checked either: said once.
+fn of_the_same(store: &StoreStatus) -> Option<&StoreOutage> {
+    let (outage, problem) = (store.outage.as_ref()?, store.problem.as_ref()?);
+    (outage.until.is_none() && problem.ends_with(&outage.problem)).then_some(outage)
 }
 
 /// One that lacks something does not stand for a whole one.

@@ -52,9 +52,13 @@ pub(super) fn list(stores: &Stores, now: Timestamp) -> String {
             risks(&store.risks),
         ]);
     }
-    let problems = stores.stores.iter().filter_map(|it| it.problem.as_ref());
-    problems.fold(table.render(), |text, problem| {
-        format!("{text}\n\n{}", format::printable(problem))
+    let problems = stores
+        .stores
+        .iter()
+        .filter_map(|it| it.problem.as_ref().zip(Some(it)));
+    problems.fold(table.render(), |text, (problem, store)| {
+        let name = format::printable(&store.name);
+        format!("{text}\n\nstore {name}: {}", format::printable(problem))
     })
 }
 

@@ -100,6 +100,7 @@ fn agents_show_their_state_and_labels() {
         version: Some("0.1.0".into()),
         enrolled_at: now(),
         last_seen_at: Some("2026-11-21T10:00:00Z".parse().unwrap()),
+        clock_skew_seconds: None,
         certificate_expires_at: None,
         revoked_at: None,
         consent: None,
@@ -119,6 +120,20 @@ fn agents_show_their_state_and_labels() {
         "NAME  STATE  LAST SEEN  LABELS   HOST  VERSION\n\
          db-1  away   2 h ago    role=db  -     0.1.0"
     );
+    let ahead = Agent {
+        state: crate::http::shape::AgentState::Connected,
+        clock_skew_seconds: Some(3_600),
+        ..agents.agents[0].clone()
+    };
+    let shown = agents::one(&ahead, now());
+    let clock = "clock             1 h ahead of the coordinator's\n";
+    assert!(shown.contains(clock), "{shown}");
+    let listed = Agents {
+        agents: vec![ahead],
+    };
+    let text = agents::list(&listed, false, now());
+    let state = "connected, its clock 1 h ahead of the coordinator's";
+    assert!(text.contains(state), "{text}");
     agents.agents.extend([old, older]);
     let text = agents::list(&agents, false, now());
     assert!(text.ends_with("0.1.0\n2 agents are not listed: --all lists revoked ones, too"));
@@ -244,7 +259,7 @@ fn stores_show_what_they_let_happen() {
     };
     let text = stores::list(&listed, now());
     assert!(text.contains("primary  UNSAFE  1 h ago"), "{text}");
-    assert!(text.ends_with("\n\nit is unsafe"), "{text}");
+    assert!(text.ends_with("\n\nstore primary: it is unsafe"), "{text}");
 }
 
 #[test]
@@ -313,6 +328,26 @@ fn the_status_leads_with_the_counts() {
         "{text}"
     );
     assert!(text.contains("failed") && text.contains("in 1 h"), "{text}");
+
+    // A clock that is wrong is said; a store that is away, once.
+    let mut status = status;
+    status.clocks = vec![crate::http::shape::AgentClock {
+        agent: "web-1".into(),
+        skew_seconds: 7_200,
+    }];
+    status.stores = serde_json::from_value(json!([{
+        "name": "primary", "state": "unchecked", "problem": "not checked: no answer",
+        "outage": {"since": "2026-11-21T11:59:00Z", "until": null, "problem": "no answer"},
+    }]))
+    .unwrap();
+    let text = status::overview(&status, now());
+    let clock = "agent web-1: its clock is 2 h ahead of the coordinator's\n";
+    assert!(text.contains(clock), "{text}");
+    assert!(
+        text.contains("store primary: unchecked, AWAY since"),
+        "{text}"
+    );
+    assert_eq!(text.matches("no answer").count(), 1, "{text}");
 }
 
 #[test]
@@ -358,6 +393,8 @@ fn scripts_are_told_by_the_exit_code_how_it_stands() {
     assert_eq!(store("unsafe"), Exit::Failed);
     assert_eq!(store("unchecked"), Exit::Failed);
     let contest = json!({"at": NOW, "sign": "two sessions", "holders": []});
+    let clocks = json!([{"agent": "db-1", "skew_seconds": -60}]);
+    assert_eq!(verdict(json!({ "clocks": clocks })), Exit::Warnings);
     let contested = json!([{"agent": "db-1", "contest": contest}]);
     assert_eq!(verdict(json!({ "contested": contested })), Exit::Failed);
 }

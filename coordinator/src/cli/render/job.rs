@@ -7,7 +7,7 @@ use strongroom_runtime::units::{ByteRate, ByteSize};
 
 use super::{Table, fields, format, progress};
 use crate::http::shape::{
-    Attempt, BackupFigures, DownloadFigures, Job, JobResult, JobState, Jobs, Limits,
+    Attempt, BackupFigures, DownloadFigures, Job, JobLogEntry, JobResult, JobState, Jobs, Limits,
     RestoreFigures, StoreOutage,
 };
 
@@ -97,6 +97,10 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
         job.peak_resident_bytes
             .map(|bytes| ("agent's memory", format::bytes(bytes))),
     );
+    if let Some(waits) = &job.waits_for {
+        let since = format::moment_and_distance(Some(waits.since), now);
+        rows.push(("waits for", format!("{}; since {since}", waits.message)));
+    }
     if let Some(outage) = &job.store_outage {
         rows.push(("its store", store_outage(outage, now)));
     }
@@ -243,6 +247,28 @@ fn plan(figures: &RestoreFigures) -> String {
         );
     }
     text.push_str(&more(figures.plan.len(), figures.plan_count));
+    text
+}
+
+/// What happened to a job, a line each.
+pub(crate) fn log(entries: &[JobLogEntry]) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        let attempt = match entry.attempt {
+            Some(attempt) => format!("[{attempt}]"),
+            None => String::new(),
+        };
+        let kind = match entry.kind.as_str() {
+            "warning" => "warning: ",
+            _ => "",
+        };
+        let _ = writeln!(
+            text,
+            "{}  {attempt:>4}  {kind}{}",
+            format::moment(entry.at),
+            format::printable(&entry.text)
+        );
+    }
     text
 }
 

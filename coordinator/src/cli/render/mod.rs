@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use strongroom_runtime::printable;
 
-pub(crate) use self::table::{Table, fields};
+pub(crate) use self::table::{Table, fields, set_wide};
 use super::args::Output;
 
 /// Where and how results are written.

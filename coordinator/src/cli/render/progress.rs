@@ -151,9 +151,10 @@ pub(crate) fn describe(job: &Job) -> String {
     }
     match (&job.progress, job.state) {
         (Some(progress), JobState::Running | JobState::Dispatched) => figures(progress),
-        (_, JobState::Pending) => match &job.failure {
-            Some(failure) => format!("waiting to try again: {}", failure.message),
-            None => format!("waiting for {}", job.agent.name),
+        (_, JobState::Pending) => match (&job.waits_for, &job.failure) {
+            (Some(waits), None) => format!("waiting for {}", waits.message),
+            (_, Some(failure)) => format!("waiting to try again: {}", failure.message),
+            (None, None) => format!("waiting for {}", job.agent.name),
         },
         _ => job.state.to_string(),
     }

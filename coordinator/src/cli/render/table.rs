@@ -1,10 +1,25 @@
 //! Tables that fit the terminal, and lists of fields.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, presets};
 
 use super::format::printable;
+
+/// Whether tables are as wide as their cells, whatever the terminal is: `--wide`. Set
+/// once, before anything is printed.
+static WIDE: AtomicBool = AtomicBool::new(false);
+
+/// A table that is narrower wraps its cells to single letters.
+const NARROWEST: u16 = 60;
+
+/// Has all tables show their cells whole, in one line each.
+pub(crate) fn set_wide(wide: bool) {
+    WIDE.store(wide, Ordering::Relaxed);
+}
 
 /// Rows below a header.
 #[derive(Debug)]
@@ -46,12 +61,23 @@ impl Table {
             .add_row(cells.iter().map(|cell| printable(cell).into_owned()));
     }
 
-    /// As text without white space at the ends of lines.
+    /// As text without white space at the ends of lines: as wide as the terminal at
+    /// most, long cells wrapped; into files and pipes as wide as need be.
     pub(crate) fn render(&self) -> String {
+        let width = self.inner.width().filter(|_| !WIDE.load(Ordering::Relaxed));
+        self.within(width)
+    }
+
+    fn within(&self, width: Option<u16>) -> String {
         if self.inner.is_empty() {
             return self.empty.to_owned();
         }
-        self.inner.trim_fmt()
+        let mut table = self.inner.clone();
+        match width {
+            Some(width) => table.set_width(width.max(NARROWEST)),
+            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        };
+        table.trim_fmt()
     }
 
     /// As [`Self::render`]; where there is more, it says how `command` goes on:
@@ -96,6 +122,26 @@ mod tests {
             more.strip_prefix(&table.render()),
             Some("\nthere is more: `list --before bb` goes on, --limit N shows more at once")
         );
+    }
+
+    #[test]
+    fn long_cells_are_wrapped_to_the_terminal_and_whole_when_wide() {
+        let mut table = Table::new("nothing", &["time", "object", "detail"]);
+        let detail = "key=value ".repeat(40);
+        let id = "0b8f4f3e-0000-7000-8000-000000000001";
+        let time = "2026-11-21 12:00:00 +00:00".to_owned();
+        table.row(&[time, id.to_owned(), detail.trim_end().to_owned()]);
+        for width in [80, 120, 200] {
+            let text = table.within(Some(width));
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width.into()), "{width}: {text}");
+            assert_eq!(text.matches("key=").count(), 40, "{text}");
+        }
+        let whole = table.within(None);
+        assert_eq!(whole.lines().count(), 2, "{whole}");
+        assert!(whole.contains(id));
+        // Narrower than is of use.
+        assert!(table.within(Some(3)).contains("OBJECT"));
     }
 
     #[test]

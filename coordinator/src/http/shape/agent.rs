@@ -1,6 +1,9 @@
 //! Agents and invitations.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -41,6 +44,10 @@ pub struct Agent {
     /// Its last sign of life.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub last_seen_at: Option<Timestamp>,
+    /// How many seconds its clock is ahead of the coordinator's (below 0: behind);
+    /// known while it is connected.
+    #[serde(default)]
+    pub clock_skew_seconds: Option<i64>,
     /// End of its current certificate.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub certificate_expires_at: Option<Timestamp>,
@@ -88,6 +95,18 @@ pub struct TrustRequest {
     /// different ones.
     #[serde(default)]
     pub serial: Option<String>,
+}
+
+/// Changes an agent's labels; those that are not named stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelRequest {
+    /// Labels with their new values.
+    #[serde(default)]
+    pub set: BTreeMap<String, String>,
+    /// Keys of labels that go; it must have them.
+    #[serde(default)]
+    pub remove: BTreeSet<String>,
 }
 
 /// A connection of an agent's `agent.toml`.

@@ -81,6 +81,9 @@ pub struct Job {
     /// How long, how often, how fast it may run.
     #[serde(default)]
     pub limits: Limits,
+    /// What a pending job waits for; only when one job is asked for.
+    #[serde(default)]
+    pub waits_for: Option<WaitsFor>,
     /// Of a job that has not ended: its store is away.
     #[serde(default)]
     pub store_outage: Option<super::StoreOutage>,
@@ -89,6 +92,44 @@ pub struct Job {
     pub alarm: Option<String>,
     /// W3C trace id of the job, 32 hex digits.
     pub trace_id: Option<String>,
+}
+
+/// What a pending job waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WaitsFor {
+    /// What sort of thing: `job`, `time`, `store`, `agent`, `agent-limit`,
+    /// `store-limit`, `global-limit`, `dataset` or `repository`.
+    pub what: String,
+    /// For people, names and numbers included.
+    pub message: String,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+/// What happened to a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct JobLog {
+    /// UUID of the job.
+    pub job: String,
+    /// Where it stands.
+    pub state: JobState,
+    /// Oldest first.
+    pub entries: Vec<JobLogEntry>,
+}
+
+/// Something that happened to a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JobLogEntry {
+    /// When, by the coordinator's clock.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// In which attempt.
+    pub attempt: Option<u32>,
+    /// `event`, `progress` or `warning`.
+    pub kind: String,
+    /// For people.
+    pub text: String,
 }
 
 /// Names an agent.

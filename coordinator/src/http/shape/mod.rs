@@ -26,13 +26,13 @@ mod transfer;
 pub use self::{
     agent::{
         Agent, AgentState, Agents, Connection, Consent, Contest, Database, Fact, Holder,
-        Invitation, InviteRequest, Server, TrustRequest,
+        Invitation, InviteRequest, LabelRequest, Server, TrustRequest,
     },
     audit::{AuditEntries, AuditEntry},
     job::{
-        AgentRef, Attempt, BackupFigures, DownloadFigures, Job, JobFailure, JobKind, JobResult,
-        JobState, Jobs, ListFigures, PlannedAction, Progress, RestoreFigures, RunRequest,
-        StartedJobs, StartedServer, WalFigures, Warning,
+        AgentRef, Attempt, BackupFigures, DownloadFigures, Job, JobFailure, JobKind, JobLog,
+        JobLogEntry, JobResult, JobState, Jobs, ListFigures, PlannedAction, Progress,
+        RestoreFigures, RunRequest, StartedJobs, StartedServer, WaitsFor, WalFigures, Warning,
     },
     limits::Limits,
     operator::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
@@ -45,7 +45,7 @@ pub use self::{
         VerifyRows,
     },
     snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},
-    status::{ContestedAgent, Counts, DatasetStatus, Status, StoreStatus},
+    status::{AgentClock, ContestedAgent, Counts, DatasetStatus, Status, StoreStatus},
     store::{Store, StoreFinding, StoreOutage, StoreState, Stores},
     transfer::{
         DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Piece, SendPieces,

@@ -17,6 +17,9 @@ pub struct Status {
     /// Agents whose identity more than one hold: an alarm.
     #[serde(default)]
     pub contested: Vec<ContestedAgent>,
+    /// Connected agents whose clocks are wrong, or the coordinator's is.
+    #[serde(default)]
+    pub clocks: Vec<AgentClock>,
     /// Every dataset.
     pub datasets: Vec<DatasetStatus>,
     /// What can be recovered of datasets that are PostgreSQL clusters.
@@ -48,6 +51,15 @@ pub struct ContestedAgent {
     pub agent: String,
     /// Why, and by whom.
     pub contest: super::Contest,
+}
+
+/// An agent whose clock is not the coordinator's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentClock {
+    /// What operators call it.
+    pub agent: String,
+    /// How many seconds its clock is ahead; below 0: behind.
+    pub skew_seconds: i64,
 }
 
 /// How many of what.

@@ -11,7 +11,7 @@ use crate::{
     http::{
         auth::Caller,
         problem::Problem,
-        shape::{ContestedAgent, Counts, DatasetStatus, Status},
+        shape::{AgentClock, ContestedAgent, Counts, DatasetStatus, Status},
         state::{ApiState, SharedState},
     },
     model::{Agent, Dataset, Job, JobKind, Snapshot, StateWord},
@@ -53,6 +53,7 @@ pub async fn handler(
         version: env!("CARGO_PKG_VERSION").into(),
         started_at: state.started_at,
         counts: counts(&state, &agents).await?,
+        clocks: clocks(&state, &agents),
         contested: contested(agents),
         datasets,
         recovery,
@@ -62,6 +63,18 @@ pub async fn handler(
 
 fn is_cluster(policy: &Policy) -> bool {
     matches!(policy.source, Source::Postgres(PostgresSource::Physical(_)))
+}
+
+fn clocks(state: &ApiState, agents: &[Agent]) -> Vec<AgentClock> {
+    let active = agents.iter().filter(|agent| agent.is_active());
+    let wrong = active.filter_map(|agent| {
+        let skew = state.live.skew(agent.id).filter(|it| it.matters())?;
+        Some(AgentClock {
+            agent: agent.name.clone(),
+            skew_seconds: skew.0.as_secs(),
+        })
+    });
+    wrong.collect()
 }
 
 fn contested(agents: Vec<Agent>) -> Vec<ContestedAgent> {

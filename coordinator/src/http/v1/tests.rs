@@ -57,6 +57,33 @@ async fn agents_are_shown_by_name_or_id_with_their_state() {
     assert_eq!(shown["certificate_expires_at"], "2026-11-21T13:00:00Z");
     assert_eq!(api.get("/agents").await["agents"][0], shown);
 
+    assert!(shown["clock_skew_seconds"].is_null(), "not known");
+    api.live.set_clock(agent.id, 9);
+    assert_eq!(api.get("/agents/web-1").await["clock_skew_seconds"], 9);
+    assert_eq!(api.get("/status").await["clocks"], json!([]));
+    api.live.set_clock(agent.id, -3_600);
+    let clocks = json!([{ "agent": "web-1", "skew_seconds": -3_600 }]);
+    assert_eq!(api.get("/status").await["clocks"], clocks);
+
+    let change = json!({ "set": { "role": "db", "zone": "a" } });
+    let labelled = api.ok("POST", "/agents/web-1/label", change).await;
+    assert_eq!(labelled["labels"]["role"], "db");
+    assert_eq!(api.audited().await[0], "operator:admin agent.label");
+    let gone = json!({ "remove": ["zone"] });
+    let labelled = api.ok("POST", "/agents/web-1/label", gone).await;
+    assert!(labelled["labels"].get("zone").is_none());
+    for (code, change) in [
+        ("conflict", json!({ "remove": ["zone"] })),
+        (
+            "invalid",
+            json!({ "remove": ["role"], "set": { "role": "x" } }),
+        ),
+        ("invalid", json!({ "set": { "a b": "x" } })),
+    ] {
+        api.refused(code, "POST", "/agents/web-1/label", change)
+            .await;
+    }
+
     let revoked = api.ok("POST", "/agents/web-1/revoke", Value::Null).await;
     assert_eq!(revoked["state"], "revoked");
     assert_eq!(revoked["revoked_at"], "2026-11-21T12:00:00Z");
@@ -210,6 +237,11 @@ async fn jobs_are_found_filtered_and_cancelled() {
     let ending = &id[id.len() - 8..];
     let job = api.get(&format!("/jobs/{ending}")).await;
     assert_eq!(job["id"], *id);
+    let waits = &job["waits_for"];
+    assert_eq!(waits["what"], "agent");
+    let message = waits["message"].as_str().unwrap();
+    assert_eq!(message, "agent web-1, which has never connected");
+    assert_eq!(waits["since"], "2026-11-21T12:00:00Z");
     assert_eq!(job["trace_id"].as_str().unwrap().len(), 32);
     assert_eq!(job["attempts_allowed"], 3);
 

@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use strongroom_layout::{AgentId, JobId};
 use uuid::Uuid;
 
-use super::{Assignment, Concurrency, Demand, LISTS_PER_AGENT, LiveAgent, Waiting, plan};
+use super::{
+    Assignment, Concurrency, Demand, Hindrance, LISTS_PER_AGENT, LiveAgent, Waiting, hindrance,
+    plan,
+};
 use crate::model::{DatasetName, JobKind};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -54,6 +57,48 @@ fn chosen(jobs: &[Waiting], active: &[Demand], limits: Concurrency) -> Vec<u128>
         .iter()
         .map(|it| it.job.0.as_u128())
         .collect()
+}
+
+/// What the first of these waits for.
+fn waits_for(jobs: &[Waiting], active: &[Demand], limits: Concurrency) -> Option<Hindrance> {
+    hindrance(&jobs[0], jobs, active, &[live(1), live(2)], limits, NOW)
+}
+
+#[test]
+fn a_waiting_job_says_what_for() {
+    let backup = |on, dataset| demand(JobKind::Backup, on, dataset);
+    let one = [waiting(1, backup(1, "a"))];
+    assert_eq!(waits_for(&one, &[], WIDE), None);
+    let mut later = one.clone();
+    later[0].not_before = NOW + SignedDuration::from_secs(9);
+    assert_eq!(waits_for(&later, &[], WIDE), Some(Hindrance::Time));
+    let away = [waiting(1, backup(3, "a"))];
+    assert_eq!(waits_for(&away, &[], WIDE), Some(Hindrance::Agent));
+    let same = [backup(1, "a")];
+    assert_eq!(waits_for(&one, &same, WIDE), Some(Hindrance::Dataset));
+    let narrow = |global, per_agent, per_store| Concurrency {
+        global,
+        per_agent,
+        per_store,
+    };
+    let other = [backup(1, "b")];
+    for (limits, expected) in [
+        (narrow(9, 1, 9), Hindrance::PerAgent(1)),
+        (narrow(9, 9, 1), Hindrance::PerStore(1)),
+        (narrow(1, 9, 9), Hindrance::Global(1)),
+    ] {
+        assert_eq!(waits_for(&one, &other, limits), Some(expected));
+    }
+    let mut creating = backup(1, "b");
+    creating.creates = true;
+    let creating = waits_for(&one, &[creating], WIDE);
+    assert_eq!(creating, Some(Hindrance::Repository));
+    // An older one goes first; a restore waits for no backup.
+    let queue = [waiting(2, backup(1, "a")), waiting(1, backup(1, "b"))];
+    let first = waits_for(&queue, &[], narrow(9, 1, 9));
+    assert_eq!(first, Some(Hindrance::PerAgent(1)));
+    let restore = [waiting(1, demand(JobKind::Restore, 1, "a"))];
+    assert_eq!(waits_for(&restore, &same, narrow(9, 1, 9)), None);
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn heartbeat(challenge: Option<uuid::Uuid>) -> AgentMessage {
         resident_bytes: 1,
         challenge,
         leaving: false,
+        clock: None,
     })
 }
 

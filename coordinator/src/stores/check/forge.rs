@@ -1,16 +1,17 @@
 //! Sends a grant as it is, or changed as an agent could change it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 use reqwest::{
     Client, Method,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use strongroom_runtime::pki;
+use strongroom_runtime::{clock::SharedClock, pki};
 use strongroom_wire::grant::Grant;
 
-use super::super::{StoreConfig, StoreError, StoreProblem};
+use super::super::{StoreConfig, StoreError, StoreProblem, error::distance};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -23,6 +24,8 @@ const MAX_MESSAGE: usize = 200;
 pub(super) struct Forger {
     client: Client,
     store: StoreConfig,
+    clock: SharedClock,
+    skew: OnceLock<SignedDuration>,
 }
 
 impl fmt::Debug for Forger {
@@ -71,7 +74,7 @@ impl fmt::Display for Said {
 }
 
 impl Forger {
-    pub(super) fn new(store: &StoreConfig) -> Result<Self, StoreError> {
+    pub(super) fn new(store: &StoreConfig, clock: SharedClock) -> Result<Self, StoreError> {
         let setup = |error: &dyn fmt::Display| {
             StoreError::new(store, StoreProblem::Setup(error.to_string()))
         };
@@ -100,7 +103,15 @@ impl Forger {
         Ok(Self {
             client,
             store: store.clone(),
+            clock,
+            skew: OnceLock::new(),
         })
+    }
+
+    /// By how much this host's clock is ahead of the store's, to the second; known once
+    /// it has answered.
+    pub(super) fn skew(&self) -> Option<SignedDuration> {
+        self.skew.get().copied()
     }
 
     /// Sends a grant with `more` headers behind its own, and this body.
@@ -154,7 +165,7 @@ impl Forger {
             let error = error.without_url();
             StoreError::new(
                 &self.store,
-                StoreProblem::Unreachable(super::super::error::chain(&error)),
+                StoreProblem::Unreachable(strongroom_runtime::causes::said(&error)),
             )
         };
         let method: Method = method.parse().unwrap_or(Method::GET);
@@ -163,6 +174,10 @@ impl Forger {
             request = request.body(body);
         }
         let mut response = request.send().await.map_err(failed)?;
+        let date = response.headers().get("date");
+        if let Some(skew) = date.and_then(|it| distance(it.to_str().ok()?, self.clock.now())) {
+            self.skew.get_or_init(|| skew);
+        }
         let status = response.status().as_u16();
         let mut body = Vec::new();
         while let Some(part) = response.chunk().await.map_err(failed)? {

@@ -150,10 +150,16 @@ async fn check_once(
     }
     let after = store
         .gate
-        .publish(answers, outcome.map_err(|error| error.to_string()));
-    if before.report.is_none() && after.report.is_some() {
+        .publish(answers, outcome.map_err(|error| error.nameless()));
+    if let (None, Some(report)) = (&before.report, &after.report) {
+        let clock = match report.skew.map(|skew| skew.as_secs()) {
+            None => "not known".to_owned(),
+            Some(seconds @ ..0) => format!("{} s ahead of this host's", seconds.unsigned_abs()),
+            Some(seconds) => format!("{seconds} s behind this host's"),
+        };
         tracing::info!(
             store = store.client.config().describe(),
+            clock,
             "a store was tried"
         );
     }

@@ -52,7 +52,7 @@ const TRIES: u32 = 3;
 /// Forges requests to the store and tells what came of each. What was written is
 /// removed, whatever happens in between, `cancel` included.
 pub(super) async fn check(store: &Store, cancel: &CancellationToken) -> Result<Report, StoreError> {
-    let forger = Forger::new(store.client.config())?;
+    let forger = Forger::new(store.client.config(), store.client.clock().clone())?;
     let mut lab = Lab::new(store, &forger);
     let work = tokio::time::timeout(TIME, Box::pin(probe_all(&mut lab)));
     let outcome = cancel.run_until_cancelled(work).await;
@@ -80,6 +80,7 @@ async fn probe_all(lab: &mut Lab<'_>) -> Result<Report, StoreError> {
     }
     Ok(Report {
         at: lab.now(),
+        skew: lab.forger.skew(),
         terms,
         findings,
     })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Probe, Risk};
 use crate::grants::sign::PutTerms;
@@ -48,6 +48,8 @@ pub struct Finding {
 pub struct Report {
     /// When it ended.
     pub at: Timestamp,
+    /// By how much this host's clock was ahead of the store's.
+    pub skew: Option<SignedDuration>,
     /// What the store knows of a PUT's terms: one on others is not written at
     /// all.
     pub terms: PutTerms,

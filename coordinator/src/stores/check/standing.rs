@@ -13,7 +13,8 @@ pub struct Standing {
     pub problem: Option<String>,
 }
 
-/// Nothing is signed for a store.
+/// Nothing is signed for a store. Its own words name it; [`NotSigned::nameless`] are for
+/// whoever has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSigned {
     /// It was not there to be checked.
@@ -40,6 +41,23 @@ pub enum NotSigned {
         /// What it lets happen and nobody has accepted.
         risks: Vec<Risk>,
     },
+}
+
+impl NotSigned {
+    /// For whoever has said which store it is.
+    pub fn nameless(&self) -> String {
+        match self {
+            Self::Unchecked { problem, .. } => format!(
+                "nothing is signed for it until it was checked, and it could not be: {problem}"
+            ),
+            Self::Unsafe { store, risks } => format!(
+                "nothing is signed for it, because it accepts forged requests ({}): `strongroom \
+                 stores check {store}` says more; use another store or version of it, or accept \
+                 the risk by accept_risks in [store.{store}] of coordinator.toml",
+                words(risks)
+            ),
+        }
+    }
 }
 
 fn words(risks: &[Risk]) -> String {
@@ -126,6 +144,7 @@ mod tests {
         };
         Report {
             at: Timestamp::UNIX_EPOCH,
+            skew: None,
             terms: PutTerms::default(),
             findings: Probe::ALL
                 .into_iter()

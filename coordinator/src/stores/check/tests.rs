@@ -36,7 +36,7 @@ async fn a_check_that_is_cut_off_cleans_up_and_is_no_report() {
     let coordinator = Coordinator::start().await;
     let store = checked(&coordinator).await;
     let cancelled = CancellationToken::new();
-    let forger = Forger::new(store.client.config()).unwrap();
+    let forger = Forger::new(store.client.config(), store.client.clock().clone()).unwrap();
     let mut lab = Lab::new(store, &forger);
     lab.prepare().await.unwrap();
     let left = store.client.list_below(".strongroom/").await.unwrap();

@@ -9,7 +9,7 @@ mod json;
 mod text;
 pub mod trace;
 
-use std::io::IsTerminal;
+use std::{fmt, io::IsTerminal, sync::Arc};
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
@@ -19,6 +19,7 @@ use tracing_subscriber::{
     EnvFilter, Layer,
     filter::{FilterExt, filter_fn},
     layer::SubscriberExt,
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -79,9 +80,49 @@ pub enum TelemetryError {
 }
 
 /// Keeps telemetry alive; [`Telemetry::shutdown`] sends what is still queued.
-#[derive(Debug)]
 pub struct Telemetry {
     provider: SdkTracerProvider,
+    set_filter: LevelSetter,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
+    }
+}
+
+type SetFilter = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync;
+
+/// Changes what is logged, while the process runs.
+#[derive(Clone)]
+pub struct LevelSetter(Arc<SetFilter>);
+
+impl fmt::Debug for LevelSetter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LevelSetter")
+    }
+}
+
+impl LevelSetter {
+    /// Logs by this level or filter from now on.
+    pub fn set(&self, level: &str) -> Result<(), TelemetryError> {
+        (self.0)(filter(level)?).map_err(|error| TelemetryError::Level {
+            level: level.to_owned(),
+            problem: error.to_string(),
+        })
+    }
+}
+
+/// Whether the table can be used, as far as that is seen without using it.
+pub fn check(config: &TelemetryConfig) -> Result<(), TelemetryError> {
+    filter(&config.log_level).map(drop)
+}
+
+fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(level).map_err(|error| TelemetryError::Level {
+        level: level.to_owned(),
+        problem: error.to_string(),
+    })
 }
 
 /// Sets up traces and logs (to standard error) for the whole process. Call it
@@ -91,10 +132,7 @@ pub fn init(
     version: &'static str,
     config: &TelemetryConfig,
 ) -> Result<Telemetry, TelemetryError> {
-    let filter = EnvFilter::try_new(&config.log_level).map_err(|error| TelemetryError::Level {
-        level: config.log_level.clone(),
-        problem: error.to_string(),
-    })?;
+    let (filter, handle) = reload::Layer::new(filter(&config.log_level)?);
     let provider = tracer_provider(service, version, config)?;
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("strongroom"))
@@ -118,7 +156,10 @@ pub fn init(
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
     opentelemetry::global::set_tracer_provider(provider.clone());
-    Ok(Telemetry { provider })
+    Ok(Telemetry {
+        provider,
+        set_filter: LevelSetter(Arc::new(move |filter| handle.reload(filter))),
+    })
 }
 
 /// This driver logs statements, parameters and what servers remark: rows and
@@ -155,6 +196,11 @@ fn tracer_provider(
 }
 
 impl Telemetry {
+    /// Changes what is logged.
+    pub fn level(&self) -> LevelSetter {
+        self.set_filter.clone()
+    }
+
     /// Sends what is still queued. Blocks for a few seconds at most; losing a
     /// span is no reason to fail.
     pub fn shutdown(self) {

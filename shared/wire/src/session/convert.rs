@@ -1,5 +1,6 @@
 //! The session's messages at the wire.
 
+use jiff::Timestamp;
 use strongroom_proto::v1;
 use strongroom_transfer::PublicKey;
 
@@ -137,6 +138,7 @@ impl TryFrom<v1::AgentHello> for AgentHello {
                 key => Some(PublicKey(read.hash("transfer_key", key)?.0)),
             },
             answers_challenges: value.answers_challenges,
+            clock: clock(read, &value.clock)?,
         })
     }
 }
@@ -157,8 +159,18 @@ impl From<AgentHello> for v1::AgentHello {
                 .map(|key| key.0.to_vec())
                 .unwrap_or_default(),
             answers_challenges: value.answers_challenges,
+            clock: value.clock.map(|at| at.to_string()).unwrap_or_default(),
         }
     }
+}
+
+/// What an agent's clock said, if it told.
+fn clock(read: Reader, text: &str) -> Result<Option<Timestamp>, InvalidMessage> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |_| read.invalid("clock", format!("{text:?} is not an RFC 3339 time"));
+    text.parse().map(Some).map_err(invalid)
 }
 
 impl From<v1::Consent> for Consent {
@@ -230,6 +242,7 @@ impl TryFrom<v1::Heartbeat> for Heartbeat {
                 nonce => Some(Reader("Heartbeat").uuid("challenge", nonce)?),
             },
             leaving: value.leaving,
+            clock: clock(Reader("Heartbeat"), &value.clock)?,
         })
     }
 }
@@ -244,6 +257,7 @@ impl From<Heartbeat> for v1::Heartbeat {
                 .map(|nonce| nonce.to_string())
                 .unwrap_or_default(),
             leaving: value.leaving,
+            clock: value.clock.map(|at| at.to_string()).unwrap_or_default(),
         }
     }
 }

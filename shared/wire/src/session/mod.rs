@@ -4,6 +4,7 @@ pub(crate) mod bounds;
 mod convert;
 mod inventory;
 
+use jiff::Timestamp;
 use strongroom_layout::AttemptRef;
 use strongroom_transfer::PublicKey;
 use uuid::Uuid;
@@ -83,6 +84,8 @@ pub struct AgentHello {
     /// Whether it answers a [`CoordinatorMessage::Challenge`]; older agents do
     /// not.
     pub answers_challenges: bool,
+    /// What its clock said; older agents do not tell.
+    pub clock: Option<Timestamp>,
 }
 
 /// What `agent.toml` allows, for the operators' eyes; the agent enforces it.
@@ -124,6 +127,8 @@ pub struct Heartbeat {
     pub challenge: Option<Uuid>,
     /// The agent stops: nothing more is to be offered to it.
     pub leaving: bool,
+    /// What the agent's clock said; older agents do not tell.
+    pub clock: Option<Timestamp>,
 }
 
 /// How far an attempt is.

@@ -142,11 +142,11 @@ prop_compose! {
         boot_id in uuid(), agent_version in text(), hostname in text(), os in text(),
         architecture in text(), running in attempts(), reported in attempts(),
         consent in consent(), transfer_key in option::of(public_key()),
-        answers_challenges: bool,
+        answers_challenges: bool, clock in option::of(moment()),
     ) -> AgentHello {
         AgentHello {
             boot_id, agent_version, hostname, os, architecture, running, reported, consent,
-            transfer_key, answers_challenges,
+            transfer_key, answers_challenges, clock,
         }
     }
 }
@@ -205,9 +205,9 @@ prop_compose! {
 prop_compose! {
     fn heartbeat()(
         running in vec(progress(), 0..3), resident_bytes: u64, challenge in option::of(uuid()),
-        leaving: bool,
+        leaving: bool, clock in option::of(moment()),
     ) -> Heartbeat {
-        Heartbeat { running, resident_bytes, challenge, leaving }
+        Heartbeat { running, resident_bytes, challenge, leaving, clock }
     }
 }
 

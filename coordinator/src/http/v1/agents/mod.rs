@@ -1,6 +1,7 @@
 //! Agents and invitations.
 
 pub mod invite;
+pub mod label;
 pub mod list;
 pub mod revoke;
 pub mod show;
@@ -26,6 +27,7 @@ pub(super) fn routes() -> Router<SharedState> {
         .route("/agents", get(list::handler))
         .route("/agents/invite", post(invite::handler))
         .route("/agents/{agent}", get(show::handler))
+        .route("/agents/{agent}/label", post(label::handler))
         .route("/agents/{agent}/revoke", post(revoke::handler))
         .route("/agents/{agent}/trust", post(trust::handler))
 }
@@ -63,6 +65,7 @@ async fn outline(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem
         version: agent.facts.version,
         enrolled_at: agent.enrolled_at,
         last_seen_at: agent.last_seen,
+        clock_skew_seconds: state.live.skew(agent.id).map(|skew| skew.0.as_secs()),
         certificate_expires_at: certificates
             .iter()
             .filter(|it| it.ended.is_none())

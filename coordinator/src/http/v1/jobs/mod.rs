@@ -2,8 +2,10 @@
 
 pub mod cancel;
 pub mod list;
+pub mod log;
 mod shape;
 pub mod show;
+mod waits;
 
 use axum::{
     Router,
@@ -11,6 +13,7 @@ use axum::{
 };
 
 pub(super) use self::shape::{brief, detailed, word};
+use self::waits::waits_for;
 use crate::http::state::SharedState;
 
 pub(super) fn routes() -> Router<SharedState> {
@@ -18,4 +21,5 @@ pub(super) fn routes() -> Router<SharedState> {
         .route("/jobs", get(list::handler))
         .route("/jobs/{job}", get(show::handler))
         .route("/jobs/{job}/cancel", post(cancel::handler))
+        .route("/jobs/{job}/log", get(log::handler))
 }

@@ -102,6 +102,7 @@ fn base(state: &ApiState, job: model::Job) -> Job {
         attempts: Vec::new(),
         attempts_allowed: job.limits.max_attempts,
         limits: limits::shape(&job.limits),
+        waits_for: None,
         store_outage,
         alarm: job.alarm,
         trace_id: Some(job.trace.trace_id),

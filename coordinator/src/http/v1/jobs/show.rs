@@ -58,7 +58,9 @@ pub async fn handler(
     let id = state.catalog.find_job(&job).await?.id;
     let wait = Duration::from_secs(query.wait).min(MAX_WAIT);
     let known = query.since.as_deref();
-    let job = wait_until(&state, id, wait, |job| Some(&*job.revision) != known).await?;
+    let mut job = wait_until(&state, id, wait, |job| Some(&*job.revision) != known).await?;
+    // Not part of the revision: it would be asked for at each change of anything.
+    job.waits_for = super::waits_for(&state, id).await?;
     Ok(Json(job))
 }
 

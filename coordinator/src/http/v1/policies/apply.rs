@@ -36,10 +36,11 @@ pub async fn handler(
         state.catalog.apply_policies(&wanted, &caller.actor).await?
     };
     let agents = state.catalog.agents().await?;
+    let connections = state.catalog.all_connections().await?;
     Ok(Json(Applied {
         dry_run: request.dry_run,
         changes: changes.into_iter().map(change).collect(),
-        warnings: policy::warnings(&wanted, &agents),
+        warnings: policy::warnings(&wanted, &agents, &connections),
     }))
 }
 

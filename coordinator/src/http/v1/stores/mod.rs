@@ -81,7 +81,7 @@ fn judged(config: &stores::StoreConfig, standing: &Standing) -> (StoreState, Opt
                 NotSigned::Unchecked { .. } => StoreState::Unchecked,
                 NotSigned::Unsafe { .. } => StoreState::Unsafe,
             };
-            (state, Some(error.to_string()))
+            (state, Some(error.nameless()))
         }
     }
 }

@@ -217,7 +217,10 @@ fn network(error: reqwest::Error) -> StoreErrorKind {
                 "the store's certificate is not trusted ({refused}): check the endpoint and the CA certificates"
             ));
         }
-        message = format!("{message}: {error}");
+        let said = error.to_string();
+        if !message.contains(&said) {
+            message = format!("{message}: {said}");
+        }
         cause = error.source();
     }
     StoreErrorKind::Transient(message)

@@ -1,0 +1,45 @@
+//! `POST /agents/{agent}/label`
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+
+use crate::http::{
+    auth::Caller,
+    extract::Body,
+    problem::{Code, Problem},
+    shape::{Agent, LabelRequest},
+    state::SharedState,
+};
+
+/// Sets some of an agent's labels and takes others away. Policies that select by
+/// labels go by the new ones at once.
+#[utoipa::path(post, path = "/api/v1/agents/{agent}/label", tag = "agents",
+    params(("agent" = String, Path, description = "Name or id")),
+    request_body = LabelRequest,
+    responses(
+        (status = 200, body = Agent),
+        (status = "default", body = Problem, content_type = "application/problem+json"),
+))]
+pub async fn handler(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Path(agent): Path<String>,
+    Body(request): Body<LabelRequest>,
+) -> Result<Json<Agent>, Problem> {
+    if let Some(both) = request
+        .remove
+        .iter()
+        .find(|it| request.set.contains_key(*it))
+    {
+        let problem = format!("the label {both:?} is both set and removed");
+        return Err(Problem::new(Code::Invalid, problem).hint("say one of the two"));
+    }
+    let found = state.catalog.find_agent(&agent).await?;
+    let agent = state
+        .catalog
+        .label_agent(found.id, &request.set, &request.remove, &caller.actor)
+        .await?;
+    Ok(Json(super::shape(&state, agent).await?))
+}

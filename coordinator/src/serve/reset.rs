@@ -1,0 +1,141 @@
+//! A token for whoever holds the coordinator's host and has lost every other.
+//!
+//! It is entered into the catalog itself, whether a coordinator runs on it or not:
+//! each of an operator's requests asks the catalog whose token it is. Who may do this
+//! is who can write the data directory, which holds the keys of everything anyway.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+use strongroom_runtime::{
+    clock::SharedClock,
+    files::{self, FileError},
+};
+
+use super::first::{PROFILE, reachable};
+use crate::{
+    catalog::{Catalog, CatalogError},
+    cli::profile::{Profile, ProfileError},
+    config::{Config, ConfigError},
+    http::auth,
+};
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reset {
+    /// Whose token it is.
+    pub operator: String,
+    /// The file that holds it.
+    pub profile: PathBuf,
+    /// Whether the operator had one that is refused now.
+    pub renewed: bool,
+}
+
+/// There is no new token.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file that it names.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Nothing was served from this data directory.
+    #[error(
+        "{0} holds no certificate authority: nothing was served from it yet. `strongroom serve` \
+         makes all that is needed, a first operator included"
+    )]
+    Unserved(PathBuf),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The port is chosen at each start.
+    #[error(
+        "[api] listen has no port of its own: say with --url where the coordinator is reached, as \
+         its log does"
+    )]
+    NoUrl,
+    /// The operating system gives no randomness.
+    #[error("the system's randomness cannot be read: {0}")]
+    Random(#[source] io::Error),
+    /// The data directory.
+    #[error("cannot look at {path}: {source}")]
+    Data {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The token is there, and nobody has it.
+    #[error("{0}. The token is lost: mend that, and say the same again")]
+    Profile(#[from] ProfileError),
+}
+
+/// Makes a token for the operator `name` and writes its profile to `write`, or to the
+/// data directory's own.
+pub async fn reset(
+    config: &Config,
+    clock: SharedClock,
+    name: &str,
+    write: Option<PathBuf>,
+    url: Option<String>,
+) -> Result<Reset, ResetError> {
+    let data = &config.data_directory;
+    let own = data.join(PROFILE);
+    let ca_certificate = match files::read_text(&data.join("ca.pem")) {
+        Ok(text) => text,
+        Err(error) if error.is_not_found() => return Err(ResetError::Unserved(data.clone())),
+        Err(error) => return Err(error.into()),
+    };
+    let url = url
+        .or_else(|| url_of(config, &own))
+        .ok_or(ResetError::NoUrl)?;
+    // The coordinator reads its own at each start, whoever it runs as.
+    let (profile, owner) = match write {
+        Some(path) => (path, None),
+        None => (own, owner(data)?),
+    };
+    let (token, secret) = auth::new_token().map_err(ResetError::Random)?;
+    let catalog = Catalog::attach(&config.catalog_url()?, clock).await?;
+    let by = serde_json::json!({
+        "host": super::hostname(),
+        "user": rustix::process::getuid().as_raw(),
+    });
+    let renewed = catalog.reset_operator(name, &secret, &by).await;
+    catalog.close().await;
+    let renewed = renewed?;
+    let contents = Profile {
+        url,
+        operator: name.to_owned(),
+        token,
+        ca_certificate,
+    };
+    contents.save_for(&profile, owner)?;
+    Ok(Reset {
+        operator: name.to_owned(),
+        profile,
+        renewed,
+    })
+}
+
+/// Where this host reaches the coordinator.
+fn url_of(config: &Config, own: &Path) -> Option<String> {
+    match config.api.listen.port() {
+        0 => Profile::load(own).ok().map(|profile| profile.url),
+        _ => Some(format!("https://{}", reachable(config.api.listen))),
+    }
+}
+
+/// User and group of the data directory, where they are others than ours.
+fn owner(data: &Path) -> Result<Option<(u32, u32)>, ResetError> {
+    let metadata = fs::metadata(data).map_err(|source| ResetError::Data {
+        path: data.to_owned(),
+        source,
+    })?;
+    let other = metadata.uid() != rustix::process::geteuid().as_raw();
+    Ok(other.then(|| (metadata.uid(), metadata.gid())))
+}
