@@ -181,6 +181,38 @@ impl Archive {
         Some(self.seal(timeline, from, next.start, &bytes, runtime))
     }
 
+    /// A part's place with another content: one byte differs.
+    pub(crate) fn forged(
+        &self,
+        runtime: &Runtime,
+        data: &Path,
+        part: &StoredWal,
+        at: Lsn,
+    ) -> StoredWal {
+        let segments = segments(data, part.timeline, self.layout.segment_size);
+        let mut bytes = read(&segments, self.layout.segment_size, part.start, part.end);
+        bytes[(at.0 - part.start.0) as usize] ^= 1;
+        let forged = self.seal(part.timeline, part.start, part.end, &bytes, runtime);
+        StoredWal {
+            commits: part.commits,
+            ..forged
+        }
+    }
+
+    /// Where these bytes lie in the log that is archived, first.
+    pub(crate) fn find(&self, data: &Path, bytes: &[u8]) -> Lsn {
+        let size = self.layout.segment_size;
+        for part in self.parts() {
+            let segments = segments(data, part.timeline, size);
+            let log = read(&segments, size, part.start, part.end);
+            let found = log.windows(bytes.len()).position(|it| it == bytes);
+            if let Some(at) = found {
+                return Lsn(part.start.0 + at as u64);
+            }
+        }
+        panic!("it is not in the log");
+    }
+
     /// Where the archived log of a timeline ends.
     pub(crate) fn end(&self, timeline: u32) -> Lsn {
         self.known.lock().expect("no panic").ends[&TimelineId(timeline)]

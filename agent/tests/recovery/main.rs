@@ -2,6 +2,7 @@
 //! be installed, `tests/run` does it.
 
 mod archive;
+mod damage;
 mod interrupted;
 mod refusals;
 mod serving;

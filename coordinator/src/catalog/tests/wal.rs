@@ -209,8 +209,8 @@ async fn old_parts_are_never_superseded(fixture: Fixture) {
     log.fixture.advance(72 * 3600);
     let catalog = &log.fixture.catalog;
     assert_eq!(catalog.useless_wal(log.fixture.now()).await.unwrap(), []);
-    // The longest counts.
-    assert_eq!(log.parts(0, None).await, [(0, UNIT)]);
+    // Both are listed: whoever restores compares them.
+    assert_eq!(log.parts(0, None).await, [(0, UNIT), (0, 100)]);
 }
 
 /// Takes a base backup of the cluster.
@@ -330,6 +330,81 @@ async fn the_same_place_with_other_content_ends_the_line(fixture: Fixture) {
     let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
     let kept = other(part(100, 150)).object();
     assert!(useless.iter().all(|it| it.name != kept), "{useless:?}");
+}
+
+/// A stolen agent enters what it thinks will come, before it comes: that takes the
+/// place of nothing.
+async fn log_that_was_claimed_in_advance_displaces_nothing(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    log.store(&[part(0, 100)]).await;
+    let claimed = StoredWal {
+        digests: other(part(0, UNIT)).digests,
+        ..other(part(100, UNIT))
+    };
+    log.store(&[claimed]).await;
+    // What is genuine comes in pieces that end where nothing was said. All stay, and
+    // all are listed.
+    log.store(&[part(100, 150), part(150, 200)]).await;
+    let all = [(0, 100), (100, UNIT), (100, 150), (150, 200)];
+    assert_eq!(log.parts(0, None).await, all);
+    // Where the claim ends, it is found out; nothing has given way to it.
+    let unit = whole(0, UNIT, &[200]);
+    log.grant(&[unit.object()]).await;
+    let refused = log.record(log.request(vec![unit])).await.unwrap_err();
+    assert!(matches!(refused, RecordError::Conflict(_)), "{refused}");
+    assert_eq!(log.parts(0, None).await, all);
+    log.fixture.advance(72 * 3600);
+    let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
+    let genuine = [part(0, 100), part(100, 150), part(150, 200)];
+    let genuine = genuine.map(|part| part.object());
+    assert!(useless.iter().all(|it| !genuine.contains(&it.name)));
+    // Behind a new base backup the genuine log goes on.
+    take_base(&log, 1).await;
+    log.store(&[part(0, 100)]).await;
+    let line = catalog.wal_line(&log.repository.name, SYSTEM).await;
+    assert_eq!(line.unwrap().broken, None);
+}
+
+async fn a_timeline_had_begun_with_its_first_commit_or_when_its_history_came(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let history = StoredHistory {
+        system: SYSTEM,
+        timeline: TimelineId(2),
+        id: ObjectId([9; 32]),
+        length: 50,
+        legs: vec![Leg {
+            timeline: TimelineId(1),
+            until: Some(Lsn(90)),
+        }],
+        digest: None,
+    };
+    let begun = async || {
+        let begun = catalog.timeline_begun(&log.archive(), &history).await;
+        begun.unwrap()
+    };
+    assert_eq!(begun().await, None);
+    log.grant(&[history.object()]).await;
+    let came = log.fixture.now();
+    log.fixture.advance(60);
+    assert_eq!(begun().await, Some(came));
+    let committed = |part, second| StoredWal {
+        timeline: TimelineId(2),
+        commits: Some(Commits {
+            count: 1,
+            last: at(second),
+            first_xid: 700,
+            last_xid: 700,
+        }),
+        ..part
+    };
+    // The copy of what was before it has commits of timeline 1.
+    log.store(&[committed(part(0, 95), 3)]).await;
+    assert_eq!(begun().await, Some(came));
+    log.store(&[committed(part(95, 120), 7), committed(part(120, 130), 8)])
+        .await;
+    assert_eq!(begun().await, Some(at(7)));
 }
 
 async fn what_cannot_be_compared_is_refused(fixture: Fixture) {
@@ -624,6 +699,8 @@ contract! {
     what_lies_in_another_part_is_superseded_for_a_while,
     old_parts_are_never_superseded,
     the_same_place_with_other_content_ends_the_line,
+    log_that_was_claimed_in_advance_displaces_nothing,
+    a_timeline_had_begun_with_its_first_commit_or_when_its_history_came,
     what_cannot_be_compared_is_refused,
     what_stands_somewhere_is_no_less_needed_for_another_place,
     what_was_not_granted_or_not_entered_in_time_is_refused,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use strongroom_layout::position::{Lsn, TimelineId};
 use strongroom_wire::wal::{
-    Commits, MAX_STORED, RestorePoint, StoredHistory, StoredWal, WalPosition, WalRange,
+    Commits, MAX_STORED, RestorePoint, StoredHistory, StoredWal, UNIT, WalPosition, WalRange,
 };
 
 use super::{
@@ -23,15 +23,16 @@ const MAX_POINTS: i64 = 10_000;
 /// Parts of a timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalPage {
-    /// By start, ascending; of several with one start only the longest.
+    /// By start, ascending; of several with one start the longest first.
     pub parts: Vec<StoredWal>,
     /// There may be more behind the start of the last.
     pub more: bool,
 }
 
 impl Catalog {
-    /// Parts in a range, [`MAX_STORED`] at most, but for those that lie in
-    /// others; with the first [`MAX_POINTS`] of the restore points in them.
+    /// Parts in a range, [`MAX_STORED`] at most, but for those that gave way to
+    /// others; with the first [`MAX_POINTS`] of the restore points in them. Those that
+    /// begin at one place come on one page, as far as that holds them.
     pub async fn wal_parts(
         &self,
         archive: &WalArchive,
@@ -54,7 +55,12 @@ impl Catalog {
         .await?;
         let more = rows.len() == MAX_STORED;
         let mut parts = read_all(&rows, read_part)?;
-        parts.dedup_by_key(|part| part.start);
+        if let (true, Some(last)) = (more, parts.last().map(|part| part.start)) {
+            let others = parts.partition_point(|part| part.start < last);
+            if others > 0 {
+                parts.truncate(others);
+            }
+        }
         self.add_restore_points(archive, range.timeline, &mut parts)
             .await?;
         Ok(WalPage { parts, more })
@@ -86,10 +92,13 @@ impl Catalog {
         .await?;
         for found in read_all(&rows, read_restore_point)? {
             // A point's position is the end of its record.
-            let at = parts.partition_point(|part| part.start < found.point.lsn);
-            if let Some(part) = at.checked_sub(1).and_then(|at| parts.get_mut(at))
-                && found.point.lsn <= part.end
-            {
+            let lsn = found.point.lsn;
+            let at = parts.partition_point(|part| part.start < lsn);
+            // The last of those in its unit that reaches it.
+            let unit = Lsn(lsn.0.saturating_sub(1) / UNIT * UNIT);
+            let before = parts.iter_mut().take(at).rev();
+            let mut in_unit = before.take_while(|part| unit <= part.start);
+            if let Some(part) = in_unit.find(|part| lsn <= part.end) {
                 part.restore_points.push(found.point);
             }
         }
@@ -135,6 +144,39 @@ impl Catalog {
         .fetch_one(self.pool())
         .await?;
         Columns::new("wal_parts", &row).opt_time("last_commit")
+    }
+
+    /// When a timeline had begun, at the latest: the first commit that is known of
+    /// it, or its history's coming.
+    pub async fn timeline_begun(
+        &self,
+        archive: &WalArchive,
+        history: &StoredHistory,
+    ) -> Result<Option<Timestamp>, CatalogError> {
+        // What lies before holds commits of the timeline before, too.
+        let switch = history.legs.last().and_then(|leg| leg.until);
+        let row = sqlx::query(
+            "SELECT MIN(last_commit) AS begun FROM wal_parts
+             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+               AND start_lsn >= $5",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
+        .bind(i64::from(history.timeline.0))
+        .bind(int(switch.unwrap_or(Lsn(0)).0))
+        .fetch_one(self.pool())
+        .await?;
+        let commit = Columns::new("wal_parts", &row).opt_time("begun")?;
+        let row = sqlx::query(
+            "SELECT MIN(granted_at) AS begun FROM objects WHERE repository = $1 AND path = $2",
+        )
+        .bind(archive.repository.clone())
+        .bind(history.object().path())
+        .fetch_one(self.pool())
+        .await?;
+        let came = Columns::new("objects", &row).opt_time("begun")?;
+        Ok(commit.into_iter().chain(came).min())
     }
 
     /// What is there without a gap, by timeline and position.

@@ -80,6 +80,18 @@ pub enum RecoveryError {
     /// What is archived is no log.
     #[error("{0}: the archive holds a damaged log; restore to a moment before that position")]
     Log(#[from] InvalidWal),
+    /// The same place holds two things.
+    #[error(
+        "the archive holds two logs: behind {at}, {taken} and {other} have different bytes at the same place. Two servers have written that log, or one of these was put there by somebody else. Restore to a moment before that, or from another base backup"
+    )]
+    TwoLogs {
+        /// The first byte that differs.
+        at: Lsn,
+        /// What would have been replayed.
+        taken: String,
+        /// What says otherwise.
+        other: String,
+    },
     /// The log that came is not the log that was read before.
     #[error("{0}; restore again")]
     Changed(#[from] Unexpected),
@@ -199,9 +211,11 @@ impl RecoveryError {
             | Self::NoTransaction { .. }
             | Self::OtherCluster { .. }
             | Self::Astray { .. } => FailureCode::NotFound,
-            Self::Log(_) | Self::Changed(_) | Self::OtherLog | Self::Vanished { .. } => {
-                FailureCode::Corrupt
-            }
+            Self::Log(_)
+            | Self::TwoLogs { .. }
+            | Self::Changed(_)
+            | Self::OtherLog
+            | Self::Vanished { .. } => FailureCode::Corrupt,
             Self::Other { .. }
             | Self::OtherPlace { .. }
             | Self::Busy(_)

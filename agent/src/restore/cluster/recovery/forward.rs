@@ -321,6 +321,7 @@ mod tests {
                 })
                 .collect(),
             pieces: vec![],
+            overlaps: vec![],
             stored: vec![],
             held: vec![],
             histories: vec![],

@@ -5,7 +5,8 @@
 //!    ([`chain`]: which bytes lie where; [`reach`]: how far; [`seek`]: what
 //!    only the log itself tells) and which files the server gets
 //!    ([`segments`]). All of it is read then for what it would do outside of the
-//!    data directory ([`scan`]).
+//!    data directory ([`scan`]), and what lies in two places is compared
+//!    ([`overlap`]).
 //! 2. [`settings`] tells the server where to stop and where its log comes
 //!    from.
 //! 3. [`fetch`] brings the files into [`directory`], in the log's order.
@@ -30,6 +31,7 @@ mod forwarding;
 pub mod fuzz;
 mod index;
 mod notes;
+mod overlap;
 mod parts;
 mod plan;
 mod reach;

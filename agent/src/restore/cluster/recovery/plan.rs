@@ -12,6 +12,7 @@ use super::{
     RecoveryError,
     chain::{Gap, Piece, Span, chain},
     index::{Listed, LogIndex, listed},
+    overlap::{Overlap, overlaps},
     parts::Shelf,
     reach::{Answer, Known, reach, sought},
     seek::{self, layout, seek},
@@ -25,6 +26,8 @@ pub(super) struct Plan {
     pub(super) segments: Vec<Segment>,
     /// All of the log, of which they are made; it may go on behind them.
     pub(super) pieces: Vec<Piece>,
+    /// What of it lies in other places, too.
+    pub(super) overlaps: Vec<Overlap>,
     /// What its pieces are taken from.
     pub(super) stored: Vec<StoredWal>,
     /// The snapshot's own segments.
@@ -62,7 +65,7 @@ impl Asked<'_> {
         }
         let (recovery, legs) = (self.recovery, &self.recovery.legs[..]);
         let held = self.held();
-        let pieces = self.pieces(&stored, &held)?;
+        let (pieces, overlaps) = self.pieces(&stored, &held)?;
         let known = Known {
             legs,
             stored: &stored,
@@ -89,6 +92,7 @@ impl Asked<'_> {
         Ok(Plan {
             segments: segments(&pieces, &held, legs, size, extent.upto),
             pieces,
+            overlaps,
             stored,
             held,
             taken: taken(timeline, recovery.new_timeline, &histories),
@@ -109,7 +113,7 @@ impl Asked<'_> {
     ) -> Result<Plan, RecoveryError> {
         tracing::warn!(%timeline, %at, %source, "a part of the log vanished; looking it up again");
         let Listed { stored, histories } = self.list()?;
-        let pieces = self
+        let (pieces, overlaps) = self
             .pieces(&stored, &plan.held)
             .map_err(|error| match error {
                 RecoveryError::Gap { .. } => RecoveryError::Vanished {
@@ -123,6 +127,7 @@ impl Asked<'_> {
         Ok(Plan {
             segments: segments(&pieces, &plan.held, legs, plan.size, plan.upto),
             pieces,
+            overlaps,
             stored,
             histories,
             ..plan.clone()
@@ -183,7 +188,7 @@ impl Asked<'_> {
         &self,
         stored: &[StoredWal],
         held: &[SegmentName],
-    ) -> Result<Vec<Piece>, RecoveryError> {
+    ) -> Result<(Vec<Piece>, Vec<Overlap>), RecoveryError> {
         let (size, stop) = (self.manifest.wal_segment_size, self.manifest.stop_lsn);
         let held: Vec<_> = held
             .iter()
@@ -199,8 +204,11 @@ impl Asked<'_> {
             })
             .collect();
         let parts: Vec<_> = stored.iter().map(Span::of).collect();
-        let pieces = chain(&self.recovery.legs, &parts, &held, self.range());
-        pieces.map_err(|Gap { timeline, at, next }| RecoveryError::Gap { timeline, at, next })
+        let legs = &self.recovery.legs;
+        let pieces = chain(legs, &parts, &held, self.range())
+            .map_err(|Gap { timeline, at, next }| RecoveryError::Gap { timeline, at, next })?;
+        let overlaps = overlaps(legs, &parts, &held, &pieces);
+        Ok((pieces, overlaps))
     }
 }
 

@@ -1,4 +1,5 @@
-//! Reads all log that a server will be given, before anything is written.
+//! Reads all log that a server will be given, before anything is written, and
+//! compares what of it lies in several places.
 //!
 //! So it is fetched twice. The catalog could know what makes a tablespace, as it
 //! knows of commits; but where a restore may write is this host's to say, and
@@ -10,6 +11,7 @@ use strongroom_wire::{job::Recovery, wal::StoredWal};
 use super::{
     RecoveryError,
     chain::{Piece, Source},
+    overlap,
     parts::{Parts, Shelf, Wanted},
     plan::Plan,
 };
@@ -21,8 +23,26 @@ use crate::restore::{
     },
 };
 
-/// What the log of a plan does, up to where it is given.
+/// What the log of a plan does, up to where it is given. An error when there are two
+/// versions of it, also when one of them is damaged.
 pub(super) fn facts(
+    plan: &Plan,
+    recovery: &Recovery,
+    held: &HeldLog,
+    shelf: &Shelf,
+) -> Result<LogFacts, RecoveryError> {
+    let read = read(plan, recovery, held, shelf);
+    match &read {
+        Ok(facts) => overlap::compare(plan, facts, held, shelf)?,
+        Err(RecoveryError::Log(_)) => {
+            overlap::compare(plan, &LogFacts::default(), held, shelf)?;
+        }
+        Err(_) => {}
+    }
+    read
+}
+
+fn read(
     plan: &Plan,
     recovery: &Recovery,
     held: &HeldLog,
@@ -54,7 +74,9 @@ pub(super) fn facts(
         }
         match piece.source {
             Source::Part(_) => {
-                let opened = parts.next().map_err(|error| vanished(error, plan, piece))?;
+                let opened = parts
+                    .next()
+                    .map_err(|error| vanished(error, plan, part(plan, piece), piece.from))?;
                 let start = part(plan, piece).map_or(Lsn(0), |part| part.start);
                 // Within a part, which is in memory.
                 let range = (piece.from.0 - start.0) as usize..(piece.to.0 - start.0) as usize;
@@ -82,13 +104,19 @@ pub(super) fn facts(
     Ok(facts)
 }
 
-fn vanished(error: RecoveryError, plan: &Plan, piece: &Piece) -> RecoveryError {
+/// A part that is not there is sought anew.
+pub(super) fn vanished(
+    error: RecoveryError,
+    plan: &Plan,
+    part: Option<&StoredWal>,
+    at: Lsn,
+) -> RecoveryError {
     match error {
         RecoveryError::Restore(RestoreError::Read(source)) if source.is_missing() => {
-            let timeline = part(plan, piece).map(|part| part.timeline);
+            let timeline = part.map(|part| part.timeline);
             RecoveryError::Vanished {
                 timeline: timeline.unwrap_or(plan.timeline),
-                at: piece.from,
+                at,
                 source: Box::new(source),
             }
         }
