@@ -148,7 +148,8 @@ pub(super) fn sought(
 fn time(at: Timestamp, known: &Known<'_>) -> Answer {
     let ranges = known.ranges(|part| part.commits.is_some_and(|it| it.last > at));
     if ranges.is_empty() {
-        return Answer::Known(known.all());
+        // What was not committed by the end of the log, was not then.
+        return known.last(known.end);
     }
     Answer::Seek(Seek::Later { than: at, ranges })
 }

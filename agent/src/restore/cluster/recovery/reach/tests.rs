@@ -119,10 +119,18 @@ fn a_time_takes_the_log_up_to_a_later_commit() {
     // Nothing was committed behind the base backup's end.
     let consistent = Lsn(UNIT + 5);
     assert_eq!(answer(&stored, &at(14), &last, None), until(consistent, 6));
-    // Nothing is later: no target, lest the server give up.
+    // Nothing is later: up to the last commit that there is.
+    let Answer::Seek(last @ Seek::Last { upto, .. }) = run(&legs, &stored, &at(18)).unwrap() else {
+        panic!("it is not sought");
+    };
+    assert_eq!(upto, Lsn(20 * UNIT));
+    let end = Lsn(18 * UNIT + 7);
+    let record = Seek::Record { lsn: end };
+    let near = answer(&stored, &at(18), &last, Some(end));
+    assert_eq!(near, Answer::Seek(record.clone()));
+    // There is nothing behind it: no target, lest the server give up.
     let all = extent(20, &RecoveryTarget::Latest);
-    assert_eq!(run(&legs, &stored, &at(18)).unwrap(), all);
-    assert_eq!(run(&legs, &[], &at(2)).unwrap(), all);
+    assert_eq!(answer(&stored, &at(18), &record, None), all);
     assert_eq!(run(&legs, &stored, &RecoveryTarget::Latest).unwrap(), all);
 }
 
@@ -148,7 +156,10 @@ fn a_later_commit_behind_the_switch_does_not_count() {
     let stray = [part(1, 11, 12, Some((6, 6)))];
     assert_eq!(
         run(&legs, &stray, &at).unwrap(),
-        extent(20, &RecoveryTarget::Latest)
+        Answer::Seek(Seek::Last {
+            upto: Lsn(20 * UNIT),
+            ranges: vec![]
+        })
     );
 }
 
