@@ -1,8 +1,13 @@
 //! A moment is the end of the last commit at or before it.
 
-use strongroom_tests::cluster::sql;
+use std::fs;
 
-use crate::postgres_physical::site::Site;
+use strongroom_tests::{
+    cluster::sql,
+    operator::{only, text},
+};
+
+use crate::postgres_physical::site::{Restored, Site};
 
 const NOW: &str = "SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', \
                    'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
@@ -43,4 +48,44 @@ fn a_database_that_is_about_to_be_dropped_is_whole() {
     let timeline = "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
     let timelines = [&first, &second, &third].map(|server| server.sql(timeline));
     assert_eq!(timelines, ["00000002", "00000003", "00000004"]);
+}
+
+#[test]
+fn databases_that_cannot_be_used_are_named_behind_a_recovery() {
+    let site = Site::new("wal-unusable", "");
+    let sql = |statement: &str| site.cluster.sql(statement);
+    for database in ["\"half, dropped\"", "gone", "whole"] {
+        sql(&format!("CREATE DATABASE {database}"));
+    }
+    sql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half, dropped'");
+    sql("CHECKPOINT");
+    let gone = sql("SELECT oid FROM pg_database WHERE datname = 'gone'");
+    fs::remove_dir_all(site.cluster.data().join("base").join(gone)).expect("its directory");
+    site.archive("flush = '1s'");
+    site.archiving_job();
+    site.backup();
+    sql("CREATE TABLE later ()");
+    site.wait_for_archive();
+
+    let (said, data) = site.recover(3, "named", &[]);
+    let job = only(&said["jobs"]);
+    let server = Restored::of(&job, data);
+    assert_eq!(server.sql("SELECT to_regclass('later') IS NOT NULL"), "t");
+    let warnings = job["warnings"].as_array().expect("warnings");
+    let told = warnings.iter().map(|it| {
+        let cause = text(&it["cause"]);
+        let what = cause.split(':').next().unwrap_or_default().to_owned();
+        (text(&it["code"]), text(&it["path"]["text"]), what)
+    });
+    let unusable = |name: &str, what: &str| {
+        let code = "database-unusable".to_owned();
+        (code, name.to_owned(), what.to_owned())
+    };
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            unusable("half, dropped", "it is invalid"),
+            unusable("gone", "its directory is not there"),
+        ]
+    );
 }

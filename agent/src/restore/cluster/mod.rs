@@ -8,7 +8,8 @@
 //! 2. Each directory is restored as any other restore does it, verified.
 //! 3. The links of moved tablespaces, what is missing of the configuration
 //!    (`config`), and the owner (`owner`): the user that will run the server.
-//! 4. `server` starts it, if that was asked for.
+//! 4. `server` starts it, if that was asked for, and `databases` finds those in it
+//!    that cannot be used.
 //!
 //! With archived log to replay, [`recovery`] goes along: it decides before
 //! anything is written, tells the server where to stop, and brings the log.
@@ -21,6 +22,7 @@
 mod auto_conf;
 mod base;
 mod config;
+mod databases;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -190,6 +192,7 @@ pub fn run(
         }
         checked?;
         let gone = decided.replay.settle(&target);
+        databases::check(inputs, &running, owner, &mut result);
         running.directory.keep();
         result.server = Some(running.to_started());
         result.notes.push(notes::started(inputs, &running, owner));

@@ -120,6 +120,11 @@ codes! {
     LogGap => "log-gap",
     /// Nothing bounds what a replication slot holds back while the agent is away.
     SlotUnbounded => "slot-unbounded",
+    /// A database of a restored server is invalid, or its files are not there.
+    DatabaseUnusable => "database-unusable",
+    /// A connection leads to another cluster than before; of agents of earlier
+    /// versions: now that ends the job.
+    OtherCluster => "other-cluster",
     /// Keys of a Redis dataset could not be counted.
     KeysNotCounted => "keys-not-counted",
     /// The server wrote no checksum: damage on the way would not be noticed.
