@@ -32,6 +32,8 @@ pub struct WalHistory {
     pub timeline: TimelineId,
     /// The timelines before it, oldest first, each with where it was left.
     pub legs: Vec<Leg>,
+    /// It had begun by then.
+    pub begun: Timestamp,
 }
 
 /// A restore point on its timeline.

@@ -11,6 +11,7 @@ use super::{
     route::{Route, preferred, route, timelines},
     windows::{until, windows},
 };
+use crate::model::WalStretch;
 
 /// Where a restore is to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,7 +95,9 @@ impl Unreachable {
 }
 
 /// Chooses the newest base backup from which the target can be reached, on the
-/// timeline that is asked for, or else on the newest that the log leads onto.
+/// timeline that is asked for, or else on the newest that the log leads onto; where
+/// that does not lead to the target, on the newest that does. A moment before a
+/// timeline began is on the one before, however far that was written.
 pub fn choose(
     cluster: &Cluster,
     target: &Target,
@@ -104,25 +107,15 @@ pub fn choose(
         return Err(Unreachable::NoBase);
     }
     let routes = routes(cluster, timeline)?;
-    let reaching = |(base, route): &&(&Base, Route)| reaches(cluster, base, route, target);
-    let found = match target {
-        Target::RestorePoint(name, places) => {
-            check_name(&routes, name, places)?;
-            routes.iter().rev().find(reaching)
+    let (base, mut route) = match pick(cluster, routes, target) {
+        Err(Unreachable::Outside { .. } | Unreachable::NotFound(_)) if timeline.is_none() => {
+            pick(cluster, all_routes(cluster), target)?
         }
-        Target::Xid(_, parts) if parts.is_empty() => {
-            return Err(Unreachable::NotFound(format!("commit of {target}")));
-        }
-        // The newest timeline first, then the newest base.
-        Target::Latest => routes
-            .iter()
-            .max_by_key(|(base, route)| (route.timeline, route.end, base.point.stop)),
-        _ => routes.iter().rev().find(reaching),
+        picked => picked?,
     };
-    let (base, route) = found.ok_or_else(|| Unreachable::Outside {
-        target: target.to_string(),
-        windows: describe(&windows(cluster)),
-    })?;
+    if let (Target::Time(at), None) = (target, timeline) {
+        route = written_at(cluster, base, &route, *at).unwrap_or(route);
+    }
     let end = route.end;
     let mut legs = route.legs.clone();
     // What the log does not lead onto is not followed.
@@ -133,7 +126,7 @@ pub fn choose(
         }
     }
     Ok(Chosen {
-        base: (*base).clone(),
+        base: base.clone(),
         recovery: Recovery {
             system: cluster.system,
             line: cluster.line,
@@ -149,6 +142,73 @@ pub fn choose(
             },
         },
     })
+}
+
+/// The last of these that reaches the target.
+fn pick<'c>(
+    cluster: &'c Cluster,
+    mut routes: Vec<(&'c Base, Route)>,
+    target: &Target,
+) -> Result<(&'c Base, Route), Unreachable> {
+    let reaching = |(base, route): &(&Base, Route)| reaches(cluster, base, route, target);
+    let found = match target {
+        Target::RestorePoint(name, places) => {
+            check_name(&routes, name, places)?;
+            routes.iter().rposition(reaching)
+        }
+        Target::Xid(_, parts) if parts.is_empty() => {
+            return Err(Unreachable::NotFound(format!("commit of {target}")));
+        }
+        // The newest timeline first, then the newest base.
+        Target::Latest => {
+            let numbered = routes.iter().enumerate();
+            let key = |(_, (base, route)): &(usize, &(&Base, Route))| {
+                (route.timeline, route.end, base.point.stop)
+            };
+            numbered.max_by_key(key).map(|(number, _)| number)
+        }
+        _ => routes.iter().rposition(reaching),
+    };
+    match found {
+        Some(number) => Ok(routes.swap_remove(number)),
+        None => Err(Unreachable::Outside {
+            target: target.to_string(),
+            windows: describe(&windows(cluster)),
+        }),
+    }
+}
+
+/// The way to the timeline that was written at that moment, if the route leaves it
+/// before that for one that began later, though more of it is archived.
+fn written_at(cluster: &Cluster, base: &Base, on: &Route, at: Timestamp) -> Option<Route> {
+    let began_later = |timeline| {
+        let mut histories = cluster.histories.iter();
+        histories.any(|it| it.timeline == timeline && at < it.begun)
+    };
+    let left = on.legs.windows(2).find_map(|pair| match pair {
+        [leg, next] if began_later(next.timeline) => Some(leg),
+        _ => None,
+    })?;
+    let until = left.until?;
+    let is_before = |(stretch, commit): &(WalStretch, Timestamp)| {
+        (stretch.timeline, stretch.end) == (left.timeline, until) && at <= *commit
+    };
+    if cluster.last_commits.iter().any(is_before) {
+        return None;
+    }
+    let route = route(cluster, base, left.timeline)?;
+    (route.arrives() && until < route.end).then_some(route)
+}
+
+/// Every base with every way, the oldest timeline first, then the oldest base.
+fn all_routes(cluster: &Cluster) -> Vec<(&Base, Route)> {
+    let timelines = timelines(cluster).into_iter().rev();
+    let on = |timeline| {
+        let way = move |base| route(cluster, base, timeline).filter(Route::arrives);
+        let bases = cluster.bases.iter();
+        bases.filter_map(move |base| Some((base, way(base)?)))
+    };
+    timelines.flat_map(on).collect()
 }
 
 /// Every base with the way it would take, oldest first.
@@ -175,22 +235,17 @@ fn routes(
 }
 
 fn reaches(cluster: &Cluster, base: &Base, route: &Route, target: &Target) -> bool {
-    let on_route = |timeline: TimelineId, lsn: Lsn| {
-        route
-            .legs
-            .iter()
-            .any(|leg| leg.timeline == timeline && leg.until.is_none_or(|until| lsn <= until))
-    };
     match target {
         Target::Latest => true,
         Target::Time(at) => base.point.ended <= *at && *at <= until(cluster, base, route),
         Target::Lsn(lsn) => base.point.stop <= *lsn && *lsn <= route.end,
         Target::Xid(_, parts) => parts.iter().any(|(timeline, start, end)| {
-            on_route(*timeline, *start) && base.point.stop <= *start && *end <= route.end
+            let behind = base.point.stop <= *start && *end <= route.end;
+            behind && route.leads_over(*timeline, *start)
         }),
-        Target::RestorePoint(_, places) => places.iter().any(|(timeline, lsn)| {
-            on_route(*timeline, *lsn) && base.point.stop <= *lsn && *lsn <= route.end
-        }),
+        Target::RestorePoint(_, places) => places
+            .iter()
+            .any(|(timeline, lsn)| route.leads_over(*timeline, *lsn) && base.point.stop <= *lsn),
     }
 }
 
@@ -200,15 +255,11 @@ fn check_name(
     name: &str,
     places: &[(TimelineId, Lsn)],
 ) -> Result<(), Unreachable> {
-    let on_a_route = |timeline: TimelineId| {
-        routes
-            .iter()
-            .any(|(_, route)| route.legs.iter().any(|leg| leg.timeline == timeline))
+    let is_on_one = |(timeline, lsn): &&(TimelineId, Lsn)| {
+        let mut routes = routes.iter();
+        routes.any(|(_, route)| route.leads_over(*timeline, *lsn))
     };
-    let there: Vec<_> = places
-        .iter()
-        .filter(|(timeline, _)| on_a_route(*timeline))
-        .collect();
+    let there: Vec<_> = places.iter().filter(is_on_one).collect();
     match there.len() {
         0 => Err(Unreachable::NotFound(format!("restore point {name:?}"))),
         1 => Ok(()),

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use strongroom_layout::{ObjectId, SystemId};
+use strongroom_layout::{ObjectId, SystemId, position::Lsn};
+use strongroom_wire::wal::StoredHistory;
 
 use crate::{
     catalog::{Catalog, CatalogError, SnapshotFilter},
-    model::{DatasetName, WalArchive, WalBreak, WalHistory},
+    model::{DatasetName, WalArchive, WalBreak, WalHistory, WalStretch},
 };
 
 use super::{Base, Cluster};
@@ -137,10 +138,21 @@ async fn cluster(
     let histories = catalog.wal_histories(&archive).await?;
     let mut last_commits = Vec::new();
     for stretch in &stretches {
-        let last = catalog.last_commit_before(&archive, stretch.timeline, stretch.end);
-        if let Some(at) = last.await? {
-            last_commits.push((*stretch, at));
+        for end in ends(stretch, &histories) {
+            let last = catalog.last_commit_before(&archive, stretch.timeline, end);
+            if let Some(at) = last.await? {
+                last_commits.push((WalStretch { end, ..*stretch }, at));
+            }
         }
+    }
+    let mut begun = Vec::new();
+    for history in histories {
+        let by = catalog.timeline_begun(&archive, &history).await?;
+        begun.push(WalHistory {
+            timeline: history.timeline,
+            begun: by.unwrap_or_else(|| catalog.clock().now()),
+            legs: history.legs,
+        });
     }
     Ok(Cluster {
         system: archive.system,
@@ -149,14 +161,17 @@ async fn cluster(
         broken,
         bases,
         stretches,
-        histories: histories
-            .into_iter()
-            .map(|it| WalHistory {
-                timeline: it.timeline,
-                legs: it.legs,
-            })
-            .collect(),
+        histories: begun,
         position,
         last_commits,
     })
+}
+
+/// Where a stretch ends, and where its timeline was left in it.
+fn ends(stretch: &WalStretch, histories: &[StoredHistory]) -> BTreeSet<Lsn> {
+    let legs = histories.iter().flat_map(|it| &it.legs);
+    let left = legs.filter(|leg| leg.timeline == stretch.timeline);
+    let within = |end: &Lsn| stretch.start < *end && *end < stretch.end;
+    let left = left.filter_map(|leg| leg.until).filter(within);
+    left.chain([stretch.end]).collect()
 }

@@ -8,7 +8,10 @@
 //!
 //! Which timeline is followed: the newest that the archived log leads onto,
 //! unless the operator names one. So after a failover a restore ends where the
-//! promoted server is, and not where the old primary went on by itself.
+//! promoted server is, and not where the old primary went on by itself. A moment
+//! before that timeline began is looked for on the one that was written then, and
+//! what the newest does not lead to, on all others: so every moment of a window is
+//! there as it was, also when a recovery has left its timeline behind.
 
 mod choose;
 mod load;
@@ -55,7 +58,8 @@ pub struct Cluster {
     pub histories: Vec<WalHistory>,
     /// How far the log is known, by its agent's last word.
     pub position: Option<WalPosition>,
-    /// The last commits before the ends of stretches.
+    /// The last commits before the ends of stretches, and before the places at which
+    /// timelines were left in them: the stretch up to there.
     pub last_commits: Vec<(WalStretch, Timestamp)>,
 }
 

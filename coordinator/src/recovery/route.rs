@@ -4,6 +4,7 @@ use strongroom_layout::position::{Lsn, TimelineId};
 use strongroom_wire::job::Leg;
 
 use super::{Base, Cluster};
+use crate::model::WalStretch;
 
 /// The way from a base to a timeline, and how far it is archived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,18 @@ impl Route {
         self.legs
             .last()
             .is_some_and(|leg| leg.timeline == self.timeline)
+    }
+
+    /// Whether a position of a timeline lies on it.
+    pub(super) fn leads_over(&self, timeline: TimelineId, lsn: Lsn) -> bool {
+        let mut legs = self.legs.iter();
+        lsn <= self.end
+            && legs.any(|leg| leg.timeline == timeline && leg.until.is_none_or(|it| lsn <= it))
+    }
+
+    /// Whether all of a stretch up to its end lies on it.
+    pub(super) fn holds(&self, stretch: &WalStretch) -> bool {
+        self.leads_over(stretch.timeline, stretch.end)
     }
 }
 

@@ -72,7 +72,11 @@ fn promoted(mut cluster: Cluster, switch: u64) -> Cluster {
             timeline: TimelineId(1),
             until: Some(Lsn(switch)),
         }],
+        begun: at(switch),
     });
+    cluster
+        .last_commits
+        .push((stretch(1, 0, switch), at(switch - 1)));
     cluster
 }
 
@@ -195,6 +199,67 @@ fn the_promoted_timeline_is_followed_unless_another_is_named() {
     );
     let error = choose(&cluster, &Target::Latest, Some(TimelineId(3))).unwrap_err();
     assert!(error.to_string().contains("1, 2"), "{error}");
+}
+
+#[test]
+fn a_moment_before_a_timeline_began_is_on_the_one_that_was_written_then() {
+    // At 160 somebody recovered to 100, and went on with that; timeline 1 had been
+    // written up to 130.
+    let stretches = [stretch(1, 0, 130), stretch(2, 96, 200)];
+    let mut cluster = promoted(cluster(vec![base(1, 50)], &stretches), 100);
+    cluster.histories[0].begun = at(160);
+    let cluster = live(cluster, 2, 200);
+    assert_eq!(spans(&cluster), [(50, 260, true)]);
+    for (second, timeline, end) in [
+        // Both know it.
+        (99, 2, 200),
+        (101, 1, 130),
+        (129, 1, 130),
+        // Nothing more was written then, as far as anybody knows.
+        (159, 1, 130),
+        (160, 2, 200),
+        (260, 2, 200),
+    ] {
+        let target = Target::Time(at(second));
+        assert_eq!(chosen(&cluster, &target), (50, timeline, end), "{second}");
+    }
+    let named = choose(&cluster, &Target::Time(at(120)), Some(TimelineId(2))).unwrap();
+    assert_eq!(named.recovery.legs.len(), 2);
+    assert_eq!(chosen(&cluster, &Target::Latest), (50, 2, 200));
+}
+
+#[test]
+fn what_the_newest_timeline_does_not_lead_to_is_looked_for_on_others() {
+    let stretches = [stretch(1, 0, 130), stretch(2, 96, 115)];
+    let cluster = promoted(cluster(vec![base(1, 50)], &stretches), 110);
+    assert_eq!(chosen(&cluster, &Target::Latest), (50, 2, 115));
+    assert_eq!(chosen(&cluster, &Target::Lsn(Lsn(112))), (50, 2, 115));
+    assert_eq!(chosen(&cluster, &Target::Lsn(Lsn(125))), (50, 1, 130));
+    assert_eq!(chosen(&cluster, &Target::Time(at(129))), (50, 1, 130));
+    let commit = Target::Xid(7, vec![(TimelineId(1), Lsn(118), Lsn(122))]);
+    assert_eq!(chosen(&cluster, &commit), (50, 1, 130));
+    let point = |places: &[(u32, u64)]| {
+        let places = places.iter().map(|(t, l)| (TimelineId(*t), Lsn(*l)));
+        Target::RestorePoint("before".into(), places.collect())
+    };
+    assert_eq!(chosen(&cluster, &point(&[(1, 120)])), (50, 1, 130));
+    // That of the newest counts, where it has one.
+    assert_eq!(
+        chosen(&cluster, &point(&[(1, 120), (2, 113)])),
+        (50, 2, 115)
+    );
+    choose(&cluster, &Target::Lsn(Lsn(131)), None).unwrap_err();
+    choose(&cluster, &Target::Lsn(Lsn(125)), Some(TimelineId(2))).unwrap_err();
+}
+
+#[test]
+fn a_timeline_without_commits_ends_no_window() {
+    // Its first segment is a copy of the last of the timeline before.
+    let stretches = [stretch(1, 0, 110), stretch(2, 96, 112)];
+    let mut cluster = promoted(cluster(vec![base(1, 50)], &stretches), 110);
+    cluster.last_commits.retain(|(it, _)| it.timeline.0 == 1);
+    assert_eq!(spans(&cluster), [(50, 109, false)]);
+    assert_eq!(chosen(&cluster, &Target::Time(at(109))), (50, 2, 112));
 }
 
 #[test]

@@ -78,11 +78,7 @@ pub(super) fn until(cluster: &Cluster, base: &Base, route: &Route) -> Timestamp 
     let commit = cluster
         .last_commits
         .iter()
-        .filter(|(stretch, _)| {
-            stretch.timeline == route.timeline
-                && stretch.start < route.end
-                && route.end <= stretch.end
-        })
+        .filter(|(stretch, _)| stretch.end > base.point.stop && route.holds(stretch))
         .map(|(_, at)| *at)
         .max();
     let known = said.or(commit).unwrap_or(base.point.ended);

@@ -68,7 +68,7 @@ fn a_promoted_standby_is_followed_and_the_old_timeline_can_be_chosen() {
     standby.sql("SELECT pg_promote()");
 
     // The old primary does not know, and goes on.
-    site.commit(6..=8);
+    let left = site.commit(6..=8);
     site.wait_for_archive();
     site.cluster.stop();
     let port = site.cluster.port();
@@ -80,6 +80,9 @@ fn a_promoted_standby_is_followed_and_the_old_timeline_can_be_chosen() {
     assert_eq!(rows(&server), 9);
     let server = site.recovered("old", &["--timeline", "1"]);
     assert_eq!(rows(&server), 8);
+    // What was then was on the old one, whatever came of it.
+    let server = site.recovered("then", &["--at", &left[1].at]);
+    assert_eq!(rows(&server), 7);
     standby.stop();
     assert!(fs::exists(standby.data().join("pg_wal/00000002.history")).expect("a directory"));
 }
