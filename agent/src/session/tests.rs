@@ -416,7 +416,16 @@ async fn at_shutdown_jobs_end_and_are_reported_before_the_agent_goes() {
     session.greet(&[]).await;
     begin(&mut session, 1).await;
     scene.stop.cancel();
-    let report = report(&mut session).await;
+    // First that it leaves: whoever hears that something ended would offer it again.
+    let mut leaving = false;
+    let report = loop {
+        match session.hear().await {
+            Some(AgentMessage::Heartbeat(heartbeat)) => leaving |= heartbeat.leaving,
+            Some(AgentMessage::Report(report)) => break report,
+            other => panic!("no report but {other:?}"),
+        }
+    };
+    assert!(leaving);
     session
         .say(CoordinatorMessage::ReportAck(report.report_id))
         .await;

@@ -345,6 +345,25 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_is_offered_nothing_more_until_he_comes_again() {
+        let registry = Registry::default();
+        let agent = to(1).agent;
+        let (old, _old_receiver) = handle(1, 1);
+        registry.enter(agent, old);
+        // Another session's word is not his.
+        registry.note_leaving(agent, Uuid::from_u128(2));
+        assert_eq!(registry.live(), [to(1)]);
+        registry.note_leaving(agent, Uuid::from_u128(1));
+        assert_eq!(registry.live(), []);
+        // What he is at, he is still told of.
+        let message = CoordinatorMessage::HeartbeatAck(Vec::new());
+        registry.send(to(1), message).unwrap();
+        let (new, _receiver) = handle(2, 2);
+        registry.enter(agent, new);
+        assert_eq!(registry.live(), [to(2)]);
+    }
+
+    #[test]
     fn sessions_of_one_agent_begin_one_after_the_other() {
         let registry = Registry::default();
         let agent = to(1).agent;

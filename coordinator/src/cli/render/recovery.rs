@@ -110,3 +110,52 @@ fn problems(cluster: &Recovery, archiving: &Archiving, now: Timestamp) -> Vec<St
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_772_000_000 + second).unwrap()
+    }
+
+    fn of(job_state: JobState, code: Option<&str>, next_attempt: Option<Timestamp>) -> String {
+        let archiving = Archiving {
+            job: Some("j".into()),
+            job_state: Some(job_state),
+            lsn: None,
+            timeline: None,
+            as_of: None,
+            waiting_bytes: None,
+            problem: code.map(|code| format!("because of {code}")),
+            failure_code: code.map(Into::into),
+            next_attempt,
+        };
+        of_cluster(
+            &Recovery {
+                dataset: "p@a".into(),
+                system: "7".into(),
+                line: 0,
+                ended: None,
+                windows: vec![],
+                gaps: vec![],
+                archiving: Some(archiving),
+            },
+            at(0),
+        )
+    }
+
+    #[test]
+    fn a_pause_is_shown_with_its_cause_and_its_end() {
+        let paused = of(JobState::Pending, Some("other-cluster"), Some(at(60)));
+        let until = format!("tried again at {}", format::moment(at(60)));
+        for words in ["PROBLEM: because of other-cluster", "not archived", &until] {
+            assert!(paused.contains(words), "{words}: {paused}");
+        }
+        // It is about to be tried.
+        let due = of(JobState::Pending, None, Some(at(0)));
+        assert!(due.contains("not archived") && !due.contains("tried again"));
+        let running = of(JobState::Running, None, None);
+        assert!(!running.contains("not archived"), "{running}");
+    }
+}
