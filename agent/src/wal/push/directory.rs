@@ -28,6 +28,17 @@ pub(super) struct LogDirectory {
     owner: u32,
 }
 
+/// What tells a file from another of its name, and from itself before a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
 impl LogDirectory {
     /// The log of a server with this data directory. `pg_wal` may be a link, as
     /// `initdb --waldir` makes it, to a directory of the same owner. Blocks.
@@ -69,6 +80,19 @@ impl LogDirectory {
             "it is no regular file of user {}, whose log this is",
             self.owner
         )))
+    }
+
+    /// Which file of that name it is; `None` when there is none that is opened.
+    pub(super) fn stamp(&self, name: &str) -> Option<Stamp> {
+        let (file, length) = self.file(name).ok()?;
+        let metadata = file.metadata().ok()?;
+        Some(Stamp {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length,
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
     }
 
     /// What waits in it to be pushed, oldest first: by name. Blocks.

@@ -118,7 +118,8 @@ impl Push<'_> {
                     self.asked(&cluster, &mut files, pushed);
                     self.look_ahead(&cluster, &mut files);
                 }
-                Some((file, read)) = files.reading.next(), if room => {
+                Some((file, stamp, read)) = files.reading.next(), if room => {
+                    files.under_way.insert(file.clone(), stamp);
                     self.read(&mut cluster, &mut files, file, read);
                     if std::mem::take(&mut cluster.doubt) {
                         verify(self.server, &cluster).await?;
@@ -194,11 +195,14 @@ impl Push<'_> {
             Some(Kind::Needless) => {
                 let _hung_up = answer.send(Ok(()));
             }
-            Some(_) if files.done.remove(&file) || self.gives_way(cluster, files) => {
-                let _hung_up = answer.send(Ok(()));
-            }
             Some(kind) => {
-                files.waiting.entry(file.clone()).or_default().push(answer);
+                let stamp = cluster.directory.stamp(&file);
+                if files.is_done(&file, stamp) || self.gives_way(cluster, files) {
+                    let _hung_up = answer.send(Ok(()));
+                    return;
+                }
+                let waiting = files.waiting.entry(file.clone()).or_default();
+                waiting.push((stamp, answer));
                 self.begin(cluster, files, file, kind);
             }
         }
@@ -234,12 +238,14 @@ impl Push<'_> {
             return;
         };
         files.ready = ready.len();
-        files.done.retain(|file| ready.binary_search(file).is_ok());
+        files
+            .done
+            .retain(|file, _| ready.binary_search(file).is_ok());
         for file in ready.into_iter().take(AHEAD) {
             if files.reading.len() >= self.at_once || files.done.len() >= REMEMBERED {
                 break;
             }
-            if files.done.contains(&file) {
+            if files.done.contains_key(&file) {
                 continue;
             }
             if let Some(kind) = Kind::of(&file, cluster.layout) {
@@ -250,19 +256,26 @@ impl Push<'_> {
     }
 
     fn begin(&self, cluster: &Cluster, files: &mut Files, file: String, kind: Kind) {
-        if kind == Kind::Needless || !files.under_way.insert(file.clone()) {
+        if kind == Kind::Needless || files.under_way.contains_key(&file) {
             return;
         }
+        files.under_way.insert(file.clone(), None);
         let (directory, layout) = (cluster.directory.clone(), cluster.layout);
         let (name, buffers) = (file.clone(), files.buffers.clone());
         let compare = Compare {
             digester: self.archive.vault().digester(),
             tail: cluster.tail,
         };
-        let read = move || files::read(&directory, &name, kind, layout, &buffers, &compare);
+        let read = move || {
+            // Before: what comes in its place is read again.
+            let stamp = directory.stamp(&name);
+            let read = files::read(&directory, &name, kind, layout, &buffers, &compare);
+            (stamp, read)
+        };
         let reading = async move {
             let read = tokio::task::spawn_blocking(read).await;
-            (file, read.unwrap_or(Err(WalError::Cancelled)))
+            let (stamp, read) = read.unwrap_or((None, Err(WalError::Cancelled)));
+            (file, stamp, read)
         };
         files.reading.push_back(reading.boxed());
     }
