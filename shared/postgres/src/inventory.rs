@@ -1,7 +1,10 @@
 //! What a server is and holds.
 
+use tokio_postgres::Row;
+
 use crate::{
     connection::{ServerError, Session},
+    name::Text,
     version::ServerVersion,
 };
 
@@ -116,6 +119,10 @@ impl Inventory {
     }
 }
 
+fn text(row: &Row, at: usize) -> Result<String, tokio_postgres::Error> {
+    row.try_get(at).map(|Text(text)| text)
+}
+
 /// Who asks.
 async fn role(session: &Session) -> Result<Role, ServerError> {
     let what = "tell who asks";
@@ -129,7 +136,7 @@ async fn role(session: &Session) -> Result<Role, ServerError> {
         .await
         .map_err(error)?;
     Ok(Role {
-        name: row.try_get(0).map_err(error)?,
+        name: text(&row, 0).map_err(error)?,
         superuser: row.try_get(1).map_err(error)?,
         connection_limit: row.try_get(2).map_err(error)?,
     })
@@ -202,8 +209,8 @@ pub async fn databases(session: &Session) -> Result<Vec<Database>, ServerError> 
         .map(|row| {
             Ok(Database {
                 oid: row.try_get(0)?,
-                name: row.try_get(1)?,
-                owner: row.try_get(2)?,
+                name: text(row, 1)?,
+                owner: text(row, 2)?,
                 size: row.try_get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
                 connectable: row.try_get(4)?,
                 permitted: row.try_get(12)?,
@@ -211,8 +218,8 @@ pub async fn databases(session: &Session) -> Result<Vec<Database>, ServerError> 
                 template: row.try_get(5)?,
                 locale: Locale {
                     encoding: row.try_get(6)?,
-                    collate: row.try_get(7)?,
-                    ctype: row.try_get(8)?,
+                    collate: text(row, 7)?,
+                    ctype: text(row, 8)?,
                     provider: row.try_get(9)?,
                     name: row.try_get(10)?,
                     icu_rules: row.try_get(11)?,

@@ -5,6 +5,7 @@ pub mod connection;
 pub mod fuzz;
 pub mod inventory;
 pub mod logical;
+pub mod name;
 pub mod physical;
 pub mod programs;
 pub mod replication;

@@ -2,7 +2,8 @@
 //!
 //! `pg_dump` refuses servers that are newer than itself, and `pg_restore`
 //! archives of a newer `pg_dump`. A newer program works but may say what an
-//! older server does not understand: the oldest that fits is taken.
+//! older server does not understand: that of the server's own version is taken
+//! wherever it is installed, else the oldest that fits.
 
 use std::{
     env, fmt, fs, io,
@@ -103,25 +104,33 @@ pub enum ProgramError {
 /// Where to look.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    /// In order of preference: where one has a program that fits, the next
-    /// are not looked at.
+    /// In order of preference: where one has a program that fits, the next are
+    /// looked at only for one of the very version.
     places: Vec<Vec<PathBuf>>,
+    /// Where only that counts.
+    usual: Vec<PathBuf>,
 }
 
 impl Programs {
-    /// In `bin_dir` only; without it, where packages put them, then along
-    /// `PATH`.
+    /// In `bin_dir`; without it, where packages put them, then along `PATH`.
+    /// Where a program of `bin_dir` is newer than it need be, one of the very
+    /// version is looked for where packages put them, too.
     pub fn new(bin_dir: Option<&Path>) -> Self {
-        let places = match bin_dir {
-            Some(directory) => vec![vec![directory.to_owned()]],
-            None => vec![
-                versioned(),
-                env::var_os("PATH")
-                    .map(|path| env::split_paths(&path).collect())
-                    .unwrap_or_default(),
-            ],
+        let path = || {
+            let path = env::var_os("PATH");
+            path.map(|path| env::split_paths(&path).collect())
+                .unwrap_or_default()
         };
-        Self { places }
+        match bin_dir {
+            Some(directory) => Self {
+                places: vec![vec![directory.to_owned()]],
+                usual: versioned(),
+            },
+            None => Self {
+                places: vec![versioned(), path()],
+                usual: path(),
+            },
+        }
     }
 
     /// The oldest `program` of major version `wanted` or newer. Runs what it
@@ -156,7 +165,7 @@ impl Programs {
                 }
             }
             if let Some(found) = fits {
-                return Ok(found);
+                return Ok(self.of_the_very_version(program, wanted, found));
             }
         }
         match (newest, problem) {
@@ -174,6 +183,18 @@ impl Programs {
                 looked: self.looked(),
             }),
         }
+    }
+
+    /// One of major version `wanted`, if `found` is newer and there is one.
+    fn of_the_very_version(&self, program: Program, wanted: u32, found: Found) -> Found {
+        if found.version.major == wanted {
+            return found;
+        }
+        let usual = self.usual.iter().map(|it| it.join(program.name()));
+        let mut usual = usual
+            .filter(|it| it.is_file())
+            .filter_map(|it| ask(it).ok());
+        usual.find(|it| it.version.major == wanted).unwrap_or(found)
     }
 
     fn looked(&self) -> String {
@@ -263,6 +284,7 @@ mod tests {
         let place = directories.iter().map(|path| path.to_path_buf()).collect();
         Programs {
             places: vec![place],
+            usual: Vec::new(),
         }
     }
 
@@ -287,6 +309,23 @@ mod tests {
             error.contains("17.2") && error.contains("postgresql-client-18"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn one_of_the_very_version_is_taken_wherever_it_lies() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (newer, usual) = (scratch.path().join("newer"), scratch.path().join("usual"));
+        let only = fake(&newer, "17.2");
+        let very = fake(&usual, "15.4");
+        let programs = Programs {
+            usual: vec![usual],
+            ..places(&[&newer])
+        };
+        let found = |wanted| programs.find(Program::Dump, wanted, "a server").unwrap();
+        assert_eq!(found(15).path, very);
+        assert_eq!(found(16).path, only);
+        // Where there is none in the first place, that is said.
+        assert!(programs.find(Program::Restore, 15, "a dump").is_err());
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //! before `pg_catalog` in his search path, none of it is ever called.
 
 use strongroom_postgres::{
-    connection::{Connection, Session, Tls},
-    inventory::Inventory,
+    connection::{Connection, Session, Tls, default_search_path},
+    inventory::{Inventory, Role},
     logical::{
+        count::Asked,
         create,
         hold::Held,
+        list::has_bare_patterns,
         manifest::{Checksum, Content, Selection},
         properties, verify,
     },
@@ -34,19 +36,41 @@ async fn none_of_our_questions_calls_what_an_owner_planted() {
     assert_eq!(inventory.database("shop").unwrap().owner, planted::OWNER);
     planted::assert_unharmed(&cluster, "the inventory");
 
+    let shop = inventory.database("shop").unwrap();
+    let path = default_search_path(&connection, "shop").await.unwrap();
+    let nobody = Role::default();
     for selection in selections() {
-        let held = Held::take(&connection, "shop", &selection).await.unwrap();
-        let described = held.describe().await.unwrap();
-        held.release().await;
-        let orders = described.relations.iter().find(|it| it.name == "orders");
-        let orders = orders.unwrap();
-        let rows = (selection.content != Content::Schema).then_some(100);
+        let asked = Asked {
+            selection: &selection,
+            database: shop,
+            role: &inventory.role,
+            standby: false,
+            search_path: has_bare_patterns(&selection).then_some(&path),
+        };
+        let held = Held::take(&connection, "shop").await.unwrap();
+        let described = held.describe(&asked).await.unwrap();
+        let files = described.files(&selection);
         assert_eq!(
-            (orders.rows, orders.left_out),
-            (rows, false),
+            held.exchanged(&files).await.unwrap(),
+            Vec::<String>::new(),
             "{selection:?}"
         );
-        let mut relations = described.relations;
+        assert_eq!(held.lockers().await.unwrap(), Vec::<String>::new());
+        held.columns(&[shop.oid]).await.unwrap();
+        let references = held.references(&described.inside, &[]).await.unwrap();
+        assert_eq!(references.count, 0);
+        // Whoever is no superuser is asked about his rights.
+        let asked = Asked {
+            role: &nobody,
+            ..asked
+        };
+        held.describe(&asked).await.unwrap();
+        held.release().await;
+        let mut relations = described.relations(&selection, None);
+        let orders = relations.iter_mut().find(|it| it.name == "orders");
+        let orders = orders.unwrap();
+        assert!(!orders.left_out, "{selection:?}");
+        orders.rows = Some(100);
         for relation in &mut relations {
             relation.checksum = relation.rows.map(|_| Checksum {
                 columns: Vec::new(),
@@ -196,8 +220,7 @@ async fn an_owner_cannot_set_our_sessions_up() {
     made.await.unwrap();
 }
 
-/// A table that becomes a view between our look and our count would run the
-/// view's functions as us.
+/// A table that became a view would run the view's functions as us.
 #[tokio::test]
 async fn nothing_is_counted_that_is_no_table_any_more() {
     let scratch = Scratch::new("hostile-view");
@@ -208,12 +231,35 @@ async fn nothing_is_counted_that_is_no_table_any_more() {
         tls: Tls::default(),
     };
     cluster.sql("CREATE SCHEMA a; CREATE TABLE a.t AS SELECT 1 AS n");
+    let session = Session::open(&connection, None).await.unwrap();
+    let inventory = Inventory::of(&session).await.unwrap();
     let selection = Selection::default();
-    let held = Held::take(&connection, "postgres", &selection)
+    let held = Held::take(&connection, "postgres").await.unwrap();
+    let described = held
+        .describe(&Asked {
+            selection: &selection,
+            database: inventory.database("postgres").unwrap(),
+            role: &inventory.role,
+            standby: false,
+            search_path: None,
+        })
         .await
         .unwrap();
-    // The table is locked; its schema's name is not.
-    cluster.sql("ALTER SCHEMA a RENAME TO b; CREATE SCHEMA a; CREATE VIEW a.t AS SELECT 1 AS n");
-    let error = held.describe().await.unwrap_err().to_string();
-    assert!(error.contains("\"a\".\"t\""), "{error}");
+    let files = described.files(&selection);
+    cluster.sql("DROP TABLE a.t; CREATE VIEW a.t AS SELECT 1 AS n");
+    let exchanged = held.exchanged(&files).await.unwrap();
+    assert_eq!(exchanged, ["\"a\".\"t\""]);
+    held.release().await;
+    let mut relations = described.relations(&selection, None);
+    relations[0].rows = Some(1);
+    let how = verify::Verify {
+        encoding: "UTF8",
+        extensions: &described.extensions,
+        large_objects: None,
+        content: false,
+        jobs: 1,
+    };
+    let verified = verify::verify(&connection, "postgres", how, relations.iter()).await;
+    let lost = verified.unwrap().lost;
+    assert!(lost[0].contains("is a View"), "{lost:?}");
 }

@@ -6,7 +6,9 @@ mod errors;
 mod partial;
 mod replaces;
 mod restores;
+mod rights;
 mod secrets;
+mod selection;
 mod survives;
 
 use std::{

@@ -10,7 +10,7 @@ use crate::world::{assert_says, snapshot_of};
 const ROLE: &str = "strongroom";
 
 /// The warnings of a job: what each is about, and its code.
-fn warnings(job: &Value) -> Vec<(String, String)> {
+pub(super) fn warnings(job: &Value) -> Vec<(String, String)> {
     let warnings = job["warnings"].as_array().expect("warnings").iter();
     let mut all: Vec<_> = warnings
         .map(|it| (text(&it["path"]["text"]), text(&it["code"])))
@@ -20,7 +20,7 @@ fn warnings(job: &Value) -> Vec<(String, String)> {
 }
 
 /// Runs the policy, which must end with warnings.
-fn run(dumps: &Dumps) -> Value {
+pub(super) fn run(dumps: &Dumps) -> Value {
     let operator = dumps.world.operator();
     let jobs = operator.json_with(3, &["run", POLICY, "--wait"]);
     let job = operator.job(&text(&jobs["jobs"][0]["id"]));

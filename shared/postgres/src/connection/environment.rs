@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fmt, process::Command};
 
 use super::{Connection, Host, session::APPLICATION_NAME, startup};
-use crate::logical::sum::SETTINGS;
+use crate::{logical::sum::SETTINGS, name};
 
 /// The whole environment of a libpq program. Holds the password: never
 /// printed. Other processes of the same user, and root, can read it from the
@@ -25,11 +25,10 @@ impl Connection {
         self.environment_with(database, &[("search_path", startup::SEARCH_PATH)])
     }
 
-    /// For `pg_dump`, which goes back to this search path in order to find the
-    /// tables of patterns that name no schema. The texts of rows do not depend
-    /// on the server's settings, so that they can be compared.
-    pub fn environment_of_dump(&self, database: &str, search_path: &str) -> Environment {
-        let mut settings = vec![("search_path", search_path)];
+    /// For `pg_dump`. The texts of rows do not depend on the server's settings,
+    /// so that they can be compared.
+    pub fn environment_of_dump(&self, database: &str) -> Environment {
+        let mut settings = vec![("search_path", startup::SEARCH_PATH)];
         settings.extend(SETTINGS);
         self.environment_with(database, &settings)
     }
@@ -44,8 +43,8 @@ impl Connection {
         let mut all: Vec<(&'static str, OsString)> = vec![
             ("PGHOST", host),
             ("PGPORT", address.port.to_string().into()),
-            ("PGUSER", (&address.user).into()),
-            ("PGDATABASE", database.into()),
+            ("PGUSER", name::os(&address.user)),
+            ("PGDATABASE", name::os(database)),
             ("PGAPPNAME", APPLICATION_NAME.into()),
             ("PGOPTIONS", startup::options(settings).into()),
             ("PGCONNECT_TIMEOUT", "15".into()),

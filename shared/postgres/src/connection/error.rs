@@ -32,8 +32,8 @@ pub enum ServerError {
     },
     /// No slot is free.
     #[error(
-        "PostgreSQL at {place} has no connection left: {cause}; raise max_connections \
-         (max_wal_senders for replication) or close others"
+        "PostgreSQL at {place} has no connection left: {cause}; raise {}, or close others",
+        limit(cause)
     )]
     TooMany {
         /// Host, port and user.
@@ -120,6 +120,17 @@ pub enum ServerError {
         /// The SQLSTATE, when the server gave one.
         state: Option<String>,
     },
+    /// Something in between that shares sessions among its clients.
+    #[error(
+        "a connection pooler (such as PgBouncer) answers at {place}, and not PostgreSQL itself: it \
+         withholds what a session is told at its start, and lends the same session to others; give \
+         the connection in agent.toml the address of the server itself (often port 5432 of its \
+         host)"
+    )]
+    Pooler {
+        /// Host, port and user.
+        place: String,
+    },
     /// The server is older than what is supported.
     #[error("PostgreSQL at {place} is version {found}: 13 is the oldest that is supported")]
     TooOld {
@@ -128,6 +139,17 @@ pub enum ServerError {
         /// Its version.
         found: String,
     },
+}
+
+/// What limits connections, by the server's words.
+fn limit(cause: &str) -> &'static str {
+    if cause.contains("for role") {
+        "the role's limit (ALTER ROLE … CONNECTION LIMIT)"
+    } else if cause.contains("for database") {
+        "the database's limit (ALTER DATABASE … CONNECTION LIMIT)"
+    } else {
+        "max_connections (max_wal_senders for replication)"
+    }
 }
 
 impl ServerError {
@@ -157,6 +179,8 @@ impl ServerError {
                 database: database.to_owned(),
             },
             SqlState::TOO_MANY_CONNECTIONS => Self::TooMany { place, cause },
+            // As PgBouncer refuses the startup parameter `options`.
+            SqlState::PROTOCOL_VIOLATION => Self::Pooler { place },
             SqlState::CANNOT_CONNECT_NOW | SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => {
                 Self::NotReady { place, cause }
             }

@@ -4,6 +4,7 @@
 pub mod address;
 mod environment;
 mod error;
+mod names;
 mod rows;
 mod service;
 mod session;

@@ -1,16 +1,24 @@
 //! A client and the task that speaks for it.
 
-use std::{future::poll_fn, time::Duration};
+use std::{future::poll_fn, io, path::Path, time::Duration};
 
 use futures::ready;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
     task::JoinHandle,
 };
 use tokio_postgres::{Client, Config, CopyInSink, CopyOutStream, NoTls, Row, config, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{Connection, address::Host, error::ServerError, startup, tls::SslMode};
+use super::{
+    Connection,
+    address::Host,
+    error::ServerError,
+    names::{Encrypted, Named, Plain},
+    startup,
+    tls::SslMode,
+};
 use crate::{sql, version::ServerVersion};
 
 /// What servers see of us.
@@ -29,11 +37,14 @@ pub struct Session {
 
 /// Polls the socket; aborted when dropped.
 #[derive(Debug)]
-struct Driver(JoinHandle<()>);
+struct Driver {
+    task: JoinHandle<()>,
+    encrypted: bool,
+}
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -85,13 +96,15 @@ impl Session {
         options: Option<&str>,
     ) -> Result<Self, ServerError> {
         let place = connection.address.to_string();
-        let (client, driver) = dial(connection, database, options).await?;
+        let token = startup::token();
+        let options = options.map(|options| startup::with_token(options, &token));
+        let (client, driver) = dial(connection, database, options.as_deref()).await?;
         let mut session = Self {
             client,
             driver,
             version: ServerVersion::default(),
         };
-        session.version = session.ask_version().await?;
+        session.version = session.introduce(&place, &token).await?;
         if session.version.major() < 13 {
             return Err(ServerError::TooOld {
                 place,
@@ -207,11 +220,17 @@ impl Session {
     pub async fn abandon(self, connection: &Connection) {
         let token = self.client.cancel_token();
         let cancel = async {
-            let encrypted = connection.tls.mode != SslMode::Disable
-                && matches!(connection.address.host, Host::Tcp(_));
+            if let Host::Unix(directory) = &connection.address.host {
+                return match unix(directory, connection.address.port).await {
+                    Ok(socket) => token.cancel_query_raw(socket, NoTls).await,
+                    Err(_) => Ok(()), // nobody is there any more
+                };
+            }
             match connection.tls.client_config() {
-                Ok(tls) if encrypted => token.cancel_query(MakeRustlsConnect::new(tls)).await,
-                _ => token.cancel_query(NoTls).await,
+                Ok(tls) if self.driver.encrypted => {
+                    token.cancel_query(MakeRustlsConnect::new(tls)).await
+                }
+                _ => token.cancel_query(Plain).await,
             }
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, cancel).await {
@@ -228,22 +247,40 @@ impl Session {
         } = self;
         drop(client);
         // It ends when there is no client left; if it panicked, it has ended.
-        let _ = (&mut driver.0).await;
+        let _ = (&mut driver.task).await;
     }
 
-    async fn ask_version(&self) -> Result<ServerVersion, ServerError> {
+    /// The version of whoever answers, if that is the server itself. Says so
+    /// before anything is set or prepared: behind a pooler the session is not
+    /// ours alone, and others would find in it what we leave there.
+    async fn introduce(&self, place: &str, token: &str) -> Result<ServerVersion, ServerError> {
         let what = "say its version";
-        let row = self
-            .query_one(
-                "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4",
-                &[],
-            )
+        let question = format!(
+            "SELECT pg_catalog.current_setting('server_version_num'), \
+             pg_catalog.current_setting('{}', true)",
+            startup::TOKEN
+        );
+        let answer = self
+            .client
+            .simple_query(vouch(&question))
             .await
             .map_err(|error| ServerError::query(what, &error))?;
-        Ok(ServerVersion(
-            row.try_get::<_, i32>(0)
-                .map_err(|error| ServerError::query(what, &error))?,
-        ))
+        let row = answer.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let get = |at| row.and_then(|row| row.get(at)).unwrap_or_default();
+        if get(1) != token {
+            return Err(ServerError::Pooler {
+                place: place.to_owned(),
+            });
+        }
+        let version = get(0).parse().map_err(|_| ServerError::Query {
+            what: what.into(),
+            cause: "it says no number".into(),
+            state: None,
+        })?;
+        Ok(ServerVersion(version))
     }
 }
 
@@ -299,6 +336,10 @@ async fn dial(
     }
     .map_err(|attempt| match attempt {
         Attempt::Driver(error) => ServerError::connecting(&place, database, &error),
+        Attempt::Socket(error) => ServerError::Unreachable {
+            place: place.clone(),
+            cause: error.to_string(),
+        },
         Attempt::Late => ServerError::Unreachable {
             place: place.clone(),
             cause: format!("no answer in {} seconds", CONNECT_TIMEOUT.as_secs()),
@@ -309,6 +350,7 @@ async fn dial(
 
 enum Attempt {
     Driver(tokio_postgres::Error),
+    Socket(io::Error),
     Late,
     Failed(ServerError),
 }
@@ -342,29 +384,51 @@ fn configure(connection: &Connection, database: &str) -> Config {
 async fn connect(connection: &Connection, config: &Config) -> Result<(Client, Driver), Attempt> {
     // A server may accept and then say nothing.
     let attempt = async {
-        let local = matches!(connection.address.host, Host::Unix(_));
-        if local || config.get_ssl_mode() == config::SslMode::Disable {
+        if let Host::Unix(directory) = &connection.address.host {
             let mut config = config.clone();
             config.ssl_mode(config::SslMode::Disable);
-            let (client, driver) = config.connect(NoTls).await.map_err(Attempt::Driver)?;
-            return Ok((client, drive(driver)));
+            let socket = unix(directory, connection.address.port).await?;
+            let connecting = config.connect_raw(Named::new(socket), NoTls);
+            let (client, driver) = connecting.await.map_err(Attempt::Driver)?;
+            return Ok((client, drive(driver, false)));
+        }
+        if config.get_ssl_mode() == config::SslMode::Disable {
+            let config = without_tls(config.clone());
+            let (client, driver) = config.connect(Plain).await.map_err(Attempt::Driver)?;
+            return Ok((client, drive(driver, false)));
         }
         let tls = connection
             .tls
             .client_config()
             .map_err(|error| Attempt::Failed(error.into()))?;
-        let connecting = config.connect(MakeRustlsConnect::new(tls));
+        let mut config = config.clone();
+        // Whether to do without is for the caller to say.
+        config.ssl_mode(config::SslMode::Require);
+        let connecting = config.connect(Encrypted(MakeRustlsConnect::new(tls)));
         let (client, driver) = connecting.await.map_err(Attempt::Driver)?;
-        Ok((client, drive(driver)))
+        Ok((client, drive(driver, true)))
     };
     tokio::time::timeout(CONNECT_TIMEOUT, attempt)
         .await
         .unwrap_or(Err(Attempt::Late))
 }
 
+/// For [`Plain`], which the driver takes for TLS.
+fn without_tls(mut config: Config) -> Config {
+    config
+        .ssl_mode(config::SslMode::Require)
+        .ssl_negotiation(config::SslNegotiation::Direct);
+    config
+}
+
+async fn unix(directory: &Path, port: u16) -> Result<UnixStream, Attempt> {
+    let path = directory.join(format!(".s.PGSQL.{port}"));
+    UnixStream::connect(path).await.map_err(Attempt::Socket)
+}
+
 /// What the server remarks meanwhile is not heard: the driver would log it,
 /// and a function may remark what it likes, rows too.
-fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>) -> Driver
+fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, encrypted: bool) -> Driver
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -373,10 +437,11 @@ where
         while let Some(_remark) = ready!(connection.poll_message(context)).transpose()? {}
         std::task::Poll::Ready(Ok::<_, tokio_postgres::Error>(()))
     });
-    Driver(tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         // Whoever waits for an answer is told.
         if let Err(error) = driving.await {
             tracing::debug!(%error, "a connection to PostgreSQL broke");
         }
-    }))
+    });
+    Driver { task, encrypted }
 }

@@ -5,7 +5,12 @@
 //! stands in the startup packet outranks them (PostgreSQL manual, 20.1.3). So
 //! what our statements depend on stands there, and not in a `SET`.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    process,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// Where names that are not qualified are looked for: nowhere but in the
 /// server's own catalog. Temporary tables would come before it, if they were
@@ -23,6 +28,24 @@ const OURS: [(&str, &str); 6] = [
     ("idle_in_transaction_session_timeout", "0"),
     ("standard_conforming_strings", "on"),
 ];
+
+/// A setting that means nothing to a server, and comes back only in the very
+/// session that was told it.
+pub(super) const TOKEN: &str = "strongroom.session";
+
+/// A value of [`TOKEN`] that no other session has.
+pub(super) fn token() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanoseconds = now.map_or(0, |it| it.as_nanos());
+    format!("{}-{nanoseconds}-{count}", process::id())
+}
+
+/// Options that say a token besides.
+pub(super) fn with_token(settings: &str, token: &str) -> String {
+    format!("{settings} {}", options(&[(TOKEN, token)]))
+}
 
 /// For statements of ours.
 pub(crate) fn ours() -> String {

@@ -1,5 +1,8 @@
-//! The rows in a dump of `pg_dump`'s custom format, summed while the dump goes
-//! by. Pure.
+//! What is in a dump of `pg_dump`'s custom format, read while the dump goes by:
+//! its table of contents, and the rows of each table, counted and summed. Pure.
+//!
+//! That takes no lock, reads nothing twice, plans nothing, and what is counted
+//! is what can be restored.
 //!
 //! The format (PostgreSQL `src/bin/pg_dump/pg_backup_archiver.c` and
 //! `pg_backup_custom.c`): a head, a table of contents, and one block for each
@@ -10,20 +13,26 @@
 //! This reads what `--compress=0` writes; of anything else it says that it
 //! cannot, which is no reason to lose a dump.
 
-use std::{collections::HashMap, mem};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+};
 
 use super::sum::{RowHasher, RowSum};
+use crate::name::decode;
 
 /// Versions of the format that are known, as major and minor: those of
 /// PostgreSQL 12 to 18.
 const KNOWN: std::ops::RangeInclusive<(u8, u8)> = (1, 14)..=(1, 16);
 /// Bytes of one entry at most.
 const MAX_ENTRY: usize = 64 << 20;
+/// `pg_class` (`pg_class.dat`).
+const RELATION: u32 = 1259;
 /// Kinds of blocks.
 const ROWS: u8 = 1;
 const LARGE_OBJECTS: u8 = 3;
 
-/// Why a dump was not summed.
+/// Why a dump was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveError {
     /// Of a pg_dump that is not known yet.
@@ -34,17 +43,42 @@ pub enum ArchiveError {
     Shape(&'static str),
 }
 
+/// An object that a dump holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectAddress {
+    /// The catalog's object id; 0: rows of a table, whose own id the other is.
+    pub class: u32,
+    /// In that catalog.
+    pub object: u32,
+}
+
 /// The rows of one table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableSum {
-    /// Its schema.
-    pub schema: String,
-    /// Its name.
-    pub name: String,
-    /// In the order in which the dump has them.
-    pub columns: Vec<String>,
-    /// Its rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DumpedRows {
+    /// In the order in which the dump has them; `None`: not understood. Bytes as
+    /// [`decode`] has them.
+    pub columns: Option<Vec<String>>,
+    /// The rows.
     pub sum: RowSum,
+}
+
+/// What a dump holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Archive {
+    /// Objects with an entry, in the dump's order.
+    pub objects: Vec<ObjectAddress>,
+    /// Rows of each table that has an entry for them, by the table's object id.
+    pub rows: HashMap<u32, DumpedRows>,
+    /// Large objects whose bytes are in it.
+    pub large_objects: u64,
+}
+
+impl Archive {
+    /// Object ids of relations with a definition in it.
+    pub fn relations(&self) -> HashSet<u32> {
+        let relations = self.objects.iter().filter(|it| it.class == RELATION);
+        relations.map(|it| it.object).collect()
+    }
 }
 
 /// Reads a dump that comes in pieces.
@@ -56,8 +90,9 @@ pub struct ArchiveReader {
     /// No look at `pending` is worth it before it has so many.
     enough: usize,
     format: Format,
-    /// By the entry's number.
-    tables: HashMap<i64, TableSum>,
+    found: Archive,
+    /// Numbers of entries, and the tables whose rows they are.
+    tables: HashMap<i64, u32>,
     failed: Option<ArchiveError>,
 }
 
@@ -111,17 +146,14 @@ impl ArchiveReader {
         }
     }
 
-    /// To be called behind the last piece: the tables whose rows the dump has.
-    pub fn finish(mut self) -> Result<Vec<TableSum>, ArchiveError> {
+    /// To be called behind the last piece.
+    pub fn finish(mut self) -> Result<Archive, ArchiveError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         self.read(&[], true)?;
         match self.state {
-            State::Between if self.pending.is_empty() => {
-                let seen = self.tables.into_values();
-                Ok(seen.filter(|it| it.sum.rows < u64::MAX).collect())
-            }
+            State::Between if self.pending.is_empty() => Ok(self.found),
             _ => Err(ArchiveError::Shape("it ends in the middle")),
         }
     }
@@ -169,13 +201,11 @@ impl ArchiveReader {
                 self.state = contents(left);
             }
             State::Contents { left } => {
-                let Some((number, table)) = cursor.entry() else {
+                let Some(entry) = cursor.entry() else {
                     self.state = State::Contents { left };
                     return Ok(None);
                 };
-                if let Some(table) = table {
-                    self.tables.insert(number, table);
-                }
+                self.enter(entry);
                 self.state = contents(left - 1);
             }
             State::Between => {
@@ -199,7 +229,9 @@ impl ArchiveReader {
                 };
                 self.state = match usize::try_from(length) {
                     Ok(0) => {
-                        if let Some(table) = self.tables.get_mut(&rows.entry) {
+                        let table = self.tables.get(&rows.entry);
+                        let table = table.and_then(|it| self.found.rows.get_mut(it));
+                        if let Some(table) = table {
                             table.sum = rows.hasher.sum();
                         }
                         State::Between
@@ -224,7 +256,10 @@ impl ArchiveReader {
                         return Ok(None);
                     }
                     Some(0) => State::Between,
-                    Some(_) => State::LargeObject,
+                    Some(_) => {
+                        self.found.large_objects += 1;
+                        State::LargeObject
+                    }
                 };
             }
             State::LargeObject => {
@@ -249,6 +284,25 @@ impl ArchiveReader {
         }
         Ok(Some(cursor.at))
     }
+
+    fn enter(&mut self, entry: Entry) {
+        let address = entry.address;
+        if entry.is_rows {
+            self.tables.insert(entry.number, address.object);
+            // Without a block there are none.
+            let rows = self.found.rows.entry(address.object).or_default();
+            rows.columns = entry.columns;
+        }
+        self.found.objects.push(address);
+    }
+}
+
+struct Entry {
+    number: i64,
+    address: ObjectAddress,
+    is_rows: bool,
+    /// Of the rows.
+    columns: Option<Vec<String>>,
 }
 
 fn contents(left: u64) -> State {
@@ -354,19 +408,17 @@ impl<'b> Cursor<'b> {
         Ok(Some((self.format, count)))
     }
 
-    /// One entry: its number, and the table whose rows it is.
-    fn entry(&mut self) -> Option<(i64, Option<TableSum>)> {
+    fn entry(&mut self) -> Option<Entry> {
         let number = self.integer()?;
         let _has_data = self.integer()?;
-        self.texts(2)?;
-        let name = self.text()?;
+        let (class, object) = (self.text()?, self.text()?);
+        let _tag = self.text()?;
         let kind = self.text()?;
         let _section = self.integer()?;
         self.texts(2)?;
         let copy = self.text()?;
-        let schema = self.text()?;
-        // Tablespace and access method.
-        self.texts(2)?;
+        // Schema, tablespace and access method.
+        self.texts(3)?;
         if self.format.version >= (1, 16) {
             let _kind_of_relation = self.integer()?;
         }
@@ -374,54 +426,61 @@ impl<'b> Cursor<'b> {
         self.texts(2)?;
         while self.text()?.is_some() {}
         let _place = self.take(1 + self.format.offset)?;
-        let table = (kind == Some(b"TABLE DATA"))
-            .then(|| table(schema?, name?, copy?))
-            .flatten();
-        Some((number, table))
+        let is_rows = kind == Some(b"TABLE DATA");
+        Some(Entry {
+            number,
+            address: ObjectAddress {
+                class: oid(class),
+                object: oid(object),
+            },
+            is_rows,
+            columns: copy.filter(|_| is_rows).and_then(columns),
+        })
     }
 }
 
+fn oid(text: Option<&[u8]>) -> u32 {
+    let text = text.and_then(|it| std::str::from_utf8(it).ok());
+    text.and_then(|it| it.parse().ok()).unwrap_or_default()
+}
+
 /// Of a statement such as `COPY "public"."t" ("a", "b") FROM stdin;`.
-fn table(schema: &[u8], name: &[u8], copy: &[u8]) -> Option<TableSum> {
-    let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
-    let (schema, name, copy) = (text(schema)?, text(name)?, text(copy)?);
-    let qualified = crate::sql::qualified(&schema, &name);
-    let behind = copy.strip_prefix("COPY ")?.strip_prefix(&qualified)?;
-    let list = behind.trim().strip_suffix("FROM stdin;")?.trim();
-    let columns = match list.strip_prefix('(') {
-        None if list.is_empty() => Vec::new(),
-        None => return None,
-        Some(list) => names(list.strip_suffix(')')?)?,
-    };
-    Some(TableSum {
-        schema,
-        name,
-        columns,
-        // Until its rows are seen.
-        sum: RowSum {
-            rows: u64::MAX,
-            sum: 0,
-        },
-    })
+fn columns(copy: &[u8]) -> Option<Vec<String>> {
+    let copy = decode(copy);
+    let mut rest = copy.strip_prefix("COPY ")?;
+    name(&mut rest)?;
+    rest = rest.strip_prefix('.')?;
+    name(&mut rest)?;
+    let list = rest.trim().strip_suffix("FROM stdin;")?.trim();
+    match list.strip_prefix('(') {
+        None if list.is_empty() => Some(Vec::new()),
+        None => None,
+        Some(list) => names(list.strip_suffix(')')?),
+    }
+}
+
+/// One name in quotes.
+fn name(list: &mut &str) -> Option<String> {
+    let mut name = String::new();
+    *list = list.strip_prefix('"')?;
+    loop {
+        let (part, rest) = list.split_once('"')?;
+        name.push_str(part);
+        let Some(doubled) = rest.strip_prefix('"') else {
+            *list = rest;
+            return Some(name);
+        };
+        name.push('"');
+        *list = doubled;
+    }
 }
 
 /// Names in quotes, with commas between.
 fn names(mut list: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     loop {
-        let mut name = String::new();
-        list = list.trim_start().strip_prefix('"')?;
-        loop {
-            let (part, rest) = list.split_once('"')?;
-            name.push_str(part);
-            let Some(doubled) = rest.strip_prefix('"') else {
-                list = rest;
-                break;
-            };
-            name.push('"');
-            list = doubled;
-        }
-        names.push(name);
+        list = list.trim_start();
+        names.push(name(&mut list)?);
         if list.is_empty() {
             return Some(names);
         }
@@ -479,7 +538,9 @@ mod tests {
         ] {
             all.extend(integer(number));
             all.extend(integer(1));
-            for it in ["1259", "16402", name, kind] {
+            let class = if kind == "TABLE DATA" { "0" } else { "1255" };
+            let object = (16_400 + number).to_string();
+            for it in [class, &object, name, kind] {
                 all.extend(text(it));
             }
             all.extend(integer(2));
@@ -513,7 +574,7 @@ mod tests {
         all
     }
 
-    fn sums(dump: &[u8], piece: usize) -> Result<Vec<TableSum>, ArchiveError> {
+    fn sums(dump: &[u8], piece: usize) -> Result<Archive, ArchiveError> {
         let mut reader = ArchiveReader::default();
         for piece in dump.chunks(piece) {
             reader.feed(piece);
@@ -525,19 +586,46 @@ mod tests {
     fn rows_are_summed_whatever_the_version_and_the_pieces() {
         let mut hasher = RowHasher::default();
         hasher.feed(b"3\tz\n1\tx\n2\ty\n");
-        let wanted = TableSum {
-            schema: "app".into(),
-            name: "t".into(),
-            columns: vec!["a".into(), "it's \"q\", x".into()],
-            sum: hasher.sum(),
+        let columns = |names: &[&str]| Some(names.iter().map(ToString::to_string).collect());
+        let rows = [
+            (
+                16_408,
+                DumpedRows {
+                    columns: columns(&["a", "it's \"q\", x"]),
+                    sum: hasher.sum(),
+                },
+            ),
+            // Without a block, and without a column.
+            (
+                16_409,
+                DumpedRows {
+                    columns: columns(&[]),
+                    sum: RowSum::default(),
+                },
+            ),
+        ];
+        let objects = [(1255, 16_407), (0, 16_408), (0, 16_409)];
+        let objects = objects.map(|(class, object)| ObjectAddress { class, object });
+        let wanted = Archive {
+            objects: objects.into(),
+            rows: rows.into(),
+            large_objects: 1,
         };
         for minor in 14..=16 {
             let dump = dump(minor);
             for piece in [1, 2, 3, 7, 64, dump.len()] {
                 let found = sums(&dump, piece);
-                assert_eq!(found, Ok(vec![wanted.clone()]), "{minor} {piece}");
+                assert_eq!(found, Ok(wanted.clone()), "{minor} {piece}");
             }
         }
+    }
+
+    #[test]
+    fn names_of_columns_are_bytes() {
+        let copy = b"COPY \"s\"\".\".\"caf\xe9\" (\"a\xff\", \"b\") FROM stdin;\n";
+        let found = columns(copy).unwrap();
+        assert_eq!(found, [decode(b"a\xff"), "b".into()]);
+        assert_eq!(columns(b"COPY (SELECT 1) FROM stdin;"), None);
     }
 
     #[test]

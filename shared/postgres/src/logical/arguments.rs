@@ -3,15 +3,17 @@
 
 use std::ffi::OsString;
 
-use super::manifest::{Content, Selection};
+use super::manifest::Content;
+use crate::name;
 
 /// How long a lock is waited for, in milliseconds: a dump that waits for one
 /// makes everybody behind it wait too.
 pub const LOCK_TIMEOUT: u32 = 60_000;
 
 /// A dump of the environment's database to standard output, at an exported
-/// snapshot. Compression is ours.
-pub fn dump(selection: &Selection, snapshot: &str) -> Vec<OsString> {
+/// snapshot; what is selected is added by [`select`](super::select).
+/// Compression is ours.
+pub fn dump(content: Content, snapshot: &str) -> Vec<OsString> {
     let mut all: Vec<OsString> = vec![
         "--format=custom".into(),
         "--compress=0".into(),
@@ -20,28 +22,22 @@ pub fn dump(selection: &Selection, snapshot: &str) -> Vec<OsString> {
         format!("--lock-wait-timeout={LOCK_TIMEOUT}").into(),
         format!("--snapshot={snapshot}").into(),
     ];
-    match selection.content {
+    match content {
         Content::All => {}
         Content::Schema => all.push("--schema-only".into()),
         Content::Data => all.push("--data-only".into()),
     }
-    for (option, patterns) in [
-        ("schema", &selection.schemas),
-        ("exclude-schema", &selection.exclude_schemas),
-        ("table", &selection.tables),
-        ("exclude-table", &selection.exclude_tables),
-    ] {
-        all.extend(patterns.iter().map(|it| format!("--{option}={it}").into()));
-    }
     all
 }
 
-/// Roles and tablespaces to standard output.
-pub fn globals(passwords: bool) -> Vec<OsString> {
+/// Roles and tablespaces to standard output. `through`: a database that the role
+/// may connect to, which need not be one that every server has.
+pub fn globals(through: &str, passwords: bool) -> Vec<OsString> {
     let mut all: Vec<OsString> = vec![
         "--globals-only".into(),
         "--no-password".into(),
         "--quote-all-identifiers".into(),
+        name::os(&format!("--database={}", database(through))),
     ];
     if !passwords {
         all.push("--no-role-passwords".into());
@@ -61,22 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_are_one_argument_each() {
-        let selection = Selection {
-            tables: vec!["--file=/etc/passwd".into(), "a b".into()],
-            content: Content::Data,
-            ..Selection::default()
-        };
-        let all = dump(&selection, "00000003-1");
-        for argument in [
-            "--table=--file=/etc/passwd",
-            "--table=a b",
-            "--data-only",
-            "--snapshot=00000003-1",
-        ] {
-            assert!(all.iter().any(|it| it == argument), "{all:?}");
+    fn the_globals_are_read_through_the_connection_s_own_database() {
+        let all = globals("a=b", true);
+        assert!(all.contains(&"--database=dbname='a=b'".into()), "{all:?}");
+        let dump = dump(Content::Data, "00000003-1");
+        for argument in ["--data-only", "--snapshot=00000003-1"] {
+            assert!(dump.iter().any(|it| it == argument), "{dump:?}");
         }
-        assert!(all.iter().all(|it| it.to_str().unwrap().starts_with("--")));
     }
 
     #[test]

@@ -1,18 +1,25 @@
-//! Counts the rows of a held snapshot, and describes the rest of it.
+//! What a database holds, as its catalog says in a held snapshot; and the rows
+//! of a table that was restored.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tokio_postgres::Row;
 
 use super::{
-    hold::{Held, Listed},
-    manifest::{Extension, Relation},
+    archive::Archive,
+    hold::{Held, TableFile},
+    list::{Inside, Listed},
+    manifest::{Checksum, Content, Extension, Relation, RelationKind, Selection},
     properties,
+    rights::{MissingRights, Unread},
+    select::{Empty, Selected, has_rows, select},
     sum::{RowHasher, RowSum, SETTINGS},
 };
 use crate::{
     connection::{ServerError, Session},
-    logical::manifest::{Content, Properties},
+    inventory::{Database, Role},
+    logical::manifest::Properties,
+    name::{self, Text},
     sql,
 };
 
@@ -29,70 +36,203 @@ pub struct Described {
     pub roles: Vec<String>,
     /// That objects lie in.
     pub tablespaces: Vec<String>,
-    /// With the rows of those that are dumped.
-    pub relations: Vec<Relation>,
-    /// In all, when they are dumped.
-    pub large_objects: u64,
-    /// Places in `relations` of tables whose rows have texts that depend on the
-    /// server: no checksum of them means anything elsewhere.
-    pub incomparable: HashSet<usize>,
+    /// What of it is dumped.
+    pub selected: Selected,
+    /// What the dump lacks because of who asks.
+    pub unread: Unread,
+    /// The catalog's relations.
+    pub inside: Inside,
+    /// Tables whose rows have texts that depend on the server: no checksum of
+    /// them means anything elsewhere. By their object ids.
+    incomparable: HashSet<u32>,
+    standby: bool,
+}
+
+/// Why a database cannot be dumped.
+#[derive(Debug, thiserror::Error)]
+pub enum DescribeError {
+    /// The server cannot be asked.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The role may not read all of it.
+    #[error("{0}")]
+    Rights(MissingRights),
+    /// Nothing of it is asked for.
+    #[error(transparent)]
+    Empty(#[from] Empty),
+}
+
+/// What to describe, for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The policy's.
+    pub selection: &'a Selection,
+    /// The database.
+    pub database: &'a Database,
+    /// Who asks.
+    pub role: &'a Role,
+    /// Whether the server is a standby.
+    pub standby: bool,
+    /// That of other clients, if a pattern names no schema.
+    pub search_path: Option<&'a str>,
 }
 
 impl Held {
-    /// Counts and describes. Takes as long as reading every table; drop it to
-    /// stop.
-    pub async fn describe(&self) -> Result<Described, ServerError> {
-        let session = &self.session;
-        // One worker is enough beside a dump.
-        session
-            .run(
-                "set up the session",
-                "SET max_parallel_workers_per_gather = 0",
+    /// Names of the columns that a dump has of each of these tables, as text.
+    pub async fn columns(&self, tables: &[u32]) -> Result<HashMap<u32, Vec<String>>, ServerError> {
+        let what = "list the columns of its tables";
+        let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
+        let rows = self
+            .session
+            .query(
+                "SELECT attrelid, attname::pg_catalog.text FROM pg_catalog.pg_attribute \
+                 WHERE attrelid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[]) \
+                 AND attnum OPERATOR(pg_catalog.>) 0 AND NOT attisdropped \
+                 AND attgenerated OPERATOR(pg_catalog.=) '' ORDER BY attrelid, attnum",
+                &[&tables],
             )
-            .await?;
-        let odd = tables_of_types(session, vec![MONEY]).await?;
-        let mut incomparable = HashSet::new();
-        let mut relations = Vec::with_capacity(self.relations.len());
-        for (place, listed) in self.relations.iter().enumerate() {
-            if odd.contains(&listed.oid) {
-                incomparable.insert(place);
-            }
-            let rows = if listed.rows {
-                Some(count(session, listed).await?)
-            } else {
-                None
-            };
-            relations.push(Relation {
-                schema: listed.schema.clone(),
-                name: listed.name.clone(),
-                owner: listed.owner.clone(),
-                kind: listed.kind,
-                rows,
-                checksum: None,
-                left_out: !listed.selected,
-            });
+            .await
+            .map_err(error)?;
+        let mut columns: HashMap<u32, Vec<String>> = HashMap::new();
+        for row in rows {
+            let Text(name) = row.try_get(1).map_err(error)?;
+            let table = row.try_get(0).map_err(error)?;
+            columns.entry(table).or_default().push(name);
         }
-        let blobs = self.selection.content != Content::Schema && !self.selection.is_narrow();
+        Ok(columns)
+    }
+
+    /// Large objects in all.
+    pub async fn large_objects(&self) -> Result<u64, ServerError> {
+        large_objects(&self.session).await
+    }
+
+    /// Describes the database, and finds out what of it is dumped and whether
+    /// the role may read that.
+    pub async fn describe(&self, asked: &Asked<'_>) -> Result<Described, DescribeError> {
+        let session = &self.session;
+        let selection = asked.selection;
+        let inside = Inside::of(session, selection, asked.search_path).await?;
+        let selected = select(&inside, selection)?;
+        let name = &asked.database.name;
+        let missing = self
+            .missing_rights(&inside, &selected, selection, asked.role, name)
+            .await?;
+        if let Some(missing) = missing {
+            return Err(DescribeError::Rights(missing));
+        }
         Ok(Described {
-            properties: properties::of_current(session).await?,
+            properties: properties::of_oid(session, asked.database.oid).await?,
             extensions: extensions(session).await?,
-            schemas: schemas(session).await?,
-            roles: roles(session).await?,
+            schemas: inside.schemas.iter().map(|it| it.name.clone()).collect(),
+            roles: roles(session, asked.database.oid).await?,
             tablespaces: tablespaces(session).await?,
-            relations,
-            incomparable,
-            large_objects: if blobs {
-                large_objects(session).await?
-            } else {
-                0
-            },
+            unread: self.unread(selection, asked.role).await?,
+            incomparable: tables_of_types(session, vec![MONEY]).await?,
+            selected,
+            inside,
+            standby: asked.standby,
         })
     }
 }
 
-async fn count(session: &Session, listed: &Listed) -> Result<u64, ServerError> {
-    let table = sql::qualified(&listed.schema, &listed.name);
-    rows_of(session, &table).await
+/// Rows that are in no dump, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// `schema.name`.
+    pub table: String,
+    /// For people.
+    pub cause: String,
+}
+
+impl Described {
+    /// Files of the tables whose rows are dumped.
+    pub fn files(&self, selection: &Selection) -> Vec<TableFile> {
+        self.taken()
+            .filter(|it| has_rows(it, selection, self.standby) && it.file != 0)
+            .map(TableFile::of)
+            .collect()
+    }
+
+    fn taken(&self) -> impl Iterator<Item = &Listed> {
+        let taken = |it: &&Listed| self.selected.relations.contains(&it.oid);
+        self.inside.relations.iter().filter(taken)
+    }
+
+    /// The relations, with the rows that the dump holds; `None`: the dump was
+    /// not understood, and nothing is counted.
+    pub fn relations(&self, selection: &Selection, archive: Option<&Archive>) -> Vec<Relation> {
+        let dumped = archive.map(Archive::relations);
+        let of_users = self.inside.relations.iter();
+        let of_users = of_users.filter(|it| it.extension.is_none());
+        of_users
+            .map(|it| {
+                let rows = archive.and_then(|archive| archive.rows.get(&it.oid));
+                let columns = rows.and_then(|it| it.columns.clone());
+                let columns = columns.filter(|_| !self.incomparable.contains(&it.oid));
+                let checksum = rows.zip(columns).map(|(rows, columns)| Checksum {
+                    columns,
+                    sum: rows.sum.text(),
+                });
+                let rows = rows.map(|it| it.sum.rows);
+                let taken = self.selected.relations.contains(&it.oid);
+                let there = match &dumped {
+                    // Of definitions nothing is in such a dump.
+                    Some(dumped) if selection.content != Content::Data => dumped.contains(&it.oid),
+                    _ => taken,
+                };
+                Relation {
+                    schema: it.schema.clone(),
+                    name: it.name.clone(),
+                    owner: it.owner.clone(),
+                    kind: it.kind,
+                    rows,
+                    checksum,
+                    left_out: !there && rows.is_none(),
+                }
+            })
+            .collect()
+    }
+
+    /// Rows that somebody who reads the policy would look for in the dump.
+    pub fn left_out(&self, selection: &Selection, archive: &Archive) -> Vec<LeftOut> {
+        if selection.content == Content::Schema {
+            return Vec::new();
+        }
+        let mut left_out = Vec::new();
+        for listed in &self.inside.relations {
+            let table = || name::shown(&sql::qualified(&listed.schema, &listed.name)).into_owned();
+            let dumped = archive.rows.contains_key(&listed.oid);
+            let asked = match &listed.extension {
+                Some(_) if selection.is_narrow() => listed.tables.contains(&true),
+                Some(_) => !listed.exclude_tables.contains(&true),
+                None => self.selected.relations.contains(&listed.oid),
+            };
+            if !asked || dumped || listed.kind != RelationKind::Table {
+                continue;
+            }
+            match &listed.extension {
+                Some(extension) if listed.size > 0 && !listed.configuration => {
+                    left_out.push(LeftOut {
+                        table: table(),
+                        cause: format!(
+                            "the table belongs to the extension {extension:?}, and pg_dump \
+                             leaves the rows of such tables out unless the extension asks for \
+                             them: ALTER EXTENSION {} DROP TABLE {} makes it a table like others",
+                            sql::identifier(extension),
+                            table()
+                        ),
+                    });
+                }
+                None if has_rows(listed, selection, self.standby) => left_out.push(LeftOut {
+                    table: table(),
+                    cause: "pg_dump did not take its rows, though the policy selects it".into(),
+                }),
+                _ => {}
+            }
+        }
+        left_out
+    }
 }
 
 /// The column of table `$1` whose text is short and made by the server alone:
@@ -113,10 +253,12 @@ pub(super) async fn rows_of(session: &Session, table: &str) -> Result<u64, Serve
     let column = session
         .query_opt(COLUMN, &[&table])
         .await
-        .and_then(|row| row.map(|row| row.try_get::<_, String>(0)).transpose())
+        .and_then(|row| row.map(|row| row.try_get::<_, Text>(0)).transpose())
         .map_err(|error| ServerError::query(&what, &error))?;
     // Without any column, each row is an empty line.
-    let column = column.map_or_else(String::new, |name| format!(" ({})", sql::identifier(&name)));
+    let column = column.map_or_else(String::new, |Text(name)| {
+        format!(" ({})", sql::identifier(&name))
+    });
     let copy = format!("COPY {table}{column} TO STDOUT");
     let mut count = 0;
     // Line feeds inside of values are escaped.
@@ -262,10 +404,8 @@ pub(super) async fn extensions(session: &Session) -> Result<Vec<Extension>, Serv
     let query = "SELECT extname::pg_catalog.text, extversion FROM pg_catalog.pg_extension \
         ORDER BY extname COLLATE pg_catalog.\"C\"";
     list(session, "list its extensions", query, |row| {
-        Ok(Extension {
-            name: row.try_get(0)?,
-            version: row.try_get(1)?,
-        })
+        let (Text(name), Text(version)) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(Extension { name, version })
     })
     .await
 }
@@ -276,31 +416,37 @@ pub(super) async fn schemas(session: &Session) -> Result<Vec<String>, ServerErro
         WHERE nspname OPERATOR(pg_catalog.!~) '^pg_' \
         AND nspname OPERATOR(pg_catalog.<>) 'information_schema' \
         ORDER BY nspname COLLATE pg_catalog.\"C\"";
-    list(session, "list its schemas", query, |row| row.try_get(0)).await
+    list(session, "list its schemas", query, text).await
+}
+
+fn text(row: &Row) -> Result<String, tokio_postgres::Error> {
+    row.try_get(0).map(|Text(text)| text)
 }
 
 /// Roles that objects of this database belong to, or grant to, or that its
 /// policies name. The role that `initdb` made is in no dependency, so owners
 /// are asked for besides.
-async fn roles(session: &Session) -> Result<Vec<String>, ServerError> {
+async fn roles(session: &Session, database: u32) -> Result<Vec<String>, ServerError> {
     let query = "SELECT r.rolname::pg_catalog.text FROM pg_catalog.pg_roles r \
         WHERE r.rolname OPERATOR(pg_catalog.!~) '^pg_' \
         AND r.oid OPERATOR(pg_catalog.=) ANY ( \
         SELECT refobjid FROM pg_catalog.pg_shdepend WHERE refclassid \
         OPERATOR(pg_catalog.=) 'pg_catalog.pg_authid'::pg_catalog.regclass \
-        AND dbid OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database \
-        WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+        AND dbid OPERATOR(pg_catalog.=) $1::pg_catalog.oid \
         UNION SELECT relowner FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.>=) 16384 \
         UNION SELECT nspowner FROM pg_catalog.pg_namespace \
         WHERE oid OPERATOR(pg_catalog.>=) 16384 \
         UNION SELECT proowner FROM pg_catalog.pg_proc WHERE oid OPERATOR(pg_catalog.>=) 16384 \
         UNION SELECT datdba FROM pg_catalog.pg_database \
-        WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) \
+        WHERE oid OPERATOR(pg_catalog.=) $1::pg_catalog.oid) \
         ORDER BY r.rolname COLLATE pg_catalog.\"C\"";
-    list(session, "list the roles in use", query, |row| {
-        row.try_get(0)
-    })
-    .await
+    let what = "list the roles in use";
+    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
+    let rows = session.query(query, &[&database]).await.map_err(error)?;
+    rows.iter()
+        .map(text)
+        .collect::<Result<_, _>>()
+        .map_err(error)
 }
 
 async fn tablespaces(session: &Session) -> Result<Vec<String>, ServerError> {
@@ -308,8 +454,5 @@ async fn tablespaces(session: &Session) -> Result<Vec<String>, ServerError> {
         FROM pg_catalog.pg_class c \
         JOIN pg_catalog.pg_tablespace t ON t.oid OPERATOR(pg_catalog.=) c.reltablespace \
         WHERE c.oid OPERATOR(pg_catalog.>=) 16384 ORDER BY 1";
-    list(session, "list the tablespaces in use", query, |row| {
-        row.try_get(0)
-    })
-    .await
+    list(session, "list the tablespaces in use", query, text).await
 }

@@ -60,10 +60,10 @@ impl Loss {
         }
     }
 
-    /// Whether the server has the database, so that a snapshot without it is
-    /// partial. `named`: the policy has its exact name.
+    /// Whether the server has something to be dumped there, so that a snapshot
+    /// without it is partial. `named`: the policy has its exact name.
     pub const fn is_of_a_part(self, named: bool) -> bool {
-        named || !matches!(self, Self::Vanished)
+        named || !matches!(self, Self::Vanished | Self::Empty)
     }
 
     /// Whether the same may go well a little later.
@@ -181,7 +181,8 @@ mod tests {
     fn what_is_gone_by_itself_is_no_part() {
         for loss in Loss::ALL {
             assert!(loss.is_of_a_part(true));
-            assert_eq!(loss.is_of_a_part(false), loss != Loss::Vanished);
+            let nothing_there = [Loss::Vanished, Loss::Empty].contains(&loss);
+            assert_eq!(loss.is_of_a_part(false), !nothing_there);
         }
     }
 

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::Locale;
+use crate::{inventory::Locale, name};
 
 /// The layout that this version writes. A reader refuses a newer one.
 pub const FORMAT: u32 = 1;
@@ -352,23 +352,28 @@ impl Manifest {
 }
 
 /// The name of a database's dump: the database's, with what would be awkward
-/// in a file's name as `%` and two hexadecimal digits.
+/// in a file's name as `%` and two hexadecimal digits, and so what is no UTF-8.
 pub fn file_name(database: &str) -> String {
     use std::fmt::Write as _;
-    let mut name = String::new();
-    for (position, next) in database.chars().enumerate() {
-        let awkward = next.is_control()
-            || matches!(next, '/' | '\\' | '%')
-            || position == 0 && matches!(next, '.' | '-' | ' ');
-        if awkward {
-            for byte in next.encode_utf8(&mut [0; 4]).bytes() {
-                let _infallible = write!(name, "%{byte:02X}");
-            }
-        } else {
-            name.push(next);
+    let bytes = name::encode(database);
+    let mut file = String::new();
+    let awkward = |file: &mut String, bytes: &[u8]| {
+        for byte in bytes {
+            let _infallible = write!(file, "%{byte:02X}");
         }
+    };
+    for chunk in bytes.utf8_chunks() {
+        for next in chunk.valid().chars() {
+            let at_start = file.is_empty() && matches!(next, '.' | '-' | ' ');
+            if next.is_control() || matches!(next, '/' | '\\' | '%') || at_start {
+                awkward(&mut file, next.encode_utf8(&mut [0; 4]).as_bytes());
+            } else {
+                file.push(next);
+            }
+        }
+        awkward(&mut file, chunk.invalid());
     }
-    name + ".dump"
+    file + ".dump"
 }
 
 #[cfg(test)]
@@ -479,6 +484,7 @@ pub(crate) mod tests {
             ("line\nbreak", "line%0Abreak.dump"),
             ("\u{fc}", "\u{fc}.dump"),
             ("\u{80}", "%C2%80.dump"),
+            (&name::decode(b"caf\xe9"), "caf%E9.dump"),
         ] {
             assert_eq!(file_name(name), file);
         }

@@ -5,9 +5,13 @@
 //!
 //! - [`choose`] and [`pattern`]: which databases and tables; [`loss`]: why one
 //!   that was asked for is missing,
-//! - [`hold`] and [`count`]: the moment that a dump shows, and what is in it,
+//! - [`hold`], [`list`], [`select`] and [`count`]: the moment that a dump shows,
+//!   what is there then, and what of it is dumped,
+//! - [`rights`] and [`references`]: what a role may not read, and what a
+//!   selection cuts off,
 //! - [`manifest`]: what a snapshot says of its dumps,
-//! - [`archive`] and [`sum`]: checksums of the rows in a dump, and of a table,
+//! - [`archive`] and [`sum`]: what passes by in a dump, with checksums of the
+//!   rows in it, and of a table,
 //! - [`arguments`]: command lines,
 //! - [`toc`], [`phases`] and [`roles`]: which parts of a dump, and of the
 //!   globals, a restore takes, and in which order; [`script`]: plain SQL, statement by statement,
@@ -20,13 +24,17 @@ pub mod choose;
 pub mod count;
 pub mod create;
 pub mod hold;
+pub mod list;
 pub mod loss;
 pub mod manifest;
 pub mod pattern;
 pub mod phases;
 pub mod properties;
+pub mod references;
+pub mod rights;
 pub mod roles;
 pub mod script;
+pub mod select;
 pub mod sum;
 pub mod toc;
 pub mod triggers;

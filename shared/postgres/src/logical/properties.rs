@@ -1,29 +1,35 @@
 //! Owner, settings, privileges and comment of a database: read from one, given
 //! to another.
 
+use tokio_postgres::Row;
+
 use super::manifest::{Privilege, Properties, Setting};
 use crate::{
     connection::{ServerError, Session},
+    name::Text,
     sql,
 };
-
-/// Those of the database that the session is in.
-pub(super) async fn of_current(session: &Session) -> Result<Properties, ServerError> {
-    let what = "describe the database";
-    let row = session
-        .query_one("SELECT pg_catalog.current_database()::pg_catalog.text", &[])
-        .await
-        .map_err(|error| ServerError::query(what, &error))?;
-    let name: String = row
-        .try_get(0)
-        .map_err(|error| ServerError::query(what, &error))?;
-    of(session, &name).await
-}
 
 /// Those of a database by name, asked in any.
 pub async fn of(session: &Session, database: &str) -> Result<Properties, ServerError> {
     let what = format!("describe the database {database:?}");
     let error = |error: tokio_postgres::Error| ServerError::query(&what, &error);
+    let row = session
+        .query_one(
+            "SELECT oid FROM pg_catalog.pg_database \
+             WHERE datname OPERATOR(pg_catalog.=) $1::pg_catalog.text",
+            &[&database],
+        )
+        .await
+        .map_err(error)?;
+    of_oid(session, row.try_get(0).map_err(error)?).await
+}
+
+/// Those of a database by its object id: its name may have other bytes where
+/// another encoding is spoken.
+pub(super) async fn of_oid(session: &Session, oid: u32) -> Result<Properties, ServerError> {
+    let what = "describe the database";
+    let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
     let row = session
         .query_one(
             "SELECT pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text, d.datconnlimit, \
@@ -32,8 +38,8 @@ pub async fn of(session: &Session, database: &str) -> Result<Properties, ServerE
              THEN t.spcname::pg_catalog.text END, d.datistemplate \
              FROM pg_catalog.pg_database d JOIN pg_catalog.pg_tablespace t \
              ON t.oid OPERATOR(pg_catalog.=) d.dattablespace \
-             WHERE d.datname OPERATOR(pg_catalog.=) $1::pg_catalog.text",
-            &[&database],
+             WHERE d.oid OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+            &[&oid],
         )
         .await
         .map_err(error)?;
@@ -41,34 +47,42 @@ pub async fn of(session: &Session, database: &str) -> Result<Properties, ServerE
     let privileges = if default {
         None
     } else {
-        Some(privileges(session, database).await.map_err(error)?)
+        Some(privileges(session, oid).await.map_err(error)?)
     };
     Ok(Properties {
-        owner: row.try_get(0).map_err(error)?,
+        owner: text(&row, 0).map_err(error)?,
         connection_limit: row.try_get(1).map_err(error)?,
-        comment: row.try_get(2).map_err(error)?,
-        settings: settings(session, database).await.map_err(error)?,
+        comment: optional_text(&row, 2).map_err(error)?,
+        settings: settings(session, oid).await.map_err(error)?,
         privileges,
-        tablespace: row.try_get(4).map_err(error)?,
+        tablespace: optional_text(&row, 4).map_err(error)?,
         template: row.try_get(5).map_err(error)?,
     })
 }
 
+fn text(row: &Row, at: usize) -> Result<String, tokio_postgres::Error> {
+    row.try_get(at).map(|Text(text)| text)
+}
+
+fn optional_text(row: &Row, at: usize) -> Result<Option<String>, tokio_postgres::Error> {
+    Ok(row.try_get::<_, Option<Text>>(at)?.map(|Text(text)| text))
+}
+
 async fn privileges(
     session: &Session,
-    database: &str,
+    database: u32,
 ) -> Result<Vec<Privilege>, tokio_postgres::Error> {
     let query = "SELECT CASE WHEN a.grantee OPERATOR(pg_catalog.<>) 0 \
         THEN pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END, \
         a.privilege_type, pg_catalog.bool_or(a.is_grantable) \
         FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a \
-        WHERE d.datname OPERATOR(pg_catalog.=) $1::pg_catalog.text \
+        WHERE d.oid OPERATOR(pg_catalog.=) $1::pg_catalog.oid \
         GROUP BY 1, 2 ORDER BY 1, 2";
     let rows = session.query(query, &[&database]).await?;
     rows.iter()
         .map(|row| {
             Ok(Privilege {
-                role: row.try_get(0)?,
+                role: optional_text(row, 0)?,
                 right: row.try_get(1)?,
                 grantable: row.try_get(2)?,
             })
@@ -76,24 +90,20 @@ async fn privileges(
         .collect()
 }
 
-async fn settings(
-    session: &Session,
-    database: &str,
-) -> Result<Vec<Setting>, tokio_postgres::Error> {
+async fn settings(session: &Session, database: u32) -> Result<Vec<Setting>, tokio_postgres::Error> {
     let query = "SELECT r.rolname::pg_catalog.text, c.entry FROM pg_catalog.pg_db_role_setting s \
-        JOIN pg_catalog.pg_database d ON d.oid OPERATOR(pg_catalog.=) s.setdatabase \
         LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.setrole \
         CROSS JOIN pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS c (entry, place) \
-        WHERE d.datname OPERATOR(pg_catalog.=) $1::pg_catalog.text \
+        WHERE s.setdatabase OPERATOR(pg_catalog.=) $1::pg_catalog.oid \
         AND (s.setrole OPERATOR(pg_catalog.=) 0 OR r.rolname IS NOT NULL) \
         ORDER BY r.rolname NULLS FIRST, c.place";
     let rows = session.query(query, &[&database]).await?;
     let mut settings = Vec::with_capacity(rows.len());
     for row in rows {
-        let entry: String = row.try_get(1)?;
+        let entry = text(&row, 1)?;
         if let Some((name, value)) = entry.split_once('=') {
             settings.push(Setting {
-                role: row.try_get(0)?,
+                role: optional_text(&row, 0)?,
                 name: name.to_owned(),
                 value: value.to_owned(),
             });

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     count::{self, large_objects, make_comparable, rows_of, sum_of},
-    hold::{Listed, list_all},
+    list::{Listed, list_all},
     manifest::{Extension, Relation},
 };
 use crate::{

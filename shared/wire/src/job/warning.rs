@@ -103,6 +103,14 @@ codes! {
     DatabaseEmpty => "database-empty",
     /// A database could not be dumped for another reason.
     DatabaseFailed => "database-failed",
+    /// Rows of a table are not in the dump, such as those of an extension's own.
+    RowsLeftOut => "rows-left-out",
+    /// The rows of a dump could be neither counted nor summed.
+    RowsNotCounted => "rows-not-counted",
+    /// Something in a dump needs what the policy leaves out of it.
+    ReferenceLeftOut => "reference-left-out",
+    /// The options of a user mapping may not be read and are not in the dump.
+    MappingOptionsLeftOut => "mapping-options-left-out",
     /// A pattern of the policy matched nothing.
     PatternUnmatched => "pattern-unmatched",
     /// A page's checksum is wrong: stored as it is.
@@ -144,14 +152,12 @@ codes! {
     OwnerDiffers => "owner-differs",
     /// Something that a restore made for itself could not be removed.
     Leftover => "leftover",
-    /// Subscriptions were left out of a restore.
+    /// Subscriptions were left out of a restore, or of a dump.
     SubscriptionsLeftOut => "subscriptions-left-out",
     /// An object of a database, without rows of its own, could not be made.
     ObjectNotRestored => "object-not-restored",
     /// A role that was there is no member of another, and was in the snapshot.
     MembershipLeftOut => "membership-left-out",
-    /// The rows of a dump have no checksums: a restore compares their number only.
-    ContentNotSummed => "content-not-summed",
     /// An object was left out because it names a role that the server lacks.
     RoleMissing => "role-missing",
 }

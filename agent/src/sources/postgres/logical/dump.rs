@@ -1,19 +1,24 @@
-//! One database: its snapshot held, its rows counted while it is dumped, and
-//! summed in the dump as it goes by.
+//! One database: a snapshot of it held, what is in it described, and dumped.
 
-use std::{collections::HashMap, path::Path, thread};
+use std::{ffi::OsString, io, os::unix::ffi::OsStringExt, path::Path};
 
 use jiff::Timestamp;
 use strongroom_postgres::{
-    connection::{Connection, ServerError},
-    inventory::Database,
+    connection::{Connection, ServerError, default_search_path},
+    inventory::{Database, Role},
     logical::{
-        archive::ArchiveReader,
+        archive::{Archive, ArchiveReader},
         arguments,
-        count::Described,
-        hold::Held,
-        manifest::{Checksum, DumpedDatabase, Globals, Manifest, PATH, Selection, file_name},
+        count::{Asked, DescribeError, Described},
+        hold::{Held, TableFile},
+        list::has_bare_patterns,
+        loss::Loss,
+        manifest::{
+            Content as Dumped, DumpedDatabase, Globals, Manifest, PATH, Selection, file_name,
+        },
+        references::{MOST, References},
     },
+    name,
 };
 use strongroom_repository::write::{Content, Halted, Writer};
 use strongroom_wire::job::WarningCode;
@@ -22,174 +27,292 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     LogicalError, LogicalOptions,
-    program::Ran,
+    program::{Ran, Watch},
     tree::{self, Saved},
 };
 use crate::sources::made::{save_stream, until_halted};
 
 /// What `pg_dumpall` says of a role that may not read passwords.
 const NO_PASSWORDS: &str = "pg_authid";
+/// What `pg_dump` says where it may not dump subscriptions, which are named
+/// here.
+const NO_SUBSCRIPTIONS: &str = "subscriptions not dumped";
+/// How often a database that changes under our eyes is dumped anew.
+const ATTEMPTS: usize = 5;
+/// Words of `pg_dump` about a table that was dropped behind its back.
+const GONE: [&str; 3] = [
+    "does not exist",
+    "could not open relation with OID",
+    "cache lookup failed",
+];
 
 pub(super) struct Dumper<'a> {
     pub(super) writer: &'a Writer,
     pub(super) runtime: &'a Handle,
     pub(super) options: &'a LogicalOptions<'a>,
     pub(super) connection: &'a Connection,
+    pub(super) role: &'a Role,
+    pub(super) standby: bool,
     pub(super) selection: Selection,
     pub(super) started: Timestamp,
 }
 
+/// One dump that came to its end.
+struct Made {
+    content: Content,
+    described: Described,
+    /// `None`: its format is not known.
+    archive: Option<Archive>,
+    large_objects: u64,
+    references: References,
+    /// Tables that may have been emptied before they were locked.
+    exchanged: Vec<String>,
+}
+
+/// What came of one attempt.
+enum Attempt {
+    Made(Box<Made>),
+    /// Tables were emptied, rewritten or dropped behind the snapshot's back.
+    Changed,
+}
+
 impl Dumper<'_> {
-    /// Dumps one database.
+    /// Dumps one database. `matched`: which of the selection's patterns matched
+    /// anything, so far.
     pub(super) fn database(
         &self,
         pg_dump: &Path,
         database: &Database,
         saved: &mut Saved,
+        matched: &mut Vec<bool>,
     ) -> Result<DumpedDatabase, LogicalError> {
         let name = database.name.as_str();
-        let server = |source| LogicalError::Database {
-            connection: self.options.source.asked.connection.clone(),
-            database: name.to_owned(),
-            source: Box::new(source),
-        };
         let started = self.options.clock.now();
-        let taking = Held::take(self.connection, name, &self.selection);
-        let held = until_halted(self.writer, self.runtime, taking)?.map_err(server)?;
-        let stop = self.writer.halted().child_token();
-        let mut rows = ArchiveReader::default();
-        let (ran, described) = self.dump_and_describe(pg_dump, name, &held, &mut rows, &stop);
-        let described = match described {
-            Ok(Some(described)) => {
-                self.runtime.block_on(held.release());
-                Ok(Some(described))
-            }
-            other => {
-                // It may still be counting.
-                self.runtime.block_on(held.abandon(self.connection));
-                other
+        let mut attempt = 1;
+        let made = loop {
+            match self.attempt(pg_dump, database, attempt == ATTEMPTS)? {
+                Attempt::Made(made) => break *made,
+                Attempt::Changed => attempt += 1,
             }
         };
-        if self.writer.halted().is_cancelled() {
-            return Err(Halted.into());
+        for (matched, now) in matched.iter_mut().zip(&made.described.selected.matched) {
+            *matched |= now;
         }
-        // What could not be counted stopped the dump, and not the reverse.
-        let described = match described {
-            Ok(described) => described,
-            Err(Counting::Server(error)) => return Err(server(error)),
-            Err(Counting::Panicked) => return Err(LogicalError::Thread),
-        };
-        let content = self.succeeded(pg_dump, || self.subject(name), ran?)?;
-        let mut described = described.ok_or(Halted)?;
-        self.add_checksums(name, rows, &mut described)?;
+        self.warn(name, &made);
         let path = tree::database(&file_name(name));
-        let bytes = content.size;
-        saved.add(&path, content);
+        let bytes = made.content.size;
+        saved.add(&path, made.content);
         self.options.monitor.add(0);
         let seconds = self.options.clock.now().duration_since(started);
+        let described = made.described;
+        let relations = described.relations(&self.selection, made.archive.as_ref());
         Ok(DumpedDatabase {
             name: name.to_owned(),
             path,
             bytes,
             size_on_server: database.size,
             locale: database.locale.clone(),
+            relations,
+            large_objects: made.large_objects,
             properties: described.properties,
             seconds: seconds.as_secs_f64(),
             extensions: described.extensions,
             schemas: described.schemas,
             roles: described.roles,
             tablespaces: described.tablespaces,
-            relations: described.relations,
-            large_objects: described.large_objects,
         })
     }
 
-    /// Those of the rows that went by in the dump, of which there must be as
-    /// many as were counted.
-    fn add_checksums(
-        &self,
-        database: &str,
-        rows: ArchiveReader,
-        described: &mut Described,
-    ) -> Result<(), LogicalError> {
-        let tables = match rows.finish() {
-            Ok(tables) => tables,
-            Err(error) => {
-                let cause = format!(
-                    "the dump's rows have no checksums, so that a restore compares their number                      only: {error}"
-                );
-                let subject = self.subject(database);
-                self.options
-                    .monitor
-                    .warn(WarningCode::ContentNotSummed, subject, cause);
-                return Ok(());
-            }
-        };
-        let mut tables: HashMap<_, _> = tables
-            .into_iter()
-            .map(|it| ((it.schema, it.name), (it.columns, it.sum)))
-            .collect();
-        for (place, relation) in described.relations.iter_mut().enumerate() {
-            let key = (relation.schema.clone(), relation.name.clone());
-            let (Some(counted), Some((columns, sum))) = (relation.rows, tables.remove(&key)) else {
-                continue;
-            };
-            if sum.rows != counted {
-                return Err(LogicalError::Rows {
-                    subject: self.subject(database),
-                    table: format!("{}.{}", relation.schema, relation.name),
-                    counted,
-                    dumped: sum.rows,
-                });
-            }
-            if !described.incomparable.contains(&place) {
-                let sum = sum.text();
-                relation.checksum = Some(Checksum { columns, sum });
-            }
-        }
-        Ok(())
-    }
-
-    /// Both at once; each ends the other when it fails.
-    fn dump_and_describe(
+    fn attempt(
         &self,
         pg_dump: &Path,
-        name: &str,
-        held: &Held,
-        rows: &mut ArchiveReader,
-        stop: &CancellationToken,
-    ) -> (
-        Result<Ran, LogicalError>,
-        Result<Option<Described>, Counting>,
-    ) {
-        let arguments = arguments::dump(&self.selection, &held.snapshot);
-        thread::scope(|scope| {
-            let counting = scope.spawn(|| {
-                self.runtime.block_on(async {
-                    tokio::select! {
-                        described = held.describe() => {
-                            if described.is_err() {
-                                stop.cancel();
-                            }
-                            described.map(Some)
-                        }
-                        () = stop.cancelled() => Ok(None),
-                    }
-                })
-            });
-            let connection = self.connection;
-            let environment = connection.environment_of_dump(name, &held.search_path);
-            let heed = |bytes: &[u8]| rows.feed(bytes);
-            let ran = self.save_output(pg_dump, &arguments, &environment, stop, heed);
-            if !ran.as_ref().is_ok_and(|ran| ran.ended.status.success()) {
-                stop.cancel();
+        database: &Database,
+        last: bool,
+    ) -> Result<Attempt, LogicalError> {
+        let name = database.name.as_str();
+        let of_server = |source| self.of_database(name, source);
+        let search_path = if has_bare_patterns(&self.selection) {
+            let asking = default_search_path(self.connection, name);
+            Some(self.wait(asking)?.map_err(of_server)?)
+        } else {
+            None
+        };
+        let held = self
+            .wait(Held::take(self.connection, name))?
+            .map_err(of_server)?;
+        let asked = Asked {
+            selection: &self.selection,
+            database,
+            role: self.role,
+            standby: self.standby,
+            search_path: search_path.as_deref(),
+        };
+        let described = self.wait(held.describe(&asked))?;
+        let described = described.map_err(|error| self.cannot(name, error))?;
+        let files = described.files(&self.selection);
+        let stop = self.writer.halted().child_token();
+        let mut watch = Watched {
+            dumper: self,
+            held: &held,
+            files: &files,
+            stop: (!last).then_some(&stop),
+            reader: ArchiveReader::default(),
+            begun: false,
+            exchanged: Vec::new(),
+        };
+        let arguments = self.arguments(&held.snapshot, &described);
+        let environment = self.connection.environment_of_dump(name);
+        let ran = self.save_output(pg_dump, &arguments, &environment, &stop, Some(&mut watch));
+        let (reader, exchanged) = (watch.reader, watch.exchanged);
+        if self.writer.halted().is_cancelled() {
+            return Err(Halted.into());
+        }
+        if stop.is_cancelled() {
+            self.runtime.block_on(held.release());
+            return Ok(Attempt::Changed);
+        }
+        let mut ran = ran?;
+        if !ran.ended.status.success() {
+            let words = &mut ran.ended.stderr;
+            if !last && GONE.iter().any(|gone| words.contains(gone)) {
+                self.runtime.block_on(held.release());
+                return Ok(Attempt::Changed);
             }
-            let described = match counting.join() {
-                Ok(described) => described.map_err(Counting::Server),
-                Err(_) => Err(Counting::Panicked),
-            };
-            (ran, described)
-        })
+            if Loss::of_words(words) == Loss::Locked
+                && let Ok(lockers) = self.wait(held.lockers())?
+            {
+                words.push_str(&lockers.join("\n"));
+            }
+        }
+        let content = self.succeeded(pg_dump, || self.subject(name), ran)?;
+        let archive = match reader.finish() {
+            Ok(mut archive) => {
+                let naming = name_columns(&held, &database.locale.encoding, &mut archive);
+                self.wait(naming)?.map_err(of_server)?;
+                Some(archive)
+            }
+            Err(error) => {
+                let cause = format!(
+                    "the dump's rows could not be counted, and a restore will not compare them: \
+                     {error}"
+                );
+                let code = WarningCode::RowsNotCounted;
+                self.options
+                    .monitor
+                    .warn(code, name::shown(name).into_owned(), cause);
+                None
+            }
+        };
+        let large_objects = match &archive {
+            Some(archive) => archive.large_objects,
+            None if self.selection.content == Dumped::Schema || self.selection.is_narrow() => 0,
+            None => self.wait(held.large_objects())?.map_err(of_server)?,
+        };
+        let references = match &archive {
+            Some(archive)
+                if self.selection.is_partial() && self.selection.content != Dumped::Data =>
+            {
+                let looking = held.references(&described.inside, &archive.objects);
+                self.wait(looking)?.map_err(of_server)?
+            }
+            _ => References::default(),
+        };
+        self.runtime.block_on(held.release());
+        Ok(Attempt::Made(Box::new(Made {
+            content,
+            described,
+            archive,
+            large_objects,
+            references,
+            exchanged,
+        })))
+    }
+
+    fn arguments(&self, snapshot: &str, described: &Described) -> Vec<OsString> {
+        let mut arguments = arguments::dump(self.selection.content, snapshot);
+        let selected = described.selected.arguments.iter();
+        arguments.extend(selected.map(|it| OsString::from_vec(it.clone())));
+        arguments
+    }
+
+    /// What a reader of the policy would look for in the dump and not find.
+    fn warn(&self, database: &str, made: &Made) {
+        let monitor = self.options.monitor;
+        let at = |what: &str| name::shown(&format!("{database}: {what}")).into_owned();
+        let described = &made.described;
+        if let Some(archive) = &made.archive {
+            for left_out in described.left_out(&self.selection, archive) {
+                let code = WarningCode::RowsLeftOut;
+                monitor.warn(code, at(&left_out.table), left_out.cause);
+            }
+        }
+        for table in &made.exchanged {
+            let cause = "it was emptied or rewritten again and again while the dump began: the \
+                         dump may have none of its rows";
+            monitor.warn(WarningCode::ChangedWhileRead, at(table), cause);
+        }
+        for (child, parent) in &made.references.children {
+            let cause = format!(
+                "its rows belong to {}, and the policy leaves them out",
+                name::shown(parent)
+            );
+            monitor.warn(WarningCode::RowsLeftOut, at(child), cause);
+        }
+        for reference in &made.references.first {
+            let cause = format!(
+                "it needs the {}, which the policy leaves out: a restore cannot make it where \
+                 that is missing",
+                name::shown(&reference.to)
+            );
+            monitor.warn(WarningCode::ReferenceLeftOut, at(&reference.from), cause);
+        }
+        if made.references.count > MOST {
+            let cause = format!(
+                "{} more objects need what the policy leaves out",
+                made.references.count - MOST
+            );
+            monitor.warn(WarningCode::ReferenceLeftOut, at("…"), cause);
+        }
+        for mapping in &described.unread.mappings {
+            let cause = "the options of this user mapping, its password among them, may be read \
+                         by a superuser only, and are not in the dump: set them anew after a \
+                         restore, or let the connection's role be a superuser";
+            monitor.warn(WarningCode::MappingOptionsLeftOut, at(mapping), cause);
+        }
+        for subscription in &described.unread.subscriptions {
+            let cause = "the subscription may be dumped by a superuser only, and is not in the \
+                         dump";
+            monitor.warn(WarningCode::SubscriptionsLeftOut, at(subscription), cause);
+        }
+    }
+
+    fn cannot(&self, database: &str, error: DescribeError) -> LogicalError {
+        let connection = self.options.source.asked.connection.clone();
+        let database = database.to_owned();
+        match error {
+            DescribeError::Server(source) => self.of_database(&database, source),
+            DescribeError::Rights(rights) => LogicalError::Rights {
+                connection,
+                rights: Box::new(rights),
+            },
+            DescribeError::Empty(source) => LogicalError::Empty {
+                connection,
+                database,
+                source,
+            },
+        }
+    }
+
+    fn of_database(&self, database: &str, source: ServerError) -> LogicalError {
+        LogicalError::Database {
+            connection: self.options.source.asked.connection.clone(),
+            database: database.to_owned(),
+            source: Box::new(source),
+        }
+    }
+
+    pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Halted> {
+        until_halted(self.writer, self.runtime, future)
     }
 
     /// Roles and tablespaces, without the roles' passwords where those may not
@@ -203,8 +326,8 @@ impl Dumper<'_> {
         let database = &self.connection.address.database;
         let environment = self.connection.environment(database);
         let run = |passwords| {
-            let arguments = arguments::globals(passwords);
-            self.save_output(pg_dumpall, &arguments, &environment, &stop, |_| {})
+            let arguments = arguments::globals(database, passwords);
+            self.save_output(pg_dumpall, &arguments, &environment, &stop, None)
         };
         let mut passwords = true;
         let mut ran = run(true)?;
@@ -262,7 +385,8 @@ impl Dumper<'_> {
                 stderr: ran.ended.stderr,
             });
         }
-        for line in ran.ended.stderr.lines().filter(|it| !it.trim().is_empty()) {
+        let lines = ran.ended.stderr.lines();
+        for line in lines.filter(|it| !it.trim().is_empty() && !it.contains(NO_SUBSCRIPTIONS)) {
             self.options
                 .monitor
                 .warn(WarningCode::ProgramSaid, subject(), line);
@@ -272,11 +396,66 @@ impl Dumper<'_> {
 
     fn subject(&self, database: &str) -> String {
         let connection = &self.options.source.asked.connection;
+        let database = name::shown(database);
         format!("database {database:?} of postgres connection {connection:?}")
     }
 }
 
-enum Counting {
-    Server(ServerError),
-    Panicked,
+/// Names of columns stand in a dump in the database's encoding: where we do not
+/// know it, the server says them.
+async fn name_columns(
+    held: &Held,
+    encoding: &str,
+    archive: &mut Archive,
+) -> Result<(), ServerError> {
+    if ["UTF8", "SQL_ASCII"].contains(&encoding) {
+        return Ok(());
+    }
+    let is_known = |it: &Option<Vec<String>>| {
+        it.as_ref()
+            .is_some_and(|names| names.iter().all(|it| it.is_ascii()))
+    };
+    let unknown = archive.rows.iter().filter(|it| !is_known(&it.1.columns));
+    let unknown: Vec<u32> = unknown.map(|(table, _)| *table).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let mut named = held.columns(&unknown).await?;
+    for table in unknown {
+        if let Some(rows) = archive.rows.get_mut(&table) {
+            rows.columns = named.remove(&table);
+        }
+    }
+    Ok(())
+}
+
+/// Sees a dump pass.
+struct Watched<'a> {
+    dumper: &'a Dumper<'a>,
+    held: &'a Held,
+    files: &'a [TableFile],
+    /// Cancelled when the dump is to be begun anew.
+    stop: Option<&'a CancellationToken>,
+    reader: ArchiveReader,
+    begun: bool,
+    exchanged: Vec<String>,
+}
+
+impl Watch for Watched<'_> {
+    fn pass(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // `pg_dump` writes nothing before it has all its locks: what was not
+        // exchanged by now will not be.
+        if !self.begun {
+            self.begun = true;
+            let looking = self.held.exchanged(self.files);
+            let exchanged = self.dumper.wait(looking).map_err(io::Error::other)?;
+            // Whatever is wrong with the session, it is not with the dump.
+            self.exchanged = exchanged.unwrap_or_default();
+            if let Some(stop) = self.stop.filter(|_| !self.exchanged.is_empty()) {
+                stop.cancel();
+            }
+        }
+        self.reader.feed(bytes);
+        Ok(())
+    }
 }

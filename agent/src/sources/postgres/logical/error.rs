@@ -4,7 +4,10 @@ use std::{io, path::PathBuf, process::ExitStatus};
 
 use strongroom_postgres::{
     connection::ServerError,
-    logical::{choose::ChoiceError, loss::Loss, manifest::ManifestError},
+    logical::{
+        choose::ChoiceError, loss::Loss, manifest::ManifestError, rights::MissingRights,
+        select::Empty,
+    },
     programs::ProgramError,
 };
 use strongroom_repository::{format::FormatError, write::Halted};
@@ -42,6 +45,25 @@ pub enum LogicalError {
         /// Why.
         #[source]
         source: Box<ServerError>,
+    },
+    /// The role may not read what is to be dumped.
+    #[error("postgres connection {connection:?}: {rights}")]
+    Rights {
+        /// Of `agent.toml`.
+        connection: String,
+        /// What it lacks.
+        rights: Box<MissingRights>,
+    },
+    /// Nothing in a database is what the policy selects.
+    #[error("database {database:?} of postgres connection {connection:?}: {source}")]
+    Empty {
+        /// Of `agent.toml`.
+        connection: String,
+        /// Which.
+        database: String,
+        /// Why.
+        #[source]
+        source: Empty,
     },
     /// The policy names databases that are not there.
     #[error("postgres connection {connection:?}: {source}")]
@@ -88,30 +110,12 @@ pub enum LogicalError {
         /// The last of its standard error that may be shown.
         stderr: String,
     },
-    /// The dump is not what was to be dumped.
-    #[error(
-        "{subject}: the dump has {dumped} rows of {table}, of which {counted} were counted in the \
-         same snapshot: nothing was kept; run it again, and report it if it happens again"
-    )]
-    Rows {
-        /// `database "orders" of …`.
-        subject: String,
-        /// Which.
-        table: String,
-        /// By us.
-        counted: u64,
-        /// By `pg_dump`.
-        dumped: u64,
-    },
     /// The manifest cannot be written: a bug.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// A tree cannot be made: a bug.
     #[error("the snapshot's directories cannot be made: {0}")]
     Format(#[from] FormatError),
-    /// A thread ended without a result: a bug.
-    #[error("a thread that counted rows panicked; the agent's log says where: please report it")]
-    Thread,
     /// The run ended; its writer says why.
     #[error(transparent)]
     Halted(#[from] Halted),
@@ -167,7 +171,8 @@ impl LogicalError {
         match self {
             Self::Database { source, .. } => Some(Loss::of(source)),
             Self::Failed { stderr, .. } => Some(Loss::of_words(stderr)),
-            Self::Rows { .. } => Some(Loss::Failed),
+            Self::Rights { .. } => Some(Loss::Forbidden),
+            Self::Empty { .. } => Some(Loss::Empty),
             _ => None,
         }
     }
@@ -184,7 +189,7 @@ impl LogicalError {
         match self {
             Self::Server { source, .. } | Self::Database { source, .. } => source.is_retryable(),
             // A lock that was not to be had, a server that restarted.
-            Self::Failed { .. } | Self::Read { .. } | Self::Rows { .. } => true,
+            Self::Failed { .. } | Self::Read { .. } => true,
             Self::All(errors) => errors.iter().any(Self::is_retryable),
             _ => false,
         }

@@ -3,9 +3,8 @@
 //! `pg_dump` writes its custom format, uncompressed, into a pipe that the
 //! engine reads; nothing touches the local disk. Databases are dumped one
 //! after the other: several at once would cost the server more than they would
-//! save, and memory stays that of one stream. While one is dumped, its rows
-//! are counted in the same exported snapshot, so the manifest's counts are
-//! exact whatever is written meanwhile.
+//! save, and memory stays that of one stream. Rows are counted in the dump as it
+//! passes, so the manifest's counts are exact whatever is written meanwhile.
 //!
 //! A database that cannot be dumped costs none of the others: the manifest says
 //! which are missing and why, and the snapshot that it is partial, so that it
@@ -163,6 +162,8 @@ pub fn save(
         runtime,
         options,
         connection: &connection,
+        role: &inventory.role,
+        standby: inventory.standby,
         selection: source.selection(),
         started: options.clock.now(),
     };

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Read},
+    io,
     path::Path,
     process::{Command, Stdio},
 };
@@ -18,36 +18,44 @@ use crate::sources::{
     pace::Paced,
 };
 
+/// Sees what a program writes, on its way into the repository.
+pub(super) trait Watch {
+    /// The next bytes. An error ends the stream.
+    fn pass(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// A reader that somebody watches.
+struct Seen<'a, 'w, R: ?Sized> {
+    paced: Paced<'a, R>,
+    watch: Option<&'w mut (dyn Watch + Send + 'w)>,
+}
+
+impl<R: io::Read + ?Sized> io::Read for Seen<'_, '_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let length = self.paced.read(out)?;
+        if let Some(watch) = self.watch.as_deref_mut().filter(|_| length > 0) {
+            watch.pass(&out[..length])?;
+        }
+        Ok(length)
+    }
+}
+
 /// What came of a program that ran to its end, well or not.
 pub(super) struct Ran {
     pub(super) content: Content,
     pub(super) ended: Ended,
 }
 
-/// A stream that somebody looks at as it goes by.
-struct Heeded<R, F> {
-    inner: R,
-    heed: F,
-}
-
-impl<R: Read, F: FnMut(&[u8])> Read for Heeded<R, F> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(out)?;
-        (self.heed)(&out[..count]);
-        Ok(count)
-    }
-}
-
 impl Dumper<'_> {
-    /// Runs `program` with this environment and saves what it writes; `heed`
-    /// sees it too. Killed when the run ends or `stop` is cancelled.
+    /// Runs `program` with this environment and saves what it writes, which
+    /// `watch` sees pass. Killed when the run ends or `stop` is cancelled.
     pub(super) fn save_output(
         &self,
         program: &Path,
         arguments: &[OsString],
         environment: &Environment,
         stop: &CancellationToken,
-        heed: impl FnMut(&[u8]) + Send,
+        watch: Option<&mut (dyn Watch + Send)>,
     ) -> Result<Ran, LogicalError> {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
@@ -65,14 +73,11 @@ impl Dumper<'_> {
         );
         let options = self.options;
         let (content, ended) = process.attend(self.runtime, stop, |stdout| {
-            let stdout = Paced {
+            let paced = Paced {
                 pace: options.pace,
                 inner: stdout,
             };
-            let mut stdout = Heeded {
-                inner: stdout,
-                heed,
-            };
+            let mut stdout = Seen { paced, watch };
             save_stream(self.writer, &mut stdout, options.monitor)
         });
         let content = content?;

@@ -15,7 +15,7 @@ use strongroom_postgres::{
 };
 
 use super::{LogicalError, dump::Dumper, look, tree::Saved};
-use crate::sources::made::until_halted;
+use strongroom_wire::job::WarningCode;
 
 /// A database that was not dumped.
 struct Lost<'a> {
@@ -34,10 +34,11 @@ impl Dumper<'_> {
         taken: &[Taken<'_>],
         saved: &mut Saved,
     ) -> Result<(Vec<DumpedDatabase>, Vec<MissingDatabase>), LogicalError> {
+        let mut matched = self.unmatched();
         let mut dumped = Vec::with_capacity(taken.len());
         let mut lost = Vec::new();
         for (at, taken) in taken.iter().enumerate() {
-            match self.database(&pg_dump.path, taken.database, saved) {
+            match self.database(&pg_dump.path, taken.database, saved, &mut matched) {
                 Ok(database) => dumped.push((at, database)),
                 Err(error) => lost.push(self.judge(at, *taken, error)?),
             }
@@ -50,7 +51,7 @@ impl Dumper<'_> {
                 error = %lost.error,
                 "a database could not be dumped and is tried once more"
             );
-            match self.database(&pg_dump.path, lost.taken.database, saved) {
+            match self.database(&pg_dump.path, lost.taken.database, saved, &mut matched) {
                 Ok(database) => dumped.push((lost.at, database)),
                 Err(error) => gone.push(self.judge(lost.at, lost.taken, error)?),
             }
@@ -67,9 +68,34 @@ impl Dumper<'_> {
                 None => LogicalError::All(Vec::new()),
             });
         }
+        self.warn_of_patterns(&matched);
         dumped.sort_by_key(|(at, _)| *at);
         let dumped = dumped.into_iter().map(|(_, database)| database).collect();
         Ok((dumped, gone.iter().map(missing).collect()))
+    }
+
+    /// The patterns by which schemas or tables are asked for.
+    fn patterns(&self) -> &[String] {
+        let selection = &self.selection;
+        if selection.tables.is_empty() {
+            &selection.schemas
+        } else {
+            &selection.tables
+        }
+    }
+
+    fn unmatched(&self) -> Vec<bool> {
+        vec![false; self.patterns().len()]
+    }
+
+    /// Names the patterns that matched nothing in any database.
+    fn warn_of_patterns(&self, matched: &[bool]) {
+        let patterns = self.patterns().iter().zip(matched);
+        for (pattern, _) in patterns.filter(|(_, matched)| !**matched) {
+            let cause = "no schema or table in any database matches the pattern";
+            let code = WarningCode::PatternUnmatched;
+            self.options.monitor.warn(code, pattern.as_str(), cause);
+        }
     }
 
     /// What an error cost: one database, or everything.
@@ -82,10 +108,17 @@ impl Dumper<'_> {
         let Some(said) = error.loss() else {
             return Err(error);
         };
+        if let Loss::Empty = said {
+            return Ok(Lost {
+                at,
+                taken,
+                loss: said,
+                error,
+            });
+        }
         // A server that is away is no database's fault, and one that is there
         // tells what became of the database.
-        let looking = look(self.connection);
-        let inventory = until_halted(self.writer, self.runtime, looking)?;
+        let inventory = self.wait(look(self.connection))?;
         let connection = &self.options.source.asked.connection;
         let inventory = inventory.map_err(|source| LogicalError::server(connection, source))?;
         let loss = Loss::found(&inventory, taken.database).unwrap_or(match said {
