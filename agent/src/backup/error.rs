@@ -1,5 +1,6 @@
 //! Why a backup failed, and what a job's report says of it.
 
+use strongroom_postgres::name;
 use strongroom_repository::{
     RepositoryError,
     store::{StoreError, StoreErrorKind},
@@ -145,7 +146,10 @@ impl BackupError {
     pub fn to_failure(&self) -> Failure {
         Failure {
             code: self.code(),
-            message: self.to_string(),
+            message: match self {
+                Self::Logical(error) => name::shown(&error.to_string()).into_owned(),
+                error => error.to_string(),
+            },
             retryable: self.is_retryable(),
         }
     }

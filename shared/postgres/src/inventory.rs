@@ -154,25 +154,74 @@ async fn system_identifier(session: &Session) -> Option<u64> {
     row.try_get::<_, i64>(0).ok().map(i64::cast_unsigned)
 }
 
-/// Whether there are relations or schemas in the session's database that
-/// `initdb` and the extensions did not put there.
+/// Catalogs whose rows are objects of users, where their object ids are of
+/// users; what is a part of another object of theirs is not asked for.
+const OF_USERS: [&str; 25] = [
+    "pg_class",
+    "pg_namespace",
+    "pg_proc",
+    "pg_type",
+    "pg_largeobject_metadata",
+    "pg_event_trigger",
+    "pg_extension",
+    "pg_language",
+    "pg_operator",
+    "pg_opclass",
+    "pg_opfamily",
+    "pg_am",
+    "pg_cast",
+    "pg_collation",
+    "pg_conversion",
+    "pg_default_acl",
+    "pg_transform",
+    "pg_foreign_data_wrapper",
+    "pg_foreign_server",
+    "pg_publication",
+    "pg_statistic_ext",
+    "pg_ts_config",
+    "pg_ts_dict",
+    "pg_ts_parser",
+    "pg_ts_template",
+];
+
+/// Whether there is anything in the session's database that `initdb` did not put
+/// there: a table, a function, a large object, whatever a dump would have.
 pub async fn holds_objects(session: &Session) -> Result<bool, ServerError> {
     let what = "look for objects in a template database";
     let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
+    let any: Vec<_> = OF_USERS
+        .iter()
+        .map(|catalog| {
+            let oid = match *catalog {
+                // Those of TOAST tables and of temporary ones are nobody's.
+                "pg_class" => {
+                    "oid FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.<>) 99 \
+                     AND relpersistence OPERATOR(pg_catalog.<>) 't' AND"
+                }
+                // Their owners choose their numbers.
+                "pg_largeobject_metadata" => {
+                    return "EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)".to_owned();
+                }
+                "pg_namespace" => {
+                    "oid FROM pg_catalog.pg_namespace \
+                     WHERE nspname OPERATOR(pg_catalog.!~) '^pg_' AND"
+                }
+                "pg_type" => {
+                    "oid FROM pg_catalog.pg_type WHERE typrelid OPERATOR(pg_catalog.=) 0 \
+                     AND typelem OPERATOR(pg_catalog.=) 0 AND"
+                }
+                _ => {
+                    return format!(
+                        "EXISTS (SELECT FROM pg_catalog.{catalog} \
+                     WHERE oid OPERATOR(pg_catalog.>=) 16384)"
+                    );
+                }
+            };
+            format!("EXISTS (SELECT {oid} oid OPERATOR(pg_catalog.>=) 16384)")
+        })
+        .collect();
     let row = session
-        .query_one(
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c \
-             JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-             WHERE c.oid OPERATOR(pg_catalog.>=) 16384 \
-             AND n.nspname OPERATOR(pg_catalog.!~) '^pg_' \
-             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-             WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
-             AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')) \
-             OR EXISTS (SELECT FROM pg_catalog.pg_namespace \
-             WHERE oid OPERATOR(pg_catalog.>=) 16384 \
-             AND nspname OPERATOR(pg_catalog.!~) '^pg_')",
-            &[],
-        )
+        .query_one(&format!("SELECT {}", any.join(" OR ")), &[])
         .await
         .map_err(error)?;
     row.try_get(0).map_err(error)

@@ -114,8 +114,9 @@ async fn none_of_our_questions_calls_what_an_owner_planted() {
     let roles = create::roles(&session).await.unwrap();
     let given = properties::give(&session, "new", &properties, &roles).await;
     assert_eq!(given.unwrap(), Vec::<String>::new());
-    create::finished(&session, "new", None).await.unwrap();
-    create::rename(&session, "new", "newer").await.unwrap();
+    let refused = create::rename(&session, "new", "newer", Some("it's new")).await;
+    assert!(refused.unwrap().is_none());
+    create::finished(&session, "newer", None).await.unwrap();
     create::discard(&session, "newer").await.unwrap();
     create::analyze(&connection, "shop").await.unwrap().unwrap();
     planted::assert_unharmed(&cluster, "a restore");

@@ -72,7 +72,11 @@ fn servers_that_cannot_be_used_are_explained() {
         ("old", &name, &["pg_dump", "9.6.24", "postgresql-client-"]),
         ("none", &name, &["pg_dump", "postgresql-client-", "bin_dir"]),
         ("good", &mistyped, &["no database", &mistyped, &listed]),
-        ("powerless", &name, &["permission denied", "table t", &name]),
+        (
+            "powerless",
+            &name,
+            &["GRANT pg_read_all_data TO", "\"public\".\"t\"", &name],
+        ),
         ("nowhere", &name, &["nowhere", "agent.toml"]),
     ] {
         dumps.policy_of(connection, connection, &[database], "");

@@ -32,9 +32,8 @@ fn missing_rights_are_named_together_and_their_statements_grant_them() {
     let scratch = Scratch::new("rights");
     let cluster = Cluster::start(&scratch, "cluster");
     let server = Server::on(cluster.port());
-    cluster.sql(&format!(
-        "CREATE ROLE {ROLE} LOGIN; CREATE ROLE app; CREATE DATABASE app OWNER app"
-    ));
+    cluster.sql(&format!("CREATE ROLE {ROLE} LOGIN; CREATE ROLE app"));
+    cluster.sql("CREATE DATABASE app OWNER app");
     server.sql(
         "app",
         "SET ROLE app; CREATE SCHEMA private; \
@@ -86,9 +85,9 @@ fn what_a_role_may_not_read_and_a_dump_leaves_out_is_named() {
     let cluster = Cluster::with(&scratch, "cluster", "wal_level = logical");
     let server = Server::on(cluster.port());
     cluster.sql(&format!(
-        "CREATE ROLE {ROLE} LOGIN; GRANT pg_read_all_data TO {ROLE}; CREATE ROLE app; \
-         CREATE DATABASE app"
+        "CREATE ROLE {ROLE} LOGIN; GRANT pg_read_all_data TO {ROLE}; CREATE ROLE app"
     ));
+    cluster.sql("CREATE DATABASE app");
     server.sql(
         "app",
         "CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; \

@@ -54,8 +54,13 @@ fn partitions_and_heirs_come_and_stay_away_with_their_table() {
     );
     assert_eq!(counted.len(), 2);
     let copy = format!("{name}_copy");
-    dumps.restore(&snapshot, &name, &["--as", &copy]);
+    let job = dumps.restore(&snapshot, &name, &["--as", &copy]);
+    assert_says(&super::notes(&job), &["the schema \"old\"", "it was made"]);
     assert_eq!(server.sql(&copy, "SELECT count(*) FROM events"), "1000");
+    let into = format!("{name}_into");
+    server.sql("postgres", &format!("CREATE DATABASE {into}"));
+    dumps.restore(&snapshot, &name, &["--as", &into, "--table", "events"]);
+    assert_eq!(server.sql(&into, "SELECT count(*) FROM events"), "1000");
 
     dumps.policy(
         &[&name],
@@ -275,11 +280,12 @@ fn a_table_with_a_name_of_any_bytes_is_counted_and_chosen() {
              LC_COLLATE 'C' LC_CTYPE 'C'"
         ),
     );
-    server.sql(
-        &latin,
-        "SET client_encoding = 'UTF8'; CREATE TABLE \"caf\u{e9}\" AS SELECT generate_series(1, 9) \
-         AS n; CREATE TABLE other AS SELECT 1 AS n",
-    );
+    let statements = "CREATE TABLE \"caf\u{e9}\" AS SELECT generate_series(1, 9) AS n; \
+        CREATE TABLE other AS SELECT 1 AS n";
+    let mut psql = server.program("psql", &latin);
+    psql.env("PGCLIENTENCODING", "UTF8")
+        .args(["-Xq", "-v", "ON_ERROR_STOP=1", "-c", statements]);
+    succeed(&mut psql);
     dumps.policy(&[&latin], "tables = [\"caf*\"]\nglobals = false");
     let counted = rows(&dumps.manifest(&dumps.backup()));
     assert_eq!(counted, [("caf\u{e9}".to_owned(), 9)]);
@@ -308,4 +314,52 @@ fn a_table_that_is_emptied_before_it_is_locked_is_dumped_anew() {
     let snapshot = snapshot_of(&dumps.world.operator().backup(super::POLICY));
     assert!(marker.exists());
     assert_eq!(rows(&dumps.manifest(&snapshot)), [("t".to_owned(), 5)]);
+}
+
+#[test]
+fn rows_that_pg_dump_leaves_out_by_itself_are_named() {
+    let scratch = Scratch::new("bin");
+    let script = "exec REAL --exclude-table-data=public.t \"$@\"";
+    let bin = bin_dir(&scratch, &[("pg_dump", script)]);
+    let dumps = Dumps::new("dumps-rowless", &format!("bin_dir = '{}'", bin.display()));
+    let name = database(
+        &dumps.server,
+        "rowless",
+        "CREATE TABLE t AS SELECT 1 AS a; CREATE TABLE fine AS SELECT 1 AS a",
+    );
+    dumps.policy(&[&name], "globals = false");
+    let job = run(&dumps);
+    let expected = (
+        format!("{name}: \"public\".\"t\""),
+        "rows-left-out".to_owned(),
+    );
+    assert_eq!(warnings(&job), [expected]);
+}
+
+#[test]
+fn a_dump_in_a_format_that_is_not_known_is_neither_counted_nor_verified() {
+    let scratch = Scratch::new("bin");
+    // The rows compressed: nobody reads them as they go by.
+    let script = "for it; do shift; case $it in --compress=*) ;; *) set -- \"$@\" \"$it\" ;; esac; \
+                  done\nexec REAL --compress=6 \"$@\"";
+    let bin = bin_dir(&scratch, &[("pg_dump", script)]);
+    let dumps = Dumps::new(
+        "dumps-compressed",
+        &format!("allow_restore = true\nbin_dir = '{}'", bin.display()),
+    );
+    let name = database(
+        &dumps.server,
+        "compressed",
+        "CREATE TABLE t AS SELECT 1 AS a; SELECT lo_from_bytea(0, 'x')",
+    );
+    dumps.policy(&[&name], "globals = false");
+    let job = run(&dumps);
+    let expected = [(name.clone(), "rows-not-counted".to_owned())];
+    assert_eq!(warnings(&job), expected);
+    let copy = format!("{name}_copy");
+    let job = dumps.restore(&snapshot_of(&job), &name, &["--as", &copy]);
+    let said = super::notes(&job);
+    assert_says(&said, &["nothing to compare"]);
+    assert!(!said.contains("verified"), "{said}");
+    assert_eq!(dumps.server.sql(&copy, "SELECT count(*) FROM t"), "1");
 }

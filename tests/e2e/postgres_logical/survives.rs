@@ -366,6 +366,8 @@ fn rows_that_changed_on_their_way_are_found_though_there_are_as_many() {
          INSERT INTO fine SELECT now() - g * interval '1.5 day', g / 7.0, decode(md5(g::text), 'hex'), \
          g * interval '1 month', ARRAY[g, NULL], '{\"a\": \"\\n\\t\\\\\"}' FROM generate_series(1, 100) g; \
          ALTER TABLE fine DROP COLUMN gone; ALTER TABLE fine ADD reg regclass; UPDATE fine SET reg = 'fine'; CREATE TABLE cash (m money); INSERT INTO cash VALUES (5); \
+         CREATE TYPE cash_range AS RANGE (SUBTYPE = money, MULTIRANGE_TYPE_NAME = cash_ranges); \
+         CREATE TABLE ranges (r cash_ranges); INSERT INTO ranges VALUES ('{[1,2)}'); \
          ALTER DATABASE @N SET timezone = 'Asia/Tokyo'; ALTER DATABASE @N SET bytea_output = 'escape'; \
          ALTER DATABASE @N SET datestyle = 'German'; ALTER DATABASE @N SET extra_float_digits = 0",
         &format!("bin_dir = '{}'", bin.display()),
@@ -390,7 +392,7 @@ fn rows_that_changed_on_their_way_are_found_though_there_are_as_many() {
     assert_eq!(dumps.server.sql(&kept[0], "SELECT count(*) FROM t"), "100");
     let job = survives.copy(0, &["--verify", "counts"]);
     let counted = [
-        "verified: 3 tables with 201 rows",
+        "verified: 4 tables with 202 rows",
         "counts only, as was asked for",
     ];
     assert_says(&notes(&job), &counted);
@@ -399,11 +401,13 @@ fn rows_that_changed_on_their_way_are_found_though_there_are_as_many() {
     let job = dumps.restore(
         snapshot,
         name,
-        &["--as", &fine, "--table", "fine", "--table", "cash"],
+        &[
+            "--as", &fine, "--table", "fine", "--table", "cash", "--table", "ranges",
+        ],
     );
     let said = [
-        "verified: 2 tables with 101 rows",
-        "but for 1 of which only rows were counted",
+        "verified: 3 tables with 102 rows",
+        "but for 2 of which only rows were counted",
     ];
     assert_says(&notes(&job), &said);
 }
@@ -481,4 +485,81 @@ fn memberships_of_roles_that_are_there_are_not_changed_and_named() {
     let ours: Vec<_> = left_out.iter().filter(|it| it.contains(name)).collect();
     assert_eq!(ours.len(), 1, "{left_out:#?}");
     assert_says(ours[0], &["membership-left-out", "_clerk"]);
+}
+
+#[test]
+fn a_policy_that_is_there_already_stands_in_no_ones_way() {
+    let survives = Survives::new(
+        "survives-stand-in",
+        "CREATE ROLE @N_worker; \
+         CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100); \
+         ALTER TABLE t ENABLE ROW LEVEL SECURITY; \
+         CREATE POLICY few ON t AS RESTRICTIVE TO @N_worker USING (id < 10)",
+    );
+    let name = &survives.name;
+    let server = &survives.dumps.server;
+    server.sql(
+        "postgres",
+        &format!("ALTER ROLE {name}_worker RENAME TO {name}_gone"),
+    );
+    let into = format!("{name}_into");
+    server.sql("postgres", &format!("CREATE DATABASE {into}"));
+    // A database that makes a policy of that name by itself.
+    server.sql(
+        &into,
+        "CREATE FUNCTION guard() RETURNS event_trigger LANGUAGE plpgsql AS \
+         $$ BEGIN IF EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = 't') THEN \
+         CREATE POLICY few ON public.t AS RESTRICTIVE USING (false); END IF; END $$; \
+         CREATE EVENT TRIGGER guard ON ddl_command_end WHEN TAG IN ('CREATE TABLE') \
+         EXECUTE FUNCTION public.guard()",
+    );
+    let more = ["--as", &into, "--table", "t"];
+    let answer = survives.dumps.try_restore(&survives.snapshot, name, &more);
+    assert_eq!(answer.code, 3, "{answer:#?}");
+    assert_eq!(server.sql(&into, "SELECT sum(id) FROM t"), "5050");
+    assert_eq!(server.sql(&into, "SELECT count(*) FROM pg_policy"), "1");
+}
+
+#[test]
+fn where_policies_hide_rows_none_are_added_uncounted() {
+    let server = Server::shared();
+    let (name, owner) = (Server::unique("hidden"), Server::unique("owner"));
+    let create = format!("CREATE ROLE {owner} LOGIN PASSWORD 'hush'");
+    server.sql("postgres", &create);
+    server.sql("postgres", &format!("CREATE DATABASE {name}"));
+    server.sql(
+        &name,
+        &format!(
+            "CREATE TABLE t (id int); INSERT INTO t SELECT generate_series(1, 10); \
+             ALTER TABLE t OWNER TO {owner}; ALTER TABLE t ENABLE ROW LEVEL SECURITY; \
+             ALTER TABLE t FORCE ROW LEVEL SECURITY; CREATE POLICY few ON t USING (id > 5)"
+        ),
+    );
+    let passwords = Scratch::new("password");
+    let source = super::connection("source", &server, &passwords, server.password(), "");
+    let target = super::connection(
+        super::CONNECTION,
+        &server,
+        &passwords,
+        "hush",
+        "allow_restore = true",
+    );
+    let target = target.replace(&server.url(), &server.url_as(&owner));
+    let toml = [source, target].concat();
+    let dumps = Dumps::with_connections("survives-hidden", server, passwords, &toml);
+    dumps.policy_of(
+        super::POLICY,
+        "source",
+        &[&name],
+        "content = \"data\"\nglobals = false",
+    );
+    let snapshot = dumps.backup();
+    let message = dumps.refused(&snapshot, &name, &[]);
+    assert_says(&message, &["count the rows of", "row-level security"]);
+    assert_eq!(dumps.server.sql(&name, "SELECT count(*) FROM t"), "10");
+    let open = "ALTER TABLE t NO FORCE ROW LEVEL SECURITY";
+    dumps.server.sql(&name, open);
+    let job = dumps.restore(&snapshot, &name, &[]);
+    assert_says(&notes(&job), &["verified: 1 tables with 10 rows"]);
+    assert_eq!(dumps.server.sql(&name, "SELECT count(*) FROM t"), "20");
 }

@@ -1,6 +1,6 @@
 //! Every database of a snapshot, one after the other.
 
-use strongroom_postgres::logical::manifest::{DumpedDatabase, Manifest};
+use strongroom_postgres::logical::{manifest::Manifest, toc::Entry};
 use strongroom_wire::job::{FailureCode, MAX_WARNINGS, RestorePostgresWork, RestoreResult};
 
 use super::{PostgresRestoreError, Refusal};
@@ -10,12 +10,16 @@ use super::{PostgresRestoreError, Refusal};
 const EVERYWHERE: &str = "postgres";
 
 /// Restores each with `one`. What fails does not stop the others; it is an
-/// error at the end that says which were restored.
+/// error at the end that says which were restored. `entries`: of one's dump;
+/// `None`: it has no table of contents.
 pub(super) fn each(
     work: &RestorePostgresWork,
     manifest: &Manifest,
     one: impl Fn(&RestorePostgresWork) -> Result<RestoreResult, PostgresRestoreError>,
+    entries: impl Fn(&RestorePostgresWork) -> Result<Option<Vec<Entry>>, PostgresRestoreError>,
 ) -> Result<RestoreResult, PostgresRestoreError> {
+    let holds_nothing =
+        |work: &_| matches!(entries(work), Ok(Some(entries)) if hold_nothing(&entries));
     let mut total: Option<RestoreResult> = None;
     let (mut restored, mut failed) = (Vec::new(), Vec::new());
     for database in &manifest.databases {
@@ -33,7 +37,7 @@ pub(super) fn each(
             }
             Err(error) if error.code() == FailureCode::Cancelled => return Err(error),
             Err(PostgresRestoreError::Refused(Refusal::Exists(to)))
-                if to == EVERYWHERE && holds_nothing(database) =>
+                if to == EVERYWHERE && holds_nothing(&work) =>
             {
                 let note = "it is there already, and the snapshot's holds nothing: left as it is";
                 add(&mut total, name, note_of(note));
@@ -61,12 +65,15 @@ pub(super) fn each(
     }
 }
 
-fn holds_nothing(database: &DumpedDatabase) -> bool {
-    let usual = |it: &String| it == "public";
-    database.relations.is_empty()
-        && database.large_objects == 0
-        && database.schemas.iter().all(usual)
-        && database.extensions.iter().all(|it| it.name == "plpgsql")
+/// Whether a dump makes nothing that a new database does not have.
+fn hold_nothing(entries: &[Entry]) -> bool {
+    let public = |it: &Entry| it.rest == "- public" || it.rest.starts_with("- public ");
+    entries.iter().all(|it| match it.kind.as_str() {
+        "ENCODING" | "STDSTRINGS" | "SEARCHPATH" | "DATABASE" | "DATABASE PROPERTIES" => true,
+        "SCHEMA" => public(it),
+        "COMMENT" => it.rest.starts_with("- DATABASE ") || it.rest.starts_with("- SCHEMA public "),
+        _ => false,
+    })
 }
 
 fn note_of(note: &str) -> RestoreResult {
@@ -95,7 +102,7 @@ fn add(total: &mut Option<RestoreResult>, name: &str, one: RestoreResult) {
 
 #[cfg(test)]
 mod tests {
-    use strongroom_postgres::logical::manifest::MissingDatabase;
+    use strongroom_postgres::logical::{manifest::MissingDatabase, toc};
 
     use super::*;
     use crate::restore::postgres::plan::tests::{manifest, work};
@@ -117,13 +124,18 @@ mod tests {
             all: true,
             ..work("*_copy", false)
         };
-        let error = each(&all, &three(), |work| {
-            assert_eq!(work.to, format!("{}_copy", work.database));
-            match work.database.as_str() {
-                "postgres" => Err(Refusal::Standby.into()),
-                _ => Ok(note_of("done")),
-            }
-        });
+        let error = each(
+            &all,
+            &three(),
+            |work| {
+                assert_eq!(work.to, format!("{}_copy", work.database));
+                match work.database.as_str() {
+                    "postgres" => Err(Refusal::Standby.into()),
+                    _ => Ok(note_of("done")),
+                }
+            },
+            |_| Ok(None),
+        );
         let error = error.unwrap_err().to_string();
         for wanted in [
             "1 of 3",
@@ -144,7 +156,14 @@ mod tests {
             part,
         };
         partial.missing = vec![lost("tmp", false)];
-        let each = |manifest: &Manifest| each(&work("*", false), manifest, |_| Ok(note_of("done")));
+        let each = |manifest: &Manifest| {
+            each(
+                &work("*", false),
+                manifest,
+                |_| Ok(note_of("done")),
+                |_| Ok(None),
+            )
+        };
         let notes = each(&partial).unwrap().notes;
         assert!(
             notes[3].starts_with("\"tmp\": the snapshot does"),
@@ -161,19 +180,34 @@ mod tests {
     #[test]
     fn what_every_server_has_need_not_be_made() {
         let all = work("*", false);
-        let result = each(&all, &three(), |work| match work.to.as_str() {
+        let is_there = |work: &RestorePostgresWork| match work.to.as_str() {
             "postgres" => Err(Refusal::Exists(work.to.clone()).into()),
             _ => Ok(note_of("done")),
-        });
+        };
+        let listing = "1; 0 0 ENCODING - ENCODING \n2; 1262 5 DATABASE - postgres me\n\
+             3; 0 0 COMMENT - DATABASE postgres me\n4; 2615 6 SCHEMA - public me\n\
+             5; 0 0 COMMENT - SCHEMA public me\n";
+        let with = |more: &str| Ok(Some(toc::parse(&format!("{listing}{more}"))));
+        let result = each(&all, &three(), is_there, |_| with(""));
         let notes = result.unwrap().notes;
         assert_eq!(notes.len(), 3);
         assert!(
             notes[1].starts_with("\"postgres\": it is there"),
             "{notes:?}"
         );
-        let error = each(&all, &three(), |work| {
-            Err(Refusal::Exists(work.to.clone()).into())
-        });
+        for more in [
+            "6; 1255 7 FUNCTION public f() me",
+            "6; 1247 7 TYPE public t me",
+            "6; 2613 7 BLOB - 7 me",
+            "6; 3466 7 EVENT TRIGGER - e me",
+            "6; 0 0 ACL - SCHEMA public me",
+            "6; 826 7 DEFAULT ACL - DEFAULT PRIVILEGES FOR TABLES me",
+        ] {
+            let error = each(&all, &three(), is_there, |_| with(more)).unwrap_err();
+            assert!(error.to_string().contains("\"postgres\""), "{error}");
+        }
+        let all_there = |work: &RestorePostgresWork| Err(Refusal::Exists(work.to.clone()).into());
+        let error = each(&all, &three(), all_there, |_| with(""));
         let error = error.unwrap_err().to_string();
         assert!(error.contains("\"shop\""), "{error}");
     }

@@ -1,11 +1,15 @@
 //! A dump's table of contents, and the beginning of the dump, where it stands
 //! with everything but rows.
 
-use std::{ffi::OsString, fs, path::PathBuf};
+use std::{collections::HashMap, ffi::OsString, fs, path::PathBuf};
 
-use strongroom_postgres::logical::{
-    phases::{self, Phases, Sections},
-    toc::{self, Entry},
+use strongroom_postgres::{
+    logical::{
+        archive::{self, EntryNames},
+        phases::{self, Phases, Sections},
+        toc::{self, Entry, Names},
+    },
+    name,
 };
 
 use super::{
@@ -29,11 +33,13 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Reads as much of the dump as its table of contents takes.
+    /// Reads as much of the dump as its table of contents takes. `texts`: of
+    /// names in the dump's encoding.
     pub(super) fn read(
         program: &PgRestore<'_>,
         mut dump: FileStream,
         scratch: Scratch,
+        texts: impl FnOnce(Vec<Vec<u8>>) -> Result<Vec<Option<String>>, PostgresRestoreError>,
     ) -> Result<Self, PostgresRestoreError> {
         let (head, mut file) = scratch.create_file("head")?;
         let arguments = ["--list".into(), "--verbose".into()];
@@ -42,6 +48,13 @@ impl Contents {
             ..Input::of(&mut dump)
         };
         let listing = program.run(&arguments, "", Some(input), toc::MAX_SIZE)?;
+        let mut entries = toc::parse(&name::decode(&listing));
+        let read = |source| scratch::failed("read", &head, source);
+        let names = archive::names(&fs::read(&head).map_err(read)?);
+        // Of a dump in another format the listing has to do.
+        if let Ok(names) = names {
+            name_entries(&mut entries, names, texts)?;
+        }
         let section = |name: &str| {
             let option = OsString::from(format!("--section={name}"));
             let arguments = ["--list".into(), option, head.clone().into()];
@@ -55,7 +68,7 @@ impl Contents {
                 data: section("data")?,
                 post_data: section("post-data")?,
             },
-            entries: toc::parse(&String::from_utf8_lossy(&listing)),
+            entries,
             scratch,
             head,
         })
@@ -74,4 +87,36 @@ impl Contents {
         phases::with_own_path(&mut head);
         self.scratch.replace("head-own-path", &head)
     }
+}
+
+/// Gives each entry its names, as far as they are texts.
+fn name_entries(
+    entries: &mut [Entry],
+    names: Vec<EntryNames>,
+    texts: impl FnOnce(Vec<Vec<u8>>) -> Result<Vec<Option<String>>, PostgresRestoreError>,
+) -> Result<(), PostgresRestoreError> {
+    let of_schemas = names.iter().map(|it| it.schema.clone().unwrap_or_default());
+    let all = of_schemas.chain(names.iter().map(|it| it.name.clone()));
+    let mut texts = texts(all.collect())?;
+    let behind = texts.split_off(names.len().min(texts.len()));
+    let named = names.iter().zip(texts).zip(behind);
+    let known: HashMap<u32, Names> = named
+        .filter_map(|((entry, schema), name)| {
+            let schema = match entry.schema {
+                Some(_) => Some(schema?),
+                None => None,
+            };
+            Some((
+                entry.number,
+                Names {
+                    schema,
+                    name: name?,
+                },
+            ))
+        })
+        .collect();
+    for entry in entries {
+        entry.names = known.get(&entry.id).cloned();
+    }
+    Ok(())
 }

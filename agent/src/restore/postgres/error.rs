@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, process::ExitStatus};
 use strongroom_postgres::{
     connection::ServerError,
     logical::{manifest::ManifestError, script::ScriptError},
+    name,
     programs::ProgramError,
 };
 use strongroom_wire::job::{Failure, FailureCode};
@@ -132,6 +133,19 @@ pub enum PostgresRestoreError {
         /// Its name.
         database: String,
     },
+    /// Rows are missing in a database that was there before, and it is too late.
+    #[error(
+        "{cause}; in the encoding {encoding} nothing can be compared before it is committed: what \
+         came is in the database {database:?}"
+    )]
+    Committed {
+        /// What is missing.
+        cause: Box<PostgresRestoreError>,
+        /// Where.
+        database: String,
+        /// The database's.
+        encoding: String,
+    },
     /// It came of what failed before.
     #[error("{cause}; before that: {first}")]
     After {
@@ -205,6 +219,7 @@ impl PostgresRestoreError {
             }
             Self::LeftBehind { cause, .. }
             | Self::After { cause, .. }
+            | Self::Committed { cause, .. }
             | Self::Kept { cause, .. } => cause.code(),
             Self::Some { failed, .. } => {
                 let first = failed.first();
@@ -228,7 +243,7 @@ impl PostgresRestoreError {
     pub fn to_failure(&self) -> Failure {
         Failure {
             code: self.code(),
-            message: self.to_string(),
+            message: name::shown(&self.to_string()).into_owned(),
             retryable: self.is_retryable(),
         }
     }

@@ -7,7 +7,7 @@
 //! tried as long as that makes any more of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashSet},
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -19,9 +19,11 @@ use strongroom_postgres::{
         manifest::Relation,
         phases::{self, Phases},
         script::{Item, Splitter},
-        toc, triggers,
+        toc, triggers, verify,
     },
+    name,
     said::Heard,
+    sql,
 };
 use strongroom_wire::job::{RestoreResult, WarningCode};
 
@@ -86,15 +88,36 @@ impl Restore<'_> {
             contents,
             phases: contents.phases(objects),
         };
+        let schemas = filling.absent_schemas(objects)?;
+        if plan.way == Way::Into && self.database.locale.encoding == "UTF8" {
+            return filling.in_transaction(objects, &schemas, result);
+        }
+        self.wait(async {
+            let session = Session::open(self.connection, Some(&plan.fill)).await?;
+            make_schemas(&session, &schemas, result).await?;
+            session.close().await;
+            Ok(())
+        })?;
         if plan.way != Way::Into {
             return filling.by_phases(result);
         }
-        if self.database.locale.encoding == "UTF8" {
-            return filling.in_transaction(objects, result);
-        }
         filling.at_once(objects, result)?;
         if !self.adds_rows() {
-            self.verify(plan, objects, &[], result)?;
+            result.notes.push(format!(
+                "the database's encoding is {}, not UTF8: what came was committed before its rows \
+                 were compared",
+                self.database.locale.encoding
+            ));
+            self.verify(plan, objects, &[], result).map_err(|cause| {
+                if let PostgresRestoreError::Differs { .. } = cause {
+                    return PostgresRestoreError::Committed {
+                        cause: Box::new(cause),
+                        database: plan.fill.clone(),
+                        encoding: self.database.locale.encoding.clone(),
+                    };
+                }
+                cause
+            })?;
         }
         Ok(Vec::new())
     }
@@ -119,7 +142,51 @@ enum From<'a> {
     Stream { again: bool },
 }
 
+/// Makes schemas that a dump does not define.
+pub(super) async fn make_schemas(
+    session: &Session,
+    schemas: &[String],
+    result: &mut RestoreResult,
+) -> Result<(), ServerError> {
+    for schema in schemas {
+        let what = format!("make the schema {schema:?}");
+        let statement = format!("CREATE SCHEMA {}", sql::identifier(schema));
+        session.run(&what, &statement).await?;
+        result.notes.push(format!(
+            "the schema {schema:?} is not in the dump, but tables of it are: it was made, for the \
+             connection's role"
+        ));
+    }
+    Ok(())
+}
+
 impl Filling<'_> {
+    /// Schemas that relations are to lie in, and that neither the dump makes nor
+    /// the database has: a dump of single tables holds none.
+    fn absent_schemas(&self, objects: &Objects) -> Result<Vec<String>, PostgresRestoreError> {
+        let restore = self.restore;
+        if restore.adds_rows() {
+            return Ok(Vec::new());
+        }
+        let definitions: HashSet<u32> = self.phases.definitions.iter().copied().collect();
+        let entries = self.contents.entries.iter();
+        let entries = entries.filter(|it| it.kind == "SCHEMA" && definitions.contains(&it.id));
+        let entries: Vec<_> = entries.collect();
+        let relations = objects.relations(restore.database);
+        let wanted: BTreeSet<&str> = relations.map(|it| it.schema.as_str()).collect();
+        let mut absent: Vec<String> = wanted
+            .into_iter()
+            .filter(|schema| !entries.iter().any(|it| it.makes_schema(schema)))
+            .map(str::to_owned)
+            .collect();
+        if !absent.is_empty() {
+            let there = verify::schemas(restore.connection, &self.plan.fill);
+            let there = restore.wait(there)?;
+            absent.retain(|it| !there.contains(it));
+        }
+        Ok(absent)
+    }
+
     /// For a `pg_restore` that writes SQL.
     pub(super) fn script_arguments(&self) -> Result<Vec<OsString>, PostgresRestoreError> {
         let mut arguments = self.arguments(&self.all())?;
@@ -387,7 +454,7 @@ impl Filling<'_> {
     fn database(&self) -> [OsString; 2] {
         let database = arguments::database(&self.plan.fill);
         [
-            format!("--dbname={database}").into(),
+            name::os(&format!("--dbname={database}")),
             "--no-password".into(),
         ]
     }

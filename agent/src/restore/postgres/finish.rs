@@ -115,23 +115,21 @@ impl Restore<'_> {
         notes: &mut Vec<String>,
     ) -> Result<(), ServerError> {
         let (fill, to) = (&plan.fill, &self.work.to);
-        let session = create::elsewhere(self.connection, &[fill, to]).await?;
-        let comment = if let Way::Replace { aside } = &plan.way {
-            let comment = properties::of(&session, to).await?.comment;
-            create::exchange(self.connection, to, aside, fill).await?;
+        let refused = if let Way::Replace { aside } = &plan.way {
+            let refused = create::exchange(self.connection, to, aside, fill).await?;
             notes.push(format!(
                 "the database that was {to:?} is {aside:?} now; drop it when you are content"
             ));
-            comment
+            refused
         } else {
-            create::rename(&session, fill, to).await?;
-            self.database.properties.comment.clone()
+            let session = create::elsewhere(self.connection, &[fill, to]).await?;
+            let comment = self.database.properties.comment.as_deref();
+            let refused = create::rename(&session, fill, to, comment).await?;
+            session.close().await;
+            refused
         };
-        // It is done; a comment that says otherwise is no failure.
-        if let Err(error) = create::finished(&session, to, comment.as_deref()).await {
-            notes.push(error.to_string());
-        }
-        session.close().await;
+        // It is done; that it has no comment is no failure.
+        notes.extend(refused.map(|error| error.to_string()));
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! What the server has, and what of the dump is wanted: nothing is written.
 
+use std::collections::{BTreeSet, HashMap};
+
 use strongroom_postgres::{
     connection::{ServerError, Session},
     inventory::Inventory,
@@ -9,6 +11,7 @@ use strongroom_postgres::{
         roles::{self, NewRoles},
         verify,
     },
+    name,
 };
 use strongroom_wire::job::{MAX_WARNINGS, RestoreResult, WarningCode};
 
@@ -80,7 +83,38 @@ impl Restore<'_> {
         };
         let dump = self.files.file(&self.database.path)?;
         let scratch = Scratch::create(self.target.state_dir, &self.job)?;
-        Contents::read(program, dump, scratch).map(Some)
+        Contents::read(program, dump, scratch, |names| self.texts(names)).map(Some)
+    }
+
+    /// Names in the dump's encoding as text; `None` of those that are none. The
+    /// server knows encodings that we do not.
+    fn texts(&self, names: Vec<Vec<u8>>) -> Result<Vec<Option<String>>, PostgresRestoreError> {
+        let encoding = &self.database.locale.encoding;
+        if ["UTF8", "SQL_ASCII"].contains(&encoding.as_str()) {
+            return Ok(names.iter().map(|it| Some(name::decode(it))).collect());
+        }
+        let odd: BTreeSet<&[u8]> = names
+            .iter()
+            .map(Vec::as_slice)
+            .filter(|it| !it.is_ascii())
+            .collect();
+        let odd: Vec<_> = odd.into_iter().collect();
+        let texts = if odd.is_empty() {
+            Vec::new()
+        } else {
+            self.wait(async {
+                let session = Session::open(self.connection, None).await?;
+                let texts = create::texts(&session, encoding, &odd).await?;
+                session.close().await;
+                Ok(texts)
+            })?
+        };
+        let known: HashMap<_, _> = odd.into_iter().zip(texts).collect();
+        let text = |it: &Vec<u8>| match known.get(it.as_slice()) {
+            Some(text) => text.clone(),
+            None => Some(name::decode(it)),
+        };
+        Ok(names.iter().map(text).collect())
     }
 
     pub(super) fn objects(

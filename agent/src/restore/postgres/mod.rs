@@ -44,6 +44,7 @@ mod unmade;
 mod verify;
 
 use std::{
+    borrow::Cow,
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -55,6 +56,7 @@ use strongroom_postgres::{
         create,
         manifest::{Content, DumpedDatabase, MAX_SIZE, Manifest, PATH},
     },
+    name,
     programs::{Program, Programs},
 };
 use strongroom_repository::Repository;
@@ -130,8 +132,8 @@ pub fn run(
         let programs = Programs::new(bin_dir);
         Some(programs.find(Program::Restore, manifest.pg_dump_major, "a dump")?)
     };
-    let one = |work: &RestorePostgresWork| {
-        let restore = Restore {
+    let with = |work: &RestorePostgresWork, then: &mut Then<'_>| {
+        then(&Restore {
             files: &files,
             work,
             target,
@@ -147,14 +149,41 @@ pub fn run(
             runtime: &runtime,
             monitor: &monitor,
             job: short(target.attempt),
-        };
-        restore.run()
+        })
     };
-    if work.all {
-        all::each(work, &manifest, one)
-    } else {
-        one(work)
+    let one = |work: &RestorePostgresWork| {
+        let mut result = RestoreResult::default();
+        with(work, &mut |restore| {
+            result = restore.run()?;
+            Ok(())
+        })?;
+        Ok(result)
+    };
+    if !work.all {
+        return one(work).map(for_people);
     }
+    let entries = |work: &RestorePostgresWork| {
+        let mut entries = None;
+        with(work, &mut |restore| {
+            entries = restore.contents()?.map(|it| it.entries);
+            Ok(())
+        })?;
+        Ok(entries)
+    };
+    all::each(work, &manifest, one, entries).map(for_people)
+}
+
+/// What is done with a restore of one database.
+type Then<'t> = dyn FnMut(&Restore<'_>) -> Result<(), PostgresRestoreError> + 't;
+
+/// Names in its notes as they are shown.
+fn for_people(mut result: RestoreResult) -> RestoreResult {
+    for note in &mut result.notes {
+        if let Cow::Owned(shown) = name::shown(note) {
+            *note = shown;
+        }
+    }
+    result
 }
 
 /// The random end of a job's id: it begins with the time, as that of every
@@ -178,7 +207,9 @@ fn dumped<'a>(
     manifest: &'a Manifest,
     work: &RestorePostgresWork,
 ) -> Result<&'a DumpedDatabase, PostgresRestoreError> {
-    manifest.database(&work.database).ok_or_else(|| {
+    let known = manifest.databases.iter().map(|it| it.name.as_str());
+    let meant = name::meant(&work.database, known);
+    meant.and_then(|it| manifest.database(it)).ok_or_else(|| {
         if let Some(missing) = manifest.missing(&work.database) {
             return PostgresRestoreError::MissingDatabase {
                 snapshot: work.snapshot.short(),

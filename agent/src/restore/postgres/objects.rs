@@ -1,8 +1,11 @@
 //! Which of a dump's objects are wanted.
 
-use strongroom_postgres::logical::{
-    manifest::{DumpedDatabase, Relation},
-    toc::{self, Chosen, Entry, Wanted},
+use strongroom_postgres::{
+    logical::{
+        manifest::{DumpedDatabase, Relation},
+        toc::{self, Chosen, Entry, Wanted},
+    },
+    name,
 };
 use strongroom_wire::job::RestorePostgresWork;
 
@@ -29,24 +32,20 @@ impl Objects {
             return Ok(Self::All);
         }
         let tables = tables(&work.tables, database)?;
-        for schema in &work.schemas {
-            if !database.schemas.contains(schema) {
-                return Err(no_object(database, format!("schema {schema:?}")));
-            }
-        }
+        let known = || database.schemas.iter().map(String::as_str);
+        let schemas = work.schemas.iter().map(|asked| {
+            let schema = name::meant(asked, known()).map(str::to_owned);
+            schema.ok_or_else(|| no_object(database, format!("schema {asked:?}")))
+        });
+        let schemas = schemas.collect::<Result<Vec<_>, _>>()?;
         if *way == Way::Into {
             // A schema that is there is not made again.
-            let there: Vec<_> = existing_schemas
-                .iter()
-                .map(|it| format!("- {it} "))
-                .collect();
-            entries.retain(|entry| {
-                entry.kind != "SCHEMA" || !there.iter().any(|it| entry.rest.starts_with(it))
-            });
+            let there = |entry: &Entry| existing_schemas.iter().any(|it| entry.makes_schema(it));
+            entries.retain(|entry| !there(entry));
         }
         let wanted: Vec<_> = tables.iter().map(|it| named(it)).collect();
         let needs = *way != Way::Into;
-        let chosen = toc::choose(&entries, &wanted, &work.schemas, needs);
+        let chosen = toc::choose(&entries, &wanted, &schemas, needs);
         for relation in &tables {
             if !chosen.has(&named(relation)) {
                 let table = format!("table {:?} of {:?}", relation.name, relation.schema);
@@ -100,7 +99,17 @@ fn tables<'a>(
                     || *asked == strongroom_postgres::sql::identifier(name)
                     || *asked == strongroom_postgres::sql::qualified(schema, name)
             };
-            let found: Vec<_> = database.relations.iter().filter(is_asked).collect();
+            let mut found: Vec<_> = database.relations.iter().filter(is_asked).collect();
+            if found.is_empty() {
+                // As it is shown, with `\xE9` for a byte.
+                let shown = |it: &&Relation| {
+                    let qualified = format!("{}.{}", it.schema, it.name);
+                    [&it.name, &qualified]
+                        .into_iter()
+                        .any(|it| !name::is_plain(it) && name::shown(it) == *asked)
+                };
+                found = database.relations.iter().filter(shown).collect();
+            }
             match found.as_slice() {
                 [] => Err(no_object(database, format!("table {asked:?}"))),
                 [one] => Ok(*one),

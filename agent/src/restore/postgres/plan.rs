@@ -7,6 +7,7 @@ use strongroom_postgres::{
         create::{MAX_NAME, Ties, derived_name, known_owner},
         manifest::{Content, DumpedDatabase, Manifest},
     },
+    name,
 };
 use strongroom_wire::job::{PlannedAction, RestorePostgresWork};
 
@@ -168,7 +169,8 @@ pub(super) fn plan(
     now: Timestamp,
 ) -> Result<Plan, Refusal> {
     let to = &work.to;
-    let impossible = to.is_empty() || to.len() > MAX_NAME || to.contains('\0');
+    let length = name::encode(to).len();
+    let impossible = !(1..=MAX_NAME).contains(&length) || to.contains('\0');
     if impossible || to == "template0" || to == "template1" {
         return Err(Refusal::Name(to.clone()));
     }

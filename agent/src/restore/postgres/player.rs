@@ -3,7 +3,7 @@
 
 use strongroom_postgres::{
     connection::{RowsIn, ServerError, Session},
-    logical::script::{Item, Splitter, Statement, StatementKind},
+    logical::script::{Effect, Item, Splitter, Statement, StatementKind},
 };
 
 use super::{PostgresRestoreError, Restore, unmade::Unmade};
@@ -15,17 +15,6 @@ const ROUNDS: usize = 5;
 const UNKNOWN: &str = "42704";
 const SCHEMA_THERE: &str = "42P06";
 const FAILED_BEFORE: &str = "25P02";
-/// How statements begin that change rows, or write large objects.
-const ROWS: [&str; 7] = [
-    "INSERT ",
-    "UPDATE ",
-    "DELETE ",
-    "MERGE ",
-    "TRUNCATE ",
-    "COPY ",
-    "SELECT pg_catalog.lo",
-];
-
 /// Whose statements they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Author {
@@ -152,7 +141,7 @@ impl<'a> Player<'a> {
             Some(SCHEMA_THERE) if is_public(text) => return Ok(()),
             _ => {}
         }
-        let rows = ROWS.iter().any(|it| begins(it));
+        let rows = statement.effect == Effect::Rows;
         if rows || error.state() == Some(FAILED_BEFORE) || self.is_lost()? {
             return Err(self.because(self.restore.server(error)));
         }
@@ -240,6 +229,8 @@ impl Failed {
                 "POLICY".into()
             } else if secures {
                 "ROW SECURITY".into()
+            } else if statement.effect == Effect::Sequence {
+                "SEQUENCE SET".into()
             } else {
                 String::new()
             },

@@ -24,24 +24,40 @@ impl Restore<'_> {
         }
         self.wait(async {
             let session = Session::open(self.connection, Some(database)).await?;
-            close(&session, unmade).await?;
+            close(&session, unmade, false).await?;
             session.close().await;
             Ok(())
         })
     }
 }
 
-/// The same, on a session.
-pub(super) async fn close(session: &Session, unmade: &[Unmade]) -> Result<(), ServerError> {
+/// The same, on a session. `within`: in a transaction, which goes on when one is
+/// there already.
+pub(super) async fn close(
+    session: &Session,
+    unmade: &[Unmade],
+    within: bool,
+) -> Result<(), ServerError> {
+    let save = "set a savepoint";
     for it in unmade {
         if let Some(statement) = it.policy.as_deref().and_then(stand_in) {
             let what = format!(
                 "make a policy that refuses every row in place of {}",
                 it.name()
             );
+            if within {
+                session.run(save, "SAVEPOINT strongroom").await?;
+            }
             match session.run_foreign(&what, &statement).await {
-                Err(error) if error.state() == Some(IS_THERE) => {}
+                Err(error) if error.state() == Some(IS_THERE) => {
+                    if within {
+                        session.run(save, "ROLLBACK TO strongroom").await?;
+                    }
+                }
                 made => made?,
+            }
+            if within {
+                session.run(save, "RELEASE strongroom").await?;
             }
         }
     }

@@ -55,7 +55,7 @@ impl Restore<'_> {
             self.monitor.bytes.fetch_add(piece.len() as u64, Relaxed);
         }
         let unmade = player.finish()?;
-        self.wait(policies::close(session, &unmade))?;
+        self.wait(policies::close(session, &unmade, false))?;
         result.notes.append(&mut player.notes);
         if player.subscriptions > 0 {
             self.monitor.warn(

@@ -14,8 +14,15 @@ pub(super) struct Unmade {
     pub(super) policy: Option<String>,
 }
 
-/// Kinds that hold rows, or bytes that are like rows.
-const ROWS: [&str; 4] = ["TABLE DATA", "BLOBS", "BLOB DATA", "BLOB METADATA"];
+/// Kinds that hold rows, bytes that are like rows, or where a sequence goes on:
+/// without that new rows get the numbers of old ones.
+const ROWS: [&str; 5] = [
+    "TABLE DATA",
+    "BLOBS",
+    "BLOB DATA",
+    "BLOB METADATA",
+    "SEQUENCE SET",
+];
 
 impl Unmade {
     /// For people.
@@ -60,7 +67,8 @@ mod tests {
             cause: cause.into(),
             policy: None,
         };
-        assert!(unmade("TABLE DATA", "").has_rows() && !unmade("INDEX", "").has_rows());
+        assert!(unmade("TABLE DATA", "").has_rows());
+        assert!(unmade("SEQUENCE SET", "").has_rows() && !unmade("INDEX", "").has_rows());
         assert!(unmade("ROW SECURITY", "").closes() && unmade("POLICY", "").closes());
         let read = Unmade {
             policy: Some("CREATE POLICY p ON t USING (true)".into()),

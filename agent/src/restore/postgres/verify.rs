@@ -8,6 +8,7 @@ use strongroom_postgres::{
         toc::Wanted,
         verify::{self, Verified, Verify},
     },
+    name,
 };
 use strongroom_wire::job::{RestoreResult, WarningCode};
 
@@ -171,8 +172,13 @@ impl Restore<'_> {
         let object = format!("{}: {kind:?} {schema}.{name}", self.work.to);
         let cause = "the manifest says that it is in the dump, and it is not in the restored \
             database";
-        self.monitor
-            .warn(WarningCode::ObjectNotRestored, object, cause);
+        self.warn(WarningCode::ObjectNotRestored, &object, cause);
+    }
+
+    /// With names as they are shown.
+    fn warn(&self, code: WarningCode, object: &str, cause: &str) {
+        let [object, cause] = [object, cause].map(|it| name::shown(it).into_owned());
+        self.monitor.warn(code, object, cause);
     }
 
     pub(super) fn name_missing(&self, unmade: &Unmade) {
@@ -194,6 +200,6 @@ impl Restore<'_> {
             (WarningCode::ObjectNotRestored, format!("left out: {cause}"))
         };
         let object = format!("{}: {}", self.work.to, unmade.name());
-        self.monitor.warn(code, object, cause);
+        self.warn(code, &object, &cause);
     }
 }

@@ -33,6 +33,8 @@ pub struct Session {
     client: Client,
     driver: Driver,
     version: ServerVersion,
+    /// Texts are bytes in the database: its encoding is `SQL_ASCII`.
+    bytes: bool,
 }
 
 /// Polls the socket; aborted when dropped.
@@ -66,7 +68,7 @@ impl Session {
         database: Option<&str>,
     ) -> Result<Self, ServerError> {
         let session = Self::connect(connection, database, Some(&startup::ours())).await?;
-        session.run("set up the session", SET_UP).await?;
+        session.set_up(SET_UP).await?;
         Ok(session)
     }
 
@@ -80,14 +82,23 @@ impl Session {
         let options = startup::with_path(&path);
         let session = Self::connect(connection, Some(database), Some(&options)).await?;
         session
-            .run(
-                "set up the session",
+            .set_up(
                 "SET statement_timeout = '60s'; SET lock_timeout = '10s'; \
                  SET idle_in_transaction_session_timeout = 0; \
                  SET standard_conforming_strings = on",
             )
             .await?;
         Ok(session)
+    }
+
+    /// Where texts are bytes the server would refuse those that are not in the
+    /// encoding that we speak: there bytes are what we speak.
+    async fn set_up(&self, statements: &str) -> Result<(), ServerError> {
+        let mut statements = statements.to_owned();
+        if self.bytes {
+            statements.push_str("; SET client_encoding = 'SQL_ASCII'");
+        }
+        self.run("set up the session", &statements).await
     }
 
     async fn connect(
@@ -103,8 +114,9 @@ impl Session {
             client,
             driver,
             version: ServerVersion::default(),
+            bytes: false,
         };
-        session.version = session.introduce(&place, &token).await?;
+        (session.version, session.bytes) = session.introduce(&place, &token).await?;
         if session.version.major() < 13 {
             return Err(ServerError::TooOld {
                 place,
@@ -250,14 +262,20 @@ impl Session {
         let _ = (&mut driver.task).await;
     }
 
-    /// The version of whoever answers, if that is the server itself. Says so
+    /// The version of whoever answers, if that is the server itself, and whether
+    /// texts are bytes in the database. Says so
     /// before anything is set or prepared: behind a pooler the session is not
     /// ours alone, and others would find in it what we leave there.
-    async fn introduce(&self, place: &str, token: &str) -> Result<ServerVersion, ServerError> {
+    async fn introduce(
+        &self,
+        place: &str,
+        token: &str,
+    ) -> Result<(ServerVersion, bool), ServerError> {
         let what = "say its version";
         let question = format!(
             "SELECT pg_catalog.current_setting('server_version_num'), \
-             pg_catalog.current_setting('{}', true)",
+             pg_catalog.current_setting('{}', true), \
+             pg_catalog.current_setting('server_encoding')",
             startup::TOKEN
         );
         let answer = self
@@ -280,7 +298,7 @@ impl Session {
             cause: "it says no number".into(),
             state: None,
         })?;
-        Ok(ServerVersion(version))
+        Ok((ServerVersion(version), get(2) == "SQL_ASCII"))
     }
 }
 

@@ -22,8 +22,8 @@ use super::sum::{RowHasher, RowSum};
 use crate::name::decode;
 
 /// Versions of the format that are known, as major and minor: those of
-/// PostgreSQL 12 to 18.
-const KNOWN: std::ops::RangeInclusive<(u8, u8)> = (1, 14)..=(1, 16);
+/// PostgreSQL 9.0 to 18.
+const KNOWN: std::ops::RangeInclusive<(u8, u8)> = (1, 12)..=(1, 16);
 /// Bytes of one entry at most.
 const MAX_ENTRY: usize = 64 << 20;
 /// `pg_class` (`pg_class.dat`).
@@ -79,6 +79,40 @@ impl Archive {
         let relations = self.objects.iter().filter(|it| it.class == RELATION);
         relations.map(|it| it.object).collect()
     }
+}
+
+/// The names of an entry, in the encoding of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryNames {
+    /// The entry's number.
+    pub number: u32,
+    /// The object's schema, if it is in one.
+    pub schema: Option<Vec<u8>>,
+    /// Its name, which says more than that for some kinds: `TABLE t`.
+    pub name: Vec<u8>,
+}
+
+/// The names of all entries of a dump, of which `head` is the beginning, and
+/// whose rows may be compressed.
+pub fn names(head: &[u8]) -> Result<Vec<EntryNames>, ArchiveError> {
+    let cut = ArchiveError::Shape("it ends in the middle");
+    let mut cursor = Cursor {
+        bytes: head,
+        at: 0,
+        format: Format::default(),
+    };
+    let (format, count, _) = cursor.head()?.ok_or(cut)?;
+    cursor.format = format;
+    let mut names = Vec::new();
+    for _ in 0..count {
+        let entry = cursor.entry().ok_or(cut)?;
+        names.extend(u32::try_from(entry.number).ok().map(|number| EntryNames {
+            number,
+            schema: entry.schema.map(<[u8]>::to_vec),
+            name: entry.name.to_vec(),
+        }));
+    }
+    Ok(names)
 }
 
 /// Reads a dump that comes in pieces.
@@ -194,9 +228,12 @@ impl ArchiveReader {
         };
         match mem::take(&mut self.state) {
             State::Head => {
-                let Some((format, left)) = cursor.head()? else {
+                let Some((format, left, plain)) = cursor.head()? else {
                     return Ok(None);
                 };
+                if !plain {
+                    return Err(ArchiveError::Shape("it is compressed"));
+                }
                 self.format = format;
                 self.state = contents(left);
             }
@@ -285,24 +322,26 @@ impl ArchiveReader {
         Ok(Some(cursor.at))
     }
 
-    fn enter(&mut self, entry: Entry) {
+    fn enter(&mut self, entry: Entry<'_>) {
         let address = entry.address;
         if entry.is_rows {
             self.tables.insert(entry.number, address.object);
             // Without a block there are none.
             let rows = self.found.rows.entry(address.object).or_default();
-            rows.columns = entry.columns;
+            rows.columns = columns(entry.copy);
         }
         self.found.objects.push(address);
     }
 }
 
-struct Entry {
+struct Entry<'b> {
     number: i64,
     address: ObjectAddress,
+    schema: Option<&'b [u8]>,
+    name: &'b [u8],
     is_rows: bool,
-    /// Of the rows.
-    columns: Option<Vec<String>>,
+    /// The statement that takes the rows.
+    copy: &'b [u8],
 }
 
 fn contents(left: u64) -> State {
@@ -363,8 +402,9 @@ impl<'b> Cursor<'b> {
         Some(())
     }
 
-    /// The head, with the number of entries.
-    fn head(&mut self) -> Result<Option<(Format, u64)>, ArchiveError> {
+    /// The head: the format, the number of entries, and whether rows are not
+    /// compressed.
+    fn head(&mut self) -> Result<Option<(Format, u64, bool)>, ArchiveError> {
         let Some(head) = self.take(11) else {
             return Ok(None);
         };
@@ -389,9 +429,6 @@ impl<'b> Cursor<'b> {
         } else {
             self.integer()
         };
-        if compression.is_some_and(|it| it != 0) {
-            return Err(ArchiveError::Shape("it is compressed"));
-        }
         // When it was made, of what, by which versions.
         let mut rest = || {
             compression?;
@@ -405,20 +442,21 @@ impl<'b> Cursor<'b> {
             return Ok(None);
         };
         let count = u64::try_from(count).map_err(|_| ArchiveError::Shape("a negative count"))?;
-        Ok(Some((self.format, count)))
+        Ok(Some((self.format, count, compression == Some(0))))
     }
 
-    fn entry(&mut self) -> Option<Entry> {
+    fn entry(&mut self) -> Option<Entry<'b>> {
         let number = self.integer()?;
         let _has_data = self.integer()?;
         let (class, object) = (self.text()?, self.text()?);
-        let _tag = self.text()?;
+        let name = self.text()?;
         let kind = self.text()?;
         let _section = self.integer()?;
         self.texts(2)?;
         let copy = self.text()?;
-        // Schema, tablespace and access method.
-        self.texts(3)?;
+        let schema = self.text()?;
+        // Tablespace, and access method.
+        self.texts(1 + usize::from(self.format.version >= (1, 14)))?;
         if self.format.version >= (1, 16) {
             let _kind_of_relation = self.integer()?;
         }
@@ -433,8 +471,11 @@ impl<'b> Cursor<'b> {
                 class: oid(class),
                 object: oid(object),
             },
+            // There is none in the dump, and `pg_dump` writes an empty text.
+            schema: schema.filter(|it| !it.is_empty()),
+            name: name.unwrap_or_default(),
             is_rows,
-            columns: copy.filter(|_| is_rows).and_then(columns),
+            copy: copy.unwrap_or_default(),
         })
     }
 }
@@ -448,19 +489,19 @@ fn oid(text: Option<&[u8]>) -> u32 {
 fn columns(copy: &[u8]) -> Option<Vec<String>> {
     let copy = decode(copy);
     let mut rest = copy.strip_prefix("COPY ")?;
-    name(&mut rest)?;
+    quoted_name(&mut rest)?;
     rest = rest.strip_prefix('.')?;
-    name(&mut rest)?;
+    quoted_name(&mut rest)?;
     let list = rest.trim().strip_suffix("FROM stdin;")?.trim();
     match list.strip_prefix('(') {
         None if list.is_empty() => Some(Vec::new()),
         None => None,
-        Some(list) => names(list.strip_suffix(')')?),
+        Some(list) => quoted_names(list.strip_suffix(')')?),
     }
 }
 
 /// One name in quotes.
-fn name(list: &mut &str) -> Option<String> {
+fn quoted_name(list: &mut &str) -> Option<String> {
     let mut name = String::new();
     *list = list.strip_prefix('"')?;
     loop {
@@ -476,11 +517,11 @@ fn name(list: &mut &str) -> Option<String> {
 }
 
 /// Names in quotes, with commas between.
-fn names(mut list: &str) -> Option<Vec<String>> {
+fn quoted_names(mut list: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     loop {
         list = list.trim_start();
-        names.push(name(&mut list)?);
+        names.push(quoted_name(&mut list)?);
         if list.is_empty() {
             return Some(names);
         }
@@ -544,8 +585,11 @@ mod tests {
                 all.extend(text(it));
             }
             all.extend(integer(2));
-            for it in ["CREATE", "DROP", copy, "app", "", "heap"] {
+            for it in ["CREATE", "DROP", copy, "app", ""] {
                 all.extend(text(it));
+            }
+            if minor >= 14 {
+                all.extend(text("heap"));
             }
             if minor >= 16 {
                 all.extend(integer(i32::from(b'r')));
@@ -611,8 +655,19 @@ mod tests {
             rows: rows.into(),
             large_objects: 1,
         };
-        for minor in 14..=16 {
+        for minor in 12..=16 {
             let dump = dump(minor);
+            let all = names(&dump).unwrap();
+            let expected = [(7, "f()"), (8, "t"), (9, "none")];
+            assert_eq!(
+                all,
+                expected.map(|(number, name)| EntryNames {
+                    number,
+                    schema: Some(b"app".to_vec()),
+                    name: name.into(),
+                })
+            );
+            assert!(names(&dump[..200]).is_err());
             for piece in [1, 2, 3, 7, 64, dump.len()] {
                 let found = sums(&dump, piece);
                 assert_eq!(found, Ok(wanted.clone()), "{minor} {piece}");
@@ -638,6 +693,7 @@ mod tests {
         let mut compressed = good.clone();
         compressed[12] = 6;
         assert!(matches!(sums(&compressed, 64), Err(ArchiveError::Shape(_))));
+        assert_eq!(names(&compressed), names(&dump(14)));
         assert!(matches!(
             sums(b"-- PostgreSQL dump", 4),
             Err(ArchiveError::Shape(_))
@@ -658,7 +714,7 @@ mod tests {
             for byte in [0, 1, 0x7f, 0xff] {
                 let mut broken = good.clone();
                 broken[at] = byte;
-                let _whatever = sums(&broken, 50);
+                let _whatever = (sums(&broken, 50), names(&broken));
             }
         }
     }

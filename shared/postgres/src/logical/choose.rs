@@ -3,7 +3,10 @@
 use globset::GlobBuilder;
 
 use super::loss::{self, Loss};
-use crate::inventory::{Database, Inventory};
+use crate::{
+    inventory::{Database, Inventory},
+    name,
+};
 
 /// Why no choice could be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,7 +142,11 @@ pub fn choose<'a>(
             .iter()
             .filter(|it| it.connectable && !it.is_invalid())
     };
-    let named = |name: &str| wanted.iter().any(|it| it == name);
+    let named = |name: &str| {
+        wanted
+            .iter()
+            .any(|it| it == name || name::shown(name) == *it)
+    };
     let mut excluded = Vec::new();
     for pattern in unwanted {
         excluded.push(matcher(databases, pattern)?);
@@ -243,10 +250,12 @@ const SHOWN: usize = 20;
 type Matcher = Box<dyn Fn(&Database) -> bool>;
 
 fn matcher(databases: &[Database], pattern: &str) -> Result<Matcher, ChoiceError> {
-    let pattern = pattern.to_owned();
-    if databases.iter().any(|database| database.name == pattern) {
-        return Ok(Box::new(move |database| database.name == pattern));
+    let known = databases.iter().map(|it| it.name.as_str());
+    if let Some(meant) = name::meant(pattern, known) {
+        let meant = meant.to_owned();
+        return Ok(Box::new(move |database| database.name == meant));
     }
+    let pattern = pattern.to_owned();
     let glob = GlobBuilder::new(&pattern)
         .build()
         .map_err(|error| ChoiceError::Pattern {

@@ -309,7 +309,18 @@ const OF_EXTENSIONS: &str = "SELECT d.objid FROM pg_catalog.pg_depend d \
     AND d.deptype OPERATOR(pg_catalog.=) 'e' \
     AND e.extname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[])";
 
-/// Types that are made of `$1`: arrays, domains, ranges, rows.
+/// Types that are made of `$1`: arrays, domains, ranges, rows; multiranges, which
+/// are those of ranges, from version 14 on.
+fn made_of(major: u32) -> String {
+    if major < 14 {
+        return MADE_OF.to_owned();
+    }
+    format!(
+        "{MADE_OF} UNION SELECT r.rngmultitypid FROM pg_catalog.pg_range r \
+         WHERE r.rngtypid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[])"
+    )
+}
+
 const MADE_OF: &str = "SELECT t.oid FROM pg_catalog.pg_type t \
     WHERE t.typelem OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[]) \
     OR t.typbasetype OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.oid[]) \
@@ -341,9 +352,10 @@ async fn tables_of_types(
     session: &Session,
     mut types: Vec<u32>,
 ) -> Result<HashSet<u32>, ServerError> {
+    let made_of = made_of(session.version().major());
     let mut all: HashSet<u32> = types.iter().copied().collect();
     while !types.is_empty() {
-        types = oids(session, MADE_OF, &types).await?;
+        types = oids(session, &made_of, &types).await?;
         types.retain(|it| all.insert(*it));
     }
     let all: Vec<u32> = all.into_iter().collect();

@@ -2,10 +2,11 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::manifest::Properties;
+use super::{manifest::Properties, properties};
 use crate::{
     connection::{Connection, ServerError, Session},
     inventory::Locale,
+    name::{self, Text},
     sql,
 };
 
@@ -24,11 +25,16 @@ const ATTEMPTS: usize = 6;
 /// `name` with `suffix`, cut in between where it would be too long.
 pub fn derived_name(name: &str, suffix: &str) -> String {
     let room = MAX_NAME.saturating_sub(suffix.len());
-    let mut end = name.len().min(room);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{suffix}", &name[..end])
+    let mut length = 0;
+    let mut derived: String = name
+        .chars()
+        .take_while(|it| {
+            length += name::encode(it.encode_utf8(&mut [0; 4])).len();
+            length <= room
+        })
+        .collect();
+    derived.push_str(suffix);
+    derived
 }
 
 /// A session in a database that is none of `not`: one cannot rename the
@@ -83,7 +89,7 @@ pub fn statement(
 }
 
 /// Runs [`statement`]'s statement. `job` marks the database as unfinished until
-/// [`finished`].
+/// [`rename`], [`exchange`] or [`finished`].
 pub async fn create(
     session: &Session,
     name: &str,
@@ -106,15 +112,14 @@ pub async fn create(
     marked
 }
 
-/// Takes the mark of [`create`] away: `comment` instead.
+/// Takes the mark of [`create`] away from a database that keeps its name:
+/// `comment` instead.
 pub async fn finished(
     session: &Session,
     name: &str,
     comment: Option<&str>,
 ) -> Result<(), ServerError> {
-    let comment = comment.map_or("NULL".into(), sql::literal);
-    let name = sql::identifier(name);
-    let statement = format!("COMMENT ON DATABASE {name} IS {comment}");
+    let statement = comment_on(name, comment);
     session.run("comment on the database", &statement).await
 }
 
@@ -134,8 +139,8 @@ pub async fn unfinished(session: &Session) -> Result<Vec<(String, String)>, Serv
     let mut found = Vec::new();
     for row in rows {
         let read = |error: tokio_postgres::Error| ServerError::query(what, &error);
-        let name: String = row.try_get(0).map_err(read)?;
-        let comment: String = row.try_get(1).map_err(read)?;
+        let Text(name) = row.try_get(0).map_err(read)?;
+        let Text(comment) = row.try_get(1).map_err(read)?;
         found.push((name, comment[UNFINISHED.len()..].to_owned()));
     }
     Ok(found)
@@ -196,31 +201,82 @@ pub async fn ties(session: &Session, database: &str) -> Result<Ties, ServerError
     })
 }
 
-/// Gives a database a name that is free.
-pub async fn rename(session: &Session, from: &str, to: &str) -> Result<(), ServerError> {
+/// Gives a restored database a name that is free, and its comment instead of the
+/// mark of [`create`], in one step: whoever finds the name finds a database that
+/// is finished. Gives why it has no comment, if it could not have that one.
+pub async fn rename(
+    session: &Session,
+    from: &str,
+    to: &str,
+    comment: Option<&str>,
+) -> Result<Option<ServerError>, ServerError> {
     let what = format!("give the restored database its name, {to:?}");
-    let [from, to] = [from, to].map(sql::identifier);
-    let statement = format!("ALTER DATABASE {from} RENAME TO {to}");
-    session.run(&what, &statement).await
+    let [from, name] = [from, to].map(sql::identifier);
+    let renames = [format!("ALTER DATABASE {from} RENAME TO {name}")];
+    in_one_step(session, &what, &renames, to, comment).await
+}
+
+/// Runs `renames`, and gives what is called `name` then its comment.
+async fn in_one_step(
+    session: &Session,
+    what: &str,
+    renames: &[String],
+    name: &str,
+    comment: Option<&str>,
+) -> Result<Option<ServerError>, ServerError> {
+    let commented = comment_on(name, comment);
+    let mut refused = None;
+    session.run(what, "BEGIN").await?;
+    for statement in renames {
+        session.run(what, statement).await?;
+    }
+    session.run(what, "SAVEPOINT comment").await?;
+    match session.run("comment on the database", &commented).await {
+        // In an encoding that lacks its characters, for example.
+        Err(error @ ServerError::Query { .. }) => {
+            session.run(what, "ROLLBACK TO comment").await?;
+            session.run(what, &comment_on(name, None)).await?;
+            refused = Some(error);
+        }
+        done => done?,
+    }
+    session.run(what, "COMMIT").await?;
+    Ok(refused)
+}
+
+fn comment_on(name: &str, comment: Option<&str>) -> String {
+    let comment = comment.map_or("NULL".into(), sql::literal);
+    format!("COMMENT ON DATABASE {} IS {comment}", sql::identifier(name))
 }
 
 /// In one step: what is called `name` is called `aside`, and what is called
-/// `restored` is called `name`. Whoever is connected to `name` is cut off; who
-/// connects meanwhile waits, and is told to try again. On an error nothing has
-/// changed.
+/// `restored` is called `name` and has its comment, instead of the mark of
+/// [`create`]. Whoever is connected to `name` is cut off; who connects meanwhile
+/// waits, and is told to try again. On an error nothing has changed. Gives what
+/// [`rename`] gives.
 pub async fn exchange(
     connection: &Connection,
     name: &str,
     aside: &str,
     restored: &str,
-) -> Result<(), ServerError> {
+) -> Result<Option<ServerError>, ServerError> {
     let session = elsewhere(connection, &[name, aside, restored]).await?;
     let bouncer = elsewhere(connection, &[name, aside, restored]).await?;
     session.unhurried(Duration::from_secs(30)).await?;
+    let comment = properties::of(&session, name).await?.comment;
+    let what = format!("exchange the database {name:?} for the restored one");
+    let renames = {
+        let [name, aside, restored] = [name, aside, restored].map(sql::identifier);
+        [
+            // Takes the lock that new connections wait for.
+            format!("ALTER DATABASE {name} RENAME TO {aside}"),
+            format!("ALTER DATABASE {restored} RENAME TO {name}"),
+        ]
+    };
     let mut attempt = 1;
-    loop {
+    let refused = loop {
         let outcome = {
-            let renaming = rename_both(&session, name, aside, restored);
+            let renaming = in_one_step(&session, &what, &renames, name, comment.as_deref());
             while_asking_to_leave(&bouncer, &[name, restored], renaming).await
         };
         match outcome {
@@ -230,42 +286,19 @@ pub async fn exchange(
                 attempt += 1;
             }
             // Dropped with an open transaction, which ends with it.
-            outcome => {
-                outcome?;
-                break;
-            }
+            outcome => break outcome?,
         }
-    }
+    };
     bouncer.close().await;
     session.close().await;
-    Ok(())
+    Ok(refused)
 }
 
-async fn rename_both(
-    session: &Session,
-    name: &str,
-    aside: &str,
-    restored: &str,
-) -> Result<(), ServerError> {
-    let what = format!("exchange the database {name:?} for the restored one");
-    let [name, aside, restored] = [name, aside, restored].map(sql::identifier);
-    for statement in [
-        "BEGIN".to_owned(),
-        // Takes the lock that new connections wait for.
-        format!("ALTER DATABASE {name} RENAME TO {aside}"),
-        format!("ALTER DATABASE {restored} RENAME TO {name}"),
-        "COMMIT".to_owned(),
-    ] {
-        session.run(&what, &statement).await?;
-    }
-    Ok(())
-}
-
-async fn while_asking_to_leave(
+async fn while_asking_to_leave<T>(
     bouncer: &Session,
     databases: &[&str],
-    work: impl Future<Output = Result<(), ServerError>>,
-) -> Result<(), ServerError> {
+    work: impl Future<Output = Result<T, ServerError>>,
+) -> Result<T, ServerError> {
     let mut work = std::pin::pin!(work);
     loop {
         tokio::select! {
@@ -323,10 +356,9 @@ async fn pairs(
     let rows = session.query(query, &[]).await.map_err(error)?;
     rows.iter()
         .map(|row| {
-            Ok((
-                row.try_get(0).map_err(error)?,
-                row.try_get(1).map_err(error)?,
-            ))
+            let Text(first) = row.try_get(0).map_err(error)?;
+            let Text(second) = row.try_get(1).map_err(error)?;
+            Ok((first, second))
         })
         .collect()
 }
@@ -349,7 +381,30 @@ async fn names(session: &Session, what: &str, query: &str) -> Result<Vec<String>
         .await
         .map_err(|error| ServerError::query(what, &error))?;
     rows.iter()
-        .map(|row| row.try_get(0))
+        .map(|row| row.try_get(0).map(|Text(name)| name))
+        .collect::<Result<_, _>>()
+        .map_err(|error| ServerError::query(what, &error))
+}
+
+/// What these bytes are in an encoding, as the server knows it; `None` for all of
+/// them if it cannot say that in the session's database.
+pub async fn texts(
+    session: &Session,
+    encoding: &str,
+    bytes: &[&[u8]],
+) -> Result<Vec<Option<String>>, ServerError> {
+    let what = "tell names in another encoding";
+    let question = "SELECT pg_catalog.convert_from(x.bytes, $2::pg_catalog.text::pg_catalog.name) \
+        FROM pg_catalog.unnest($1::pg_catalog.bytea[]) WITH ORDINALITY AS x (bytes, place) \
+        ORDER BY x.place";
+    let rows = match session.query(question, &[&bytes, &encoding]).await {
+        Ok(rows) => rows,
+        // Of the database's own encoding, which lacks a character.
+        Err(error) if error.code().is_some() => return Ok(vec![None; bytes.len()]),
+        Err(error) => return Err(ServerError::query(what, &error)),
+    };
+    rows.iter()
+        .map(|row| row.try_get::<_, String>(0).map(Some))
         .collect::<Result<_, _>>()
         .map_err(|error| ServerError::query(what, &error))
 }

@@ -117,9 +117,10 @@ async fn describe(
     let (classes, objects): (Vec<u32>, Vec<u32>) = objects.map(|it| (it.class, it.object)).unzip();
     let rows = session
         .query(
-            "SELECT COALESCE(pg_catalog.pg_describe_object(x.class, x.object, 0), 'an object') \
-             FROM pg_catalog.unnest($1::pg_catalog.oid[], $2::pg_catalog.oid[]) \
-             WITH ORDINALITY AS x (class, object, place) ORDER BY x.place",
+            "SELECT COALESCE(pg_catalog.pg_describe_object(x.class, y.object, 0), 'an object') \
+             FROM pg_catalog.unnest($1::pg_catalog.oid[]) WITH ORDINALITY AS x (class, place) \
+             JOIN pg_catalog.unnest($2::pg_catalog.oid[]) WITH ORDINALITY AS y (object, place) \
+             ON y.place OPERATOR(pg_catalog.=) x.place ORDER BY x.place",
             &[&classes, &objects],
         )
         .await

@@ -56,6 +56,8 @@ pub struct Statement {
     pub line: u64,
     /// What to do with it.
     pub kind: StatementKind,
+    /// What is lost without it.
+    pub effect: Effect,
     /// What `pg_dump` says in front of it: `t p; Type: POLICY; Schema: public;
     /// Owner: me`. Names only; empty in other scripts.
     pub about: String,
@@ -74,6 +76,18 @@ pub enum StatementKind {
     /// Makes a subscription or changes one: a copy must not begin to replicate
     /// by itself.
     Subscription,
+}
+
+/// See [`Statement::effect`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// A definition, or a setting.
+    Definition,
+    /// Rows, or bytes of large objects; or nobody knows, as of a query that
+    /// calls functions. What comes behind it may build on them.
+    Rows,
+    /// Where a sequence goes on.
+    Sequence,
 }
 
 /// Cuts a script that comes in pieces.
@@ -485,6 +499,7 @@ impl Splitter {
             text,
             line,
             kind,
+            effect: words.effect(),
             about,
         }));
         Ok(())

@@ -86,10 +86,47 @@ pub struct Entry {
     pub id: u32,
     /// `TABLE`, `TABLE DATA`, ….
     pub kind: String,
-    /// `SCHEMA NAME OWNER`; `-` for none. Line breaks are spaces.
+    /// `SCHEMA NAME OWNER`; `-` for none. Line breaks are spaces. For people: it
+    /// does not say where one ends.
     pub rest: String,
+    /// Schema and name, as the dump itself has them; `None`: not known.
+    pub names: Option<Names>,
     /// What it cannot be made without.
     pub needs: Vec<u32>,
+}
+
+/// See [`Entry::names`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Names {
+    /// The schema that it is in.
+    pub schema: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl Entry {
+    /// Whether it is the definition of this schema.
+    pub fn makes_schema(&self, schema: &str) -> bool {
+        self.kind == "SCHEMA"
+            && match &self.names {
+                Some(names) => names.name == schema,
+                None => self.rest.starts_with(&format!("- {schema} ")),
+            }
+    }
+
+    fn is_in(&self, schema: &str) -> bool {
+        match &self.names {
+            Some(names) => names.schema.as_deref() == Some(schema),
+            None => self.rest.starts_with(&format!("{schema} ")),
+        }
+    }
+
+    fn has_name_of(&self, other: &Self) -> bool {
+        match (&self.names, &other.names) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.rest == other.rest,
+        }
+    }
 }
 
 /// Reads what `pg_restore --list --verbose` prints. Lines that are no entries
@@ -128,6 +165,7 @@ pub fn parse(listing: &str) -> Vec<Entry> {
             id,
             kind: kind.to_owned(),
             rest: rest.trim_start().replace('\r', " "),
+            names: None,
             needs: Vec::new(),
         });
     }
@@ -146,6 +184,13 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    fn names(&self) -> Names {
+        Names {
+            schema: Some(self.schema.to_owned()),
+            name: self.name.to_owned(),
+        }
+    }
+
     /// The [`Entry::rest`] of its definition.
     pub fn rest(&self) -> String {
         format!("{} {} {}", self.schema, self.name, self.owner).replace(['\n', '\r'], " ")
@@ -157,8 +202,10 @@ impl Wanted<'_> {
 pub struct Chosen {
     /// Numbers of entries, in the dump's order.
     pub ids: Vec<u32>,
-    /// `SCHEMA NAME OWNER` of chosen relations.
-    relations: BTreeSet<String>,
+    /// Of chosen relations.
+    names: BTreeSet<Names>,
+    /// `SCHEMA NAME OWNER` of those whose names are not known.
+    rests: BTreeSet<String>,
     /// Foreign keys that lead to what was not chosen.
     pub cut: Vec<String>,
 }
@@ -166,7 +213,8 @@ pub struct Chosen {
 impl Chosen {
     /// Whether a relation is among them.
     pub fn has(&self, wanted: &Wanted<'_>) -> bool {
-        self.relations.contains(&wanted.rest())
+        self.names.contains(&wanted.names())
+            || !self.rests.is_empty() && self.rests.contains(&wanted.rest())
     }
 }
 
@@ -179,19 +227,20 @@ pub fn choose(entries: &[Entry], tables: &[Wanted<'_>], schemas: &[String], need
         .enumerate()
         .map(|(position, entry)| (entry.id, position))
         .collect();
-    let wanted: BTreeSet<_> = tables.iter().map(Wanted::rest).collect();
-    let prefixes: Vec<_> = schemas.iter().map(|it| format!("{it} ")).collect();
-    let of_schemas: Vec<_> = schemas.iter().map(|it| format!("- {it} ")).collect();
+    let rests: BTreeSet<_> = tables.iter().map(Wanted::rest).collect();
+    let names: BTreeSet<_> = tables.iter().map(Wanted::names).collect();
+    let is_wanted = |entry: &Entry| match &entry.names {
+        Some(it) => names.contains(it),
+        None => rests.contains(&entry.rest),
+    };
     let wanted_at = |entry: &Entry| {
         if TIES.contains(&entry.kind.as_str()) {
             return false;
         }
-        let begins =
-            |prefixes: &[String]| prefixes.iter().any(|prefix| entry.rest.starts_with(prefix));
         match entry.kind.as_str() {
-            "SCHEMA" => begins(&of_schemas),
-            kind if RELATIONS.contains(&kind) && wanted.contains(&entry.rest) => true,
-            _ => begins(&prefixes),
+            "SCHEMA" => schemas.iter().any(|it| entry.makes_schema(it)),
+            kind if RELATIONS.contains(&kind) && is_wanted(entry) => true,
+            _ => schemas.iter().any(|it| entry.is_in(it)),
         }
     };
     let mut growth = Growth::new(entries, &position, needs);
@@ -208,7 +257,10 @@ pub fn choose(entries: &[Entry], tables: &[Wanted<'_>], schemas: &[String], need
         if taken[at] {
             chosen.ids.push(entry.id);
             if RELATIONS.contains(&entry.kind.as_str()) {
-                chosen.relations.insert(entry.rest.clone());
+                match &entry.names {
+                    Some(names) => chosen.names.insert(names.clone()),
+                    None => chosen.rests.insert(entry.rest.clone()),
+                };
             }
         } else if entry.kind == "FK CONSTRAINT" && any.clone().any(|it| taken[*it]) {
             chosen.cut.push(entry.rest.clone());
@@ -296,11 +348,11 @@ impl<'e> Growth<'e> {
         if is_part || is_tied {
             self.take(at);
         }
-        if kind == "TABLE ATTACH" && owner.rest != entry.rest {
+        if kind == "TABLE ATTACH" && !owner.has_name_of(entry) {
             // A partitioned table without its partitions has no rows, whatever
             // else took what attaches them, and when.
             for child in mem::take(&mut self.on[at]) {
-                if self.entries[child].rest == entry.rest {
+                if self.entries[child].has_name_of(entry) {
                     self.take(child);
                 }
             }
@@ -334,6 +386,47 @@ pub(crate) mod tests {
             owner: "me",
         };
         assert!(choose(&entries, &[wanted], &[], false).has(&wanted));
+    }
+
+    #[test]
+    fn names_that_a_listing_cannot_tell_apart_are_told_apart_by_the_dump() {
+        let listing = "1; 2615 1 SCHEMA - a me\n2; 2615 2 SCHEMA - a b me\n\
+            3; 1259 3 TABLE a t me\n4; 1259 4 TABLE a b u me\n5; 1259 5 TABLE a b u me\n\
+            6; 2615 6 SCHEMA - new line me\n7; 1259 7 TABLE new line v me\n";
+        let mut entries = parse(listing);
+        let names = [
+            (None, "a"),
+            (None, "a b"),
+            (Some("a"), "t"),
+            (Some("a b"), "u"),
+            (Some("a"), "b u"),
+            (None, "new\nline"),
+            (Some("new\nline"), "v"),
+        ];
+        for (entry, (schema, name)) in entries.iter_mut().zip(names) {
+            entry.names = Some(Names {
+                schema: schema.map(str::to_owned),
+                name: name.to_owned(),
+            });
+        }
+        let of_schema = |schema: &str| choose(&entries, &[], &[schema.to_owned()], false).ids;
+        assert_eq!(of_schema("a"), [1, 3, 5]);
+        assert_eq!(of_schema("a b"), [2, 4]);
+        assert_eq!(of_schema("new\nline"), [6, 7]);
+        let wanted = Wanted {
+            schema: "a b",
+            name: "u",
+            owner: "me",
+        };
+        let chosen = choose(&entries, &[wanted], &[], false);
+        assert_eq!(chosen.ids, [4]);
+        assert!(chosen.has(&wanted));
+        let other = Wanted {
+            schema: "a",
+            name: "b u",
+            ..wanted
+        };
+        assert!(!chosen.has(&other));
     }
 
     pub(crate) const LISTING: &str = ";\n; Archive created at 2026-11-20 12:03:07 UTC\n;     dbname: shop\n;\n\
@@ -432,6 +525,7 @@ pub(crate) mod tests {
             id,
             kind: kind.into(),
             rest: rest.into(),
+            names: None,
             needs: needs.into(),
         };
         let entries = [
@@ -500,6 +594,7 @@ pub(crate) mod tests {
             id,
             kind: kind.into(),
             rest: rest.into(),
+            names: None,
             needs,
         });
         prop::collection::vec(entry, 0..12)
@@ -524,6 +619,7 @@ pub(crate) mod tests {
                 id,
                 kind: "TYPE".into(),
                 rest: "other t me".into(),
+                names: None,
                 needs: vec![id + 1],
             })
             .collect();
@@ -533,6 +629,7 @@ pub(crate) mod tests {
             id: count,
             kind: "TABLE ATTACH".into(),
             rest: "other p me".into(),
+            names: None,
             needs: (0..count).collect(),
         };
         entries.push(attach);

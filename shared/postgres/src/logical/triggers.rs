@@ -3,6 +3,7 @@
 
 use crate::{
     connection::{ServerError, Session},
+    name::Text,
     sql,
 };
 
@@ -40,10 +41,13 @@ pub async fn list(session: &Session) -> Result<Vec<Trigger>, ServerError> {
     let rows = session.query(OF_USERS, &[]).await.map_err(error)?;
     rows.iter()
         .map(|row| {
+            let Text(schema) = row.try_get(0).map_err(error)?;
+            let Text(table) = row.try_get(1).map_err(error)?;
+            let Text(name) = row.try_get(2).map_err(error)?;
             Ok(Trigger {
-                schema: row.try_get(0).map_err(error)?,
-                table: row.try_get(1).map_err(error)?,
-                name: row.try_get(2).map_err(error)?,
+                schema,
+                table,
+                name,
                 enabled: row.try_get(3).map_err(error)?,
             })
         })

@@ -501,6 +501,7 @@ pub(super) const PROGRAM: &[&str] = &[
     "WITH OIDS is not supported anymore (table \"%n\")",
     "postfix operators are not supported anymore (operator \"%n\")",
     "pg_dump failed on database \"%n\", exiting",
+    "subscriptions not dumped because current user is not a superuser",
     "unrecognized section name: \"%n\"",
     "invalid line in large object TOC file \"%n\": %v",
     "line ignored: %v",

@@ -156,6 +156,59 @@ fn kinds_are_told_apart() {
 }
 
 #[test]
+fn statements_that_make_rows_are_known_however_they_are_written() {
+    let effect = |script: &str| {
+        let items = items(script.as_bytes()).unwrap();
+        let effects = items.into_iter().filter_map(|it| match it {
+            Item::Statement(it) => Some(it.effect),
+            _ => None,
+        });
+        effects.last().unwrap()
+    };
+    for script in [
+        "insert\ninto t values (1);",
+        "INSERT/* x */INTO t VALUES (1);",
+        "  Update\tt SET a = 1;",
+        "-- Name: t\nDELETE\nFROM t;",
+        "WITH x AS (INSERT INTO t VALUES (1)) SELECT 1;",
+        "DO $$ BEGIN INSERT INTO t VALUES (1); END $$;",
+        "CALL fill();",
+        "EXECUTE fill;",
+        "TRUNCATE\nt;",
+        "MERGE INTO t USING s ON true WHEN MATCHED THEN DELETE;",
+        "CREATE TABLE t AS SELECT 1;",
+        "create unlogged\ntable if not exists t (a) as table s;",
+        "CREATE GLOBAL TEMPORARY TABLE t AS EXECUTE q;",
+        "SELECT 1 INTO t;",
+        "SELECT fill();",
+        "(SELECT fill());",
+        "SELECT pg_catalog.lo_create('1');",
+        "SELECT pg_catalog.lowrite(0, 'x');",
+    ] {
+        assert_eq!(effect(script), Effect::Rows, "{script}");
+    }
+    for script in [
+        "SELECT pg_catalog.setval('public.s', 3, true);",
+        "select\nsetval('s', 3);",
+    ] {
+        assert_eq!(effect(script), Effect::Sequence, "{script}");
+    }
+    for script in [
+        "CREATE TABLE t (a int GENERATED ALWAYS AS (1) STORED);",
+        "CREATE MATERIALIZED VIEW v AS SELECT 1;",
+        "CREATE VIEW v AS TABLE t;",
+        "CREATE PUBLICATION p FOR TABLE t;",
+        "CREATE FUNCTION f() RETURNS TABLE (a int) LANGUAGE sql AS 'SELECT 1';",
+        "SELECT pg_catalog.set_config('search_path', '', false);",
+        "SELECT * FROM pg_catalog.pg_restore_relation_stats('version', '180000');",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY;",
+        "SET a.b = 'insert';",
+    ] {
+        assert_eq!(effect(script), Effect::Definition, "{script}");
+    }
+}
+
+#[test]
 fn what_cannot_be_run_is_named_with_its_line() {
     for (script, says) in [
         (&b"SELECT 1;\n\\connect other\n"[..], "line 2: \\connect"),

@@ -3,13 +3,48 @@
 
 use std::mem;
 
-use super::StatementKind;
+use super::{Effect, StatementKind};
 
 /// How many of the first words are kept.
 const FIRST: usize = 5;
 
 /// Longer words are none that mean something here.
 const LONGEST: usize = 32;
+
+/// How statements begin that change rows, or may.
+const MAKES_ROWS: [&[u8]; 12] = [
+    b"insert",
+    b"update",
+    b"delete",
+    b"merge",
+    b"truncate",
+    b"copy",
+    b"with",
+    b"do",
+    b"call",
+    b"execute",
+    b"values",
+    b"table",
+];
+
+/// `CREATE FOREIGN TABLE`, `CREATE PUBLICATION … FOR TABLE`, and functions, whose
+/// rows a word `TABLE` describes.
+const OTHERS_WITH_TABLE: [&[u8]; 7] = [
+    b"foreign",
+    b"publication",
+    b"function",
+    b"view",
+    b"rule",
+    b"cast",
+    b"or",
+];
+
+/// What `pg_dump` calls that makes nothing: settings, and statistics.
+const ONLY_SETS: [&[u8]; 3] = [
+    b"set_config",
+    b"pg_restore_relation_stats",
+    b"pg_restore_attribute_stats",
+];
 
 /// A parameter that decides how a script is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +62,9 @@ pub(super) struct Words {
     last: Vec<u8>,
     from_stdin: bool,
     owner_to: bool,
+    /// Outside of parentheses, as in `CREATE TABLE t AS`.
+    has_as: bool,
+    has_into: bool,
     /// Open `BEGIN ATOMIC` and `CASE` in a function's body.
     depth: u32,
 }
@@ -68,6 +106,8 @@ impl Words {
                 }
             }
             self.from_stdin |= self.last == b"from" && word == b"stdin";
+            self.has_as |= word == b"as";
+            self.has_into |= word == b"into";
             self.owner_to |= self.last == b"owner" && word == b"to";
         }
         if self.first.len() < FIRST {
@@ -120,6 +160,42 @@ impl Words {
             StatementKind::Ownership
         } else {
             StatementKind::Plain
+        }
+    }
+
+    /// What the complete statement leaves behind.
+    pub(super) fn effect(&self) -> Effect {
+        let Some(first) = self.first.first() else {
+            return Effect::Definition;
+        };
+        match first.as_slice() {
+            b"select" => self.effect_of_select(),
+            b"create" => {
+                // `CREATE UNLOGGED TABLE t AS`, `CREATE GLOBAL TEMPORARY TABLE`.
+                let kind = || self.first.iter().skip(1).map(Vec::as_slice);
+                let table = kind().take(3).any(|it| it == b"table");
+                let other = kind().take(2).any(|it| OTHERS_WITH_TABLE.contains(&it));
+                if table && self.has_as && !other {
+                    Effect::Rows
+                } else {
+                    Effect::Definition
+                }
+            }
+            first if MAKES_ROWS.contains(&first) => Effect::Rows,
+            _ => Effect::Definition,
+        }
+    }
+
+    fn effect_of_select(&self) -> Effect {
+        if self.has_into {
+            return Effect::Rows;
+        }
+        let mut called = self.first[1..].iter().map(Vec::as_slice);
+        let called = called.find(|it| ![&b"from"[..], b"pg_catalog"].contains(it));
+        match called {
+            Some(b"setval") => Effect::Sequence,
+            Some(called) if ONLY_SETS.contains(&called) => Effect::Definition,
+            _ => Effect::Rows,
         }
     }
 

@@ -1,0 +1,128 @@
+//! Databases on a real server: a restored one gets its name and loses its mark
+//! in one step, and whether one holds anything is known.
+
+use std::time::Duration;
+
+use strongroom_postgres::{
+    connection::{Connection, Session, Tls},
+    inventory::{self, Inventory},
+    logical::{create, properties},
+};
+use strongroom_tests::{cluster::Cluster, scratch::Scratch};
+
+fn connection(cluster: &Cluster) -> Connection {
+    Connection {
+        address: cluster.url().parse().unwrap(),
+        password: None,
+        tls: Tls::default(),
+    }
+}
+
+async fn make(session: &Session, name: &str) {
+    let inventory = Inventory::of(session).await.unwrap();
+    let locale = &inventory.database("postgres").unwrap().locale;
+    let statement = create::statement(name, locale, None, None, session.version().major());
+    create::create(session, name, &statement, "job")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_name_and_its_comment_come_together_or_not_at_all() {
+    let scratch = Scratch::new("names-last");
+    let cluster = Cluster::start(&scratch, "server");
+    let connection = connection(&cluster);
+    let session = Session::open(&connection, None).await.unwrap();
+    make(&session, "restored").await;
+    let marked = || async {
+        let found = create::unfinished(&session).await.unwrap();
+        found.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+
+    // Whoever comments waits, and so the name does not change either.
+    let other = Session::open(&connection, None).await.unwrap();
+    let lock = "BEGIN; LOCK TABLE pg_catalog.pg_shdescription IN EXCLUSIVE MODE";
+    other.run("lock", lock).await.unwrap();
+    session.unhurried(Duration::from_millis(50)).await.unwrap();
+    let renamed = create::rename(&session, "restored", "shop", Some("of the shop")).await;
+    assert_eq!(renamed.unwrap_err().state(), Some("55P03"));
+    session.run("start over", "ROLLBACK").await.unwrap();
+    other.run("let go", "ROLLBACK").await.unwrap();
+    assert_eq!(marked().await, ["restored"]);
+
+    let renamed = create::rename(&session, "restored", "shop", Some("of the shop")).await;
+    assert!(renamed.unwrap().is_none());
+    assert_eq!(marked().await, Vec::<String>::new());
+
+    make(&session, "again").await;
+    let exchanged = create::exchange(&connection, "shop", "shop_before", "again").await;
+    assert!(exchanged.unwrap().is_none());
+    assert_eq!(marked().await, Vec::<String>::new());
+    for name in ["shop", "shop_before"] {
+        let comment = properties::of(&session, name).await.unwrap().comment;
+        assert_eq!(comment.as_deref(), Some("of the shop"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_comment_that_cannot_be_written_keeps_no_name_back() {
+    let scratch = Scratch::new("names-comment");
+    let cluster = Cluster::start(&scratch, "server");
+    cluster.sql(
+        "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'",
+    );
+    let session = Session::open(&connection(&cluster), Some("latin"))
+        .await
+        .unwrap();
+    make(&session, "restored").await;
+    let refused = create::rename(&session, "restored", "shop", Some("\u{65e5}")).await;
+    assert!(refused.unwrap().is_some());
+    assert_eq!(create::unfinished(&session).await.unwrap(), []);
+    let comment = properties::of(&session, "shop").await.unwrap().comment;
+    assert_eq!(comment, None);
+}
+
+#[tokio::test]
+async fn whatever_an_owner_made_is_something_that_a_database_holds() {
+    let scratch = Scratch::new("holds");
+    let cluster = Cluster::start(&scratch, "server");
+    let connection = connection(&cluster);
+    let holds = async || {
+        let session = Session::open(&connection, None).await.unwrap();
+        inventory::holds_objects(&session).await.unwrap()
+    };
+    assert!(!holds().await);
+    let of_trigger = "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'";
+    for (make, undo) in [
+        ("CREATE TABLE t ()", "DROP TABLE t"),
+        ("CREATE SCHEMA s", "DROP SCHEMA s"),
+        (of_trigger, "DROP FUNCTION f()"),
+        ("CREATE TYPE e AS ENUM ('a')", "DROP TYPE e"),
+        ("CREATE TYPE c AS (a int)", "DROP TYPE c"),
+        ("CREATE DOMAIN d AS int", "DROP DOMAIN d"),
+        ("SELECT lo_create(4711)", "SELECT lo_unlink(4711)"),
+        ("CREATE EXTENSION hstore", "DROP EXTENSION hstore"),
+        ("CREATE PUBLICATION p", "DROP PUBLICATION p"),
+        (
+            "CREATE FOREIGN DATA WRAPPER w",
+            "DROP FOREIGN DATA WRAPPER w",
+        ),
+        ("CREATE COLLATION c FROM \"C\"", "DROP COLLATION c"),
+        (
+            "CREATE TEXT SEARCH CONFIGURATION k (COPY = simple)",
+            "DROP TEXT SEARCH CONFIGURATION k",
+        ),
+        (
+            "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+            "ALTER DEFAULT PRIVILEGES REVOKE SELECT ON TABLES FROM PUBLIC",
+        ),
+    ] {
+        cluster.sql(make);
+        assert!(holds().await, "{make}");
+        cluster.sql(undo);
+        assert!(!holds().await, "{undo}");
+    }
+    cluster.sql(of_trigger);
+    cluster.sql("CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()");
+    assert!(holds().await);
+}
