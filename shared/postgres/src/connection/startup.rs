@@ -7,9 +7,9 @@
 
 use std::{
     fmt::Write as _,
+    hash::{BuildHasher as _, RandomState},
     process,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// Where names that are not qualified are looked for: nowhere but in the
@@ -37,9 +37,9 @@ pub(super) const TOKEN: &str = "strongroom.session";
 pub(super) fn token() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Relaxed);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let nanoseconds = now.map_or(0, |it| it.as_nanos());
-    format!("{}-{nanoseconds}-{count}", process::id())
+    // Keys of a hasher are random, and it is enough to be rare.
+    let random = RandomState::new().hash_one(count);
+    format!("{}-{random:016x}-{count}", process::id())
 }
 
 /// Options that say a token besides.

@@ -334,6 +334,7 @@ impl ArchiveReader {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Entry<'b> {
     number: i64,
     address: ObjectAddress,

@@ -53,6 +53,14 @@ pub(super) enum Setting {
     ConformingStrings,
 }
 
+/// Words outside of parentheses that say that a table is made of a query:
+/// `CREATE TABLE t AS`, `SELECT … INTO t`.
+#[derive(Debug, Default)]
+struct Query {
+    has_as: bool,
+    has_into: bool,
+}
+
 /// In lower case.
 #[derive(Debug, Default)]
 pub(super) struct Words {
@@ -62,9 +70,7 @@ pub(super) struct Words {
     last: Vec<u8>,
     from_stdin: bool,
     owner_to: bool,
-    /// Outside of parentheses, as in `CREATE TABLE t AS`.
-    has_as: bool,
-    has_into: bool,
+    query: Query,
     /// Open `BEGIN ATOMIC` and `CASE` in a function's body.
     depth: u32,
 }
@@ -106,8 +112,8 @@ impl Words {
                 }
             }
             self.from_stdin |= self.last == b"from" && word == b"stdin";
-            self.has_as |= word == b"as";
-            self.has_into |= word == b"into";
+            self.query.has_as |= word == b"as";
+            self.query.has_into |= word == b"into";
             self.owner_to |= self.last == b"owner" && word == b"to";
         }
         if self.first.len() < FIRST {
@@ -175,7 +181,7 @@ impl Words {
                 let kind = || self.first.iter().skip(1).map(Vec::as_slice);
                 let table = kind().take(3).any(|it| it == b"table");
                 let other = kind().take(2).any(|it| OTHERS_WITH_TABLE.contains(&it));
-                if table && self.has_as && !other {
+                if table && self.query.has_as && !other {
                     Effect::Rows
                 } else {
                     Effect::Definition
@@ -187,7 +193,7 @@ impl Words {
     }
 
     fn effect_of_select(&self) -> Effect {
-        if self.has_into {
+        if self.query.has_into {
             return Effect::Rows;
         }
         let mut called = self.first[1..].iter().map(Vec::as_slice);
