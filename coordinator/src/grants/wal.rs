@@ -135,27 +135,24 @@ impl Grants {
             .live(&asked, state.as_ref(), "list wal", allowed)
             .await?;
         let catalog = self.catalog();
-        let archive = match state.as_ref().filter(|state| state.kind == JobKind::Wal) {
-            Some(state) => {
-                self.line_of(&asked, repository, state, request.system)
-                    .await?
-            }
+        let archive = if let Some(state) = state.as_ref().filter(|it| it.kind == JobKind::Wal) {
+            self.line_of(&asked, repository, state, request.system)
+                .await?
+        } else {
             // What the job was made for, whatever is asked: an agent that knows
             // nothing of lines asks for the first.
-            None => {
-                let job = catalog.job(request.attempt.job).await?;
-                let (system, line) = match &job.work {
-                    Work::RestoreCluster(RestoreClusterWork {
-                        recovery: Some(recovery),
-                        ..
-                    }) => (recovery.system, recovery.line),
-                    _ => (request.system, request.line),
-                };
-                WalArchive {
-                    repository: repository.name.clone(),
-                    system,
-                    line,
-                }
+            let job = catalog.job(request.attempt.job).await?;
+            let (system, line) = match &job.work {
+                Work::RestoreCluster(RestoreClusterWork {
+                    recovery: Some(recovery),
+                    ..
+                }) => (recovery.system, recovery.line),
+                _ => (request.system, request.line),
+            };
+            WalArchive {
+                repository: repository.name.clone(),
+                system,
+                line,
             }
         };
         let page = match request.parts {

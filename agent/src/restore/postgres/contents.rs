@@ -39,7 +39,7 @@ impl Contents {
         program: &PgRestore<'_>,
         mut dump: FileStream,
         scratch: Scratch,
-        texts: impl FnOnce(Vec<Vec<u8>>) -> Result<Vec<Option<String>>, PostgresRestoreError>,
+        texts: impl FnOnce(&[Vec<u8>]) -> Result<Vec<Option<String>>, PostgresRestoreError>,
     ) -> Result<Self, PostgresRestoreError> {
         let (head, mut file) = scratch.create_file("head")?;
         let arguments = ["--list".into(), "--verbose".into()];
@@ -53,7 +53,7 @@ impl Contents {
         let names = archive::names(&fs::read(&head).map_err(read)?);
         // Of a dump in another format the listing has to do.
         if let Ok(names) = names {
-            name_entries(&mut entries, names, texts)?;
+            name_entries(&mut entries, &names, texts)?;
         }
         let section = |name: &str| {
             let option = OsString::from(format!("--section={name}"));
@@ -92,12 +92,12 @@ impl Contents {
 /// Gives each entry its names, as far as they are texts.
 fn name_entries(
     entries: &mut [Entry],
-    names: Vec<EntryNames>,
-    texts: impl FnOnce(Vec<Vec<u8>>) -> Result<Vec<Option<String>>, PostgresRestoreError>,
+    names: &[EntryNames],
+    texts: impl FnOnce(&[Vec<u8>]) -> Result<Vec<Option<String>>, PostgresRestoreError>,
 ) -> Result<(), PostgresRestoreError> {
     let of_schemas = names.iter().map(|it| it.schema.clone().unwrap_or_default());
     let all = of_schemas.chain(names.iter().map(|it| it.name.clone()));
-    let mut texts = texts(all.collect())?;
+    let mut texts = texts(&all.collect::<Vec<_>>())?;
     let behind = texts.split_off(names.len().min(texts.len()));
     let named = names.iter().zip(texts).zip(behind);
     let known: HashMap<u32, Names> = named

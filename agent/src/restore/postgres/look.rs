@@ -88,7 +88,7 @@ impl Restore<'_> {
 
     /// Names in the dump's encoding as text; `None` of those that are none. The
     /// server knows encodings that we do not.
-    fn texts(&self, names: Vec<Vec<u8>>) -> Result<Vec<Option<String>>, PostgresRestoreError> {
+    fn texts(&self, names: &[Vec<u8>]) -> Result<Vec<Option<String>>, PostgresRestoreError> {
         let encoding = &self.database.locale.encoding;
         if ["UTF8", "SQL_ASCII"].contains(&encoding.as_str()) {
             return Ok(names.iter().map(|it| Some(name::decode(it))).collect());

@@ -97,13 +97,12 @@ async fn a_target_that_is_taken_over_meanwhile_is_no_success() {
     struct Taken<'a>(Option<Vec<u8>>, &'a Server, u16);
     impl Chunks for Taken<'_> {
         async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-            match self.0.take() {
-                Some(first) => Ok(Some(first)),
-                None => {
-                    let port = self.2.to_string();
-                    self.1.run(&["REPLICAOF", "127.0.0.1", &port]);
-                    std::future::pending().await
-                }
+            if let Some(first) = self.0.take() {
+                Ok(Some(first))
+            } else {
+                let port = self.2.to_string();
+                self.1.run(&["REPLICAOF", "127.0.0.1", &port]);
+                std::future::pending().await
             }
         }
     }

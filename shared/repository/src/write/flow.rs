@@ -19,14 +19,16 @@ const MIB: usize = 1 << 20;
 /// As much as the link brings through in this time may be under way; a single
 /// pack always may.
 const UNDER_WAY: f64 = 20.0;
-/// A pack is closed when it would take longer than this, in seconds.
-const PACK: f64 = 8.0;
+/// A pack is closed when it would take longer than this, in seconds. So there is
+/// room for as many packs as there are buffers by default: a store far away
+/// brings a connection's share through each of them, and the measured rate is
+/// the sum.
+const PACK: f64 = UNDER_WAY / 8.0;
 /// A pack of which nobody knows how long it will take, and the smallest that a
 /// slow link makes.
-const FIRST_PACK: usize = 4 * MIB;
 const LEAST_PACK: usize = MIB;
 /// A rate is known when so much has arrived, in bytes, …
-const ENOUGH: f64 = MIB as f64;
+const ENOUGH: f64 = (MIB / 2) as f64;
 /// … or when so many seconds were spent on what has.
 const LONG: f64 = 10.0;
 /// Seconds of which the measurement is; what is older counts less and less.
@@ -65,7 +67,7 @@ impl Flow {
     pub(super) fn new() -> Self {
         Self {
             measured: Mutex::default(),
-            pack: AtomicUsize::new(FIRST_PACK),
+            pack: AtomicUsize::new(LEAST_PACK),
             left: Notify::new(),
         }
     }
@@ -170,7 +172,7 @@ impl Measured {
     fn pack(&self) -> usize {
         let known = self.arrived >= ENOUGH || (self.arrived > 0.0 && self.busy >= LONG);
         if !known {
-            return FIRST_PACK;
+            return LEAST_PACK;
         }
         ((self.arrived / self.busy.max(1e-6) * PACK) as usize).max(LEAST_PACK)
     }
@@ -217,10 +219,42 @@ mod tests {
     #[test]
     fn packs_are_small_on_slow_links_only() {
         let pack = |rate| measured(rate).0.pack();
-        assert_eq!(Measured::default().pack(), FIRST_PACK);
+        assert_eq!(Measured::default().pack(), LEAST_PACK);
         assert_eq!(pack(10_000.0), LEAST_PACK);
-        assert_eq!(pack(250_000.0), 2_000_000);
-        assert!(pack(10_000_000.0) > 64 * MIB);
+        assert_eq!(pack(1_000_000.0), 2_500_000);
+        assert!(pack(10_000_000.0) > 16 * MIB);
+    }
+
+    /// Packs under way in the end, and their bytes, where every connection has a
+    /// rate of its own, however many there are.
+    fn connections(rate: f64, buffers: usize, most: usize) -> usize {
+        let mut measured = Measured::default();
+        let mut now = Instant::now();
+        let mut ends: Vec<(Instant, u64)> = Vec::new();
+        let mut reached = 0;
+        for _ in 0..400 {
+            while ends.len() < buffers {
+                let bytes = measured.pack().min(most) as u64;
+                if !measured.has_room(now, bytes) {
+                    break;
+                }
+                measured.enter(now, bytes);
+                ends.push((now + Duration::from_secs_f64(bytes as f64 / rate), bytes));
+            }
+            reached = ends.len();
+            ends.sort_unstable();
+            let (end, bytes) = ends.remove(0);
+            now = end;
+            measured.leave(now, bytes, true);
+        }
+        reached
+    }
+
+    #[test]
+    fn slow_connections_of_a_wide_link_are_all_used() {
+        for rate in [200_000.0, 500_000.0, 800_000.0, 2_000_000.0, 20_000_000.0] {
+            assert_eq!(connections(rate, 7, 16 * MIB), 7, "{rate}");
+        }
     }
 
     #[test]

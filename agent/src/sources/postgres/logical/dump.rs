@@ -84,7 +84,7 @@ impl Dumper<'_> {
         pg_dump: &Path,
         database: &Database,
         saved: &mut Saved,
-        matched: &mut Vec<bool>,
+        matched: &mut [bool],
     ) -> Result<DumpedDatabase, LogicalError> {
         let name = database.name.as_str();
         let started = self.options.clock.now();

@@ -159,11 +159,11 @@ fn kinds_are_told_apart() {
 fn statements_that_make_rows_are_known_however_they_are_written() {
     let effect = |script: &str| {
         let items = items(script.as_bytes()).unwrap();
-        let effects = items.into_iter().filter_map(|it| match it {
+        let mut effects = items.into_iter().filter_map(|it| match it {
             Item::Statement(it) => Some(it.effect),
             _ => None,
         });
-        effects.last().unwrap()
+        effects.next_back().unwrap()
     };
     for script in [
         "insert\ninto t values (1);",
