@@ -20,7 +20,9 @@ async fn grow(fixture: &Fixture) -> Result<(), String> {
         let token = crate::model::NewJoinToken {
             id: format!("{number}-{}", uuid::Uuid::new_v4()),
             secret: crate::model::SecretHash::of("secret"),
-            labels: std::collections::BTreeMap::from([("role".into(), "x".repeat(2_000))]),
+            labels: (0..30)
+                .map(|label| (format!("role-{label}"), "x".repeat(60)))
+                .collect(),
             agent_name: None,
             expires_at: fixture.in_seconds(60),
         };

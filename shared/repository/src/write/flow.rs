@@ -26,9 +26,10 @@ const UNDER_WAY: f64 = 20.0;
 const PACK: f64 = UNDER_WAY / 8.0;
 /// A pack of which nobody knows how long it will take, and the smallest that a
 /// slow link makes.
+const FIRST_PACK: usize = 4 * MIB;
 const LEAST_PACK: usize = MIB;
 /// A rate is known when so much has arrived, in bytes, …
-const ENOUGH: f64 = (MIB / 2) as f64;
+const ENOUGH: f64 = MIB as f64;
 /// … or when so many seconds were spent on what has.
 const LONG: f64 = 10.0;
 /// Seconds of which the measurement is; what is older counts less and less.
@@ -67,7 +68,7 @@ impl Flow {
     pub(super) fn new() -> Self {
         Self {
             measured: Mutex::default(),
-            pack: AtomicUsize::new(LEAST_PACK),
+            pack: AtomicUsize::new(FIRST_PACK),
             left: Notify::new(),
         }
     }
@@ -172,7 +173,7 @@ impl Measured {
     fn pack(&self) -> usize {
         let known = self.arrived >= ENOUGH || (self.arrived > 0.0 && self.busy >= LONG);
         if !known {
-            return LEAST_PACK;
+            return FIRST_PACK;
         }
         ((self.arrived / self.busy.max(1e-6) * PACK) as usize).max(LEAST_PACK)
     }
@@ -219,7 +220,7 @@ mod tests {
     #[test]
     fn packs_are_small_on_slow_links_only() {
         let pack = |rate| measured(rate).0.pack();
-        assert_eq!(Measured::default().pack(), LEAST_PACK);
+        assert_eq!(Measured::default().pack(), FIRST_PACK);
         assert_eq!(pack(10_000.0), LEAST_PACK);
         assert_eq!(pack(1_000_000.0), 2_500_000);
         assert!(pack(10_000_000.0) > 16 * MIB);
