@@ -290,6 +290,12 @@ impl Stream<'_> {
         standby: bool,
     ) -> Result<Begun, WalError> {
         let mut session = self.server.stream_session(connection).await?;
+        // An address may have moved since, and a standby of the same cluster is
+        // behind without any fault. Asked first: it may be promoted meanwhile.
+        let standby = standby || {
+            let read_only = session.is_read_only().await;
+            read_only.map_err(self.server.replication())?
+        };
         let identity = session.identify().await;
         let identity = identity.map_err(self.server.replication())?;
         let history = self.keep_history(&mut session, identity.timeline).await?;

@@ -5,7 +5,7 @@ use strongroom_layout::{AgentId, ObjectName, SystemId};
 use strongroom_wire::{
     grant::RefusalReason,
     job::{RestoreClusterWork, Work},
-    wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest},
+    wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest, WalBehind},
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     catalog::{AttemptState, RecordError, WalPage},
-    model::{JobKind, Repository, RepositoryState, WalArchive},
+    model::{DatasetName, JobKind, Repository, RepositoryState, WalArchive},
 };
 
 impl Grants {
@@ -39,6 +39,9 @@ impl Grants {
                 .deny(&asked, RefusalReason::WriteForbidden, "record wal")
                 .await;
         };
+        if let Some(behind) = &request.behind {
+            self.of_own_log(&asked, repository, dataset, behind).await?;
+        }
         self.written(&asked, repository, request).await?;
         // Whoever enters something has opened the repository, so he says.
         if !matches!(repository.state, RepositoryState::Ready { .. }) {
@@ -67,6 +70,29 @@ impl Grants {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Verifies that whoever finds its server behind what is archived has archived
+    /// some of that itself: it takes no object and no key to say so, and would end
+    /// the log of another agent that shares the repository.
+    async fn of_own_log(
+        &self,
+        asked: &Asked,
+        repository: &Repository,
+        dataset: &DatasetName,
+        behind: &WalBehind,
+    ) -> Result<(), GrantError> {
+        let catalog = self.catalog();
+        let line = catalog.wal_line(&repository.name, behind.system).await?;
+        if catalog.has_entered_wal(dataset, &line.archive).await? {
+            return Ok(());
+        }
+        let why = format!(
+            "{dataset} has archived nothing of cluster {}, behind which it says that its server is",
+            behind.system
+        );
+        self.refuse_log(asked, RefusalReason::OtherCluster, why)
+            .await
     }
 
     /// The most restore points that the attempt's job may have entered by now.

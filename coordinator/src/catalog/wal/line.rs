@@ -82,6 +82,25 @@ impl Catalog {
         Ok(systems.into_iter().flatten().collect())
     }
 
+    /// Whether a dataset's agent has entered some of a line.
+    pub async fn has_entered_wal(
+        &self,
+        dataset: &DatasetName,
+        archive: &WalArchive,
+    ) -> Result<bool, CatalogError> {
+        let has: Option<i64> = sqlx::query_scalar(
+            "SELECT 1 FROM wal_parts
+             WHERE repository = $1 AND system = $2 AND line = $3 AND dataset = $4 LIMIT 1",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
+        .bind(dataset.to_string())
+        .fetch_optional(self.pool())
+        .await?;
+        Ok(has.is_some())
+    }
+
     /// Reserves the number of a timeline for a recovery of the cluster: greater than
     /// all that are known in any line, that were reserved before, and than `known`.
     pub async fn reserve_timeline(
@@ -119,20 +138,16 @@ impl Catalog {
         Ok(TimelineId(next))
     }
 
-    /// Ends a line, audited. One that has ended meanwhile stays as it is.
+    /// Ends a line, which must go on, audited.
     pub(super) async fn end_line(
         &self,
-        repository: &str,
+        connection: &mut AnyConnection,
+        archive: &WalArchive,
         dataset: &DatasetName,
         conflict: &WalConflict,
     ) -> Result<WalBreak, CatalogError> {
-        let mut transaction = self.begin().await?;
-        let line = line_in(&mut transaction, repository, conflict.system).await?;
-        if let Some(broken) = line.broken {
-            return Ok(broken);
-        }
         let broken = WalBreak {
-            line: line.archive.line,
+            line: archive.line,
             at: self.now(),
             timeline: conflict.timeline,
             lsn: conflict.lsn,
@@ -143,7 +158,7 @@ impl Catalog {
                                      dataset)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
-        .bind(repository)
+        .bind(archive.repository.clone())
         .bind(conflict.system.to_string())
         .bind(i64::from(broken.line))
         .bind(micros(broken.at))
@@ -152,20 +167,19 @@ impl Catalog {
         .bind(broken.cause.clone())
         .bind(conflict.refused.as_ref().map(ObjectName::path))
         .bind(dataset.to_string())
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
         let entry = NewAudit::ok(Actor::Coordinator, "wal.conflict", &dataset)
             .outcome(Outcome::Failed)
             .detail(serde_json::json!({
-                "repository": repository,
+                "repository": archive.repository,
                 "system": conflict.system.to_string(),
                 "line": broken.line,
                 "timeline": broken.timeline.0,
                 "lsn": broken.lsn.to_string(),
                 "cause": broken.cause,
             }));
-        self.audit_in(&mut transaction, entry).await?;
-        self.commit(transaction).await?;
+        self.audit_in(connection, entry).await?;
         Ok(broken)
     }
 }

@@ -64,9 +64,13 @@ enum Objection {
     Other(RecordError),
 }
 
-impl From<RecordError> for Objection {
-    fn from(error: RecordError) -> Self {
-        Self::Other(error)
+impl Objection {
+    /// The conflict, if that is what it is.
+    fn into_conflict(self) -> Result<WalConflict, RecordError> {
+        match self {
+            Self::Conflict(conflict) => Ok(conflict),
+            Self::Other(error) => Err(error),
+        }
     }
 }
 
@@ -90,11 +94,11 @@ impl From<sqlx::Error> for RecordError {
 
 impl Catalog {
     /// Enters what `dataset`'s agent has stored in the repository, with no time
-    /// that is later than the coordinator's own; all or
-    /// nothing, but that the attempt's job has `points` restore points at most:
-    /// gives how many were left out. What is there already stays, and what
-    /// contradicts it ends this line of log, audited. Wakes nobody but those who
-    /// wait for the repository.
+    /// that is later than the coordinator's own; all or nothing, but that the
+    /// attempt's job has `points` restore points at most: gives how many were left
+    /// out. What is there already stays. What contradicts it is not entered, nor is
+    /// what comes behind that: what came before it is, and this line of log ends
+    /// there, audited. Wakes nobody but those who wait for the repository.
     pub async fn record_wal(
         &self,
         repository: &str,
@@ -102,55 +106,20 @@ impl Catalog {
         request: &RecordWalRequest,
         points: u64,
     ) -> Result<u64, RecordError> {
-        match self.enter_wal(repository, dataset, request, points).await {
-            Ok(left_out) => Ok(left_out),
-            Err(Objection::Other(error)) => Err(error),
-            Err(Objection::Conflict(conflict)) => {
-                let broken = self.end_line(repository, dataset, &conflict).await?;
-                Err(RecordError::Conflict(broken))
-            }
-        }
-    }
-
-    async fn enter_wal(
-        &self,
-        repository: &str,
-        dataset: &DatasetName,
-        request: &RecordWalRequest,
-        points: u64,
-    ) -> Result<u64, Objection> {
         let mut transaction = self.begin().await?;
-        let mut lines = Lines::new(repository);
-        let mut named = Vec::new();
-        for part in &request.stored {
-            check(part)?;
-            known_in(&mut transaction, repository, part.object(), self.now()).await?;
-            let archive = lines.of(&mut transaction, part.system).await?;
-            if self
-                .enter_part(&mut transaction, &archive, dataset, part)
-                .await?
-            {
-                let points = part.restore_points.iter();
-                named.extend(points.map(|point| (part, archive.line, point)));
-            }
-        }
-        let left_out = self
-            .enter_points(&mut transaction, repository, request.attempt, named, points)
+        let entered = self
+            .enter_wal(&mut transaction, repository, dataset, request, points)
             .await?;
-        for history in &request.histories {
-            known_in(&mut transaction, repository, history.object(), self.now()).await?;
-            let archive = lines.of(&mut transaction, history.system).await?;
-            enter_history(&mut transaction, &archive, history).await?;
-        }
-        if let Some(behind) = &request.behind {
-            let archive = lines.of(&mut transaction, behind.system).await?;
-            check_behind(&mut transaction, &archive, behind).await?;
-        }
-        if let Some(position) = &request.position {
-            let archive = lines.of(&mut transaction, position.system).await?;
-            self.enter_position(&mut transaction, &archive, dataset, position)
-                .await?;
-        }
+        let left_out = match entered {
+            Ok(left_out) => left_out,
+            Err((archive, conflict)) => {
+                let broken = self
+                    .end_line(&mut transaction, &archive, dataset, &conflict)
+                    .await?;
+                self.commit(transaction).await?;
+                return Err(RecordError::Conflict(broken));
+            }
+        };
         // The agent could open it, so it is there.
         if self.mark_ready_in(&mut transaction, repository).await? {
             self.commit(transaction).await?;
@@ -158,6 +127,61 @@ impl Catalog {
             transaction.commit().await?;
         }
         Ok(left_out)
+    }
+
+    /// Up to the first conflict, and the line that it ends.
+    async fn enter_wal(
+        &self,
+        connection: &mut AnyConnection,
+        repository: &str,
+        dataset: &DatasetName,
+        request: &RecordWalRequest,
+        points: u64,
+    ) -> Result<Result<u64, (WalArchive, WalConflict)>, RecordError> {
+        let mut lines = Lines::new(repository);
+        let mut named = Vec::new();
+        let mut conflict = None;
+        for part in &request.stored {
+            check(part)?;
+            known_in(connection, repository, part.object(), self.now()).await?;
+            let archive = lines.of(connection, part.system).await?;
+            match self.enter_part(connection, &archive, dataset, part).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let points = part.restore_points.iter();
+                    named.extend(points.map(|point| (part, archive.line, point)));
+                }
+                Err(objection) => {
+                    conflict = Some((archive, objection.into_conflict()?));
+                    break;
+                }
+            }
+        }
+        let left_out = self
+            .enter_points(connection, repository, request.attempt, named, points)
+            .await?;
+        if let Some(conflict) = conflict {
+            return Ok(Err(conflict));
+        }
+        for history in &request.histories {
+            known_in(connection, repository, history.object(), self.now()).await?;
+            let archive = lines.of(connection, history.system).await?;
+            if let Err(objection) = enter_history(connection, &archive, history).await {
+                return Ok(Err((archive, objection.into_conflict()?)));
+            }
+        }
+        if let Some(behind) = &request.behind {
+            let archive = lines.of(connection, behind.system).await?;
+            if let Err(objection) = check_behind(connection, &archive, behind).await {
+                return Ok(Err((archive, objection.into_conflict()?)));
+            }
+        }
+        if let Some(position) = &request.position {
+            let archive = lines.of(connection, position.system).await?;
+            self.enter_position(connection, &archive, dataset, position)
+                .await?;
+        }
+        Ok(Ok(left_out))
     }
 
     /// Whether it was not there yet.

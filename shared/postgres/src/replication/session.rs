@@ -118,6 +118,15 @@ impl ReplicationSession {
         identity().ok_or_else(|| strange(doing, "its identity is incomplete"))
     }
 
+    /// Whether the very server of this session replays another's log, or is set to
+    /// change nothing. Source: `SHOW` of the replication protocol.
+    pub async fn is_read_only(&mut self) -> Result<bool, ReplicationError> {
+        let doing = "say whether it is a standby";
+        let row = self.ask(doing, "SHOW transaction_read_only").await?;
+        let shown = text(&row, 0).ok_or_else(|| strange(doing, "it shows nothing"))?;
+        Ok(shown != "off")
+    }
+
     /// Asks for a timeline's history. The first has none.
     pub async fn history(&mut self, timeline: TimelineId) -> Result<HistoryFile, ReplicationError> {
         let doing = "show a timeline's history";
