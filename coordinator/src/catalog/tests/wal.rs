@@ -278,7 +278,11 @@ async fn the_same_place_with_other_content_ends_the_line(fixture: Fixture) {
                 behind: Some(behind),
                 ..log.request(vec![])
             },
-            _ => log.request(vec![part(UNIT, UNIT + 10), other(part(100, 150))]),
+            _ => log.request(vec![
+                part(UNIT, UNIT + 10),
+                other(part(100, 150)),
+                part(UNIT + 10, UNIT + 20),
+            ]),
         };
         let parts = conflicting.stored.iter().map(StoredWal::object);
         let histories = conflicting.histories.iter().map(StoredHistory::object);
@@ -299,7 +303,8 @@ async fn the_same_place_with_other_content_ends_the_line(fixture: Fixture) {
         }
         let line = catalog.wal_line(&name, SYSTEM).await.unwrap();
         assert_eq!(line.broken.as_ref(), Some(&end));
-        // Nothing of it is entered, and nothing more is, whatever it is.
+        // Nothing of it is entered but what came before, and nothing more is,
+        // whatever it is.
         let more = log.record(log.request(vec![part(0, 100)])).await;
         assert!(matches!(more, Err(RecordError::Conflict(_))));
         let archive = WalArchive {
@@ -308,7 +313,13 @@ async fn the_same_place_with_other_content_ends_the_line(fixture: Fixture) {
         };
         let stretches = catalog.wal_stretches(&archive).await.unwrap();
         let stretches: Vec<_> = stretches.iter().map(|it| (it.start.0, it.end.0)).collect();
-        assert_eq!(stretches, [(0, 150)]);
+        let before = (UNIT, UNIT + 10);
+        let wanted = [(0, 150), before];
+        assert_eq!(stretches, wanted[..1 + usize::from(round == 2)]);
+        let (own, stranger) = (dataset(), DatasetName::new("other", "web-2"));
+        let entered = |of| catalog.has_entered_wal(of, &archive);
+        assert!(entered(&own).await.unwrap());
+        assert!(!entered(&stranger).await.unwrap());
 
         // A base backup begins another line, which knows nothing of this one.
         log.fixture.advance(60);

@@ -32,6 +32,7 @@ async fn a_standby_that_is_promoted_leads_to_its_next_timeline() {
     let start = segment_start(state.restart_lsn.unwrap(), size);
 
     let mut stream = replication(&standby).await;
+    assert!(stream.is_read_only().await.unwrap());
     assert_eq!(stream.identify().await.unwrap().timeline, INITIAL);
     stream.stream(Some("s"), INITIAL, start).await.unwrap();
     let layout = layout(&facts, &stream);
@@ -79,6 +80,7 @@ async fn a_standby_that_is_promoted_leads_to_its_next_timeline() {
     };
     assert_eq!(stream.next().await.unwrap(), ended);
     assert_eq!(stream.identify().await.unwrap().timeline, next);
+    assert!(!stream.is_read_only().await.unwrap());
     // Beyond it there is nothing.
     let beyond = Lsn(switch.0 + 8);
     let error = stream.stream(None, INITIAL, beyond).await.unwrap_err();
