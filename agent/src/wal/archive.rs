@@ -131,7 +131,13 @@ impl Vault {
             let sealed = this.seal(place, level, &plaintext)?;
             Ok::<_, FormatError>((sealed, digest(&plaintext)))
         });
-        let ((name, body), digest) = sealed.await.map_err(|_| WalError::Cancelled)??;
+        let ((name, body), digest) = sealed.await.map_err(|error| {
+            if error.is_panic() {
+                WalError::Panicked
+            } else {
+                WalError::Cancelled
+            }
+        })??;
         self.store.put(name, body.clone()).await?;
         Ok((name, body, digest))
     }

@@ -130,6 +130,11 @@ pub enum WalError {
     /// A part cannot be stored or entered.
     #[error("cannot store a part of the log: {0}")]
     Store(#[from] StoreError),
+    /// A fault of the agent's.
+    #[error(
+        "a part of the log could not be sealed: a thread of the agent panicked; its log says where"
+    )]
+    Panicked,
     /// The job ends.
     #[error("cancelled")]
     Cancelled,
@@ -158,7 +163,7 @@ impl WalError {
     pub fn to_failure(&self) -> Failure {
         let code = match self {
             Self::Store(_) => FailureCode::Store,
-            Self::Format(_) => FailureCode::Internal,
+            Self::Format(_) | Self::Panicked => FailureCode::Internal,
             Self::Cancelled => FailureCode::Cancelled,
             Self::OtherCluster { .. } => FailureCode::OtherCluster,
             _ => FailureCode::Source,

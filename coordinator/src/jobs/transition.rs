@@ -192,10 +192,16 @@ pub fn cancel(mut job: Job, request: CancelRequest) -> Result<Job, InvalidTransi
 /// its agent went away says nothing about the next.
 fn fail(mut job: Job, failure: Failure, backoff: &Backoff, now: Timestamp) -> Job {
     let endless = job.work.is_endless();
-    if endless && was_at_work(&job, now) {
+    let was_at_work = was_at_work(&job, now);
+    if endless && was_at_work {
         job.failed_attempts = 0;
     }
-    let went_away = matches!(failure.code, FailureCode::Fenced | FailureCode::Cancelled);
+    // One that takes its agent down says nothing and is lost as soon as it begins.
+    let went_away = match failure.code {
+        FailureCode::Cancelled => true,
+        FailureCode::Fenced => was_at_work,
+        _ => false,
+    };
     if !(endless && went_away) {
         job.failed_attempts += 1;
     }
