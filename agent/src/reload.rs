@@ -44,7 +44,7 @@ impl Reload {
             set.map_err(|error| error.to_string())
         };
         let loaded = loaded.and_then(|(config, text)| level(&config).map(|()| (config, text)));
-        let (config, text) = match loaded {
+        let (mut config, text) = match loaded {
             Ok(loaded) => loaded,
             Err(problem) => {
                 error!(problem, "{path} was not reloaded: all stays as it was");
@@ -58,6 +58,7 @@ impl Reload {
         if config.wal_socket() != self.live.borrow().wal_socket() {
             restart.push("the socket that servers push their logs to".into());
         }
+        config.keep_of(&self.live.borrow());
         let consent = config.consent();
         self.live.send_replace(Arc::new(config));
         self.consent.send_if_modified(|said| {

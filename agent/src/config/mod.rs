@@ -165,6 +165,16 @@ impl AgentConfig {
         may.then(|| socket.map_or(DEFAULT_WAL_SOCKET.into(), |it| it.as_path().to_owned()))
     }
 
+    /// Takes over what a running agent goes on with, whatever stands in the file by
+    /// now: its state, which is guarded where it lies and holds the key that it has
+    /// told, its cache, and where it reports.
+    pub fn keep_of(&mut self, running: &Self) {
+        self.coordinator.clone_from(&running.coordinator);
+        self.state_dir.clone_from(&running.state_dir);
+        self.cache.clone_from(&running.cache);
+        self.wal.clone_from(&running.wal);
+    }
+
     /// What the operators are shown.
     pub fn consent(&self) -> Consent {
         let paths = |paths: &[AbsolutePath]| paths.iter().map(ToString::to_string).collect();

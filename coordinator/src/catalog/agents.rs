@@ -121,12 +121,14 @@ impl Catalog {
 
     /// Sets some of an agent's labels and takes others away. Policies choose it, or
     /// no longer do, from now on: what a policy that chooses it anew would have run
-    /// before is not made up for.
+    /// before is not made up for. That a policy which archives a log lets go of it
+    /// is to be `confirmed`: the server's slot is dropped, and what it would have
+    /// kept is gone even when the label is back a moment later.
     pub async fn label_agent(
         &self,
         id: AgentId,
-        set: &Labels,
-        remove: &BTreeSet<String>,
+        (set, remove): (&Labels, &BTreeSet<String>),
+        confirmed: bool,
         by: &Actor,
     ) -> Result<Agent, CatalogError> {
         check_labels(set)?;
@@ -155,10 +157,21 @@ impl Catalog {
             .execute(&mut *transaction)
             .await?;
         for stored in policies_in(&mut transaction).await? {
-            let chosen = &stored.policy.agents;
-            if chosen.matches(&agent) && !chosen.matches(&before) {
-                self.begin_runs_in(&mut transaction, &stored.policy.name, id)
-                    .await?;
+            let (policy, chosen) = (&stored.policy, &stored.policy.agents);
+            match (chosen.matches(&before), chosen.matches(&agent)) {
+                (false, true) => {
+                    self.begin_runs_in(&mut transaction, &policy.name, id)
+                        .await?;
+                }
+                (true, false) if policy.wal.is_some() && !confirmed => {
+                    return Err(conflict(format!(
+                        "would no longer be chosen by policy {}: its log would not be archived \
+                         any more, and what the server keeps for that would be dropped; say --yes \
+                         if that is meant",
+                        policy.name
+                    )));
+                }
+                _ => {}
             }
         }
         let entry = NewAudit::ok(by.clone(), "agent.label", &id).detail(serde_json::json!({

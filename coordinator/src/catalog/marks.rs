@@ -14,7 +14,7 @@ use crate::model::{AuditRow, JobMark};
 /// fills no catalog.
 const MAX_MARKS: i64 = 200;
 
-/// Events of one job that are read.
+/// Events, and stages, of one job that are read.
 const MAX_EVENTS: i64 = 2_000;
 
 impl Catalog {
@@ -40,23 +40,30 @@ impl Catalog {
         Ok(())
     }
 
-    /// The stages that a job's attempts came to, oldest first.
+    /// The last stages that a job's attempts came to, oldest first.
     pub async fn job_marks(&self, id: JobId) -> Result<Vec<JobMark>, CatalogError> {
-        let rows = sqlx::query("SELECT * FROM job_marks WHERE job_id = $1 ORDER BY at, attempt")
-            .bind(id.to_string())
-            .fetch_all(self.pool())
-            .await?;
-        read_all(&rows, read)
+        let rows = sqlx::query(
+            "SELECT * FROM job_marks WHERE job_id = $1 ORDER BY at DESC, attempt DESC LIMIT $2",
+        )
+        .bind(id.to_string())
+        .bind(MAX_EVENTS)
+        .fetch_all(self.pool())
+        .await?;
+        let mut marks = read_all(&rows, read)?;
+        marks.reverse();
+        Ok(marks)
     }
 
-    /// What the audit log has of a job, oldest first.
+    /// The last that the audit log has of a job, oldest first.
     pub async fn job_events(&self, id: JobId) -> Result<Vec<AuditRow>, CatalogError> {
-        let rows = sqlx::query("SELECT * FROM audit WHERE object = $1 ORDER BY id LIMIT $2")
+        let rows = sqlx::query("SELECT * FROM audit WHERE object = $1 ORDER BY id DESC LIMIT $2")
             .bind(id.to_string())
             .bind(MAX_EVENTS)
             .fetch_all(self.pool())
             .await?;
-        read_all(&rows, audit::read)
+        let mut events = read_all(&rows, audit::read)?;
+        events.reverse();
+        Ok(events)
     }
 }
 

@@ -451,7 +451,10 @@ impl Session {
         let mut progress = heartbeat.running;
         progress.retain(|it| renewed.contains(&it.attempt));
         let marks = self.shared.registry.note_progress(progress);
-        catalog.note_marks(&marks).await?;
+        if let Err(error) = catalog.note_marks(&marks).await {
+            // They are for people; the leases are renewed.
+            tracing::warn!(%error, "the stages of jobs were not noted");
+        }
         Ok(self.send(CoordinatorMessage::HeartbeatAck(renewed)).await)
     }
 

@@ -99,11 +99,12 @@ impl StoreError {
         }
     }
 
-    /// Whether the same job may succeed some time later without anybody's doing.
+    /// Whether the same job may succeed some time later without anybody's doing. A
+    /// key's rights come into force some time after they were given.
     pub fn may_pass(&self) -> bool {
         !matches!(
             self.problem,
-            StoreProblem::NoBucket | StoreProblem::Denied(_) | StoreProblem::Setup(_)
+            StoreProblem::NoBucket | StoreProblem::Setup(_)
         )
     }
 

@@ -49,6 +49,7 @@ fn no_work_of_an_agent_makes_a_databases_owner_a_superuser() {
         operator.apply(&format!(
             "[[policy]]\nname = \"{name}\"\nagents = {{ names = [\"{AGENT}\"] }}\n\
              store = \"primary\"\nlimits = {{ attempts = 1 }}\n\
+             accept = [\"reference-left-out\"]\n\
              [policy.source.postgres]\nconnection = \"his\"\nmethod = \"logical\"\n\
              databases = [\"{DATABASE}\"]\n{more}\n"
         ));

@@ -162,10 +162,13 @@ pub(super) async fn make_schemas(
 
 impl Filling<'_> {
     /// Schemas that relations are to lie in, and that neither the dump makes nor
-    /// the database has: a dump of single tables holds none.
+    /// the database has: a dump of single tables holds none. What else is not in a
+    /// whole dump an extension makes, and would find made.
     fn absent_schemas(&self, objects: &Objects) -> Result<Vec<String>, PostgresRestoreError> {
         let restore = self.restore;
-        if restore.adds_rows() {
+        let of_tables =
+            matches!(objects, Objects::Some(_)) || !restore.manifest.selection.tables.is_empty();
+        if restore.adds_rows() || !of_tables {
             return Ok(Vec::new());
         }
         let definitions: HashSet<u32> = self.phases.definitions.iter().copied().collect();

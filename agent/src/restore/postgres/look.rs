@@ -40,7 +40,7 @@ impl Restore<'_> {
             session.close().await;
             Ok((existing, memberships))
         })?;
-        let text = String::from_utf8_lossy(&text);
+        let text = name::decode(&text);
         for (role, member) in roles::left_out(&text, &existing, &memberships) {
             self.monitor.warn(
                 WarningCode::MembershipLeftOut,

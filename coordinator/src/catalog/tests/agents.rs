@@ -1,6 +1,6 @@
 //! Join tokens, agents, certificates, operators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use strongroom_transfer::PublicKey;
 use strongroom_wire::session::Consent;
@@ -321,7 +321,7 @@ async fn labels_change_what_policies_choose_at_once(fixture: Fixture) {
         let set = set.iter().map(owned).collect();
         let remove = remove.iter().map(|it| (*it).to_owned()).collect();
         catalog
-            .label_agent(agent.id, &set, &remove, &operator())
+            .label_agent(agent.id, (&set, &remove), false, &operator())
             .await
     };
     let changed = label(&[("role", "db"), ("zone", "a")], &[]).await.unwrap();
@@ -347,6 +347,22 @@ async fn labels_change_what_policies_choose_at_once(fixture: Fixture) {
         log[0].detail["labels"],
         serde_json::json!({ "role": "web", "rack": "7" })
     );
+    // A log is not let go of by a slip.
+    let mut archived = policy("databases");
+    archived.agents = serde_json::from_str(r#"{"labels": {"rack": "7"}}"#).unwrap();
+    archived.wal = Some(serde_json::from_str("{}").unwrap());
+    let applied = catalog.apply_policies(&[archived], &operator()).await;
+    applied.unwrap();
+    let refused = label(&[], &["rack"]).await.unwrap_err();
+    assert!(refused.to_string().contains("--yes"), "{refused}");
+    assert_eq!(datasets().await.len(), 1);
+    let (set, rack) = (BTreeMap::new(), BTreeSet::from(["rack".to_owned()]));
+    let by = operator();
+    let confirmed = catalog
+        .label_agent(agent.id, (&set, &rack), true, &by)
+        .await;
+    confirmed.unwrap();
+    assert!(datasets().await.is_empty());
     let missing = label(&[], &["zone"]).await.unwrap_err();
     assert!(matches!(missing, CatalogError::Conflict { .. }));
     let bad = label(&[("a b", "c")], &[]).await.unwrap_err();

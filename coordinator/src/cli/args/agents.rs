@@ -28,6 +28,10 @@ pub(crate) enum AgentsCommand {
         /// KEY=VALUE sets a label, KEY- takes it away; those not named stay.
         #[arg(value_name = "CHANGE", value_parser = parse_change)]
         changes: Vec<LabelChange>,
+        /// A policy that archives a log may let go of the agent: what the server
+        /// keeps for that is dropped.
+        #[arg(long)]
+        yes: bool,
     },
     /// Serve a contested agent again, once the other holder of its identity is
     /// gone. If its key may have been stolen, revoke it instead and invite the

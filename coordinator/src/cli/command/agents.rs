@@ -43,11 +43,16 @@ pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exi
             let agent: Agent = client.get(&["agents", &agent], &[]).await?;
             context.renderer.show(&agent, |agent| one(agent, now))?;
         }
-        AgentsCommand::Label { agent, changes } => {
+        AgentsCommand::Label {
+            agent,
+            changes,
+            yes,
+        } => {
             let agent: Agent = if changes.is_empty() {
                 client.get(&["agents", &agent], &[]).await?
             } else {
-                let request = label_request(changes);
+                let mut request = label_request(changes);
+                request.confirmed = yes;
                 client.post(&["agents", &agent, "label"], &request).await?
             };
             context.renderer.show(&agent, |agent| {

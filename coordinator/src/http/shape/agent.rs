@@ -107,6 +107,9 @@ pub struct LabelRequest {
     /// Keys of labels that go; it must have them.
     #[serde(default)]
     pub remove: BTreeSet<String>,
+    /// A policy that archives a log may let go of the agent.
+    #[serde(default)]
+    pub confirmed: bool,
 }
 
 /// A connection of an agent's `agent.toml`.

@@ -12,8 +12,9 @@ pub const LOCK_TIMEOUT: u32 = 60_000;
 
 /// A dump of the environment's database to standard output, at an exported
 /// snapshot; what is selected is added by [`select`](super::select).
-/// Compression is ours.
-pub fn dump(content: Content, snapshot: &str) -> Vec<OsString> {
+/// Compression is ours. `encoding`: the database's own, whatever its role is set
+/// to: names and sums are told in that.
+pub fn dump(content: Content, snapshot: &str, encoding: &str) -> Vec<OsString> {
     let mut all: Vec<OsString> = vec![
         "--format=custom".into(),
         "--compress=0".into(),
@@ -21,6 +22,7 @@ pub fn dump(content: Content, snapshot: &str) -> Vec<OsString> {
         "--quote-all-identifiers".into(),
         format!("--lock-wait-timeout={LOCK_TIMEOUT}").into(),
         format!("--snapshot={snapshot}").into(),
+        format!("--encoding={encoding}").into(),
     ];
     match content {
         Content::All => {}
@@ -60,8 +62,8 @@ mod tests {
     fn the_globals_are_read_through_the_connection_s_own_database() {
         let all = globals("a=b", true);
         assert!(all.contains(&"--database=dbname='a=b'".into()), "{all:?}");
-        let dump = dump(Content::Data, "00000003-1");
-        for argument in ["--data-only", "--snapshot=00000003-1"] {
+        let dump = dump(Content::Data, "00000003-1", "UTF8");
+        for argument in ["--data-only", "--snapshot=00000003-1", "--encoding=UTF8"] {
             assert!(dump.iter().any(|it| it == argument), "{dump:?}");
         }
     }

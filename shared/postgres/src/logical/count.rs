@@ -204,7 +204,9 @@ impl Described {
             let table = || name::shown(&sql::qualified(&listed.schema, &listed.name)).into_owned();
             let dumped = archive.rows.contains_key(&listed.oid);
             let asked = match &listed.extension {
-                Some(_) if selection.is_narrow() => listed.tables.contains(&true),
+                Some(_) if selection.is_narrow() => {
+                    listed.tables.contains(&true) && !listed.exclude_tables.contains(&true)
+                }
                 Some(_) => !listed.exclude_tables.contains(&true),
                 None => self.selected.relations.contains(&listed.oid),
             };
@@ -212,7 +214,16 @@ impl Described {
                 continue;
             }
             match &listed.extension {
-                Some(extension) if listed.size > 0 && !listed.configuration => {
+                Some(extension) if listed.size > 0 && listed.configuration => {
+                    left_out.push(LeftOut {
+                        table: table(),
+                        cause: format!(
+                            "the table belongs to the extension {extension:?}, with which alone \
+                             it is dumped: a selection of tables leaves that out"
+                        ),
+                    });
+                }
+                Some(extension) if listed.size > 0 => {
                     left_out.push(LeftOut {
                         table: table(),
                         cause: format!(

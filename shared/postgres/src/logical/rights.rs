@@ -37,10 +37,23 @@ impl fmt::Display for MissingRights {
             self.role, self.database
         )?;
         for (statement, why) in &self.statements {
-            write!(f, "\n  {statement}; -- {why}")?;
+            // Names of others stand in it: one with a line break must not become a
+            // statement of whoever copies this.
+            write!(f, "\n  {statement}; -- {}", one_line(why))?;
         }
         Ok(())
     }
+}
+
+fn one_line(text: &str) -> String {
+    let escaped = text.chars().map(|it| {
+        if it.is_control() || matches!(it, '\u{2028}' | '\u{2029}') {
+            it.escape_unicode().to_string()
+        } else {
+            it.to_string()
+        }
+    });
+    escaped.collect()
 }
 
 /// What a dump lacks because of who asks, though it succeeds.
@@ -66,12 +79,16 @@ impl Held {
             return Ok(None);
         }
         let session = &self.session;
+        // What an extension has dumped is dumped with the whole database.
+        let with_extensions = !selection.is_narrow();
         let taken = |kinds: &[RelationKind]| -> Vec<&Listed> {
             let relations = inside.relations.iter();
             relations
                 .filter(|it| {
+                    let of_extension =
+                        it.configuration && with_extensions && !it.exclude_tables.contains(&true);
                     kinds.contains(&it.kind)
-                        && (selected.relations.contains(&it.oid) || it.configuration)
+                        && (selected.relations.contains(&it.oid) || of_extension)
                 })
                 .collect()
         };
@@ -103,7 +120,10 @@ impl Held {
             statements.extend(grants(session, &unreadable, &closed, &to, why));
         }
         if rows {
-            let hidden = without(session, &tables, UNHIDDEN).await?;
+            // Of a partitioned table its partitions are read, under what holds for
+            // each of them.
+            let read = taken(&[RelationKind::Table]);
+            let hidden = without(session, &read, UNHIDDEN).await?;
             if !hidden.is_empty() {
                 let tables = names(hidden.iter().map(|it| sql::qualified(&it.schema, &it.name)));
                 let why = format!("row security would hide rows of {tables}");
@@ -277,4 +297,24 @@ fn names(all: impl ExactSizeIterator<Item = String>) -> String {
         shown.push(format!("and {more} more"));
     }
     shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_no_statement_of_whoever_copies_what_is_said() {
+        let missing = MissingRights {
+            role: "reader".into(),
+            database: "shop".into(),
+            statements: vec![(
+                "GRANT SELECT ON TABLE \"x\" TO \"reader\"".into(),
+                "it may not read \"x\nALTER ROLE m SUPERUSER; --\"".into(),
+            )],
+        };
+        let said = missing.to_string();
+        assert_eq!(said.lines().count(), 2, "{said}");
+        assert!(said.contains("x\\u{a}ALTER ROLE"), "{said}");
+    }
 }

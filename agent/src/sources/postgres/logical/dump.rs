@@ -160,7 +160,8 @@ impl Dumper<'_> {
             begun: false,
             exchanged: Vec::new(),
         };
-        let arguments = self.arguments(&held.snapshot, &described);
+        let encoding = &database.locale.encoding;
+        let arguments = self.arguments(&held.snapshot, encoding, &described);
         let environment = self.connection.environment_of_dump(name);
         let ran = self.save_output(pg_dump, &arguments, &environment, &stop, Some(&mut watch));
         let (reader, exchanged) = (watch.reader, watch.exchanged);
@@ -228,8 +229,8 @@ impl Dumper<'_> {
         })))
     }
 
-    fn arguments(&self, snapshot: &str, described: &Described) -> Vec<OsString> {
-        let mut arguments = arguments::dump(self.selection.content, snapshot);
+    fn arguments(&self, snapshot: &str, encoding: &str, described: &Described) -> Vec<OsString> {
+        let mut arguments = arguments::dump(self.selection.content, snapshot, encoding);
         let selected = described.selected.arguments.iter();
         arguments.extend(selected.map(|it| OsString::from_vec(it.clone())));
         arguments

@@ -39,7 +39,12 @@ pub async fn handler(
     let found = state.catalog.find_agent(&agent).await?;
     let agent = state
         .catalog
-        .label_agent(found.id, &request.set, &request.remove, &caller.actor)
+        .label_agent(
+            found.id,
+            (&request.set, &request.remove),
+            request.confirmed,
+            &caller.actor,
+        )
         .await?;
     Ok(Json(super::shape(&state, agent).await?))
 }
