@@ -96,6 +96,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_user_may_be_called_anything() {
+        for (message, of_a_key) in [
+            (
+                "User keydb has no permissions to run the 'replicaof' command",
+                false,
+            ),
+            (
+                "this user has no permissions to run the 'bgsave' command",
+                false,
+            ),
+            ("No permissions to access a channel", false),
+            ("No permissions to access a key", true),
+            (
+                "this user has no permissions to access one of the keys used as arguments",
+                true,
+            ),
+        ] {
+            assert_eq!(is_of_a_key(message), of_a_key, "{message}");
+        }
+    }
+
+    #[test]
     fn statements_grant_all_rules() {
         assert_eq!(
             statement("restore", &["replicaof", "pubsub|numsub"]),
