@@ -5,15 +5,18 @@
 //! is who can write the data directory, which holds the keys of everything anyway.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    fs,
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use serde::Serialize;
 use strongroom_runtime::{
     clock::SharedClock,
-    files::{self, FileError},
+    files::FileError,
+    pki::{PkiError, parse_chain},
 };
 
 use super::first::{PROFILE, reachable};
@@ -70,6 +73,9 @@ pub enum ResetError {
         /// Why not.
         source: io::Error,
     },
+    /// It is no certificate that lies there.
+    #[error(transparent)]
+    Certificate(#[from] PkiError),
     /// The token is there, and nobody has it.
     #[error("{0}. The token is lost: mend that, and say the same again")]
     Profile(#[from] ProfileError),
@@ -86,11 +92,7 @@ pub async fn reset(
 ) -> Result<Reset, ResetError> {
     let data = &config.data_directory;
     let own = data.join(PROFILE);
-    let ca_certificate = match files::read_text(&data.join("ca.pem")) {
-        Ok(text) => text,
-        Err(error) if error.is_not_found() => return Err(ResetError::Unserved(data.clone())),
-        Err(error) => return Err(error.into()),
-    };
+    let ca_certificate = ca_certificate(data)?;
     let url = url
         .or_else(|| url_of(config, &own))
         .ok_or(ResetError::NoUrl)?;
@@ -122,6 +124,31 @@ pub async fn reset(
     })
 }
 
+/// The certificate that the coordinator is known by. We may be root, and the
+/// directory is the service's, to which what we write is given: no link is followed,
+/// and nothing else is passed on.
+fn ca_certificate(data: &Path) -> Result<String, ResetError> {
+    let path = data.join("ca.pem");
+    let read = || -> io::Result<String> {
+        let mut options = fs::OpenOptions::new();
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        let mut text = String::new();
+        options.open(&path)?.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    match read() {
+        Ok(text) => {
+            parse_chain("ca.pem of the data directory", &text)?;
+            Ok(text)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ResetError::Unserved(data.to_owned()))
+        }
+        Err(source) => Err(ResetError::Data { path, source }),
+    }
+}
+
 /// Where this host reaches the coordinator.
 fn url_of(config: &Config, own: &Path) -> Option<String> {
     match config.api.listen.port() {
@@ -138,4 +165,34 @@ fn owner(data: &Path) -> Result<Option<(u32, u32)>, ResetError> {
     })?;
     let other = metadata.uid() != rustix::process::geteuid().as_raw();
     Ok(other.then(|| (metadata.uid(), metadata.gid())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use strongroom_runtime::{clock::SystemClock, pki::CertificateAuthority};
+
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_coordinators_certificate_is_passed_on() {
+        let scratch = tempfile::tempdir().unwrap();
+        let data = scratch.path();
+        let path = data.join("ca.pem");
+        let refused = || ca_certificate(data).unwrap_err();
+        assert!(matches!(refused(), ResetError::Unserved(_)));
+        fs::write(&path, "root:$6$salt$hash:20000:0:99999:7:::\n").unwrap();
+        let error = refused();
+        assert!(matches!(error, ResetError::Certificate(_)), "{error}");
+        assert!(!error.to_string().contains("hash"), "{error}");
+        let made = CertificateAuthority::create(SystemClock::shared().now());
+        let (authority, _) = made.unwrap();
+        fs::write(data.join("other.pem"), authority.certificate_pem()).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink("other.pem", &path).unwrap();
+        assert!(matches!(refused(), ResetError::Data { .. }));
+        fs::rename(data.join("other.pem"), &path).unwrap();
+        assert_eq!(ca_certificate(data).unwrap(), authority.certificate_pem());
+    }
 }
