@@ -21,6 +21,7 @@ pub mod http;
 pub mod identity;
 pub mod jobs;
 pub mod keys;
+pub mod losses;
 pub mod model;
 pub mod policy;
 pub mod recovery;

@@ -20,7 +20,7 @@ fn backed_up(name: &str) -> (World, String, PathBuf) {
 }
 
 /// All objects below a directory of the repository, largest first.
-fn objects(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn objects(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_owned()];
     while let Some(directory) = open.pop() {
@@ -37,7 +37,7 @@ fn objects(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn name(object: &Path) -> &str {
+pub(crate) fn name(object: &Path) -> &str {
     object
         .file_name()
         .and_then(|name| name.to_str())

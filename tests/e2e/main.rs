@@ -42,5 +42,6 @@ mod swaps;
 mod telemetry;
 mod terminal;
 mod transfers;
+mod vanished;
 mod warnings;
 mod world;

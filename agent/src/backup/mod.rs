@@ -5,6 +5,7 @@
 //! the lease still holds; `offline` with a plain write.
 
 mod error;
+mod losses;
 mod snapshot;
 
 use std::{
@@ -35,6 +36,7 @@ use tokio::runtime::Handle;
 
 pub use error::BackupError;
 
+use self::losses::Losses;
 use crate::{
     allowed::AllowedPaths,
     limits,
@@ -247,7 +249,9 @@ pub fn run(
             }
         }
     };
+    let losses = Losses::behind(&writer, known.lost);
     let (saved, written) = finish(writer, saved, &monitor)?;
+    losses.tell(&monitor);
     let mut snapshot = snapshot::describe(&request, started, saved.root);
     if saved.partial {
         snapshot.tags.push(PARTIAL.into());

@@ -7,6 +7,7 @@ use strongroom_wire::job::{Failure, FailureCode, Report, Success};
 
 use super::{
     Catalog, CatalogError,
+    lost_objects::name_snapshots_in,
     publications::{confirm_in, is_published_in},
     row::{int, json, micros},
     withheld::show_in,
@@ -67,10 +68,11 @@ impl Catalog {
             Ok(_) if !seen && matches!(believed.outcome, Ok(Success::Backup(_))) => {
                 return Ok(Finished::Unseen);
             }
-            Ok(job) => {
-                self.record_report(&mut transaction, &job, &believed)
+            Ok(ended) => {
+                name_snapshots_in(&mut transaction, &job, &mut believed.warnings).await?;
+                self.record_report(&mut transaction, &ended, &believed)
                     .await?;
-                Finished::Recorded(Box::new(job))
+                Finished::Recorded(Box::new(ended))
             }
             Err(TransitionError::Invalid(invalid)) => return Err(invalid.into()),
             Err(fenced @ TransitionError::Fenced { .. }) => {

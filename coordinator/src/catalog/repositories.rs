@@ -120,7 +120,7 @@ pub(super) async fn repository_in(
     row.as_ref().map(read).transpose()
 }
 
-fn read(row: &AnyRow) -> Result<Repository, CatalogError> {
+pub(super) fn read(row: &AnyRow) -> Result<Repository, CatalogError> {
     let row = Columns::new("repositories", row);
     Ok(Repository {
         name: row.text("name")?,

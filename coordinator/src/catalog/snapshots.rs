@@ -25,6 +25,8 @@ pub struct SnapshotFilter {
     pub dataset: Option<DatasetName>,
     /// In this repository.
     pub repository: Option<String>,
+    /// Not those whose files are known to be gone from the store.
+    pub there: bool,
     /// Behind this one in the list.
     pub before: Option<SnapshotCursor>,
 }
@@ -89,7 +91,8 @@ impl Catalog {
                AND ($3 IS NULL OR dataset = $3)
                AND ($4 IS NULL OR repository = $4)
                AND ($5 IS NULL OR taken_at < $5 OR (taken_at = $5 AND id > $6))
-             ORDER BY taken_at DESC, id LIMIT $7",
+               AND ($7 = 0 OR lost_at IS NULL)
+             ORDER BY taken_at DESC, id LIMIT $8",
         )
         .bind(filter.policy.clone())
         .bind(filter.agent.map(|id| id.to_string()))
@@ -97,6 +100,7 @@ impl Catalog {
         .bind(filter.repository.clone())
         .bind(filter.before.map(|it| micros(it.time)))
         .bind(filter.before.map(|it| it.id.to_string()))
+        .bind(i64::from(filter.there))
         .bind(i64::from(limit) + 1)
         .fetch_all(self.pool())
         .await?;
@@ -138,7 +142,8 @@ impl Catalog {
         dataset: &DatasetName,
     ) -> Result<Option<Snapshot>, CatalogError> {
         let row = sqlx::query(
-            "SELECT * FROM snapshots WHERE confirmed = 1 AND dataset = $1
+            "SELECT * FROM snapshots
+             WHERE confirmed = 1 AND lost_at IS NULL AND dataset = $1
              ORDER BY published_at DESC LIMIT 1",
         )
         .bind(dataset.to_string())
@@ -152,9 +157,10 @@ impl Catalog {
     pub async fn latest_snapshots(&self) -> Result<HashMap<DatasetName, Snapshot>, CatalogError> {
         let rows = sqlx::query(
             "SELECT * FROM snapshots s
-             WHERE confirmed = 1
+             WHERE confirmed = 1 AND lost_at IS NULL
                AND published_at = (SELECT MAX(published_at) FROM snapshots x
-                               WHERE x.dataset = s.dataset AND x.confirmed = 1)",
+                               WHERE x.dataset = s.dataset AND x.confirmed = 1
+                                 AND x.lost_at IS NULL)",
         )
         .fetch_all(self.pool())
         .await?;
@@ -170,10 +176,10 @@ impl Catalog {
     pub async fn latest_whole(&self) -> Result<HashMap<DatasetName, Timestamp>, CatalogError> {
         let rows = sqlx::query(
             "SELECT dataset, taken_at FROM snapshots s
-             WHERE confirmed = 1 AND partial = 0
+             WHERE confirmed = 1 AND partial = 0 AND lost_at IS NULL
                AND published_at = (SELECT MAX(published_at) FROM snapshots x
                                WHERE x.dataset = s.dataset AND x.confirmed = 1
-                                 AND x.partial = 0)",
+                                 AND x.partial = 0 AND x.lost_at IS NULL)",
         )
         .fetch_all(self.pool())
         .await?;
@@ -229,7 +235,7 @@ pub(super) async fn parent_in(
 ) -> Result<Option<ObjectId>, CatalogError> {
     let row = sqlx::query(
         "SELECT * FROM snapshots
-         WHERE confirmed = 1 AND dataset = $1 AND repository = $2
+         WHERE confirmed = 1 AND lost_at IS NULL AND dataset = $1 AND repository = $2
          ORDER BY published_at DESC LIMIT 1",
     )
     .bind(job.dataset.as_ref().map(ToString::to_string))
@@ -254,5 +260,6 @@ pub(super) fn read(row: &AnyRow) -> Result<Snapshot, CatalogError> {
         result: row.json("result")?,
         warning_count: row.number("warning_count")?,
         pinned: row.flag("pinned")?,
+        lost_at: row.opt_time("lost_at")?,
     })
 }

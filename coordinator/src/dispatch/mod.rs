@@ -10,7 +10,8 @@
 //! A round begins when the catalog changes, a session begins or ends, or the
 //! time of a retry or lease has come. It takes no other input: whatever it
 //! missed, the next one sees. Beside it, `sweep` settles in the stores what
-//! ended attempts left open.
+//! ended attempts left open, and [`losses`](crate::losses) looks whether the
+//! stores still hold what they held.
 
 mod offer;
 mod sweep;
@@ -32,6 +33,7 @@ use crate::{
     identity::{contested, revoked},
     jobs::{Concurrency, LiveAgent},
     keys::KeyEncryptionKey,
+    losses::Comparer,
     model::Job,
     sessions::{Registry, SessionConfig, record_root_span},
     stores::Stores,
@@ -85,7 +87,12 @@ impl Dispatcher {
     /// agents go on working and reconnect.
     pub async fn run(self, cancel: CancellationToken) {
         let sweeper = Sweeper::new(self.catalog.clone(), self.stores.clone());
-        tokio::join!(self.dispatch(cancel.clone()), sweeper.run(cancel));
+        let comparer = Comparer::new(self.catalog.clone(), self.stores.clone());
+        tokio::join!(
+            self.dispatch(cancel.clone()),
+            sweeper.run(cancel.clone()),
+            comparer.run(cancel)
+        );
     }
 
     async fn dispatch(&self, cancel: CancellationToken) {

@@ -606,6 +606,81 @@ async fn a_job_that_its_history_does_not_explain_raises_an_alarm() {
     assert!(done.alarm.is_some(), "it is still to be seen");
 }
 
+/// Writes packs of one byte each as the attempt may, and gives where they lie.
+async fn write_packs(work: &AtWork, numbers: &[u8]) -> Vec<ObjectName> {
+    let mut packs = Vec::new();
+    for number in numbers {
+        let body = [*number];
+        let sha256 = sha256(&body);
+        let pack = ObjectName::data_pack(sha256);
+        let put = Action::Put { length: 1, sha256 };
+        let answers = work.agent.sign(work.attempt, vec![(pack, put)]).await;
+        let SignAnswer::Grant(grant) = &answers[0] else {
+            panic!("not granted");
+        };
+        assert_eq!(work.agent.send(grant, &body).await, 200);
+        packs.push(pack);
+    }
+    packs
+}
+
+#[tokio::test]
+async fn what_a_store_has_lost_is_found_and_found_again() {
+    let coordinator = Coordinator::start().await;
+    let catalog = &coordinator.catalog;
+    let mut work = at_work(&coordinator, "web-1").await;
+    let packs = write_packs(&work, &[1, 2, 3]).await;
+    // It is granted, and never written.
+    sign_packs(&work, 9..10).await;
+    back_up(&mut work, &coordinator, b"snapshot").await;
+    let never_written = ObjectName::data_pack(sha256(&[9]));
+    catalog
+        .forget_objects("primary/web-1", &[never_written])
+        .await
+        .unwrap();
+
+    let repository = catalog.repository("primary/web-1").await.unwrap();
+    let compare = async || {
+        let client = &coordinator.store().client;
+        let found = crate::losses::compare(catalog, client, &repository).await;
+        let lost = found.unwrap().lost.into_iter();
+        lost.map(|lost| (lost.path, lost.found)).collect::<Vec<_>>()
+    };
+    assert_eq!(compare().await, []);
+    let objects = coordinator.directory.path().join("objects/bucket");
+    let keys = coordinator.store().client.config();
+    let at = |object: ObjectName| objects.join(keys.object_key(&repository.prefix, &object));
+    std::fs::remove_file(at(packs[0])).unwrap();
+    std::fs::write(at(packs[2]), [3, 3]).unwrap();
+    let snapshot = ObjectName::snapshot(sha256(b"snapshot"));
+    let aside = coordinator.directory.path().join("aside");
+    std::fs::rename(at(snapshot), &aside).unwrap();
+    let mut lost = vec![
+        (packs[0].path(), None),
+        (packs[2].path(), Some(2)),
+        (snapshot.path(), None),
+    ];
+    lost.sort();
+    let mut found = compare().await;
+    found.sort();
+    assert_eq!(found, lost);
+    let latest = async || catalog.latest_snapshots().await.unwrap().len();
+    assert_eq!(latest().await, 0);
+    std::fs::rename(&aside, at(snapshot)).unwrap();
+    assert_eq!(compare().await.len(), 2);
+    assert_eq!(latest().await, 1);
+
+    // The task does the same by itself, once a day.
+    std::fs::remove_file(at(packs[1])).unwrap();
+    let comparer = Comparer::new(catalog.clone(), coordinator.stores.clone());
+    comparer.round().await.unwrap();
+    let noted = async || catalog.lost_objects(&repository.name).await.unwrap().len();
+    assert_eq!(noted().await, 2);
+    coordinator.advance(Duration::from_hours(25));
+    comparer.round().await.unwrap();
+    assert_eq!(noted().await, 3);
+}
+
 #[tokio::test]
 async fn a_listing_reads_trees_and_no_data() {
     let coordinator = Coordinator::start().await;

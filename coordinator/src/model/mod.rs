@@ -11,6 +11,7 @@ mod audit;
 mod budget;
 mod dataset;
 mod job;
+mod lost_object;
 mod names;
 mod object;
 mod operator;
@@ -31,6 +32,7 @@ pub use job::{
     Attempt, CancelRequest, Job, JobDetail, JobKind, JobLimits, JobMark, JobState, Lease, NewJob,
     StateWord, TraceRef,
 };
+pub use lost_object::{Comparison, LossAlarm, LostObject};
 pub use names::{InvalidLabel, InvalidName, check_labels, check_name, name_from_hostname};
 pub use object::ObjectRow;
 pub use operator::Operator;

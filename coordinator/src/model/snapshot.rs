@@ -28,4 +28,6 @@ pub struct Snapshot {
     pub warning_count: u64,
     /// Kept whatever retention says.
     pub pinned: bool,
+    /// Since when its file is known to be gone from the store.
+    pub lost_at: Option<Timestamp>,
 }

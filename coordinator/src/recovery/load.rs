@@ -25,6 +25,7 @@ const MOST_BASES: u32 = 10_000;
 pub async fn load(catalog: &Catalog, dataset: &DatasetName) -> Result<Clusters, CatalogError> {
     let filter = SnapshotFilter {
         dataset: Some(dataset.clone()),
+        there: true,
         ..SnapshotFilter::default()
     };
     let snapshots = catalog.snapshots(&filter, MOST_BASES).await?.items;

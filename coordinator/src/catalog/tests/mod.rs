@@ -10,6 +10,7 @@ mod contests;
 mod fixture;
 mod health;
 mod jobs;
+mod lost_objects;
 mod open;
 mod policies;
 mod several;

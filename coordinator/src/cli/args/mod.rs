@@ -142,7 +142,8 @@ pub(crate) enum ClientCommand {
     /// Restore a snapshot: into a directory, a PostgreSQL or a Redis server.
     #[command(after_help = RESTORE_EXAMPLES)]
     Restore(Box<RestoreArgs>),
-    /// List repositories; show a repository's password.
+    /// List repositories; show what their stores have lost; show a repository's
+    /// password.
     #[command(subcommand)]
     Repositories(RepositoriesCommand),
     /// List stores; check whether a store refuses forged requests.
@@ -228,6 +229,17 @@ pub(crate) enum PoliciesCommand {
 pub(crate) enum RepositoriesCommand {
     /// Every repository.
     List,
+    /// What a repository's store held and holds no more. Looked for once a day.
+    Losses {
+        /// The repository's name.
+        repository: String,
+        /// Compare the store with the catalog now.
+        #[arg(long)]
+        compare: bool,
+        /// They are no alarm in `status` any more. Audited.
+        #[arg(long)]
+        accept: bool,
+    },
     /// Show what opens a repository with plain restic. Audited.
     Password {
         /// The repository's name.

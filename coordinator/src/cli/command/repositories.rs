@@ -1,5 +1,7 @@
 //! `strongroom repositories …`
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 
 use super::Context;
@@ -9,7 +11,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, format},
     },
-    http::shape::{Repositories, RepositoryPassword},
+    http::shape::{LostObject, Repositories, RepositoryLosses, RepositoryPassword},
 };
 
 pub(super) async fn run(context: &Context, command: RepositoriesCommand) -> Result<Exit, CliError> {
@@ -21,6 +23,23 @@ pub(super) async fn run(context: &Context, command: RepositoriesCommand) -> Resu
             context
                 .renderer
                 .show(&repositories, |repositories| list(repositories, now))?;
+        }
+        RepositoriesCommand::Losses {
+            repository,
+            compare,
+            accept,
+        } => {
+            let path = ["repositories", &repository];
+            let at = |last: &[&'static str]| [&path[..], last].concat();
+            let mut losses: RepositoryLosses = if compare {
+                client.post(&at(&["compare"]), &()).await?
+            } else {
+                client.get(&at(&["losses"]), &[]).await?
+            };
+            if accept {
+                losses = client.post(&at(&["losses", "accept"]), &()).await?;
+            }
+            context.renderer.show(&losses, |losses| lost(losses, now))?;
         }
         RepositoriesCommand::Password { repository } => {
             let password: RepositoryPassword = client
@@ -58,4 +77,56 @@ pub(super) fn list(repositories: &Repositories, now: Timestamp) -> String {
         ]);
     }
     table.render()
+}
+
+pub(super) fn lost(losses: &RepositoryLosses, now: Timestamp) -> String {
+    let compared = losses.compared_at.map_or_else(
+        || "not compared with its store yet".to_owned(),
+        |at| format!("compared with its store {}", format::relative(at, now)),
+    );
+    let mut table = Table::new(
+        "the store has lost nothing",
+        &["object", "kind", "written", "of bytes", "noticed", ""],
+    );
+    for lost in &losses.objects {
+        table.row(&[
+            lost.path.clone(),
+            lost.kind.clone(),
+            format::relative(lost.written_at, now),
+            there_of(lost),
+            format::relative(lost.noticed_at, now),
+            lost.accepted_at.map_or("", |_| "accepted").to_owned(),
+        ]);
+    }
+    let mut text = format!("{}: {compared}\n\n{}", losses.repository, table.render());
+    let unlisted = losses.lost.saturating_sub(losses.objects.len() as u64);
+    if unlisted > 0 {
+        let _ = writeln!(text, "and {} more", format::count(unlisted));
+    }
+    if !losses.snapshots.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nSnapshots that may need them, taken before it was noticed; the next backup stores \
+             again what live data still has:"
+        );
+    }
+    for snapshot in &losses.snapshots {
+        let _ = writeln!(
+            text,
+            "  {} {} {}",
+            format::short(&snapshot.id),
+            snapshot.dataset,
+            format::relative(snapshot.time, now)
+        );
+    }
+    text
+}
+
+/// How much is left of how much.
+fn there_of(lost: &LostObject) -> String {
+    let length = format::count(lost.length);
+    match lost.found {
+        None => format!("0 of {length}"),
+        Some(found) => format!("{} of {length}", format::count(found)),
+    }
 }

@@ -96,6 +96,9 @@ pub(super) fn list(snapshots: &Snapshots, now: Timestamp) -> String {
 
 fn notes(snapshot: &Snapshot) -> String {
     let mut notes = Vec::new();
+    if snapshot.lost_at.is_some() {
+        notes.push("LOST from its store".into());
+    }
     if snapshot.partial {
         notes.push("partial".to_owned());
     }

@@ -39,7 +39,7 @@ pub(super) fn verdict(status: &Status) -> Exit {
         _ => Exit::Done,
     };
     let first = match status.clocks.is_empty() {
-        _ if !status.contested.is_empty() => Exit::Failed,
+        _ if !status.contested.is_empty() || !status.losses.is_empty() => Exit::Failed,
         _ if !status.stores.iter().all(is_signed_for) => Exit::Failed,
         true => Exit::Done,
         false => Exit::Warnings,
@@ -72,6 +72,20 @@ pub(super) fn overview(status: &Status, now: Timestamp) -> String {
             "CONTESTED agent {name} {}: {}. It is not served: see `strongroom agents show {name}`\n",
             format::relative(contested.contest.at, now),
             format::printable(&contested.contest.sign),
+        );
+    }
+    for loss in &status.losses {
+        let name = format::printable(&loss.repository);
+        let snapshots = match loss.snapshots {
+            0 => String::new(),
+            snapshots => format!(", {} among them", format::plural(snapshots, "snapshot")),
+        };
+        let _ = writeln!(
+            text,
+            "LOST {} of repository {name}{snapshots}: gone from the store, noticed {}. See \
+             `strongroom repositories losses {name}`\n",
+            format::plural(loss.objects, "object"),
+            format::relative(loss.since, now),
         );
     }
     for clock in &status.clocks {

@@ -39,13 +39,13 @@ pub use self::{
     path::RawPath,
     policy::{Applied, ApplyRequest, Policies, Policy, PolicyChange, PolicyDifference},
     recovery::{Archiving, LineEnd, Recovery, RecoveryGap, RecoveryWindow, RestorePoint},
-    repository::{Repositories, Repository, RepositoryPassword},
+    repository::{LostObject, Repositories, Repository, RepositoryLosses, RepositoryPassword},
     restore::{
         ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest,
         VerifyRows,
     },
     snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},
-    status::{AgentClock, ContestedAgent, Counts, DatasetStatus, Status, StoreStatus},
+    status::{AgentClock, ContestedAgent, Counts, DatasetStatus, LossStatus, Status, StoreStatus},
     store::{Store, StoreFinding, StoreOutage, StoreState, Stores},
     transfer::{
         DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Piece, SendPieces,

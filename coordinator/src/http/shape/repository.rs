@@ -36,6 +36,46 @@ pub struct Repository {
     pub created_at: Timestamp,
 }
 
+/// What a repository's store held and holds no more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RepositoryLosses {
+    /// Which.
+    pub repository: String,
+    /// When the store was last compared with the catalog.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub compared_at: Option<Timestamp>,
+    /// How many objects were lost then: more than are listed, when they are very
+    /// many.
+    pub lost: u64,
+    /// By path.
+    pub objects: Vec<LostObject>,
+    /// The snapshots that may need what was lost: taken after it was written, and
+    /// before it was noticed. Newest first, 100 at most.
+    pub snapshots: Vec<super::Snapshot>,
+}
+
+/// An object that a store had and has no more, or not whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LostObject {
+    /// Below the repository's place.
+    pub path: String,
+    /// `config`, `key`, `data-pack`, `tree-pack`, `index` or `snapshot`.
+    pub kind: String,
+    /// Bytes, as it was written.
+    pub length: u64,
+    /// Bytes that are there; `null`: it is not.
+    pub found: Option<u64>,
+    /// No older snapshot needs it.
+    #[schema(value_type = String, format = DateTime)]
+    pub written_at: Timestamp,
+    /// When the coordinator noticed it.
+    #[schema(value_type = String, format = DateTime)]
+    pub noticed_at: Timestamp,
+    /// When an operator said that it is no alarm any more.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub accepted_at: Option<Timestamp>,
+}
+
 /// What opens a repository.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RepositoryPassword {

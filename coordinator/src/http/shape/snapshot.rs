@@ -50,6 +50,11 @@ pub struct Snapshot {
     /// databases, and does not stand for a whole one.
     #[serde(default)]
     pub partial: bool,
+    /// Since when its file is known to be gone from the store: it cannot be
+    /// restored.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub lost_at: Option<Timestamp>,
 }
 
 /// Which entries of a snapshot.

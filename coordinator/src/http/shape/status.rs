@@ -20,6 +20,9 @@ pub struct Status {
     /// Connected agents whose clocks are wrong, or the coordinator's is.
     #[serde(default)]
     pub clocks: Vec<AgentClock>,
+    /// Repositories whose stores have lost objects, until that is accepted.
+    #[serde(default)]
+    pub losses: Vec<LossStatus>,
     /// Every dataset.
     pub datasets: Vec<DatasetStatus>,
     /// What can be recovered of datasets that are PostgreSQL clusters.
@@ -42,6 +45,20 @@ pub struct StoreStatus {
     /// The last time in which it was away.
     #[serde(default)]
     pub outage: Option<super::StoreOutage>,
+}
+
+/// A repository whose store has lost objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LossStatus {
+    /// Its name.
+    pub repository: String,
+    /// How many objects.
+    pub objects: u64,
+    /// How many of them are snapshots.
+    pub snapshots: u64,
+    /// When the first was noticed.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
 }
 
 /// An agent that is not served until an operator decides.

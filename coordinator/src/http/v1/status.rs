@@ -11,7 +11,7 @@ use crate::{
     http::{
         auth::Caller,
         problem::Problem,
-        shape::{AgentClock, ContestedAgent, Counts, DatasetStatus, Status},
+        shape::{AgentClock, ContestedAgent, Counts, DatasetStatus, LossStatus, Status},
         state::{ApiState, SharedState},
     },
     model::{Agent, Dataset, Job, JobKind, Snapshot, StateWord},
@@ -55,6 +55,7 @@ pub async fn handler(
         counts: counts(&state, &agents).await?,
         clocks: clocks(&state, &agents),
         contested: contested(agents),
+        losses: losses(&state).await?,
         datasets,
         recovery,
         stores: stores::statuses(&state.checked),
@@ -87,6 +88,17 @@ fn contested(agents: Vec<Agent>) -> Vec<ContestedAgent> {
         })
     });
     contested.collect()
+}
+
+async fn losses(state: &ApiState) -> Result<Vec<LossStatus>, Problem> {
+    let alarms = state.catalog.loss_alarms().await?;
+    let losses = alarms.into_iter().map(|alarm| LossStatus {
+        repository: alarm.repository,
+        objects: alarm.objects,
+        snapshots: alarm.snapshots,
+        since: alarm.since,
+    });
+    Ok(losses.collect())
 }
 
 async fn counts(state: &ApiState, agents: &[Agent]) -> Result<Counts, Problem> {

@@ -3,7 +3,7 @@
 //! Source: restic `doc/design.rst`, "Indexing".
 
 use serde::{Deserialize, Serialize};
-use strongroom_layout::ObjectId;
+use strongroom_layout::{ObjectId, ObjectName};
 
 use super::{
     FormatError,
@@ -37,6 +37,17 @@ pub struct IndexPack {
     /// What lies in it.
     #[serde(default, deserialize_with = "super::null_is_empty")]
     pub blobs: Vec<IndexBlob>,
+}
+
+impl IndexPack {
+    /// Its object's name: a pack in which a tree lies is one of trees.
+    pub fn name(&self) -> ObjectName {
+        if self.blobs.iter().any(|blob| blob.kind == BlobKind::Tree) {
+            ObjectName::tree_pack(self.id)
+        } else {
+            ObjectName::data_pack(self.id)
+        }
+    }
 }
 
 /// A blob in an index.

@@ -18,7 +18,7 @@ mod files;
 mod tests;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -160,11 +160,13 @@ impl Inner {
         self.files.remove(&self.path(entry));
     }
 
-    /// Removes indexes that the repository no longer has. Blocks.
+    /// Removes indexes that the repository no longer has, or not whole: nobody else
+    /// could read what they list. Blocks.
     fn keep_listed(&self, listed: &[Listed]) {
-        let listed: HashSet<_> = listed.iter().map(|listed| listed.id).collect();
+        let sizes: HashMap<_, _> = listed.iter().map(|it| (it.id, it.size)).collect();
         let directory = self.directory(ObjectKind::Index);
-        self.files.retain(&directory, |id| listed.contains(&id));
+        self.files
+            .retain(&directory, |id, size| sizes.get(&id) == Some(&size));
     }
 
     fn path(&self, entry: Entry) -> PathBuf {

@@ -9,14 +9,13 @@
 pub(super) mod proven;
 
 use futures::{StreamExt, stream};
-use strongroom_layout::{ObjectId, ObjectName};
+use strongroom_layout::ObjectId;
 
 use crate::{
     Repository,
     format::{
         FormatError,
-        blob::BlobKind,
-        index::{IndexFile, IndexPack},
+        index::IndexPack,
         pack::{self, PackEntry, PackHeader},
     },
     store::{ByteRange, StoreError, StoreErrorKind},
@@ -34,14 +33,14 @@ pub(super) struct Doubt {
     pub(super) is_final: bool,
 }
 
-/// The packs of an index file whose headers do not say the same. Fails when the
-/// store does.
+/// Those of the packs whose headers do not say the same as their index. Fails when
+/// the store does.
 pub(super) async fn doubts(
     repository: &Repository,
-    index: &IndexFile,
+    packs: impl IntoIterator<Item = &IndexPack>,
 ) -> Result<Vec<Doubt>, StoreError> {
     // Who lists no blobs claims nothing.
-    let packs = index.packs.iter().filter(|pack| !pack.blobs.is_empty());
+    let packs = packs.into_iter().filter(|pack| !pack.blobs.is_empty());
     let mut checks = stream::iter(packs)
         .map(|pack| check(repository, pack))
         .buffer_unordered(AT_ONCE);
@@ -66,13 +65,8 @@ async fn check(repository: &Repository, pack: &IndexPack) -> Result<Option<Doubt
     let Some(range) = pack::header_range(&claimed) else {
         return doubt("the blobs that it lists make no pack".into(), true);
     };
-    let name = if claimed.iter().any(|entry| entry.kind == BlobKind::Tree) {
-        ObjectName::tree_pack(pack.id)
-    } else {
-        ObjectName::data_pack(pack.id)
-    };
     let bytes = ByteRange::new(range.start, range.end - range.start);
-    let tail = match repository.store().get(name, bytes).await {
+    let tail = match repository.store().get(pack.name(), bytes).await {
         Ok(tail) => tail,
         Err(error) => {
             return match &error.kind {

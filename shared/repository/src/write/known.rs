@@ -10,17 +10,15 @@ use super::{
         self, Doubt,
         proven::{self, Proven},
     },
-    journal::{
-        JournalDirectory,
-        inherit::{Inheritance, Sizes},
-    },
+    journal::{JournalDirectory, inherit::Inheritance},
+    losses::{LostPack, Sizes},
     membership::{Membership, Prefixes},
 };
 use crate::{
     Repository, RepositoryError,
     format::{
         blob::{BlobId, BlobKind, BlobLocation},
-        index::IndexFile,
+        index::{IndexFile, IndexPack},
     },
     read::{ReadError, Trouble},
 };
@@ -40,6 +38,9 @@ pub struct Known {
     /// Index files that are damaged, or not to be believed: what they alone list
     /// is stored again.
     pub trouble: Vec<Trouble>,
+    /// Packs that the store has lost, with those of their blobs that lie nowhere
+    /// else. They are known no more.
+    pub lost: Vec<LostPack>,
 }
 
 /// Where trees lie: 32 bytes per tree.
@@ -96,7 +97,7 @@ impl Known {
     /// repository. Looks at every pack: [`Known::resume`] remembers them.
     pub async fn load(repository: &Repository) -> Result<Self, RepositoryError> {
         let mut inherited = Inheritance::default();
-        let loader = Loader::load(repository, Proven::default(), &mut inherited).await?;
+        let loader = Loader::load(repository, Proven::default(), None, &mut inherited).await?;
         Ok(loader.finish())
     }
 
@@ -114,7 +115,8 @@ impl Known {
             (inherited, Proven::load(&directory, &key))
         };
         let (mut inherited, proven) = blocking(remembered).await?;
-        let mut loader = Loader::load(repository, proven, &mut inherited).await?;
+        let journals_of = Some(journals);
+        let mut loader = Loader::load(repository, proven, journals_of, &mut inherited).await?;
         if !inherited.is_empty() && !loader.inherit(&mut inherited, journals).await? {
             return Ok(loader.finish());
         }
@@ -172,6 +174,15 @@ fn log(index: ObjectId, doubts: &[Doubt]) {
     }
 }
 
+/// The packs of an index file that the store has lost.
+struct Lost {
+    still: HashSet<ObjectId>,
+    /// They were lost, and are there again.
+    returned: HashSet<ObjectId>,
+    /// It was otherwise when they were last looked for.
+    is_news: bool,
+}
+
 struct Loader<'a> {
     repository: &'a Repository,
     proven: Proven,
@@ -179,14 +190,21 @@ struct Loader<'a> {
     trees: Prefixes,
     places: TreePlaces,
     trouble: Vec<Trouble>,
+    /// `None`: the packs of the store are not compared this time.
+    sizes: Option<Sizes>,
+    lost: Vec<LostPack>,
 }
 
 impl<'a> Loader<'a> {
     async fn load(
         repository: &'a Repository,
         proven: Proven,
+        journals: Option<&JournalDirectory>,
         inherited: &mut Inheritance,
     ) -> Result<Self, RepositoryError> {
+        let files = repository.store().list(Directory::Index).await?;
+        // Behind the index files: their packs were there before them.
+        let sizes = Sizes::list_when_due(repository.store(), journals).await?;
         let mut loader = Self {
             repository,
             proven,
@@ -194,8 +212,9 @@ impl<'a> Loader<'a> {
             trees: Prefixes::default(),
             places: TreePlaces::default(),
             trouble: Vec::new(),
+            sizes,
+            lost: Vec::new(),
         };
-        let files = repository.store().list(Directory::Index).await?;
         let listed: HashSet<ObjectId> = files.iter().map(|file| file.id).collect();
         let mut indexes = stream::iter(files)
             .map(|file| async move { (file.id, load(repository, file.id).await) })
@@ -216,18 +235,36 @@ impl<'a> Loader<'a> {
 
     /// Adds what an index file says truly.
     async fn believe(&mut self, id: ObjectId, mut index: IndexFile) -> Result<(), RepositoryError> {
-        let bad: HashSet<ObjectId> = if let Some(bad) = self.proven.verdict(&id) {
-            bad.iter().copied().collect()
-        } else {
-            let doubts = claims::doubts(self.repository, &index).await?;
-            log(id, &doubts);
-            let bad: HashSet<_> = doubts.iter().map(|doubt| doubt.pack).collect();
-            if doubts.iter().all(|doubt| doubt.is_final) {
-                let bad = bad.iter().copied().collect();
-                self.proven.add(self.repository.key(), id, bad);
+        let lost = self.take_lost(id, &mut index);
+        let (looked_at, to_look_at): (HashSet<ObjectId>, Vec<&IndexPack>) =
+            match self.proven.verdict(&id) {
+                // What was lost when the others were looked at, and is back.
+                Some(bad) => {
+                    let back = |pack: &&IndexPack| lost.returned.contains(&pack.id);
+                    let bad = bad.iter().copied().collect();
+                    (bad, index.packs.iter().filter(back).collect())
+                }
+                None => (HashSet::new(), index.packs.iter().collect()),
+            };
+        let doubts = claims::doubts(self.repository, to_look_at.iter().copied()).await?;
+        log(id, &doubts);
+        let mut bad = looked_at;
+        bad.extend(doubts.iter().map(|doubt| doubt.pack));
+        let is_final = doubts.iter().all(|doubt| doubt.is_final);
+        let is_news = self.proven.verdict(&id).is_none() || !to_look_at.is_empty();
+        if is_final && is_news {
+            let bad = bad.iter().copied().collect();
+            self.proven.add(self.repository.key(), id, bad);
+        }
+        if lost.is_news {
+            let mut gone = lost.still;
+            if !is_final {
+                // They are to be looked at again.
+                gone.extend(lost.returned);
             }
-            bad
-        };
+            let gone = gone.into_iter().collect();
+            self.proven.note_lost(self.repository.key(), id, gone);
+        }
         if let Some(one) = bad.iter().next() {
             self.trouble.push(Trouble {
                 object: ObjectName::index(id).to_string(),
@@ -243,6 +280,24 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
+    /// Takes the packs out of an index file that the store has lost.
+    fn take_lost(&mut self, id: ObjectId, index: &mut IndexFile) -> Lost {
+        let before: HashSet<ObjectId> = self.proven.lost(&id).iter().copied().collect();
+        let is_lost = |pack: &mut IndexPack| match &self.sizes {
+            // Who lists no blobs claims nothing.
+            Some(sizes) => !pack.blobs.is_empty() && !sizes.has(pack),
+            None => before.contains(&pack.id),
+        };
+        let lost: Vec<IndexPack> = index.packs.extract_if(.., is_lost).collect();
+        let still: HashSet<ObjectId> = lost.iter().map(|pack| pack.id).collect();
+        self.lost.extend(lost.into_iter().map(LostPack::from));
+        Lost {
+            returned: before.difference(&still).copied().collect(),
+            is_news: still != before,
+            still,
+        }
+    }
+
     /// Lists what interrupted runs stored in index files of this run; gives
     /// whether all is listed, or of no use.
     async fn inherit(
@@ -250,7 +305,11 @@ impl<'a> Loader<'a> {
         inherited: &mut Inheritance,
         journals: &JournalDirectory,
     ) -> Result<bool, RepositoryError> {
-        let sizes = match Sizes::list(self.repository.store()).await {
+        let listed = match self.sizes.take() {
+            Some(sizes) => Ok(sizes),
+            None => Sizes::list(self.repository.store()).await,
+        };
+        let sizes = match listed {
             Ok(sizes) => sizes,
             Err(error) => {
                 tracing::warn!(%error, "cannot see which packs of an interrupted run are there; \
@@ -291,9 +350,16 @@ impl<'a> Loader<'a> {
         sizes: &Sizes,
         is_proven: bool,
     ) -> Result<Option<ObjectId>, RepositoryError> {
-        sizes.drop_missing(&mut index);
+        index.packs.retain(|pack| {
+            let is_there = sizes.has(pack);
+            if !is_there {
+                tracing::debug!(pack = %pack.id.short(),
+                    "a pack of an interrupted run is not there, or not whole");
+            }
+            is_there
+        });
         if !is_proven {
-            let doubts = claims::doubts(self.repository, &index).await?;
+            let doubts = claims::doubts(self.repository, &index.packs).await?;
             let bad: HashSet<_> = doubts.iter().map(|doubt| doubt.pack).collect();
             index.packs.retain(|pack| !bad.contains(&pack.id));
         }
@@ -342,10 +408,17 @@ impl<'a> Loader<'a> {
     fn finish(mut self) -> Known {
         self.places.places.sort_unstable_by_key(|place| place.id);
         self.places.places.shrink_to_fit();
+        let membership = Membership::from_prefixes(self.data, self.trees);
+        for pack in &mut self.lost {
+            pack.blobs
+                .retain(|blob| !membership.contains(blob.kind, blob.id));
+        }
+        self.lost.retain(|pack| !pack.blobs.is_empty());
         Known {
-            membership: Membership::from_prefixes(self.data, self.trees),
+            membership,
             trees: self.places,
             trouble: self.trouble,
+            lost: self.lost,
         }
     }
 }

@@ -79,6 +79,8 @@ codes! {
     ExcludeUnmatched => "exclude-unmatched",
     /// An object of the repository is damaged and was done without.
     RepositoryDamaged => "repository-damaged",
+    /// The store has lost what earlier backups wrote.
+    ObjectsLost => "objects-lost",
     /// A line that `pg_dump` or `pg_restore` wrote although it ended well.
     ProgramSaid => "program-said",
     /// Roles are saved without their passwords.

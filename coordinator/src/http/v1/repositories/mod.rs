@@ -1,6 +1,7 @@
 //! Repositories.
 
 pub mod list;
+pub mod losses;
 pub mod password;
 
 use axum::{
@@ -16,6 +17,12 @@ use crate::{
 pub(super) fn routes() -> Router<SharedState> {
     Router::new()
         .route("/repositories", get(list::handler))
+        .route("/repositories/{repository}/compare", post(losses::compare))
+        .route("/repositories/{repository}/losses", get(losses::show))
+        .route(
+            "/repositories/{repository}/losses/accept",
+            post(losses::accept),
+        )
         .route(
             "/repositories/{repository}/password",
             post(password::handler),

@@ -9,6 +9,7 @@ use crate::{
     http::{
         problem::{Code, Problem},
         shape::{ClusterTarget, RestorePoint, RestoreRequest},
+        v1::snapshots,
     },
     model::{DatasetName, Snapshot, WalArchive},
     recovery::{Chosen, Cluster, Target, Unreachable, choose, load},
@@ -33,7 +34,7 @@ pub(super) async fn pick(
     let until = request.until.clone();
     let until = until.as_ref();
     let Some(dataset) = &request.dataset else {
-        let snapshot = catalog.find_snapshot(&request.snapshot).await?;
+        let snapshot = snapshots::find(catalog, &request.snapshot).await?;
         if request.until.is_none() && timeline.is_none() {
             return Ok(Picked {
                 snapshot,
@@ -81,6 +82,7 @@ async fn newest(
     };
     let filter = SnapshotFilter {
         dataset: Some(dataset.clone()),
+        there: true,
         before,
         ..SnapshotFilter::default()
     };

@@ -57,6 +57,7 @@ pub async fn handler(
         agent,
         dataset: None,
         repository: query.repository,
+        there: false,
         before: query.before,
     };
     let page = state

@@ -42,7 +42,7 @@ pub async fn handler(
     Path(snapshot): Path<String>,
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<Listing>, Problem> {
-    let snapshot = state.catalog.find_snapshot(&snapshot).await?;
+    let snapshot = super::find(&state.catalog, &snapshot).await?;
     let agent = match &query.agent {
         Some(agent) => state.catalog.find_agent(agent).await?,
         None => state.catalog.agent(snapshot.agent).await?,

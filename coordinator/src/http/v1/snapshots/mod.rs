@@ -11,7 +11,12 @@ use axum::{
 };
 
 use crate::{
-    http::{shape::Snapshot, state::SharedState},
+    catalog::Catalog,
+    http::{
+        problem::{Code, Problem},
+        shape::Snapshot,
+        state::SharedState,
+    },
     model,
 };
 
@@ -26,7 +31,27 @@ pub(super) fn routes() -> Router<SharedState> {
         )
 }
 
-fn shape(snapshot: model::Snapshot) -> Snapshot {
+/// A snapshot that can be read, by its id or the beginning of it.
+pub(super) async fn find(catalog: &Catalog, id: &str) -> Result<model::Snapshot, Problem> {
+    let snapshot = catalog.find_snapshot(id).await?;
+    match snapshot.lost_at {
+        None => Ok(snapshot),
+        Some(at) => Err(Problem::new(
+            Code::Conflict,
+            format!(
+                "the file of snapshot {} is gone from its store; that was noticed at {at}",
+                snapshot.id.short()
+            ),
+        )
+        .hint(format!(
+            "choose another: `strongroom snapshots list`. If it was put back, \
+             `strongroom repositories losses {} --compare` finds it",
+            snapshot.repository
+        ))),
+    }
+}
+
+pub(super) fn shape(snapshot: model::Snapshot) -> Snapshot {
     Snapshot {
         id: snapshot.id.to_string(),
         dataset: snapshot.dataset.to_string(),
@@ -40,5 +65,6 @@ fn shape(snapshot: model::Snapshot) -> Snapshot {
         bytes_stored: snapshot.result.bytes_stored,
         warning_count: snapshot.warning_count,
         partial: snapshot.result.partial,
+        lost_at: snapshot.lost_at,
     }
 }

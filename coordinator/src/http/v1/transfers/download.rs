@@ -13,7 +13,7 @@ use crate::{
         problem::{Code, Problem},
         shape::{DownloadRequest, EndedTransfer, FetchPieces, Job, SignedRequests},
         state::SharedState,
-        v1::jobs,
+        v1::{jobs, snapshots},
     },
     jobs::request,
 };
@@ -40,7 +40,7 @@ pub async fn begin(
         return Err(invalid(format!("{:?} does not begin with /", request.path))
             .hint("paths count from the snapshot's root: `strongroom snapshots ls` shows them"));
     }
-    let snapshot = state.catalog.find_snapshot(&request.snapshot).await?;
+    let snapshot = snapshots::find(&state.catalog, &request.snapshot).await?;
     let agent = match &request.agent {
         Some(agent) => state.catalog.find_agent(agent).await?,
         None => state.catalog.agent(snapshot.agent).await?,

@@ -79,11 +79,12 @@ impl Files {
     }
 
     /// Removes the objects of a directory that are not wanted.
-    pub(super) fn retain(&self, directory: &Path, wanted: impl Fn(ObjectId) -> bool) {
+    pub(super) fn retain(&self, directory: &Path, wanted: impl Fn(ObjectId, u64) -> bool) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let id = name.to_str().and_then(|name| name.parse().ok());
-            if id.is_some_and(|id| !wanted(id)) {
+            let size = entry.metadata().map_or(0, |file| file.len());
+            if id.is_some_and(|id| !wanted(id, size)) {
                 self.remove(&entry.path());
             }
         }

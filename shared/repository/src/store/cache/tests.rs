@@ -171,6 +171,17 @@ async fn indexes_that_the_repository_has_no_longer_are_removed() {
 }
 
 #[tokio::test]
+async fn an_index_that_the_store_has_no_longer_whole_is_not_kept_whole_here() {
+    let bench = Bench::new(DEFAULT_CACHE_SIZE);
+    let index = put(&bench.store, &object(ObjectKind::Index, 1, 100)).await;
+    bench.memory.remove(index).await.unwrap();
+    let half = Body::hashed(vec![vec![1; 50].into()], index.id().unwrap());
+    bench.memory.put(index, half).await.unwrap();
+    bench.store.list(Directory::Index).await.unwrap();
+    assert_eq!(bench.store.get(index, None).await.unwrap(), [1; 50][..]);
+}
+
+#[tokio::test]
 async fn what_was_not_used_for_longest_goes_first() {
     let bench = Bench::new(10_000);
     let mut objects = Vec::new();

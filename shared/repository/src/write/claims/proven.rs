@@ -7,6 +7,9 @@
 //! noted as they are written. Whoever deletes the file has a header read per
 //! pack once more.
 //!
+//! Records of a second sort are of packs that the store has lost. The last one of
+//! an index file counts, for what was lost may be put back.
+//!
 //! [`record`]: crate::write::journal::record
 
 use std::{
@@ -27,6 +30,9 @@ use crate::{
 /// Tells the records from all else that the key seals.
 const MAGIC: &[u8; 8] = b"SRprov\0\x01";
 
+/// The same of records of what was lost.
+const MAGIC_LOST: &[u8; 8] = b"SRlost\0\x01";
+
 /// Far more than is ever noted, in bytes: a million index files.
 const MAX_FILE: u64 = 128 << 20;
 
@@ -40,6 +46,8 @@ pub(in crate::write) struct Proven {
     path: Option<PathBuf>,
     /// Of each index file the packs of which it is not to be believed.
     verdicts: HashMap<ObjectId, Vec<ObjectId>>,
+    /// Of index files the packs that were not there; of most nothing.
+    lost: HashMap<ObjectId, Vec<ObjectId>>,
 }
 
 impl Proven {
@@ -57,16 +65,19 @@ impl Proven {
         {
             tracing::debug!(path = %path.display(), %error, "what was proven cannot be read");
         }
-        let (mut verdicts, mut rest) = (HashMap::new(), &bytes[..]);
+        let (mut verdicts, mut lost, mut rest) = (HashMap::new(), HashMap::new(), &bytes[..]);
         while let Ok(Some(plaintext)) = record::open(key, &mut rest) {
-            if let Some((index, bad)) = decode(&plaintext) {
+            if let Some((index, bad)) = decode(MAGIC, &plaintext) {
                 verdicts.insert(index, bad);
+            } else if let Some((index, gone)) = decode(MAGIC_LOST, &plaintext) {
+                lost.insert(index, gone);
             }
         }
         let torn = !rest.is_empty();
         let proven = Self {
             path: Some(path),
             verdicts,
+            lost,
         };
         if torn {
             // Nothing that is added behind it would be found.
@@ -84,9 +95,29 @@ impl Proven {
     /// Remembers an index file that was looked at. Blocks on the file system.
     pub(in crate::write) fn add(&mut self, key: &MasterKey, index: ObjectId, bad: Vec<ObjectId>) {
         if let Some(path) = &self.path {
-            append(path, key, index, &bad);
+            append(path, key, MAGIC, index, &bad);
         }
         self.verdicts.insert(index, bad);
+    }
+
+    /// The packs of an index file that the store had lost when they were last
+    /// looked for.
+    pub(in crate::write) fn lost(&self, index: &ObjectId) -> &[ObjectId] {
+        self.lost.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Remembers which packs of an index file the store has lost. Blocks on the
+    /// file system.
+    pub(in crate::write) fn note_lost(
+        &mut self,
+        key: &MasterKey,
+        index: ObjectId,
+        lost: Vec<ObjectId>,
+    ) {
+        if let Some(path) = &self.path {
+            append(path, key, MAGIC_LOST, index, &lost);
+        }
+        self.lost.insert(index, lost);
     }
 
     /// Forgets index files that are listed no more, when they are many. Blocks
@@ -94,6 +125,8 @@ impl Proven {
     pub(in crate::write) fn keep(&mut self, key: &MasterKey, listed: &HashSet<ObjectId>) {
         if self.verdicts.len() > listed.len() + MAX_STALE {
             self.verdicts.retain(|index, _| listed.contains(index));
+            self.lost
+                .retain(|index, lost| !lost.is_empty() && listed.contains(index));
             self.rewrite(key);
         }
     }
@@ -102,8 +135,10 @@ impl Proven {
         let Some(path) = &self.path else { return };
         let write = || -> io::Result<()> {
             let mut all = Vec::new();
-            for (index, bad) in &self.verdicts {
-                all.extend(encode(key, *index, bad)?);
+            for (magic, records) in [(MAGIC, &self.verdicts), (MAGIC_LOST, &self.lost)] {
+                for (index, packs) in records {
+                    all.extend(encode(key, magic, *index, packs)?);
+                }
             }
             let temporary = path.with_extension("new");
             let mut options = OpenOptions::new();
@@ -125,14 +160,14 @@ impl Proven {
 /// Notes an index file that this run has written: its packs are this run's own,
 /// or were looked at. Blocks on the file system, but for no disk.
 pub(in crate::write) fn note_own(directory: &JournalDirectory, key: &MasterKey, index: ObjectId) {
-    append(&directory.proven(), key, index, &[]);
+    append(&directory.proven(), key, MAGIC, index, &[]);
 }
 
 /// In one write, so that two runs do not mix. It costs reads and nothing else
 /// when it fails.
-fn append(path: &Path, key: &MasterKey, index: ObjectId, bad: &[ObjectId]) {
+fn append(path: &Path, key: &MasterKey, magic: &[u8; 8], index: ObjectId, packs: &[ObjectId]) {
     let write = || -> io::Result<()> {
-        let record = encode(key, index, bad)?;
+        let record = encode(key, magic, index, packs)?;
         if let Some(directory) = path.parent() {
             DirBuilder::new()
                 .recursive(true)
@@ -154,23 +189,28 @@ fn append(path: &Path, key: &MasterKey, index: ObjectId, bad: &[ObjectId]) {
     }
 }
 
-fn encode(key: &MasterKey, index: ObjectId, bad: &[ObjectId]) -> io::Result<Vec<u8>> {
-    let mut plaintext = MAGIC.to_vec();
+fn encode(
+    key: &MasterKey,
+    magic: &[u8; 8],
+    index: ObjectId,
+    packs: &[ObjectId],
+) -> io::Result<Vec<u8>> {
+    let mut plaintext = magic.to_vec();
     plaintext.extend_from_slice(&index.0);
-    for pack in bad {
+    for pack in packs {
         plaintext.extend_from_slice(&pack.0);
     }
     record::seal(key, &plaintext).map_err(io::Error::other)
 }
 
-fn decode(plaintext: &[u8]) -> Option<(ObjectId, Vec<ObjectId>)> {
-    let (ids, []) = plaintext.strip_prefix(MAGIC)?.as_chunks::<32>() else {
+fn decode(magic: &[u8; 8], plaintext: &[u8]) -> Option<(ObjectId, Vec<ObjectId>)> {
+    let (ids, []) = plaintext.strip_prefix(magic)?.as_chunks::<32>() else {
         return None;
     };
-    let (index, bad) = ids.split_first()?;
+    let (index, packs) = ids.split_first()?;
     Some((
         ObjectId(*index),
-        bad.iter().copied().map(ObjectId).collect(),
+        packs.iter().copied().map(ObjectId).collect(),
     ))
 }
 
@@ -198,6 +238,24 @@ mod tests {
         }
         let other = MasterKey::from_bytes(&[8; 64]);
         assert_eq!(Proven::load(&directory, &other).verdict(&id(2)), None);
+    }
+
+    #[test]
+    fn what_was_lost_is_known_until_it_is_there_again() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = JournalDirectory::new(place.path(), id(0));
+        let key = MasterKey::from_bytes(&[9; 64]);
+        let mut proven = Proven::load(&directory, &key);
+        proven.add(&key, id(1), Vec::new());
+        proven.note_lost(&key, id(1), vec![id(7), id(8)]);
+        let mut proven = Proven::load(&directory, &key);
+        assert_eq!(proven.verdict(&id(1)), Some(&[][..]));
+        assert_eq!(proven.lost(&id(1)), [id(7), id(8)]);
+        proven.note_lost(&key, id(1), vec![id(8)]);
+        proven.rewrite(&key);
+        let proven = Proven::load(&directory, &key);
+        assert_eq!(proven.lost(&id(1)), [id(8)]);
+        assert!(proven.lost(&id(2)).is_empty());
     }
 
     #[test]

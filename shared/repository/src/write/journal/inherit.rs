@@ -1,13 +1,13 @@
 //! Taking over what an interrupted run noted.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
     io::{self, Read},
     path::Path,
 };
 
-use strongroom_layout::{Directory, ObjectId};
+use strongroom_layout::ObjectId;
 
 use super::{
     INDEX_SUFFIX, JournalDirectory, JournalFile, SUFFIX,
@@ -17,9 +17,7 @@ use crate::{
     format::{
         crypto::MasterKey,
         index::{IndexFile, IndexPack},
-        pack,
     },
-    store::{SharedStore, StoreError},
     write::uploads::INDEX_BLOBS,
 };
 
@@ -132,34 +130,6 @@ impl Inheritance {
     /// file system.
     pub(in crate::write) fn settle(self) {
         self.files.into_iter().for_each(JournalFile::remove);
-    }
-}
-
-/// The sizes of the packs that are there.
-#[derive(Debug)]
-pub(in crate::write) struct Sizes(HashMap<ObjectId, u64>);
-
-impl Sizes {
-    /// Asks the store for all of them.
-    pub(in crate::write) async fn list(store: &SharedStore) -> Result<Self, StoreError> {
-        let listed = store.list(Directory::Data).await?;
-        let sizes = listed.into_iter().map(|pack| (pack.id, pack.size));
-        Ok(Self(sizes.collect()))
-    }
-
-    /// Drops the packs that are not there, or not with the size that their blobs
-    /// take: they are stored anew.
-    pub(in crate::write) fn drop_missing(&self, index: &mut IndexFile) {
-        index.packs.retain(|pack| {
-            let blobs = pack.blobs.iter();
-            let expected = pack::size(blobs.map(|it| (it.length, it.uncompressed_length)));
-            let size = self.0.get(&pack.id).copied();
-            if size != Some(expected) {
-                tracing::debug!(pack = %pack.id.short(), ?size, expected,
-                    "a pack of an interrupted run is not there, or not whole");
-            }
-            size == Some(expected)
-        });
     }
 }
 

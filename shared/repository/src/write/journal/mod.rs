@@ -62,6 +62,12 @@ impl JournalDirectory {
         self.0.join("proven")
     }
 
+    /// Where it is remembered when the packs of the store were last compared with
+    /// the index.
+    pub(super) fn compared(&self) -> PathBuf {
+        self.0.join("compared")
+    }
+
     /// Notes index files that a run which ends now, or goes on, has written.
     /// Blocks on the file system.
     pub(super) fn note_indexes(&self, key: &MasterKey, indexes: &[ObjectId]) -> io::Result<()> {

@@ -60,8 +60,15 @@ impl Bench {
     }
 
     /// A run to the end: what it wrote, what it was told of, and how many headers
-    /// of packs it read.
+    /// of packs it read. Nothing was lost.
     fn run(&self) -> (Written, Vec<Trouble>, u64) {
+        let (written, trouble, headers, lost) = self.run_with_losses();
+        assert_eq!(lost, []);
+        (written, trouble, headers)
+    }
+
+    /// The same, and what had been lost before it.
+    fn run_with_losses(&self) -> (Written, Vec<Trouble>, u64, Vec<LostPack>) {
         let before = self.reads();
         let directory = self.directory();
         let resume = Known::resume(&self.repository, &directory);
@@ -82,7 +89,7 @@ impl Bench {
         let written = writer.finish().unwrap();
         let headers = self.reads() - before;
         self.read_back(&contents);
-        (written, known.trouble, headers)
+        (written, known.trouble, headers, known.lost)
     }
 
     /// All of it can be restored.
@@ -205,22 +212,34 @@ fn what_an_index_says_and_the_pack_does_not_is_stored_again() {
         let thief = bench.add_thiefs_pack();
         let blobs = packs[0].blobs.len() as u64;
         lie(&mut packs[0], &thief);
+        let (claimed, packs_own) = (packs[0].blobs.len(), blobs as usize);
         let liar = bench.add_index(packs);
 
-        let (written, trouble, _) = bench.run();
+        let (written, trouble, _, lost) = bench.run_with_losses();
         assert_eq!(written.blobs, blobs, "{what}");
         assert!(
             written.blobs < first.blobs,
             "{what}: the others are believed"
         );
-        let [told] = &trouble[..] else {
-            panic!("{what}: {trouble:?}");
-        };
-        assert_eq!(told.object, liar.to_string(), "{what}");
+        match (&trouble[..], &lost[..]) {
+            ([told], []) => assert_eq!(told.object, liar.to_string(), "{what}"),
+            // A pack that is not there, or too short for what it is to hold.
+            ([], [lost]) => assert_eq!(lost.blobs.len(), claimed, "{what}"),
+            told => panic!("{what}: {told:?}"),
+        }
 
-        // It is told of each time, and costs no more reads.
-        let (written, trouble, headers) = bench.run();
-        assert_eq!((written.blobs, trouble.len(), headers), (0, 1, 0), "{what}");
+        // It is told of each time, unless all of it lies elsewhere now, and costs
+        // no more reads.
+        let (written, trouble, headers, lost_again) = bench.run_with_losses();
+        assert_eq!((written.blobs, headers), (0, 0), "{what}");
+        assert_eq!(trouble.len(), usize::from(lost.is_empty()), "{what}");
+        let invented = claimed - packs_own;
+        let told_again: usize = lost_again.iter().map(|pack| pack.blobs.len()).sum();
+        assert_eq!(
+            told_again,
+            if lost.is_empty() { 0 } else { invented },
+            "{what}"
+        );
     }
 }
 
@@ -248,4 +267,109 @@ fn a_damaged_index_is_told_of_and_passed_over() {
     assert_eq!(written, Written::default());
     assert_eq!(trouble.len(), 1);
     assert_eq!(trouble[0].object, object.to_string());
+}
+
+impl Bench {
+    /// The packs of data that are there.
+    fn packs(&self) -> Vec<ObjectId> {
+        let listed = self.record.list(Directory::Data);
+        let listed = self.runtime.block_on(listed).unwrap();
+        listed.iter().map(|pack| pack.id).collect()
+    }
+
+    fn read_pack(&self, pack: ObjectId) -> Vec<u8> {
+        let read = self.record.get(ObjectName::data_pack(pack), None);
+        self.runtime.block_on(read).unwrap().to_vec()
+    }
+
+    fn remove_pack(&self, pack: ObjectId) {
+        let remove = self.record.remove(ObjectName::data_pack(pack));
+        self.runtime.block_on(remove).unwrap();
+    }
+
+    fn put_pack(&self, pack: ObjectId, bytes: Vec<u8>) {
+        let body = Body::hashed(vec![bytes.into()], pack);
+        let put = self.record.put(ObjectName::data_pack(pack), body);
+        self.runtime.block_on(put).unwrap();
+    }
+}
+
+/// What happens to a pack.
+type Harm = fn(&Bench, ObjectId);
+
+#[test]
+fn what_the_store_has_lost_is_stored_again_and_told_of_once() {
+    let harms: [(&str, Harm); 2] = [
+        ("gone", |bench, pack| bench.remove_pack(pack)),
+        ("half", |bench, pack| {
+            let bytes = bench.read_pack(pack);
+            bench.remove_pack(pack);
+            bench.put_pack(pack, bytes[..bytes.len() / 2].to_vec());
+        }),
+    ];
+    for (what, harm) in harms {
+        let bench = Bench::new();
+        let (first, ..) = bench.run();
+        let pack = bench.packs()[0];
+        harm(&bench, pack);
+        let (written, trouble, headers, lost) = bench.run_with_losses();
+        assert_eq!((trouble, headers), (vec![], 0), "{what}");
+        let [lost] = &lost[..] else {
+            panic!("{what}: {lost:?}");
+        };
+        assert_eq!(lost.pack, ObjectName::data_pack(pack), "{what}");
+        assert_eq!(written.blobs, lost.blobs.len() as u64, "{what}");
+        assert!(written.blobs < first.blobs, "{what}");
+        // All of it lies elsewhere now.
+        assert_eq!(bench.run(), (Written::default(), vec![], 0), "{what}");
+        bench.forget();
+        let (written, trouble, _) = bench.run();
+        assert_eq!((written, trouble), (Written::default(), vec![]), "{what}");
+    }
+}
+
+#[test]
+fn a_lost_pack_that_is_there_again_is_looked_at_before_it_is_believed() {
+    let bench = Bench::new();
+    bench.run();
+    let pack = bench.packs()[0];
+    let bytes = bench.read_pack(pack);
+    // Noticed by a run that stores nothing again.
+    bench.remove_pack(pack);
+    let lost = |bench: &Bench| {
+        let directory = bench.directory();
+        let known = Known::resume(&bench.repository, &directory);
+        bench.runtime.block_on(known).unwrap().lost.len()
+    };
+    assert_eq!(lost(&bench), 1);
+    bench.put_pack(pack, bytes.clone());
+    assert_eq!(bench.run(), (Written::default(), vec![], 1));
+    assert_eq!(bench.run(), (Written::default(), vec![], 0));
+    // As long, but not what it was.
+    bench.remove_pack(pack);
+    assert_eq!(lost(&bench), 1);
+    bench.put_pack(pack, vec![0; bytes.len()]);
+    let (written, trouble, headers) = bench.run();
+    assert!(written.blobs > 0);
+    assert_eq!((trouble.len(), headers), (1, 1));
+}
+
+#[test]
+fn what_was_found_lost_stays_so_while_packs_are_not_compared() {
+    let bench = Bench::new();
+    bench.run();
+    bench.remove_pack(bench.packs()[0]);
+    let known = || {
+        let directory = bench.directory();
+        let known = Known::resume(&bench.repository, &directory);
+        bench.runtime.block_on(known).unwrap()
+    };
+    assert_eq!(known().lost.len(), 1);
+    std::fs::write(bench.directory().compared(), "1000000").unwrap();
+    assert_eq!(known().lost.len(), 1);
+    // A second one is found a day later.
+    bench.remove_pack(bench.packs()[0]);
+    assert_eq!(known().lost.len(), 1);
+    std::fs::remove_file(bench.directory().compared()).unwrap();
+    assert_eq!(known().lost.len(), 2);
 }
