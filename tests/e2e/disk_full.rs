@@ -1,4 +1,5 @@
-//! A restore that fills the disk: said plainly, and finished later.
+//! Full disks: of a restore's target and of the coordinator. Said plainly, and
+//! finished later.
 
 use std::{
     fs,
@@ -6,9 +7,14 @@ use std::{
 };
 
 pub(crate) use strongroom_tests::small_disk::SmallDisk;
-use strongroom_tests::{coordinator::Setup, operator::text, tree::Tree};
+use strongroom_tests::{
+    coordinator::Setup,
+    operator::{eventually, text},
+    scratch::Scratch,
+    tree::Tree,
+};
 
-use crate::world::{AGENT, World, assert_identical, assert_says};
+use crate::world::{AGENT, POLICY, World, assert_identical, assert_says, snapshot_of};
 
 /// A world with one backup, and a small disk to restore it to.
 fn backed_up(name: &str, size: &str) -> (World, String, PathBuf, SmallDisk) {
@@ -81,6 +87,42 @@ fn a_disk_that_fills_up_is_named_and_the_restore_can_be_finished() {
     let job = world.operator().wait_for_end(&job);
     assert_eq!(job["state"], "succeeded", "{job:#}");
     assert_identical(&world.source, &world.below(&target));
+}
+
+#[test]
+fn a_full_disk_of_the_coordinator_is_named_and_heals_without_a_restart() {
+    let own = Scratch::new("catalog-full");
+    let place = own.path().join("catalog");
+    let disk = SmallDisk::mount(&place, "16m");
+    let setup = Setup {
+        catalog: Some(format!("sqlite:{}/catalog.db", place.display())),
+        ..Setup::default()
+    };
+    let world = World::with("catalog-full-world", setup);
+    world.fill(&Tree::small(1));
+    world.backup();
+
+    let filler = place.join("filler");
+    let mut file = fs::File::create(&filler).expect("a file");
+    let full = std::io::copy(&mut std::io::repeat(7), &mut file);
+    assert!(full.is_err(), "the disk has no end");
+    let said = world.operator().run(["run", POLICY]);
+    assert_ne!(said.code, 0, "{said:#?}");
+    assert_says(&said.stderr, &["full", "catalog.db"]);
+    // Reading goes on, so that one can look what is wrong.
+    assert_eq!(world.operator().run(["jobs", "list"]).code, 0);
+
+    drop(file);
+    fs::remove_file(filler).expect("the filler");
+    let snapshot = eventually("a job", || {
+        let said = world
+            .operator()
+            .run(["run", POLICY, "--wait", "--output", "json"]);
+        (said.code == 0).then(|| snapshot_of(&said.json()["jobs"][0]))
+    });
+    world.prove(&snapshot, "afterwards");
+    drop(world);
+    drop(disk);
 }
 
 /// The name of the largest pack, which holds data.

@@ -47,16 +47,28 @@ fn losses(world: &World, more: &[&str]) -> Value {
     world.operator().json(&arguments)
 }
 
-/// The next backup notices, stores again what it needs, and the one after finds all
-/// in order. Everything comes back.
+/// Everything comes back, if not from the first place that an index names.
+#[track_caller]
+fn comes_back(world: &World, snapshot: &str, name: &str) {
+    let target = world.restores.join(name);
+    let to = target.to_str().expect("UTF-8");
+    let said = world.operator().run([
+        "restore", snapshot, "--agent", AGENT, "--target", to, "--wait",
+    ]);
+    assert!([0, 3].contains(&said.code), "{said:#?}");
+    assert_identical(&world.source, &world.below(&target));
+}
+
+/// The next backup notices and mends it, and the one after finds all in order.
+/// Everything comes back, by plain restic too.
 #[track_caller]
 fn heals(world: &World, first: &str) -> String {
     let (second, said) = warned(world);
-    world.prove(&second, "second");
+    comes_back(world, &second, "second");
     let third = world.backup();
-    world.prove(&third, "third");
+    comes_back(world, &third, "third");
     // What is live was in the first snapshot as well.
-    world.prove(first, "first");
+    comes_back(world, first, "first");
     let restored = world.scratch.path().join("by-restic");
     world.restic().restore(&third, &restored);
     assert_identical(&world.source, &world.below(&restored));
@@ -69,7 +81,7 @@ fn packs_that_vanish_are_stored_again() {
     for pack in objects(&repository.join("data")) {
         fs::remove_file(pack).expect("a pack");
     }
-    assert_says(&heals(&world, &first), &["stored again"]);
+    assert_says(&heals(&world, &first), &["stored again", "put back"]);
 }
 
 #[test]
@@ -82,11 +94,23 @@ fn a_pack_that_was_cut_is_stored_again() {
 }
 
 #[test]
-fn trees_that_vanish_are_stored_again_whatever_the_cache_holds() {
+fn trees_that_vanish_are_put_back_from_the_cache() {
     let (world, first, repository) = backed_up("trees-vanish");
     let trees = objects(&repository.join("data")).pop().expect("a pack");
+    let bytes = fs::read(&trees).expect("a pack");
+    fs::remove_file(&trees).expect("a pack");
+    assert_says(&heals(&world, &first), &["put back"]);
+    assert!(fs::read(&trees).expect("a pack") == bytes);
+}
+
+#[test]
+fn trees_that_vanish_and_are_not_cached_are_stored_again() {
+    let (world, _, repository) = backed_up("trees-vanish-uncached");
+    let trees = objects(&repository.join("data")).pop().expect("a pack");
     fs::remove_file(trees).expect("a pack");
-    assert_says(&heals(&world, &first), &["stored again"]);
+    fs::remove_dir_all(world.agent.state().join("cache/objects")).expect("the cache");
+    let (second, _) = warned(&world);
+    comes_back(&world, &second, "second");
 }
 
 #[test]
@@ -138,16 +162,34 @@ fn what_cannot_be_stored_again_is_named_with_its_snapshots_until_it_is_accepted(
 }
 
 #[test]
-fn an_index_that_vanishes_is_written_anew_and_an_alarm() {
+fn an_index_that_vanishes_is_put_back_from_the_cache() {
     let (world, first, repository) = backed_up("index-vanishes");
     for index in objects(&repository.join("index")) {
         fs::remove_file(index).expect("an index");
     }
-    let second = world.backup();
-    world.prove(&second, "second");
-    world.prove(&first, "first");
+    assert_eq!(
+        losses(&world, &["--compare"])["objects"][0]["kind"],
+        "index"
+    );
+    assert_says(&heals(&world, &first), &["put back"]);
     let found = losses(&world, &["--compare"]);
-    assert_eq!(found["objects"][0]["kind"], "index", "{found:#}");
+    assert_eq!(found["objects"], serde_json::json!([]), "{found:#}");
+}
+
+#[test]
+fn an_index_that_vanishes_and_is_not_cached_is_told_of_and_done_without() {
+    let (world, first, repository) = backed_up("index-vanishes-uncached");
+    let index = objects(&repository.join("index")).pop().expect("an index");
+    fs::remove_file(&index).expect("an index");
+    fs::remove_dir_all(world.agent.state().join("cache/objects")).expect("the cache");
+    comes_back(&world, &first, "first");
+    let jobs = world.operator().json_with(3, &["run", POLICY, "--wait"]);
+    assert_says(&jobs["jobs"][0]["warnings"].to_string(), &[name(&index)]);
+    comes_back(&world, &snapshot_of(&jobs["jobs"][0]), "second");
+    // Once an operator knows of it, nobody is told any more.
+    losses(&world, &["--compare"]);
+    losses(&world, &["--accept"]);
+    world.backup();
 }
 
 #[test]

@@ -15,11 +15,13 @@ pub(super) struct Losses {
     packs: Vec<LostPack>,
     /// By pack: pieces and bytes that were not met and are gone.
     gone: Vec<(usize, u64)>,
+    /// Objects that were put back from the cache.
+    put_back: u64,
 }
 
 impl Losses {
     /// Asks what a writer that has all it is to store took on again.
-    pub(super) fn behind(writer: &Writer, packs: Vec<LostPack>) -> Self {
+    pub(super) fn behind(writer: &Writer, packs: Vec<LostPack>, put_back: u64) -> Self {
         let gone = |pack: &LostPack| {
             let gone = pack
                 .blobs
@@ -30,11 +32,24 @@ impl Losses {
             })
         };
         let gone = packs.iter().map(gone).collect();
-        Self { packs, gone }
+        Self {
+            packs,
+            gone,
+            put_back,
+        }
     }
 
     /// Warns of them.
     pub(super) fn tell(&self, monitor: &Monitor) {
+        if self.put_back > 0 {
+            let cause = format!(
+                "the store has lost {} index files and packs of trees; they were put back from \
+                 this host's cache",
+                self.put_back
+            );
+            tracing::warn!(cause, "the store has lost objects");
+            monitor.warn(WarningCode::ObjectsLost, "index", cause);
+        }
         let Some(first) = self.packs.first() else {
             return;
         };
@@ -61,15 +76,14 @@ impl Losses {
             );
         }
         if self.gone.iter().all(|(pieces, _)| *pieces == 0) {
-            let count = match self.packs.len() {
-                1 => "this pack".to_owned(),
-                count => format!("{count} packs, this one among them,"),
-            };
             let cause = format!(
-                "the store has lost {count} or parts of it; all that was lost is in what was backed \
-                 up now and was stored again"
+                "the store has lost {} packs or parts of them, {} among them; all that was lost is \
+                 in what was backed up now and was stored again",
+                self.packs.len(),
+                first.pack
             );
-            warn(first, cause);
+            tracing::warn!(cause, "the store has lost packs");
+            monitor.warn(WarningCode::ObjectsLost, "data", cause);
         }
     }
 }

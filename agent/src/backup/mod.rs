@@ -249,7 +249,7 @@ pub fn run(
             }
         }
     };
-    let losses = Losses::behind(&writer, known.lost);
+    let losses = Losses::behind(&writer, known.lost, known.put_back);
     let (saved, written) = finish(writer, saved, &monitor)?;
     losses.tell(&monitor);
     let mut snapshot = snapshot::describe(&request, started, saved.root);

@@ -1,10 +1,10 @@
 //! Objects that stores have lost: which ought to be there, and which are not.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, any::AnyRow};
-use strongroom_layout::{ObjectKind, ObjectName};
+use strongroom_layout::{ObjectId, ObjectKind, ObjectName};
 use strongroom_wire::job::{Warning, WarningCode};
 
 use super::{
@@ -46,8 +46,8 @@ impl Catalog {
 
     /// The objects of some kinds that must be in a repository's store, by path:
     /// those behind `after`, up to `last` (that included), no more than `limit`. Of
-    /// an attempt that failed nobody knows what arrived; what a success relies on
-    /// did, and so did a snapshot that was confirmed.
+    /// an attempt that failed nobody knows what arrived; what a success or a
+    /// confirmed snapshot relies on did.
     pub async fn expected_objects(
         &self,
         repository: &str,
@@ -65,10 +65,9 @@ impl Catalog {
                AND (EXISTS (SELECT 1 FROM jobs j
                             WHERE j.id = o.job_id AND j.attempt = o.attempt
                               AND j.state = 'succeeded')
-                    OR (o.kind = 'snapshot'
-                        AND EXISTS (SELECT 1 FROM snapshots s
-                                    WHERE s.repository = o.repository AND s.id = o.id
-                                      AND s.confirmed = 1)))
+                    OR EXISTS (SELECT 1 FROM snapshots s
+                               WHERE s.job_id = o.job_id AND s.attempt = o.attempt
+                                 AND s.confirmed = 1))
              ORDER BY o.path LIMIT $4",
             kinds.join(", ")
         );
@@ -80,6 +79,29 @@ impl Catalog {
             .fetch_all(self.pool())
             .await?;
         read_all(&rows, read_object)
+    }
+
+    /// The index files that must be in a repository's store, but for those whose loss
+    /// an operator has accepted.
+    pub async fn expected_indexes(
+        &self,
+        repository: &str,
+    ) -> Result<BTreeSet<ObjectId>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT o.id AS id FROM objects o
+             WHERE o.repository = $1 AND o.kind = 'index' AND o.shown_at IS NOT NULL
+               AND EXISTS (SELECT 1 FROM snapshots s
+                           WHERE s.job_id = o.job_id AND s.attempt = o.attempt
+                             AND s.confirmed = 1)
+               AND NOT EXISTS (SELECT 1 FROM lost_objects l
+                               WHERE l.repository = o.repository AND l.path = o.path
+                                 AND l.accepted_at IS NOT NULL)",
+        )
+        .bind(repository)
+        .fetch_all(self.pool())
+        .await?;
+        let ids = read_all(&rows, |row| Columns::new("objects", row).parse("id"))?;
+        Ok(ids.into_iter().collect())
     }
 
     /// Notes what a comparison found: what is lost, and what is there again. News are

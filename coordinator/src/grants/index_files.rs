@@ -1,7 +1,13 @@
 //! Which index files jobs are shown.
+//!
+//! One that must be there and is not in the store's list is listed with no length: so
+//! that whoever reads knows that something is missing, looks for what it listed in the
+//! headers of packs, or puts it back from a cache.
+
+use std::{collections::HashSet, ops::Bound};
 
 use strongroom_layout::{AttemptRef, Directory, ObjectId};
-use strongroom_wire::grant::ListObjectsResponse;
+use strongroom_wire::grant::{ListObjectsResponse, ListedObject};
 
 use super::service::{GrantError, Grants};
 use crate::model::Repository;
@@ -25,7 +31,21 @@ impl Grants {
             if directory != Directory::Index {
                 return Ok(page);
             }
-            after = page.objects.last().map(|last| last.id);
+            let last = page.objects.last().map(|last| last.id);
+            let expected = self.catalog().expected_indexes(&repository.name).await?;
+            let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let end = match last {
+                Some(last) if page.more => Bound::Included(last),
+                _ => Bound::Unbounded,
+            };
+            let seen: HashSet<ObjectId> = page.objects.iter().map(|it| it.id).collect();
+            let lost = expected
+                .range((begin, end))
+                .filter(|id| !seen.contains(*id))
+                .map(|id| ListedObject { id: *id, size: 0 });
+            page.objects.extend(lost);
+            page.objects.sort_unstable_by_key(|object| object.id);
+            after = last;
             // Behind the store's answer: what is in it was recorded before it
             // was written.
             let withheld = self.catalog().withheld_indexes(&repository.name, attempt);

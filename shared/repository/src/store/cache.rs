@@ -161,12 +161,16 @@ impl Inner {
     }
 
     /// Removes indexes that the repository no longer has, or not whole: nobody else
-    /// could read what they list. Blocks.
+    /// could read what they list. What is listed without a length was lost, and may be
+    /// put back from here. Blocks.
     fn keep_listed(&self, listed: &[Listed]) {
         let sizes: HashMap<_, _> = listed.iter().map(|it| (it.id, it.size)).collect();
         let directory = self.directory(ObjectKind::Index);
-        self.files
-            .retain(&directory, |id, size| sizes.get(&id) == Some(&size));
+        self.files.retain(&directory, |id, size| {
+            sizes
+                .get(&id)
+                .is_some_and(|listed| *listed == size || *listed == 0)
+        });
     }
 
     fn path(&self, entry: Entry) -> PathBuf {

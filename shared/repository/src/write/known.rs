@@ -21,6 +21,7 @@ use crate::{
         index::{IndexFile, IndexPack},
     },
     read::{ReadError, Trouble},
+    store::Body,
 };
 
 /// Index files that are fetched at once; each takes some 10 MiB while it is
@@ -41,6 +42,9 @@ pub struct Known {
     /// Packs that the store has lost, with those of their blobs that lie nowhere
     /// else. They are known no more.
     pub lost: Vec<LostPack>,
+    /// Index files and packs of trees that the store had lost and that were put back
+    /// from the cache.
+    pub put_back: u64,
 }
 
 /// Where trees lie: 32 bytes per tree.
@@ -166,6 +170,25 @@ async fn load(
     }
 }
 
+/// Writes an object again that the store has lost, if the cache has it. Whether it is
+/// there again.
+async fn put_back(repository: &Repository, object: ObjectName) -> bool {
+    let Ok(bytes) = repository.store().get(object, None).await else {
+        return false;
+    };
+    let body = Body::new(bytes);
+    if Some(body.sha256) != object.id() {
+        return false;
+    }
+    match repository.store().put(object, body).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%object, %error, "cannot put back what the store has lost");
+            false
+        }
+    }
+}
+
 fn log(index: ObjectId, doubts: &[Doubt]) {
     /// Somebody may have listed a million.
     const MOST: usize = 20;
@@ -176,11 +199,11 @@ fn log(index: ObjectId, doubts: &[Doubt]) {
 
 /// The packs of an index file that the store has lost.
 struct Lost {
-    still: HashSet<ObjectId>,
+    packs: Vec<IndexPack>,
+    /// Those that were lost when they were last looked for.
+    before: HashSet<ObjectId>,
     /// They were lost, and are there again.
     returned: HashSet<ObjectId>,
-    /// It was otherwise when they were last looked for.
-    is_news: bool,
 }
 
 struct Loader<'a> {
@@ -193,6 +216,7 @@ struct Loader<'a> {
     /// `None`: the packs of the store are not compared this time.
     sizes: Option<Sizes>,
     lost: Vec<LostPack>,
+    put_back: u64,
 }
 
 impl<'a> Loader<'a> {
@@ -214,12 +238,19 @@ impl<'a> Loader<'a> {
             trouble: Vec::new(),
             sizes,
             lost: Vec::new(),
+            put_back: 0,
         };
         let listed: HashSet<ObjectId> = files.iter().map(|file| file.id).collect();
         let mut indexes = stream::iter(files)
-            .map(|file| async move { (file.id, load(repository, file.id).await) })
+            .map(|file| async move {
+                let object = ObjectName::index(file.id);
+                // Without a length: it is lost, says who knows what was written.
+                let is_back = file.size == 0 && put_back(repository, object).await;
+                (file.id, is_back, load(repository, file.id).await)
+            })
             .buffer_unordered(AT_ONCE);
-        while let Some((id, index)) = indexes.next().await {
+        while let Some((id, is_back, index)) = indexes.next().await {
+            loader.put_back += u64::from(is_back);
             match index? {
                 Ok(index) => {
                     inherited.drop_listed(&id, &index);
@@ -235,7 +266,8 @@ impl<'a> Loader<'a> {
 
     /// Adds what an index file says truly.
     async fn believe(&mut self, id: ObjectId, mut index: IndexFile) -> Result<(), RepositoryError> {
-        let lost = self.take_lost(id, &mut index);
+        let mut lost = self.take_lost(id, &mut index);
+        self.put_back(&mut lost, &mut index).await;
         let (looked_at, to_look_at): (HashSet<ObjectId>, Vec<&IndexPack>) =
             match self.proven.verdict(&id) {
                 // What was lost when the others were looked at, and is back.
@@ -256,12 +288,12 @@ impl<'a> Loader<'a> {
             let bad = bad.iter().copied().collect();
             self.proven.add(self.repository.key(), id, bad);
         }
-        if lost.is_news {
-            let mut gone = lost.still;
-            if !is_final {
-                // They are to be looked at again.
-                gone.extend(lost.returned);
-            }
+        let mut gone: HashSet<ObjectId> = lost.packs.iter().map(|pack| pack.id).collect();
+        if !is_final {
+            // They are to be looked at again.
+            gone.extend(lost.returned);
+        }
+        if gone != lost.before {
             let gone = gone.into_iter().collect();
             self.proven.note_lost(self.repository.key(), id, gone);
         }
@@ -288,14 +320,30 @@ impl<'a> Loader<'a> {
             Some(sizes) => !pack.blobs.is_empty() && !sizes.has(pack),
             None => before.contains(&pack.id),
         };
-        let lost: Vec<IndexPack> = index.packs.extract_if(.., is_lost).collect();
-        let still: HashSet<ObjectId> = lost.iter().map(|pack| pack.id).collect();
-        self.lost.extend(lost.into_iter().map(LostPack::from));
+        let packs: Vec<IndexPack> = index.packs.extract_if(.., is_lost).collect();
+        let gone: HashSet<ObjectId> = packs.iter().map(|pack| pack.id).collect();
         Lost {
-            returned: before.difference(&still).copied().collect(),
-            is_news: still != before,
-            still,
+            returned: before.difference(&gone).copied().collect(),
+            before,
+            packs,
         }
+    }
+
+    /// Packs of trees are in the cache, as a rule. What is back is looked at like all
+    /// that comes back; the rest is lost.
+    async fn put_back(&mut self, lost: &mut Lost, index: &mut IndexFile) {
+        for pack in std::mem::take(&mut lost.packs) {
+            let name = pack.name();
+            if name.kind() == ObjectKind::TreePack && put_back(self.repository, name).await {
+                self.put_back += 1;
+                lost.returned.insert(pack.id);
+                index.packs.push(pack);
+            } else {
+                lost.packs.push(pack);
+            }
+        }
+        self.lost
+            .extend(lost.packs.iter().cloned().map(LostPack::from));
     }
 
     /// Lists what interrupted runs stored in index files of this run; gives
@@ -419,6 +467,7 @@ impl<'a> Loader<'a> {
             trees: self.places,
             trouble: self.trouble,
             lost: self.lost,
+            put_back: self.put_back,
         }
     }
 }
