@@ -7,7 +7,7 @@ CREATE TABLE lost_objects (
     length      BIGINT NOT NULL,
     -- What the store holds of it; NULL: nothing.
     found       BIGINT,
-    -- When its PUT was granted: no older snapshot needs it.
+    -- When its PUT was granted.
     granted_at  BIGINT NOT NULL,
     noticed_at  BIGINT NOT NULL,
     -- An operator has seen it: it is no alarm any more.
@@ -22,3 +22,4 @@ ALTER TABLE repositories ADD COLUMN lost_count BIGINT NOT NULL DEFAULT 0;
 
 -- Since when the store has no such file any more.
 ALTER TABLE snapshots ADD COLUMN lost_at BIGINT;
+CREATE INDEX snapshots_published ON snapshots (repository, published_at);

@@ -51,7 +51,10 @@ fn a_dry_run_shows_the_difference_and_changes_nothing() {
     assert_says(&change("a").to_string(), &["schedule", "daily"]);
     assert_eq!(names(&coordinator), ["a"]);
 
+    let would_change = ["apply", "-f", file, "--dry-run", "--exit-code"];
+    assert_eq!(operator.run(would_change).code, 3);
     operator.json(&["apply", "-f", file]);
+    assert_eq!(operator.run(would_change).code, 0);
     assert_eq!(names(&coordinator), ["a", "b"]);
     let shown = operator.json(&["policies", "show", "a"]);
     assert_says(&text(&shown["toml"]), &["daily", "/srv"]);

@@ -60,7 +60,7 @@ fn comes_back(world: &World, snapshot: &str, name: &str) {
 }
 
 /// The next backup notices and mends it, and the one after finds all in order.
-/// Everything comes back, by plain restic too.
+/// Everything comes back.
 #[track_caller]
 fn heals(world: &World, first: &str) -> String {
     let (second, said) = warned(world);
@@ -69,10 +69,15 @@ fn heals(world: &World, first: &str) -> String {
     comes_back(world, &third, "third");
     // What is live was in the first snapshot as well.
     comes_back(world, first, "first");
-    let restored = world.scratch.path().join("by-restic");
-    world.restic().restore(&third, &restored);
-    assert_identical(&world.source, &world.below(&restored));
     said
+}
+
+/// Plain restic knows of no second place of a blob: what was put back is where it was.
+#[track_caller]
+fn comes_back_by_restic(world: &World, snapshot: &str) {
+    let restored = world.scratch.path().join("by-restic");
+    world.restic().restore(snapshot, &restored);
+    assert_identical(&world.source, &world.below(&restored));
 }
 
 #[test]
@@ -101,6 +106,7 @@ fn trees_that_vanish_are_put_back_from_the_cache() {
     fs::remove_file(&trees).expect("a pack");
     assert_says(&heals(&world, &first), &["put back"]);
     assert!(fs::read(&trees).expect("a pack") == bytes);
+    comes_back_by_restic(&world, &first);
 }
 
 #[test]
@@ -124,7 +130,7 @@ fn what_cannot_be_stored_again_is_named_with_its_snapshots_until_it_is_accepted(
         fs::remove_file(pack).expect("a pack");
     }
     let (third, said) = warned(&world);
-    world.prove(&third, "third");
+    comes_back(&world, &third, "third");
     assert_says(
         &said,
         &["could not be stored again", &first[..8], &second[..8]],
@@ -162,34 +168,49 @@ fn what_cannot_be_stored_again_is_named_with_its_snapshots_until_it_is_accepted(
 }
 
 #[test]
-fn an_index_that_vanishes_is_put_back_from_the_cache() {
-    let (world, first, repository) = backed_up("index-vanishes");
-    for index in objects(&repository.join("index")) {
-        fs::remove_file(index).expect("an index");
+fn an_index_that_vanishes_is_told_of_and_done_without() {
+    for cached in [true, false] {
+        let (world, first, repository) = backed_up(&format!("index-vanishes-{cached}"));
+        let index = objects(&repository.join("index")).pop().expect("an index");
+        fs::remove_file(&index).expect("an index");
+        if !cached {
+            fs::remove_dir_all(world.agent.state().join("cache/objects")).expect("the cache");
+        }
+        comes_back(&world, &first, "first");
+        let jobs = world.operator().json_with(3, &["run", POLICY, "--wait"]);
+        assert_says(&jobs["jobs"][0]["warnings"].to_string(), &[name(&index)]);
+        let second = snapshot_of(&jobs["jobs"][0]);
+        world.prove(&second, "second");
+        let found = losses(&world, &["--compare"]);
+        assert_eq!(found["objects"][0]["kind"], "index", "{found:#}");
+        // Once an operator knows of it no backup says so any more, and what nothing
+        // else names is found all the same.
+        losses(&world, &["--accept"]);
+        let third = world.backup();
+        world.prove(&third, "third");
+        comes_back(&world, &first, "first-again");
+        comes_back_by_restic(&world, &third);
     }
-    assert_eq!(
-        losses(&world, &["--compare"])["objects"][0]["kind"],
-        "index"
-    );
-    assert_says(&heals(&world, &first), &["put back"]);
-    let found = losses(&world, &["--compare"]);
-    assert_eq!(found["objects"], serde_json::json!([]), "{found:#}");
 }
 
 #[test]
-fn an_index_that_vanishes_and_is_not_cached_is_told_of_and_done_without() {
-    let (world, first, repository) = backed_up("index-vanishes-uncached");
-    let index = objects(&repository.join("index")).pop().expect("an index");
-    fs::remove_file(&index).expect("an index");
-    fs::remove_dir_all(world.agent.state().join("cache/objects")).expect("the cache");
-    comes_back(&world, &first, "first");
+fn what_a_foreign_prune_took_is_not_put_back() {
+    let (world, first, _) = backed_up("pruned");
+    fs::remove_file(file(&world, 0)).expect("a file");
+    let second = world.backup();
+    world.restic().run(["forget", "--prune", &first]);
+    // It is told of until an operator says that it is right.
     let jobs = world.operator().json_with(3, &["run", POLICY, "--wait"]);
-    assert_says(&jobs["jobs"][0]["warnings"].to_string(), &[name(&index)]);
-    comes_back(&world, &snapshot_of(&jobs["jobs"][0]), "second");
-    // Once an operator knows of it, nobody is told any more.
+    let third = snapshot_of(&jobs["jobs"][0]);
+    world.restic().run(["check", "--read-data"]);
+    world.prove(&second, "second");
+    world.prove(&third, "third");
     losses(&world, &["--compare"]);
     losses(&world, &["--accept"]);
     world.backup();
+    world.restic().run(["check", "--read-data"]);
+    let status = world.operator().run(["status"]);
+    assert!(!status.stdout.contains("LOST"), "{status:#?}");
 }
 
 #[test]

@@ -43,12 +43,11 @@ impl Losses {
     pub(super) fn tell(&self, monitor: &Monitor) {
         if self.put_back > 0 {
             let cause = format!(
-                "the store has lost {} index files and packs of trees; they were put back from \
-                 this host's cache",
+                "the store has lost {} packs of trees; they were put back from this host's cache",
                 self.put_back
             );
             tracing::warn!(cause, "the store has lost objects");
-            monitor.warn(WarningCode::ObjectsLost, "index", cause);
+            monitor.warn(WarningCode::ObjectsLost, "data", cause);
         }
         let Some(first) = self.packs.first() else {
             return;

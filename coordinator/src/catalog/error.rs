@@ -202,6 +202,11 @@ impl CatalogError {
         }
     }
 
+    /// Whether it is the disk that the catalog lies on: full, failing or read-only.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Database(source) if !what_to_do(source).is_empty())
+    }
+
     pub(super) fn not_found(what: &'static str, name: &(impl ToString + ?Sized)) -> Self {
         Self::NotFound {
             what,

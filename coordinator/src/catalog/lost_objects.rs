@@ -1,8 +1,8 @@
 //! Objects that stores have lost: which ought to be there, and which are not.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::{AnyConnection, any::AnyRow};
 use strongroom_layout::{ObjectId, ObjectKind, ObjectName};
 use strongroom_wire::job::{Warning, WarningCode};
@@ -22,8 +22,10 @@ use crate::model::{
 const NAMED: i64 = 5;
 /// Lost objects that an entry of the audit log names.
 const AUDITED: usize = 20;
-/// Repositories that are compared before others are looked for.
-const DUE_AT_ONCE: i64 = 100;
+/// Warnings of one report that are looked at: agents send fewer.
+const LOOKED_AT: usize = 60;
+/// What an agent met again is no reason to compare more often.
+const COMPARED_LATELY: SignedDuration = SignedDuration::from_hours(1);
 
 impl Catalog {
     /// Repositories that exist in their stores and were not compared with them since
@@ -35,10 +37,9 @@ impl Catalog {
         let rows = sqlx::query(
             "SELECT * FROM repositories
              WHERE ready_at IS NOT NULL AND (compared_at IS NULL OR compared_at < $1)
-             ORDER BY COALESCE(compared_at, 0), name LIMIT $2",
+             ORDER BY COALESCE(compared_at, 0), name",
         )
         .bind(micros(before))
-        .bind(DUE_AT_ONCE)
         .fetch_all(self.pool())
         .await?;
         read_all(&rows, super::repositories::read)
@@ -47,7 +48,8 @@ impl Catalog {
     /// The objects of some kinds that must be in a repository's store, by path:
     /// those behind `after`, up to `last` (that included), no more than `limit`. Of
     /// an attempt that failed nobody knows what arrived; what a success or a
-    /// confirmed snapshot relies on did.
+    /// confirmed snapshot relies on did, and so did the `config` of a repository that is
+    /// ready.
     pub async fn expected_objects(
         &self,
         repository: &str,
@@ -62,12 +64,15 @@ impl Catalog {
             "SELECT o.* FROM objects o
              WHERE o.repository = $1 AND o.kind IN ({})
                AND ($2 IS NULL OR o.path > $2) AND ($3 IS NULL OR o.path <= $3)
-               AND (EXISTS (SELECT 1 FROM jobs j
-                            WHERE j.id = o.job_id AND j.attempt = o.attempt
-                              AND j.state = 'succeeded')
+               AND (o.kind = 'config'
+                    OR (o.kind <> 'snapshot'
+                        AND EXISTS (SELECT 1 FROM jobs j
+                                    WHERE j.id = o.job_id AND j.attempt = o.attempt
+                                      AND j.state = 'succeeded'))
                     OR EXISTS (SELECT 1 FROM snapshots s
                                WHERE s.job_id = o.job_id AND s.attempt = o.attempt
-                                 AND s.confirmed = 1))
+                                 AND s.confirmed = 1
+                                 AND (o.kind <> 'snapshot' OR s.id = o.id)))
              ORDER BY o.path LIMIT $4",
             kinds.join(", ")
         );
@@ -81,11 +86,12 @@ impl Catalog {
         read_all(&rows, read_object)
     }
 
-    /// The index files that must be in a repository's store, but for those whose loss
-    /// an operator has accepted.
+    /// The index files that must be in a repository's store; those whose loss an
+    /// operator has accepted only with `accepted`.
     pub async fn expected_indexes(
         &self,
         repository: &str,
+        accepted: bool,
     ) -> Result<BTreeSet<ObjectId>, CatalogError> {
         let rows = sqlx::query(
             "SELECT o.id AS id FROM objects o
@@ -93,46 +99,73 @@ impl Catalog {
                AND EXISTS (SELECT 1 FROM snapshots s
                            WHERE s.job_id = o.job_id AND s.attempt = o.attempt
                              AND s.confirmed = 1)
-               AND NOT EXISTS (SELECT 1 FROM lost_objects l
-                               WHERE l.repository = o.repository AND l.path = o.path
-                                 AND l.accepted_at IS NOT NULL)",
+               AND ($2 = 1
+                    OR NOT EXISTS (SELECT 1 FROM lost_objects l
+                                   WHERE l.repository = o.repository AND l.path = o.path
+                                     AND l.accepted_at IS NOT NULL))",
         )
         .bind(repository)
+        .bind(i64::from(accepted))
         .fetch_all(self.pool())
         .await?;
         let ids = read_all(&rows, |row| Columns::new("objects", row).parse("id"))?;
         Ok(ids.into_iter().collect())
     }
 
+    /// A repository is compared as soon as can be.
+    pub async fn ask_for_comparison(&self, repository: &str) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("UPDATE repositories SET compared_at = NULL WHERE name = $1")
+            .bind(repository)
+            .execute(&mut *transaction)
+            .await?;
+        self.commit(transaction).await
+    }
+
     /// Notes what a comparison found: what is lost, and what is there again. News are
-    /// audited.
+    /// audited. `before` is when the last one was, as it was known when this one began:
+    /// if another was asked for since, it is still to be done.
     pub async fn record_comparison(
         &self,
         repository: &str,
+        before: Option<Timestamp>,
         found: &Comparison,
     ) -> Result<(), CatalogError> {
         let now = self.now();
         let mut transaction = self.begin().await?;
-        sqlx::query("UPDATE repositories SET compared_at = $2, lost_count = $3 WHERE name = $1")
+        sqlx::query("UPDATE repositories SET lost_count = $2 WHERE name = $1")
             .bind(repository)
-            .bind(micros(now))
             .bind(int(found.lost_count))
             .execute(&mut *transaction)
             .await?;
+        sqlx::query(
+            "UPDATE repositories SET compared_at = $2
+             WHERE name = $1 AND COALESCE(compared_at, 0) = $3",
+        )
+        .bind(repository)
+        .bind(micros(now))
+        .bind(before.map_or(0, micros))
+        .execute(&mut *transaction)
+        .await?;
         let before = lost_in(&mut transaction, repository).await?;
         let lost: HashSet<&str> = found.lost.iter().map(|lost| lost.path.as_str()).collect();
+        // While more are lost than are noted, nobody knows what is back.
+        let all_noted = found.lost_count == found.lost.len() as u64;
         let back: Vec<_> = before
             .iter()
-            .filter(|before| !lost.contains(before.path.as_str()))
+            .filter(|before| all_noted && !lost.contains(before.path.as_str()))
             .collect();
-        let known: HashSet<&str> = before.iter().map(|it| it.path.as_str()).collect();
+        let known: HashMap<&str, Option<u64>> = before
+            .iter()
+            .map(|it| (it.path.as_str(), it.found))
+            .collect();
         let news: Vec<_> = found
             .lost
             .iter()
-            .filter(|lost| !known.contains(lost.path.as_str()))
+            .filter(|lost| known.get(lost.path.as_str()) != Some(&lost.found))
             .collect();
         for lost in &news {
-            insert_in(&mut transaction, repository, lost).await?;
+            note_in(&mut transaction, repository, lost).await?;
             mark_snapshot_in(&mut transaction, repository, lost, Some(now)).await?;
         }
         for back in &back {
@@ -185,9 +218,9 @@ impl Catalog {
         Ok(row.opt_time("compared_at")?.map(|at| (at, lost)))
     }
 
-    /// Snapshots that may need something that was lost: published since it was
-    /// written, and before it was noticed that it is gone. Newest first, and no more
-    /// than `limit`. Later backups stored it again, or did without.
+    /// Snapshots that may need something that was lost: published since the PUT of it
+    /// was granted, and before it was noticed that it is gone. Newest first, and no
+    /// more than `limit`. Later backups stored it again, or did without.
     pub async fn snapshots_in_need(
         &self,
         repository: &str,
@@ -212,18 +245,28 @@ impl Catalog {
     /// Repositories with losses that no operator has accepted.
     pub async fn loss_alarms(&self) -> Result<Vec<LossAlarm>, CatalogError> {
         let rows = sqlx::query(
-            "SELECT repository, COUNT(*) AS objects, MIN(noticed_at) AS since,
-                    CAST(SUM(CASE WHEN kind = 'snapshot' THEN 1 ELSE 0 END) AS BIGINT) AS snapshots
-             FROM lost_objects WHERE accepted_at IS NULL
-             GROUP BY repository ORDER BY repository",
+            "SELECT l.repository AS repository,
+                    CAST(SUM(CASE WHEN l.accepted_at IS NULL THEN 1 ELSE 0 END) AS BIGINT)
+                        AS objects,
+                    CAST(SUM(CASE WHEN l.accepted_at IS NULL AND l.kind = 'snapshot'
+                                  THEN 1 ELSE 0 END) AS BIGINT) AS snapshots,
+                    MAX(r.lost_count) - COUNT(*) AS unnoted, MIN(l.noticed_at) AS since
+             FROM lost_objects l JOIN repositories r ON r.name = l.repository
+             GROUP BY l.repository
+             HAVING SUM(CASE WHEN l.accepted_at IS NULL THEN 1 ELSE 0 END) > 0
+                 OR MAX(r.lost_count) > COUNT(*)
+             ORDER BY l.repository",
         )
         .fetch_all(self.pool())
         .await?;
         read_all(&rows, |row| {
             let row = Columns::new("lost_objects", row);
+            let noted: u64 = row.number("objects")?;
+            let unnoted: i64 = row.number("unnoted")?;
             Ok(LossAlarm {
                 repository: row.text("repository")?,
-                objects: row.number("objects")?,
+                // Beyond what is noted nothing can be accepted.
+                objects: noted.saturating_add_signed(unnoted.max(0)),
                 snapshots: row.number("snapshots")?,
                 since: row.time("since")?,
             })
@@ -255,11 +298,19 @@ pub(super) async fn name_snapshots_in(
     connection: &mut AnyConnection,
     job: &Job,
     warnings: &mut [Warning],
+    now: Timestamp,
 ) -> Result<(), CatalogError> {
     let losses = warnings
         .iter_mut()
-        .filter(|it| it.code == WarningCode::ObjectsLost);
-    let mut met = false;
+        .filter(|it| it.code == WarningCode::ObjectsLost)
+        .take(LOOKED_AT);
+    // What was lost before may have been stored again in what is lost now.
+    let first_lost: Option<i64> =
+        sqlx::query_scalar("SELECT MIN(granted_at) FROM lost_objects WHERE repository = $1")
+            .bind(job.repository.clone())
+            .fetch_one(&mut *connection)
+            .await?;
+    let (mut met, mut is_news) = (false, false);
     for warning in losses {
         met = true;
         let Ok(path) = std::str::from_utf8(&warning.path) else {
@@ -268,6 +319,8 @@ pub(super) async fn name_snapshots_in(
         let Some(granted_at) = granted_in(connection, &job.repository, path).await? else {
             continue;
         };
+        is_news |= !is_noted_in(connection, &job.repository, path).await?;
+        let granted_at = first_lost.map_or(granted_at, |first| first.min(granted_at));
         let began = job.state.lease().map(|lease| lease.dispatched_at);
         let began = began.or(job.started_at).map_or(i64::MAX, micros);
         let rows: Vec<String> = sqlx::query_scalar(
@@ -297,12 +350,32 @@ pub(super) async fn name_snapshots_in(
         }
     }
     if met {
-        sqlx::query("UPDATE repositories SET compared_at = NULL WHERE name = $1")
-            .bind(job.repository.clone())
-            .execute(connection)
-            .await?;
+        let lately = now.saturating_sub(COMPARED_LATELY).unwrap_or(now);
+        sqlx::query(
+            "UPDATE repositories SET compared_at = NULL
+             WHERE name = $1 AND ($2 = 1 OR compared_at < $3)",
+        )
+        .bind(job.repository.clone())
+        .bind(i64::from(is_news))
+        .bind(micros(lately))
+        .execute(connection)
+        .await?;
     }
     Ok(())
+}
+
+async fn is_noted_in(
+    connection: &mut AnyConnection,
+    repository: &str,
+    path: &str,
+) -> Result<bool, CatalogError> {
+    let noted: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM lost_objects WHERE repository = $1 AND path = $2")
+            .bind(repository)
+            .bind(path)
+            .fetch_one(connection)
+            .await?;
+    Ok(noted > 0)
 }
 
 /// When the PUT of a pack was granted; `None`: the path is no pack's. One that the
@@ -336,14 +409,17 @@ async fn lost_in(
     read_all(&rows, read)
 }
 
-async fn insert_in(
+/// Notes a loss, or that there is less of it now than was noted.
+async fn note_in(
     connection: &mut AnyConnection,
     repository: &str,
     lost: &LostObject,
 ) -> Result<(), CatalogError> {
     sqlx::query(
         "INSERT INTO lost_objects (repository, path, kind, length, found, granted_at, noticed_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (repository, path) DO UPDATE SET
+             found = excluded.found, noticed_at = excluded.noticed_at, accepted_at = NULL",
     )
     .bind(repository)
     .bind(lost.path.clone())

@@ -69,7 +69,8 @@ impl Catalog {
                 return Ok(Finished::Unseen);
             }
             Ok(ended) => {
-                name_snapshots_in(&mut transaction, &job, &mut believed.warnings).await?;
+                name_snapshots_in(&mut transaction, &job, &mut believed.warnings, self.now())
+                    .await?;
                 self.record_report(&mut transaction, &ended, &believed)
                     .await?;
                 Finished::Recorded(Box::new(ended))

@@ -81,6 +81,16 @@ pub enum Scope {
     },
 }
 
+impl Scope {
+    /// Whether it adds nothing to the repository.
+    pub fn only_reads(self) -> bool {
+        match self {
+            Self::Read { .. } | Self::List { .. } | Self::Download { .. } => true,
+            Self::Backup { .. } | Self::Upload { .. } | Self::Wal { .. } => false,
+        }
+    }
+}
+
 /// Judges one request of `asking` for `attempt`, which is `None` when there is
 /// no such attempt. `known` is the kind under which the catalog recorded an
 /// object of this name when it was written; `None` if it never did. For a

@@ -2,14 +2,21 @@
 //!
 //! One that must be there and is not in the store's list is listed with no length: so
 //! that whoever reads knows that something is missing, looks for what it listed in the
-//! headers of packs, or puts it back from a cache.
+//! headers of packs. Whoever writes is told until an operator has accepted the loss;
+//! whoever reads always is, for he looks in the headers only then.
 
-use std::{collections::HashSet, ops::Bound};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::Bound,
+};
 
-use strongroom_layout::{AttemptRef, Directory, ObjectId};
+use strongroom_layout::{AttemptRef, Directory, ObjectId, ObjectName};
 use strongroom_wire::grant::{ListObjectsResponse, ListedObject};
 
-use super::service::{GrantError, Grants};
+use super::{
+    decide::Scope,
+    service::{GrantError, Grants},
+};
 use crate::model::Repository;
 
 impl Grants {
@@ -20,11 +27,21 @@ impl Grants {
         &self,
         repository: &Repository,
         attempt: AttemptRef,
+        scope: Scope,
         directory: Directory,
         mut after: Option<ObjectId>,
         enough: usize,
     ) -> Result<ListObjectsResponse, GrantError> {
         let client = &self.store(repository)?.client;
+        let expected = match directory {
+            // Before the store is asked: what is written meanwhile is no loss.
+            Directory::Index => {
+                let accepted = scope.only_reads();
+                let catalog = self.catalog();
+                catalog.expected_indexes(&repository.name, accepted).await?
+            }
+            _ => BTreeSet::new(),
+        };
         loop {
             let page = client.list_page(&repository.prefix, directory, after, enough);
             let mut page = page.await?;
@@ -32,18 +49,26 @@ impl Grants {
                 return Ok(page);
             }
             let last = page.objects.last().map(|last| last.id);
-            let expected = self.catalog().expected_indexes(&repository.name).await?;
             let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
             let end = match last {
                 Some(last) if page.more => Bound::Included(last),
                 _ => Bound::Unbounded,
             };
             let seen: HashSet<ObjectId> = page.objects.iter().map(|it| it.id).collect();
-            let lost = expected
+            let unseen: Vec<_> = expected
                 .range((begin, end))
                 .filter(|id| !seen.contains(*id))
-                .map(|id| ListedObject { id: *id, size: 0 });
-            page.objects.extend(lost);
+                .map(|id| (*id, ObjectName::index(*id)))
+                .collect();
+            // Some stores list late.
+            let there: HashSet<ObjectId> = self
+                .stored(repository, unseen.clone())
+                .await?
+                .into_iter()
+                .collect();
+            let lost = unseen.iter().filter(|(id, _)| !there.contains(id));
+            page.objects
+                .extend(lost.map(|(id, _)| ListedObject { id: *id, size: 0 }));
             page.objects.sort_unstable_by_key(|object| object.id);
             after = last;
             // Behind the store's answer: what is in it was recorded before it

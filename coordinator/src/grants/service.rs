@@ -310,11 +310,12 @@ impl Grants {
             self.now(),
         );
         match (scope, own) {
-            (Ok(_), Some(repository)) => {
+            (Ok(scope), Some(repository)) => {
                 if directory == Directory::Locks {
                     return self.locks_that_count(repository).await;
                 }
-                self.page(repository, attempt, directory, after, PAGE).await
+                self.page(repository, attempt, scope, directory, after, PAGE)
+                    .await
             }
             (scope, _) => {
                 let reason = scope.err().unwrap_or(RefusalReason::UnknownAttempt);

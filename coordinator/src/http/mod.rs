@@ -79,7 +79,8 @@ async fn limit_time(request: Request, next: Next) -> Response {
 impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
         let message = error.to_string();
-        match &error {
+        let error = &error;
+        match error {
             CatalogError::NotFound { what, .. } => {
                 let problem = Self::new(Code::NotFound, message);
                 match *what {
@@ -100,7 +101,8 @@ impl From<CatalogError> for Problem {
             CatalogError::InvalidName(_) | CatalogError::InvalidLabel(_) => {
                 Self::new(Code::Invalid, message)
             }
-            _ => Self::internal(&error),
+            error if error.is_of_the_disk() => Self::new(Code::Unavailable, message),
+            _ => Self::internal(error),
         }
     }
 }

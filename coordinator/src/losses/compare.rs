@@ -16,18 +16,18 @@ const PAGE: usize = 10_000;
 const ROWS: u32 = 5_000;
 /// Objects that are looked for one by one, at a time.
 const LOOKS_AT_ONCE: usize = 16;
-/// Losses that are noted; of more only the number.
+/// Losses of a directory that are noted; of more only the number.
 const NOTED: usize = 10_000;
 
 /// What ought to be there lies here, and its kinds are these.
 const DIRECTORIES: [(Directory, &[ObjectKind]); 4] = [
     (Directory::Keys, &[ObjectKind::Key]),
+    (Directory::Snapshots, &[ObjectKind::Snapshot]),
+    (Directory::Index, &[ObjectKind::Index]),
     (
         Directory::Data,
         &[ObjectKind::DataPack, ObjectKind::TreePack],
     ),
-    (Directory::Index, &[ObjectKind::Index]),
-    (Directory::Snapshots, &[ObjectKind::Snapshot]),
 ];
 
 /// A comparison came to no end.
@@ -47,20 +47,25 @@ pub async fn compare(
     client: &StoreClient,
     repository: &Repository,
 ) -> Result<Comparison, CompareError> {
+    let before = catalog.last_comparison(&repository.name).await?;
     let mut search = Search {
         catalog,
         client,
         repository,
         found: Comparison::default(),
+        room: NOTED,
     };
     search
         .rows(&[ObjectKind::Config], &Listed::default())
         .await?;
     for (directory, kinds) in DIRECTORIES {
+        search.room = NOTED;
         search.directory(directory, kinds).await?;
     }
     let found = search.found;
-    catalog.record_comparison(&repository.name, &found).await?;
+    catalog
+        .record_comparison(&repository.name, before.map(|(at, _)| at), &found)
+        .await?;
     Ok(found)
 }
 
@@ -79,6 +84,8 @@ struct Search<'a> {
     client: &'a StoreClient,
     repository: &'a Repository,
     found: Comparison,
+    /// So many more losses of this directory are noted.
+    room: usize,
 }
 
 impl Search<'_> {
@@ -147,8 +154,7 @@ impl Search<'_> {
     /// list is believed.
     async fn look(&mut self, mut missing: Vec<ObjectRow>) -> Result<(), CompareError> {
         let (client, prefix) = (self.client, &self.repository.prefix);
-        let room = NOTED - self.found.lost.len();
-        let counted = missing.split_off(room.min(missing.len()));
+        let counted = missing.split_off(self.room.min(missing.len()));
         let looks = missing.into_iter().map(|row| async move {
             let size = client.size(prefix, row.name).await?;
             Ok::<_, StoreError>((row, size))
@@ -158,9 +164,13 @@ impl Search<'_> {
             .try_collect()
             .await?;
         let now = self.catalog.clock().now();
-        let lost = looked
+        let lost: Vec<_> = looked
             .into_iter()
-            .filter(|(row, size)| *size != Some(row.length));
+            .filter(|(row, size)| *size != Some(row.length))
+            .collect();
+        self.room -= lost.len();
+        self.found.lost_count += (lost.len() + counted.len()) as u64;
+        let lost = lost.into_iter();
         self.found.lost.extend(lost.map(|(row, found)| LostObject {
             path: row.name.path(),
             kind: row.name.kind(),
@@ -170,11 +180,6 @@ impl Search<'_> {
             noticed_at: now,
             accepted_at: None,
         }));
-        self.found.lost_count = self
-            .found
-            .lost_count
-            .max(self.found.lost.len() as u64)
-            .saturating_add(counted.len() as u64);
         Ok(())
     }
 }

@@ -11,5 +11,5 @@
 mod compare;
 mod task;
 
-pub use compare::{CompareError, compare};
+pub use compare::compare;
 pub use task::Comparer;

@@ -14,7 +14,7 @@ pub struct LostObject {
     pub length: u64,
     /// Bytes that the store holds; `None`: it is not there.
     pub found: Option<u64>,
-    /// When its PUT was granted: no older snapshot needs it.
+    /// When its PUT was granted.
     pub granted_at: Timestamp,
     /// When the coordinator noticed it.
     pub noticed_at: Timestamp,

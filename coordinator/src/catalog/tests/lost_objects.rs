@@ -19,6 +19,8 @@ contract!(
     a_lost_snapshot_stands_for_nothing,
     an_agents_losses_are_told_with_the_snapshots_that_may_need_them,
     repositories_are_compared_day_by_day,
+    what_was_accepted_and_gets_worse_is_an_alarm_again,
+    what_is_asked_for_while_a_comparison_is_under_way_is_still_to_be_done,
 );
 
 const PACKS: [ObjectKind; 2] = [ObjectKind::DataPack, ObjectKind::TreePack];
@@ -107,9 +109,11 @@ async fn compared(fixture: &Fixture, repository: &Repository, lost: Vec<LostObje
         lost_count: lost.len() as u64,
         lost,
     };
+    let before = fixture.catalog.last_comparison(&repository.name).await;
+    let before = before.unwrap();
     fixture
         .catalog
-        .record_comparison(&repository.name, &found)
+        .record_comparison(&repository.name, before.map(|(at, _)| at), &found)
         .await
         .unwrap();
 }
@@ -270,4 +274,58 @@ async fn repositories_are_compared_day_by_day(fixture: Fixture) {
     assert_eq!(due().await, 0);
     fixture.advance(86_401);
     assert_eq!(due().await, 1);
+}
+
+async fn what_was_accepted_and_gets_worse_is_an_alarm_again(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    let repository = fixture.repository(&agent).await;
+    back_up(&fixture, &agent, &repository, &[1, 2], 20).await;
+    compared(
+        &fixture,
+        &repository,
+        vec![lost(&fixture, pack(1), Some(40))],
+    )
+    .await;
+    let accepted = fixture
+        .catalog
+        .accept_losses(&repository.name, &operator())
+        .await;
+    assert_eq!(accepted.unwrap(), 1);
+    compared(
+        &fixture,
+        &repository,
+        vec![lost(&fixture, pack(1), Some(40))],
+    )
+    .await;
+    assert_eq!(alarm(&fixture).await, None);
+    compared(&fixture, &repository, vec![lost(&fixture, pack(1), None)]).await;
+    assert_eq!(alarm(&fixture).await, Some((1, 0)));
+    // Of more than are noted, nobody knows which are back.
+    let found = Comparison {
+        lost: vec![lost(&fixture, pack(2), None)],
+        lost_count: 9,
+    };
+    let record = fixture
+        .catalog
+        .record_comparison(&repository.name, Some(fixture.now()), &found);
+    record.await.unwrap();
+    assert_eq!(alarm(&fixture).await, Some((9, 0)));
+}
+
+async fn what_is_asked_for_while_a_comparison_is_under_way_is_still_to_be_done(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("web-1").await;
+    let repository = fixture.repository(&agent).await;
+    back_up(&fixture, &agent, &repository, &[1], 20).await;
+    compared(&fixture, &repository, vec![]).await;
+    let before = catalog.last_comparison(&repository.name).await.unwrap();
+    catalog.ask_for_comparison(&repository.name).await.unwrap();
+    let found = Comparison::default();
+    let record = catalog.record_comparison(&repository.name, before.map(|it| it.0), &found);
+    record.await.unwrap();
+    let still = catalog.last_comparison(&repository.name).await.unwrap();
+    assert_eq!(still, None);
+    compared(&fixture, &repository, vec![]).await;
+    let done = catalog.last_comparison(&repository.name).await.unwrap();
+    assert_eq!(done, Some((fixture.now(), 0)));
 }

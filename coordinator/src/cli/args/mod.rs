@@ -233,7 +233,8 @@ pub(crate) enum RepositoriesCommand {
     Losses {
         /// The repository's name.
         repository: String,
-        /// Compare the store with the catalog now.
+        /// Have the store compared with the catalog now, and wait for it: a request for
+        /// each thousand objects.
         #[arg(long)]
         compare: bool,
         /// They are no alarm in `status` any more. Audited.

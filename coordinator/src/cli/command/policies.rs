@@ -40,7 +40,7 @@ pub(super) async fn apply(context: &Context, args: ApplyArgs) -> Result<Exit, Cl
         .post(&["policies", "apply"], &request)
         .await?;
     context.renderer.show(&applied, changes)?;
-    if args.exit_code && !applied.changes.is_empty() {
+    if args.exit_code && applied.changes.iter().any(|it| it.action != "unchanged") {
         return Ok(Exit::Warnings);
     }
     Ok(Exit::Done)

@@ -1,6 +1,6 @@
 //! `strongroom repositories …`
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 
@@ -13,6 +13,9 @@ use crate::{
     },
     http::shape::{LostObject, Repositories, RepositoryLosses, RepositoryPassword},
 };
+
+/// Whether a comparison has ended is asked so often.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(context: &Context, command: RepositoriesCommand) -> Result<Exit, CliError> {
     let client = context.client()?;
@@ -31,11 +34,14 @@ pub(super) async fn run(context: &Context, command: RepositoriesCommand) -> Resu
         } => {
             let path = ["repositories", &repository];
             let at = |last: &[&'static str]| [&path[..], last].concat();
-            let mut losses: RepositoryLosses = if compare {
-                client.post(&at(&["compare"]), &()).await?
-            } else {
-                client.get(&at(&["losses"]), &[]).await?
-            };
+            if compare {
+                let _asked: RepositoryLosses = client.post(&at(&["compare"]), &()).await?;
+            }
+            let mut losses: RepositoryLosses = client.get(&at(&["losses"]), &[]).await?;
+            while compare && losses.compared_at.is_none() {
+                tokio::time::sleep(LOOK_EVERY).await;
+                losses = client.get(&at(&["losses"]), &[]).await?;
+            }
             if accept {
                 losses = client.post(&at(&["losses", "accept"]), &()).await?;
             }

@@ -7,7 +7,7 @@ use crate::{
     cli::{
         args::{LsArgs, SnapshotsCommand, SnapshotsListArgs},
         error::{CliError, Exit},
-        render::{Table, fields, format, recovery},
+        render::{Table, fields, format, job, recovery},
     },
     http::shape::{Entry, Listing, Snapshot, Snapshots},
 };
@@ -112,7 +112,7 @@ fn notes(snapshot: &Snapshot) -> String {
 }
 
 pub(super) fn one(snapshot: &Snapshot, now: Timestamp) -> String {
-    fields([
+    let mut shown = fields([
         ("id", snapshot.id.clone()),
         ("dataset", snapshot.dataset.clone()),
         ("repository", snapshot.repository.clone()),
@@ -136,7 +136,12 @@ pub(super) fn one(snapshot: &Snapshot, now: Timestamp) -> String {
         ),
         ("pinned", if snapshot.pinned { "yes" } else { "no" }.into()),
         ("job", snapshot.job.clone().unwrap_or_else(format::dash)),
-    ])
+    ]);
+    let warnings = job::warnings(&snapshot.warnings, snapshot.warning_count);
+    if !warnings.is_empty() {
+        shown = format!("{}\n\n{warnings}", shown.trim_end());
+    }
+    shown
 }
 
 pub(super) fn entries(listing: &Listing) -> String {

@@ -22,25 +22,34 @@ pub(super) async fn run(context: &Context, args: &StatusArgs) -> Result<Exit, Cl
         .renderer
         .show(&status, |status| overview(status, now))?;
     Ok(if args.exit_code {
-        verdict(&status)
+        verdict(&status, now)
     } else {
         Exit::Done
     })
 }
 
 /// What `--exit-code` makes of it.
-pub(super) fn verdict(status: &Status) -> Exit {
-    let is_signed_for =
-        |store: &StoreStatus| matches!(store.state, StoreState::Safe | StoreState::RiskAccepted);
+pub(super) fn verdict(status: &Status, now: Timestamp) -> Exit {
+    let is_away = |store: &StoreStatus| {
+        let outage = store.outage.as_ref();
+        outage.is_some_and(|outage| outage.until.is_none())
+    };
+    let is_signed_for = |store: &StoreStatus| {
+        matches!(store.state, StoreState::Safe | StoreState::RiskAccepted) && !is_away(store)
+    };
+    let mut logs = status.recovery.iter();
+    let counts = &status.counts;
+    let all_well = status.clocks.is_empty() && counts.agents_connected >= counts.agents;
     let of_dataset = |dataset: &DatasetStatus| match dataset.last_job_state {
         Some(JobState::Failed) => Exit::Failed,
         _ if dataset.alarm.is_some() => Exit::Failed,
         _ if dataset.warning_count > 0 => Exit::Warnings,
         _ => Exit::Done,
     };
-    let first = match status.clocks.is_empty() {
+    let first = match all_well {
         _ if !status.contested.is_empty() || !status.losses.is_empty() => Exit::Failed,
         _ if !status.stores.iter().all(is_signed_for) => Exit::Failed,
+        _ if logs.any(|cluster| recovery::needs_somebody(cluster, now)) => Exit::Failed,
         true => Exit::Done,
         false => Exit::Warnings,
     };

@@ -362,7 +362,10 @@ fn scripts_are_told_by_the_exit_code_how_it_stands() {
         for (key, value) in change.as_object().unwrap() {
             status[key] = value.clone();
         }
-        status::verdict(&serde_json::from_value(status).unwrap())
+        status::verdict(
+            &serde_json::from_value(status).unwrap(),
+            NOW.parse().unwrap(),
+        )
     };
     let dataset = |state: &str, warnings: u64, alarm: Option<&str>| {
         json!({
@@ -397,6 +400,63 @@ fn scripts_are_told_by_the_exit_code_how_it_stands() {
     assert_eq!(verdict(json!({ "clocks": clocks })), Exit::Warnings);
     let contested = json!([{"agent": "db-1", "contest": contest}]);
     assert_eq!(verdict(json!({ "contested": contested })), Exit::Failed);
+    let lost = json!([{"repository": "primary/db-1", "objects": 1, "snapshots": 0, "since": NOW}]);
+    assert_eq!(verdict(json!({ "losses": lost })), Exit::Failed);
+    let away = |until: Option<&str>| {
+        let outage = json!({"since": NOW, "until": until, "problem": "no answer"});
+        verdict(json!({"stores": [
+            {"name": "primary", "state": "safe", "problem": null, "outage": outage}
+        ]}))
+    };
+    assert_eq!(away(None), Exit::Failed);
+    assert_eq!(away(Some(NOW)), Exit::Done);
+    let counts = json!({"agents": 2, "agents_connected": 1, "policies": 1, "jobs_pending": 0,
+                        "jobs_running": 0, "snapshots": 1});
+    assert_eq!(verdict(json!({ "counts": counts })), Exit::Warnings);
+}
+
+#[test]
+fn scripts_are_told_of_a_log_that_needs_somebody() {
+    let verdict = |change: serde_json::Value| {
+        let mut archiving = json!({
+            "job": "x", "job_state": "running", "problem": null, "as_of": NOW,
+            "next_attempt": null,
+        });
+        let mut cluster = json!({
+            "dataset": "db@db-1", "system": "1", "line": 0, "ended": null, "gaps": [],
+            "windows": [{"from": NOW, "to": NOW, "open": true, "timeline": 1, "end_lsn": "0/1",
+                         "snapshots": []}],
+        });
+        for (key, value) in change.as_object().unwrap() {
+            let of_cluster = ["ended", "windows"].contains(&key.as_str());
+            let changed = if of_cluster {
+                &mut cluster
+            } else {
+                &mut archiving
+            };
+            changed[key] = value.clone();
+        }
+        cluster["archiving"] = archiving;
+        let status = json!({
+            "version": "0.1.0", "started_at": NOW, "datasets": [], "recovery": [cluster],
+            "counts": {"agents": 1, "agents_connected": 1, "policies": 1, "jobs_pending": 0,
+                       "jobs_running": 0, "snapshots": 1},
+        });
+        status::verdict(
+            &serde_json::from_value(status).unwrap(),
+            NOW.parse().unwrap(),
+        )
+    };
+    assert_eq!(verdict(json!({})), Exit::Done);
+    for wrong in [
+        json!({"problem": "the slot is lost"}),
+        json!({"job_state": "pending"}),
+        json!({"job_state": "failed"}),
+        json!({"as_of": "2020-01-01T00:00:00Z"}),
+        json!({"ended": {"at": NOW, "timeline": 1, "lsn": "0/1", "cause": "other content"}}),
+    ] {
+        assert_eq!(verdict(wrong.clone()), Exit::Failed, "{wrong}");
+    }
 }
 
 #[test]

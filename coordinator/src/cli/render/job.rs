@@ -8,7 +8,7 @@ use strongroom_runtime::units::{ByteRate, ByteSize};
 use super::{Table, fields, format, progress};
 use crate::http::shape::{
     Attempt, BackupFigures, DownloadFigures, Job, JobLogEntry, JobResult, JobState, Jobs, Limits,
-    RestoreFigures, StoreOutage,
+    RestoreFigures, StoreOutage, Warning,
 };
 
 /// Warnings and planned actions that are printed; `--output json` has more.
@@ -117,7 +117,7 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
         text.push_str(&plan(figures));
         text.push_str(&notes(figures));
     }
-    text.push_str(&warnings(job));
+    text.push_str(&warnings(&job.warnings, job.warning_count));
     text
 }
 
@@ -282,9 +282,10 @@ fn notes(figures: &RestoreFigures) -> String {
     text
 }
 
-fn warnings(job: &Job) -> String {
+/// A line for each of the first of `all` warnings.
+pub(crate) fn warnings(warnings: &[Warning], all: u64) -> String {
     let mut text = String::new();
-    for warning in job.warnings.iter().take(SHOWN) {
+    for warning in warnings.iter().take(SHOWN) {
         let _ = writeln!(
             text,
             "{}: {}: {} [{}]",
@@ -298,7 +299,7 @@ fn warnings(job: &Job) -> String {
             format::printable(&warning.code)
         );
     }
-    text.push_str(&more(job.warnings.len(), job.warning_count));
+    text.push_str(&more(warnings.len(), all));
     text
 }
 

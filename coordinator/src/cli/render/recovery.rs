@@ -20,6 +20,15 @@ pub(crate) fn lines(clusters: &[Recovery], now: Timestamp) -> String {
     text
 }
 
+/// Whether the log of a cluster needs somebody: it is not archived, late, ended, or
+/// leads to no moment that could be recovered. What lies in the past does not.
+pub(crate) fn needs_somebody(cluster: &Recovery, now: Timestamp) -> bool {
+    let Some(archiving) = &cluster.archiving else {
+        return false;
+    };
+    cluster.ended.is_some() || !problems(cluster, archiving, now).is_empty()
+}
+
 fn of_cluster(cluster: &Recovery, now: Timestamp) -> String {
     let mut lines = vec![cluster.dataset.clone()];
     if cluster.windows.is_empty() {

@@ -41,7 +41,7 @@ pub struct Repository {
 pub struct RepositoryLosses {
     /// Which.
     pub repository: String,
-    /// When the store was last compared with the catalog.
+    /// When the store was last compared with the catalog; `null`: it is about to be.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub compared_at: Option<Timestamp>,
     /// How many objects were lost then: more than are listed, when they are very
@@ -65,7 +65,7 @@ pub struct LostObject {
     pub length: u64,
     /// Bytes that are there; `null`: it is not.
     pub found: Option<u64>,
-    /// No older snapshot needs it.
+    /// When its PUT was granted.
     #[schema(value_type = String, format = DateTime)]
     pub written_at: Timestamp,
     /// When the coordinator noticed it.

@@ -46,6 +46,9 @@ pub struct Snapshot {
     pub bytes_stored: u64,
     /// Paths that could not be treated as asked.
     pub warning_count: u64,
+    /// Which ones: of a snapshot that is asked for by itself.
+    #[serde(default)]
+    pub warnings: Vec<super::Warning>,
     /// It lacks something that was asked for, such as one of several
     /// databases, and does not stand for a whole one.
     #[serde(default)]

@@ -2,7 +2,8 @@
 //!
 //! A file that cannot be read is passed over: whoever may write to `index/`
 //! must not be able to end all restores. What it listed is looked for in the
-//! headers of the packs that no other file names.
+//! headers of the packs that no other file names. The same is done when a file is
+//! listed with no length: it is lost, says who knows what was written.
 
 use std::sync::Arc;
 
@@ -20,7 +21,9 @@ const AT_ONCE: usize = 8;
 pub async fn load_index(
     repository: &Arc<Repository>,
 ) -> Result<(Index, Vec<ReadError>), ReadError> {
-    let (builder, problems) = load_files(repository).await?;
+    let Files {
+        builder, problems, ..
+    } = load_files(repository).await?;
     Ok((build(builder).await?, problems))
 }
 
@@ -29,24 +32,35 @@ pub async fn load_index(
 pub(super) async fn load_index_or_headers(
     repository: &Arc<Repository>,
 ) -> Result<(Index, Vec<ReadError>), ReadError> {
-    let (mut builder, mut problems) = load_files(repository).await?;
-    if !problems.is_empty() {
+    let Files {
+        mut builder,
+        mut problems,
+        lost,
+    } = load_files(repository).await?;
+    if lost || !problems.is_empty() {
         recover::add_unnamed(repository, &mut builder, &mut problems).await?;
     }
     Ok((build(builder).await?, problems))
 }
 
-async fn load_files(
-    repository: &Arc<Repository>,
-) -> Result<(IndexBuilder, Vec<ReadError>), ReadError> {
+/// What the index files say.
+struct Files {
+    builder: IndexBuilder,
+    problems: Vec<ReadError>,
+    /// Some are gone that must be there.
+    lost: bool,
+}
+
+async fn load_files(repository: &Arc<Repository>) -> Result<Files, ReadError> {
     let listed = repository.store().list(Directory::Index).await?;
     let mut files = stream::iter(listed)
-        .map(|file| load_file(repository.clone(), file.id))
+        .map(|file| async move { (file.size, load_file(repository.clone(), file.id).await) })
         .buffer_unordered(AT_ONCE);
     let mut builder = IndexBuilder::default();
-    let mut problems = Vec::new();
-    while let Some((object, file)) = files.next().await {
+    let (mut problems, mut lost) = (Vec::new(), false);
+    while let Some((size, (object, file))) = files.next().await {
         match file {
+            Err(problem) if size == 0 && problem.is_missing() => lost = true,
             Ok(file) => builder.add(&file)?,
             Err(problem) if problem.is_damage() => {
                 builder.pass_over(object);
@@ -55,7 +69,11 @@ async fn load_files(
             Err(error) => return Err(error),
         }
     }
-    Ok((builder, problems))
+    Ok(Files {
+        builder,
+        problems,
+        lost,
+    })
 }
 
 /// Sorting some million entries takes a moment.

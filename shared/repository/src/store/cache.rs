@@ -161,16 +161,12 @@ impl Inner {
     }
 
     /// Removes indexes that the repository no longer has, or not whole: nobody else
-    /// could read what they list. What is listed without a length was lost, and may be
-    /// put back from here. Blocks.
+    /// could read what they list. Blocks.
     fn keep_listed(&self, listed: &[Listed]) {
         let sizes: HashMap<_, _> = listed.iter().map(|it| (it.id, it.size)).collect();
         let directory = self.directory(ObjectKind::Index);
-        self.files.retain(&directory, |id, size| {
-            sizes
-                .get(&id)
-                .is_some_and(|listed| *listed == size || *listed == 0)
-        });
+        self.files
+            .retain(&directory, |id, size| sizes.get(&id) == Some(&size));
     }
 
     fn path(&self, entry: Entry) -> PathBuf {
@@ -246,6 +242,13 @@ impl CacheStore {
         Ok(listed)
     }
 
+    async fn cached(&self, object: ObjectName) -> Option<Bytes> {
+        let entry = Entry::of(object)?;
+        self.blocking(move |inner| inner.read(entry, None))
+            .await
+            .flatten()
+    }
+
     async fn remove(&self, object: ObjectName) -> Result<(), StoreError> {
         if let Some(entry) = Entry::of(object) {
             self.blocking(move |inner| inner.forget(entry)).await;
@@ -269,6 +272,10 @@ impl Store for CacheStore {
 
     fn list(&self, directory: Directory) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>> {
         Box::pin(self.list(directory))
+    }
+
+    fn cached(&self, object: ObjectName) -> BoxFuture<'_, Option<Bytes>> {
+        Box::pin(self.cached(object))
     }
 
     fn remove(&self, object: ObjectName) -> BoxFuture<'_, Result<(), StoreError>> {

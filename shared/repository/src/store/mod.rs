@@ -126,6 +126,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// ids are left out.
     fn list(&self, directory: Directory) -> BoxFuture<'_, Result<Vec<Listed>, StoreError>>;
 
+    /// What a cache before the store has of an object, whole and right, without asking
+    /// the store; `None` where there is no cache.
+    fn cached(&self, object: ObjectName) -> BoxFuture<'_, Option<Bytes>> {
+        let _ = object;
+        Box::pin(std::future::ready(None))
+    }
+
     /// Removes an object; it is no error when it is gone. Only locks are ever removed through this crate.
     fn remove(&self, object: ObjectName) -> BoxFuture<'_, Result<(), StoreError>>;
 }

@@ -31,6 +31,8 @@ pub(super) struct Doubt {
     pub(super) cause: String,
     /// It will be no better next time.
     pub(super) is_final: bool,
+    /// The pack is not there, or shorter than what is to be in it.
+    pub(super) is_gone: bool,
 }
 
 /// Those of the packs whose headers do not say the same as their index. Fails when
@@ -58,6 +60,7 @@ async fn check(repository: &Repository, pack: &IndexPack) -> Result<Option<Doubt
             pack,
             cause,
             is_final,
+            is_gone: false,
         }))
     };
     let mut claimed: Vec<PackEntry> = pack.blobs.iter().map(|blob| (*blob).into()).collect();
@@ -70,9 +73,12 @@ async fn check(repository: &Repository, pack: &IndexPack) -> Result<Option<Doubt
         Ok(tail) => tail,
         Err(error) => {
             return match &error.kind {
-                StoreErrorKind::NotFound | StoreErrorKind::Truncated { .. } => {
-                    doubt(error.kind.to_string(), true)
-                }
+                StoreErrorKind::NotFound | StoreErrorKind::Truncated { .. } => Ok(Some(Doubt {
+                    pack: pack.id,
+                    cause: error.kind.to_string(),
+                    is_final: true,
+                    is_gone: true,
+                })),
                 // No header lies there, or so the coordinator thinks.
                 _ if error.is_unreadable() => doubt(error.kind.to_string(), false),
                 _ => Err(error),

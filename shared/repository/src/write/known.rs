@@ -11,7 +11,7 @@ use super::{
         proven::{self, Proven},
     },
     journal::{JournalDirectory, inherit::Inheritance},
-    losses::{LostPack, Sizes},
+    losses::{Comparison, LostPack, Sizes},
     membership::{Membership, Prefixes},
 };
 use crate::{
@@ -42,8 +42,7 @@ pub struct Known {
     /// Packs that the store has lost, with those of their blobs that lie nowhere
     /// else. They are known no more.
     pub lost: Vec<LostPack>,
-    /// Index files and packs of trees that the store had lost and that were put back
-    /// from the cache.
+    /// Packs of trees that the store had lost and that were put back from the cache.
     pub put_back: u64,
 }
 
@@ -101,7 +100,8 @@ impl Known {
     /// repository. Looks at every pack: [`Known::resume`] remembers them.
     pub async fn load(repository: &Repository) -> Result<Self, RepositoryError> {
         let mut inherited = Inheritance::default();
-        let loader = Loader::load(repository, Proven::default(), None, &mut inherited).await?;
+        let compare = Comparison::always();
+        let loader = Loader::load(repository, Proven::default(), compare, &mut inherited).await?;
         Ok(loader.finish())
     }
 
@@ -116,11 +116,12 @@ impl Known {
         let (directory, key) = (journals.clone(), repository.key().clone());
         let remembered = move || {
             let inherited = Inheritance::take_over(&directory, &key);
-            (inherited, Proven::load(&directory, &key))
+            // Whoever compares meanwhile notes what is lost, and then that it did.
+            let compare = Comparison::of(&directory);
+            (inherited, compare, Proven::load(&directory, &key))
         };
-        let (mut inherited, proven) = blocking(remembered).await?;
-        let journals_of = Some(journals);
-        let mut loader = Loader::load(repository, proven, journals_of, &mut inherited).await?;
+        let (mut inherited, compare, proven) = blocking(remembered).await?;
+        let mut loader = Loader::load(repository, proven, compare, &mut inherited).await?;
         if !inherited.is_empty() && !loader.inherit(&mut inherited, journals).await? {
             return Ok(loader.finish());
         }
@@ -170,20 +171,16 @@ async fn load(
     }
 }
 
-/// Writes an object again that the store has lost, if the cache has it. Whether it is
+/// Writes a pack again that the store has lost, if the cache has it. Whether it is
 /// there again.
-async fn put_back(repository: &Repository, object: ObjectName) -> bool {
-    let Ok(bytes) = repository.store().get(object, None).await else {
+async fn put_back(repository: &Repository, pack: ObjectName) -> bool {
+    let Some(bytes) = repository.store().cached(pack).await else {
         return false;
     };
-    let body = Body::new(bytes);
-    if Some(body.sha256) != object.id() {
-        return false;
-    }
-    match repository.store().put(object, body).await {
+    match repository.store().put(pack, Body::new(bytes)).await {
         Ok(()) => true,
         Err(error) => {
-            tracing::warn!(%object, %error, "cannot put back what the store has lost");
+            tracing::warn!(%pack, %error, "cannot put back what the store has lost");
             false
         }
     }
@@ -216,6 +213,8 @@ struct Loader<'a> {
     /// `None`: the packs of the store are not compared this time.
     sizes: Option<Sizes>,
     lost: Vec<LostPack>,
+    /// Several index files may name one.
+    seen_lost: HashSet<ObjectId>,
     put_back: u64,
 }
 
@@ -223,12 +222,17 @@ impl<'a> Loader<'a> {
     async fn load(
         repository: &'a Repository,
         proven: Proven,
-        journals: Option<&JournalDirectory>,
+        compare: Comparison,
         inherited: &mut Inheritance,
     ) -> Result<Self, RepositoryError> {
         let files = repository.store().list(Directory::Index).await?;
         // Behind the index files: their packs were there before them.
-        let sizes = Sizes::list_when_due(repository.store(), journals).await?;
+        let sizes = if compare.is_due {
+            Some(Sizes::list(repository.store()).await?)
+        } else {
+            None
+        };
+        let packs = sizes.as_ref().map(Sizes::count);
         let mut loader = Self {
             repository,
             proven,
@@ -238,19 +242,14 @@ impl<'a> Loader<'a> {
             trouble: Vec::new(),
             sizes,
             lost: Vec::new(),
+            seen_lost: HashSet::new(),
             put_back: 0,
         };
         let listed: HashSet<ObjectId> = files.iter().map(|file| file.id).collect();
         let mut indexes = stream::iter(files)
-            .map(|file| async move {
-                let object = ObjectName::index(file.id);
-                // Without a length: it is lost, says who knows what was written.
-                let is_back = file.size == 0 && put_back(repository, object).await;
-                (file.id, is_back, load(repository, file.id).await)
-            })
+            .map(|file| async move { (file.id, load(repository, file.id).await) })
             .buffer_unordered(AT_ONCE);
-        while let Some((id, is_back, index)) = indexes.next().await {
-            loader.put_back += u64::from(is_back);
+        while let Some((id, index)) = indexes.next().await {
             match index? {
                 Ok(index) => {
                     inherited.drop_listed(&id, &index);
@@ -261,6 +260,11 @@ impl<'a> Loader<'a> {
         }
         drop(indexes);
         loader.proven.keep(repository.key(), &listed);
+        if let Some(packs) = packs
+            && loader.proven.is_kept()
+        {
+            compare.note(packs);
+        }
         Ok(loader)
     }
 
@@ -268,34 +272,48 @@ impl<'a> Loader<'a> {
     async fn believe(&mut self, id: ObjectId, mut index: IndexFile) -> Result<(), RepositoryError> {
         let mut lost = self.take_lost(id, &mut index);
         self.put_back(&mut lost, &mut index).await;
-        let (looked_at, to_look_at): (HashSet<ObjectId>, Vec<&IndexPack>) =
-            match self.proven.verdict(&id) {
-                // What was lost when the others were looked at, and is back.
-                Some(bad) => {
-                    let back = |pack: &&IndexPack| lost.returned.contains(&pack.id);
-                    let bad = bad.iter().copied().collect();
-                    (bad, index.packs.iter().filter(back).collect())
-                }
-                None => (HashSet::new(), index.packs.iter().collect()),
-            };
-        let doubts = claims::doubts(self.repository, to_look_at.iter().copied()).await?;
+        let known_bad: Option<HashSet<ObjectId>> = self
+            .proven
+            .verdict(&id)
+            .map(|bad| bad.iter().copied().collect());
+        let to_look_at: Vec<&IndexPack> = match &known_bad {
+            // What was lost when the others were looked at, and is back.
+            Some(_) => {
+                let back = |pack: &&IndexPack| lost.returned.contains(&pack.id);
+                index.packs.iter().filter(back).collect()
+            }
+            None => index.packs.iter().collect(),
+        };
+        let is_news = known_bad.is_none() || !to_look_at.is_empty();
+        let doubts = claims::doubts(self.repository, to_look_at).await?;
         log(id, &doubts);
-        let mut bad = looked_at;
-        bad.extend(doubts.iter().map(|doubt| doubt.pack));
+        // A pack that is gone proves nothing about what said that it is there.
+        let (gone, doubts): (Vec<Doubt>, Vec<Doubt>) =
+            doubts.into_iter().partition(|doubt| doubt.is_gone);
+        let gone: HashSet<ObjectId> = gone.iter().map(|doubt| doubt.pack).collect();
+        let gone = index.packs.extract_if(.., |pack| gone.contains(&pack.id));
+        lost.packs.extend(gone);
         let is_final = doubts.iter().all(|doubt| doubt.is_final);
-        let is_news = self.proven.verdict(&id).is_none() || !to_look_at.is_empty();
+        let mut bad = known_bad.unwrap_or_default();
+        bad.retain(|pack| !lost.returned.contains(pack));
+        bad.extend(doubts.iter().map(|doubt| doubt.pack));
         if is_final && is_news {
             let bad = bad.iter().copied().collect();
             self.proven.add(self.repository.key(), id, bad);
         }
-        let mut gone: HashSet<ObjectId> = lost.packs.iter().map(|pack| pack.id).collect();
+        let mut still: HashSet<ObjectId> = lost.packs.iter().map(|pack| pack.id).collect();
         if !is_final {
             // They are to be looked at again.
-            gone.extend(lost.returned);
+            still.extend(lost.returned);
         }
-        if gone != lost.before {
-            let gone = gone.into_iter().collect();
-            self.proven.note_lost(self.repository.key(), id, gone);
+        if still != lost.before {
+            let still = still.into_iter().collect();
+            self.proven.note_lost(self.repository.key(), id, still);
+        }
+        for pack in lost.packs {
+            if self.seen_lost.insert(pack.id) {
+                self.lost.push(LostPack::from(pack));
+            }
         }
         if let Some(one) = bad.iter().next() {
             self.trouble.push(Trouble {
@@ -342,8 +360,6 @@ impl<'a> Loader<'a> {
                 lost.packs.push(pack);
             }
         }
-        self.lost
-            .extend(lost.packs.iter().cloned().map(LostPack::from));
     }
 
     /// Lists what interrupted runs stored in index files of this run; gives

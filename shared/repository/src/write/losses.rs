@@ -13,7 +13,7 @@ use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -108,22 +108,44 @@ impl Sizes {
         found.is_ok_and(|found| self.0[found].1 >= size_of(pack))
     }
 
-    /// As [`Sizes::list`], if that is due: see the module.
-    pub(super) async fn list_when_due(
-        store: &SharedStore,
-        journals: Option<&JournalDirectory>,
-    ) -> Result<Option<Self>, StoreError> {
-        let stamp = journals.map(JournalDirectory::compared);
-        if stamp.as_deref().is_some_and(|stamp| !is_due(stamp)) {
-            return Ok(None);
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Whether the packs of the store are compared with the index this time.
+pub(super) struct Comparison {
+    pub(super) is_due: bool,
+    /// Where it is noted; `None`: nowhere.
+    stamp: Option<PathBuf>,
+}
+
+impl Comparison {
+    /// Where nothing is remembered.
+    pub(super) fn always() -> Self {
+        Self {
+            is_due: true,
+            stamp: None,
         }
-        let sizes = Self::list(store).await?;
-        if let Some(stamp) = stamp
-            && let Err(error) = note(&stamp, sizes.0.len())
-        {
+    }
+
+    /// As the notes beside the journals say. Blocks on the file system.
+    pub(super) fn of(journals: &JournalDirectory) -> Self {
+        let stamp = journals.compared();
+        Self {
+            is_due: is_due(&stamp),
+            stamp: Some(stamp),
+        }
+    }
+
+    /// So many packs were compared, and what is lost is noted. Blocks on the file
+    /// system.
+    pub(super) fn note(&self, packs: usize) {
+        let Some(stamp) = &self.stamp else { return };
+        if let Err(error) = note(stamp, packs) {
             tracing::debug!(path = %stamp.display(), %error, "cannot note that packs were compared");
         }
-        Ok(Some(sizes))
     }
 }
 

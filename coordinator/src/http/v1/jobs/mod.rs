@@ -12,7 +12,7 @@ use axum::{
     routing::{get, post},
 };
 
-pub(super) use self::shape::{brief, detailed, word};
+pub(super) use self::shape::{brief, detailed, warning, word};
 use self::waits::waits_for;
 use crate::http::state::SharedState;
 

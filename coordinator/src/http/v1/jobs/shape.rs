@@ -161,7 +161,7 @@ fn progress(progress: session::Progress) -> Progress {
     }
 }
 
-fn warning(warning: &wire::Warning) -> Warning {
+pub(in crate::http::v1) fn warning(warning: &wire::Warning) -> Warning {
     Warning {
         code: warning.code.to_string(),
         accepted: warning.accepted,

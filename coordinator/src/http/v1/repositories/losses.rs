@@ -3,6 +3,7 @@
 use axum::{
     Json,
     extract::{Path, State},
+    http::StatusCode,
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
         state::{ApiState, SharedState},
         v1::snapshots,
     },
-    losses::{self, CompareError},
+    model::RepositoryState,
 };
 
 /// Snapshots that are named.
@@ -35,36 +36,35 @@ pub async fn show(
     Ok(Json(shape(&state, &name).await?))
 }
 
-/// Compares the repository's store with the catalog now, instead of once a day.
+/// Has the repository's store compared with the catalog soon, instead of once a day:
+/// `compared_at` is `null` until that is done.
 #[utoipa::path(post, path = "/api/v1/repositories/{repository}/compare", tag = "repositories",
     operation_id = "compare",
     params(("repository" = String, Path, description = "Name, escaped: primary%2Fweb-1")),
     responses(
-        (status = 200, body = RepositoryLosses),
+        (status = 202, body = RepositoryLosses),
         (status = "default", body = Problem, content_type = "application/problem+json"),
 ))]
 pub async fn compare(
     _caller: Caller,
     State(state): State<SharedState>,
     Path(name): Path<String>,
-) -> Result<Json<RepositoryLosses>, Problem> {
+) -> Result<(StatusCode, Json<RepositoryLosses>), Problem> {
     let repository = state.catalog.repository(&name).await?;
-    let store = state.checked.get(&repository.store).ok_or_else(|| {
+    if state.checked.get(&repository.store).is_none() {
         let store = &repository.store;
-        Problem::new(
-            Code::Unavailable,
-            format!("store {store} of repository {name} is not configured"),
-        )
-        .hint("add it to the coordinator's configuration again")
-    })?;
-    match losses::compare(&state.catalog, &store.client, &repository).await {
-        Ok(_) => Ok(Json(shape(&state, &name).await?)),
-        Err(CompareError::Catalog(error)) => Err(error.into()),
-        Err(CompareError::Store(error)) => {
-            Err(Problem::new(Code::Unavailable, error.to_string())
-                .hint("see `strongroom stores show`"))
-        }
+        let message = format!("store {store} of repository {name} is not configured");
+        return Err(Problem::new(Code::Unavailable, message)
+            .hint("add it to the coordinator's configuration again"));
     }
+    if !matches!(repository.state, RepositoryState::Ready { .. }) {
+        let message = format!("repository {name} does not exist in its store yet");
+        return Err(
+            Problem::new(Code::Conflict, message).hint("the first backup that succeeds makes it")
+        );
+    }
+    state.catalog.ask_for_comparison(&repository.name).await?;
+    Ok((StatusCode::ACCEPTED, Json(shape(&state, &name).await?)))
 }
 
 /// The losses are no alarm any more; they stay listed. Audited.

@@ -64,6 +64,7 @@ pub(super) fn shape(snapshot: model::Snapshot) -> Snapshot {
         bytes_total: snapshot.result.bytes_total,
         bytes_stored: snapshot.result.bytes_stored,
         warning_count: snapshot.warning_count,
+        warnings: Vec::new(),
         partial: snapshot.result.partial,
         lost_at: snapshot.lost_at,
     }

@@ -5,9 +5,9 @@ use axum::{
     extract::{Path, State},
 };
 
-use crate::http::{auth::Caller, problem::Problem, shape::Snapshot, state::SharedState};
+use crate::http::{auth::Caller, problem::Problem, shape::Snapshot, state::SharedState, v1::jobs};
 
-/// One snapshot.
+/// One snapshot, with the warnings of the job that took it.
 #[utoipa::path(get, path = "/api/v1/snapshots/{snapshot}", tag = "snapshots",
     params(("snapshot" = String, Path, description = "Id or unique prefix")),
     responses(
@@ -20,5 +20,12 @@ pub async fn handler(
     Path(snapshot): Path<String>,
 ) -> Result<Json<Snapshot>, Problem> {
     let snapshot = state.catalog.find_snapshot(&snapshot).await?;
-    Ok(Json(super::shape(snapshot)))
+    let attempt = snapshot.attempt;
+    let mut shown = super::shape(snapshot);
+    // What is kept is what the job's last attempt said.
+    let job = state.catalog.job_detail(attempt.job).await?;
+    if job.job.attempt == attempt.attempt {
+        shown.warnings = job.warnings.iter().map(jobs::warning).collect();
+    }
+    Ok(Json(shown))
 }

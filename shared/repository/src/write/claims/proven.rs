@@ -48,6 +48,8 @@ pub(in crate::write) struct Proven {
     verdicts: HashMap<ObjectId, Vec<ObjectId>>,
     /// Of index files the packs that were not there; of most nothing.
     lost: HashMap<ObjectId, Vec<ObjectId>>,
+    /// Something could not be noted.
+    failed: bool,
 }
 
 impl Proven {
@@ -78,6 +80,7 @@ impl Proven {
             path: Some(path),
             verdicts,
             lost,
+            failed: false,
         };
         if torn {
             // Nothing that is added behind it would be found.
@@ -106,6 +109,11 @@ impl Proven {
         self.lost.get(index).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether what was found lost is remembered by the next run.
+    pub(in crate::write) fn is_kept(&self) -> bool {
+        self.path.is_some() && !self.failed
+    }
+
     /// Remembers which packs of an index file the store has lost. Blocks on the
     /// file system.
     pub(in crate::write) fn note_lost(
@@ -115,7 +123,7 @@ impl Proven {
         lost: Vec<ObjectId>,
     ) {
         if let Some(path) = &self.path {
-            append(path, key, MAGIC_LOST, index, &lost);
+            self.failed |= !append(path, key, MAGIC_LOST, index, &lost);
         }
         self.lost.insert(index, lost);
     }
@@ -164,8 +172,14 @@ pub(in crate::write) fn note_own(directory: &JournalDirectory, key: &MasterKey, 
 }
 
 /// In one write, so that two runs do not mix. It costs reads and nothing else
-/// when it fails.
-fn append(path: &Path, key: &MasterKey, magic: &[u8; 8], index: ObjectId, packs: &[ObjectId]) {
+/// when it fails; gives whether it did not.
+fn append(
+    path: &Path,
+    key: &MasterKey,
+    magic: &[u8; 8],
+    index: ObjectId,
+    packs: &[ObjectId],
+) -> bool {
     let write = || -> io::Result<()> {
         let record = encode(key, magic, index, packs)?;
         if let Some(directory) = path.parent() {
@@ -184,9 +198,11 @@ fn append(path: &Path, key: &MasterKey, magic: &[u8; 8], index: ObjectId, packs:
             }
         })
     };
-    if let Err(error) = write() {
+    let written = write();
+    if let Err(error) = &written {
         tracing::debug!(path = %path.display(), %error, "what was proven is not remembered");
     }
+    written.is_ok()
 }
 
 fn encode(

@@ -355,6 +355,33 @@ fn a_lost_pack_that_is_there_again_is_looked_at_before_it_is_believed() {
 }
 
 #[test]
+fn a_run_that_ends_early_leaves_the_comparison_to_the_next() {
+    let bench = Bench::new();
+    bench.run();
+    bench.remove_pack(bench.packs()[0]);
+    let stamp = bench.directory().compared();
+    std::fs::write(&stamp, "1000000").unwrap();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_hours(25);
+    let aged = std::fs::File::options().write(true).open(&stamp).unwrap();
+    aged.set_modified(long_ago).unwrap();
+    // What is found cannot be noted: its file is a directory.
+    let proven = bench.directory().proven();
+    let aside = proven.with_extension("aside");
+    std::fs::rename(&proven, &aside).unwrap();
+    std::fs::create_dir(&proven).unwrap();
+    let known = || {
+        let directory = bench.directory();
+        let known = Known::resume(&bench.repository, &directory);
+        bench.runtime.block_on(known).unwrap()
+    };
+    assert_eq!(known().lost.len(), 1);
+    std::fs::remove_dir(&proven).unwrap();
+    std::fs::rename(&aside, &proven).unwrap();
+    assert_eq!(known().lost.len(), 1, "it was compared once more");
+    assert_eq!(std::fs::read_to_string(&stamp).unwrap(), "2");
+}
+
+#[test]
 fn what_was_found_lost_stays_so_while_packs_are_not_compared() {
     let bench = Bench::new();
     bench.run();
