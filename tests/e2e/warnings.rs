@@ -47,6 +47,7 @@ fn what_cannot_be_read_is_named_and_the_rest_is_backed_up() {
     let snapshot = snapshot_of(job);
     let shown = world.operator().json(&["snapshots", "show", &snapshot]);
     assert_eq!(shown["warning_count"], 2, "{shown:#}");
+    assert_eq!(shown["warnings"], job["warnings"], "{shown:#}");
     let status = world.operator().json(&["status"]);
     assert_eq!(status["datasets"][0]["warning_count"], 2, "{status:#}");
 

@@ -172,7 +172,10 @@ fn note(stamp: &Path, packs: usize) -> io::Result<()> {
             .mode(0o700)
             .create(directory)?;
     }
-    fs::write(stamp, packs.to_string())
+    fs::write(stamp, packs.to_string()).inspect_err(|_| {
+        // Nothing is left where there is no room.
+        let _ = fs::remove_file(stamp);
+    })
 }
 
 fn short(id: &ObjectId) -> [u8; 16] {
