@@ -29,6 +29,8 @@ struct Flow {
     reader: Reader,
     /// The log could not be read; said once.
     unread: Option<InvalidWal>,
+    /// Where the server said last that its log ends.
+    end_of_wal: Option<Lsn>,
 }
 
 impl Stream<'_> {
@@ -42,14 +44,16 @@ impl Stream<'_> {
         self.monitor.enter("streaming");
         self.problem = None;
         let unit = UNIT.min(begun.layout.segment_size.bytes());
-        let tail = self.known.as_ref().and_then(|known| known.tail);
-        let tail = tail.filter(|tail| tail.timeline == begun.timeline && tail.end > begun.from);
+        let known = self.known.as_ref();
+        let tail = known.and_then(|known| known.tails.of(begun.timeline));
+        let tail = tail.filter(|end| *end > begun.from);
         let digester = self.archive.vault().digester();
         let mut flow = Flow {
             timeline: begun.timeline,
-            cutter: Cutter::new(unit, begun.from, digester, tail.map(|tail| tail.end)),
+            cutter: Cutter::new(unit, begun.from, digester, tail),
             reader: Reader::new(begun.layout, begun.timeline, begun.from),
             unread: None,
+            end_of_wal: None,
         };
         let (mut ask, mut flush) = (ticks(ASK.min(self.flush)), ticks(self.flush));
         let mut tell = ticks(TELL);
@@ -74,7 +78,10 @@ impl Stream<'_> {
                 }
                 _ = flush.tick() => self.flush(&mut flow),
                 _ = ask.tick() => self.confirm(begun, &flow, true).await?,
-                _ = tell.tick() => self.tell(None),
+                _ = tell.tick() => {
+                    let problem = self.lag(&flow);
+                    self.tell(problem);
+                }
                 () = &mut over => {
                     self.flush(&mut flow);
                     self.drain().await?;
@@ -100,6 +107,7 @@ impl Stream<'_> {
             } => {
                 let sent_at = time(sent_at);
                 self.heard.say(end_of_wal, sent_at);
+                flow.end_of_wal = Some(end_of_wal);
                 let come = flow.cutter.end().0 + bytes.len() as u64;
                 self.archive.hurry = end_of_wal.0.saturating_sub(come) > UNIT;
                 let read = flow.reader.read(&bytes, sent_at);
@@ -122,6 +130,7 @@ impl Stream<'_> {
                 reply_wanted,
             } => {
                 self.heard.say(end_of_wal, time(sent_at));
+                flow.end_of_wal = Some(end_of_wal);
                 if reply_wanted {
                     // It may be waiting for us in order to stop.
                     self.flush(flow);
@@ -131,6 +140,22 @@ impl Stream<'_> {
             }
             Event::Ended { next } => Ok(Some(next)),
         }
+    }
+
+    /// That the server does not have what is archived of its timeline: a standby
+    /// that will come there, or one that never will. Nothing is archived meanwhile,
+    /// which somebody should know.
+    fn lag(&self, flow: &Flow) -> Option<String> {
+        let known = self.known.as_ref()?;
+        let archived = known.tails.of(flow.timeline)?;
+        flow.end_of_wal.filter(|end| *end < archived)?;
+        let timeline = flow.timeline;
+        Some(format!(
+            "timeline {timeline} is archived up to {archived}, and the server, a standby, does not \
+             have all of that: nothing more is archived until it does. See that it follows its \
+             primary, and that the connection leads to the server that was archived before; if \
+             there is no such log any more, promote it"
+        ))
     }
 
     /// Everything of a timeline is archived before the next one begins.
@@ -183,12 +208,13 @@ impl Stream<'_> {
 
     /// Tells the server what it may forget, and asks it where it is.
     async fn confirm(&mut self, begun: &mut Begun, flow: &Flow, ask: bool) -> Result<(), WalError> {
-        let tail = self.known.as_ref().and_then(|known| known.tail);
-        // 0: nothing yet.
-        let flushed = tail
-            .filter(|tail| tail.timeline == flow.timeline)
-            .map_or(Lsn(0), |tail| tail.end);
-        let written = flow.cutter.end().max(flushed);
+        // 0: nothing yet. What this server gave and the coordinator entered, and so
+        // compared: what others archived of the timeline may be another story.
+        let written = flow.cutter.end();
+        let flushed = self
+            .entered
+            .filter(|place| place.timeline == flow.timeline && place.end <= written)
+            .map_or(Lsn(0), |place| place.end);
         let told = if ask {
             begun.session.probe(written, flushed).await
         } else {

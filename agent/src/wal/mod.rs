@@ -115,6 +115,7 @@ async fn archive_log(job: &WalJob) -> Result<WalResult, WalError> {
                 monitor: &job.monitor,
                 archive: Archive::new(vault),
                 known: None,
+                entered: None,
                 held: Held::default(),
                 heard: Heard::default(),
                 tell: false,

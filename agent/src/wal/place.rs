@@ -1,5 +1,7 @@
 //! Where to go on reading a log: pure.
 
+use std::collections::BTreeMap;
+
 use strongroom_layout::position::{Lsn, TimelineId};
 use strongroom_postgres::wal::{History, Layout};
 
@@ -10,32 +12,75 @@ pub(super) struct Archived {
     pub(super) end: Lsn,
 }
 
+/// Where the archived log of each timeline ends. Those of timelines on which the
+/// server never was say nothing of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tails(BTreeMap<TimelineId, Lsn>);
+
+impl Tails {
+    pub(super) fn new(tails: BTreeMap<TimelineId, Lsn>) -> Self {
+        Self(tails)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Where the archived log of a timeline ends.
+    pub(super) fn of(&self, timeline: TimelineId) -> Option<Lsn> {
+        self.0.get(&timeline).copied()
+    }
+
+    /// That of the newest of a server's timelines of which something is archived.
+    pub(super) fn on(&self, history: &History) -> Option<Archived> {
+        let spans = history.spans();
+        let archived = spans.filter_map(|span| {
+            let timeline = span.timeline;
+            self.of(timeline).map(|end| Archived { timeline, end })
+        });
+        archived.last()
+    }
+
+    /// More of a timeline is archived.
+    pub(super) fn reach(&mut self, place: Archived) {
+        let end = self.0.entry(place.timeline).or_insert(place.end);
+        *end = place.end.max(*end);
+    }
+}
+
 /// The places to try, the best first, each where a segment begins: the segment of
 /// the archive's last byte, so that it can be compared; where the archive ends, so
-/// that nothing is missed; else where the next timeline begins, if the archive went beyond where the server left it; else what the
-/// server keeps for us.
+/// that nothing is missed; else where the next timeline begins, if the archive went
+/// beyond where the server left it; else what the server keeps for us.
 pub(super) fn places(
     layout: Layout,
     history: &History,
-    tail: Option<Archived>,
+    tails: &Tails,
     kept: Lsn,
 ) -> Vec<(TimelineId, Lsn)> {
     let now = history.timeline();
+    let began = history.span(now).filter(|span| span.from > Lsn(0));
+    let began = began.map(|span| (now, span.from));
     let mut places = Vec::new();
-    if let Some(tail) = tail {
-        match history.span(tail.timeline).map(|span| span.until) {
+    if let Some(tail) = tails.on(history) {
+        match history.span(tail.timeline).and_then(|span| span.until) {
+            // The archive followed a timeline that the server has left before: only
+            // what is the server's own counts.
+            Some(until) if until < tail.end => {
+                let mut spans = history.spans();
+                let next = spans.find(|span| span.timeline > tail.timeline);
+                places.extend(next.map(|span| (span.timeline, span.from)));
+                places.extend(began);
+            }
             // The server is still on it, or came from it later.
-            Some(until) if until.is_none_or(|until| tail.end <= until) => {
+            _ => {
                 places.push((tail.timeline, Lsn(tail.end.0.saturating_sub(1))));
                 places.push((tail.timeline, tail.end));
             }
-            // The archive followed a timeline that the server has left before,
-            // or never was on: only what is the server's own counts.
-            _ => {
-                let began = history.span(now).filter(|span| span.from > Lsn(0));
-                places.extend(began.map(|span| (now, span.from)));
-            }
         }
+    } else if !tails.is_empty() {
+        // It followed another server.
+        places.extend(began);
     }
     places.push((now, kept));
     let mut places: Vec<_> = places
@@ -74,12 +119,28 @@ mod tests {
         History::parse(TimelineId(2), format!("1\t{switch}\tpromoted\n").as_bytes()).unwrap()
     }
 
-    fn tried(history: &History, tail: Option<(u32, u64)>, kept: u64) -> Vec<(u32, u64)> {
-        let tail = tail.map(|(timeline, end)| Archived {
-            timeline: TimelineId(timeline),
-            end: Lsn(end),
-        });
-        places(layout(), history, tail, Lsn(kept))
+    /// Timeline 3, which left timeline 2 at 8 MiB.
+    fn third() -> History {
+        let (one, two) = (Lsn(5 * MIB + MIB / 2), Lsn(8 * MIB));
+        let content = format!("1\t{one}\tpromoted\n2\t{two}\tpromoted\n");
+        History::parse(TimelineId(3), content.as_bytes()).unwrap()
+    }
+
+    fn tails(tails: impl IntoIterator<Item = (u32, u64)>) -> Tails {
+        let tails = tails.into_iter();
+        Tails::new(
+            tails
+                .map(|(timeline, end)| (TimelineId(timeline), Lsn(end)))
+                .collect(),
+        )
+    }
+
+    fn tried(
+        history: &History,
+        archived: impl IntoIterator<Item = (u32, u64)>,
+        kept: u64,
+    ) -> Vec<(u32, u64)> {
+        places(layout(), history, &tails(archived), Lsn(kept))
             .into_iter()
             .map(|(timeline, at)| (timeline.0, at.0 / MIB))
             .collect()
@@ -111,10 +172,43 @@ mod tests {
             tried(&second(), Some((1, 7 * MIB)), 9 * MIB),
             [(2, 5), (2, 9)]
         );
-        // The server is behind what the archive followed.
+        // And none is left out that came in between.
         assert_eq!(
-            tried(&History::first(), Some((2, 7 * MIB)), 9 * MIB),
-            [(1, 9)]
+            tried(&third(), Some((1, 7 * MIB)), 9 * MIB),
+            [(2, 5), (3, 8), (3, 9)]
         );
+    }
+
+    #[test]
+    fn a_server_goes_on_where_its_own_timelines_end_in_the_archive() {
+        // It is on a lower one than the archive knows.
+        let first = History::first();
+        let archived = [(1, 6 * MIB + 9), (2, 7 * MIB)];
+        assert_eq!(tried(&first, archived, 9 * MIB), [(1, 6), (1, 9)]);
+        // Or came from others.
+        let archived = [(1, 5 * MIB), (4, 7 * MIB)];
+        assert_eq!(
+            tried(&second(), archived, 6 * MIB),
+            [(1, 4), (1, 5), (2, 6)]
+        );
+        // Nothing is archived of any of its own.
+        assert_eq!(tried(&first, [(2, 7 * MIB)], 9 * MIB), [(1, 9)]);
+        assert_eq!(tried(&second(), [(3, 7 * MIB)], 9 * MIB), [(2, 5), (2, 9)]);
+    }
+
+    #[test]
+    fn each_timeline_has_a_tail_of_its_own() {
+        let mut tails = tails([(1, 5), (3, 2)]);
+        let of = |timeline, end| Archived {
+            timeline: TimelineId(timeline),
+            end: Lsn(end),
+        };
+        tails.reach(of(1, 7));
+        tails.reach(of(3, 1));
+        tails.reach(of(2, 4));
+        let all = [1, 2, 3, 4].map(|timeline| tails.of(TimelineId(timeline)));
+        assert_eq!(all, [Some(Lsn(7)), Some(Lsn(4)), Some(Lsn(2)), None]);
+        assert_eq!(tails.on(&History::first()), Some(of(1, 7)));
+        assert_eq!(tails.on(&second()), Some(of(2, 4)));
     }
 }

@@ -32,7 +32,7 @@ use super::{
     WalError,
     archive::{Archive, Histories, Progress, histories_of},
     heard::Heard,
-    place::{Archived, places, segment_start},
+    place::{Archived, Tails, places, segment_start},
     server::{Held, Room, WalServer, watch},
 };
 use crate::{grants::WalRecord, monitor::Monitor};
@@ -55,6 +55,8 @@ pub(super) struct Stream<'a> {
     pub(super) archive: Archive<Option<Archived>>,
     /// What the archive has.
     pub(super) known: Option<Known>,
+    /// What this job entered last.
+    pub(super) entered: Option<Archived>,
     pub(super) held: Held,
     pub(super) heard: Heard,
     /// How far the log is known is to be said.
@@ -71,8 +73,10 @@ pub(super) struct Stream<'a> {
 /// What the archive has of a cluster.
 pub(super) struct Known {
     pub(super) system: SystemId,
-    /// It ends here.
-    pub(super) tail: Option<Archived>,
+    /// Where it ends.
+    pub(super) tails: Tails,
+    /// How far the server's own timelines are archived, once those are known.
+    pub(super) own: Option<Archived>,
     pub(super) histories: Histories,
 }
 
@@ -93,12 +97,12 @@ impl Stream<'_> {
         let over = Instant::now() + LONG_ENOUGH;
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {
-            let before = self.tail();
+            let before = self.entered;
             let error = match self.connected(over).await {
                 Ok(()) => return Ok(self.archive.figures),
                 Err(error) => error,
             };
-            if self.tail() != before {
+            if self.entered != before {
                 backoff.reset();
             }
             match error {
@@ -113,10 +117,6 @@ impl Stream<'_> {
                 error => return Err(error),
             }
         }
-    }
-
-    fn tail(&self) -> Option<Archived> {
-        self.known.as_ref().and_then(|known| known.tail)
     }
 
     /// Waits; what is under way goes on.
@@ -135,9 +135,11 @@ impl Stream<'_> {
         if let Progress::Entered(places) = progress
             && let Some(known) = &mut self.known
         {
-            let newest = places.iter().flatten().max().copied();
-            known.tail = known.tail.max(newest);
-            self.given_up &= known.tail.is_none();
+            for place in places.iter().flatten() {
+                known.tails.reach(*place);
+                self.entered = Some(*place);
+                self.given_up = false;
+            }
         }
         if self.archive.may_enter() && (self.archive.waiting().next().is_some() || self.tell) {
             self.tell = false;
@@ -156,8 +158,9 @@ impl Stream<'_> {
     /// How far the log is known, once what is stored is entered.
     fn position(&mut self) -> Option<WalPosition> {
         let known = self.known.as_ref()?;
-        let waiting = self.archive.waiting().flatten().max().copied();
-        let tail = known.tail.max(waiting)?;
+        // In the order in which it came: a server may be on a lower timeline now.
+        let waiting = self.archive.waiting().flatten().last().copied();
+        let tail = waiting.or(self.entered).or(known.own)?;
         let held = self.held.lock().as_ref().and_then(|slot| slot.held_back);
         let held = held.unwrap_or(0);
         Some(WalPosition {
@@ -185,8 +188,10 @@ impl Stream<'_> {
         *self.held.lock() = None;
         self.given_up = true;
         if let Some(known) = &mut self.known {
-            known.tail = None;
+            known.tails = Tails::default();
+            known.own = None;
         }
+        self.entered = None;
         Ok(())
     }
 
@@ -239,7 +244,7 @@ impl Stream<'_> {
     async fn know(&mut self, facts: &ServerFacts) -> Result<(), WalError> {
         let system = SystemId(facts.system_identifier);
         match &self.known {
-            Some(known) if known.system == system && known.tail.is_some() => return Ok(()),
+            Some(known) if known.system == system && !known.tails.is_empty() => return Ok(()),
             Some(known) if known.system != system => {
                 return Err(WalError::OtherCluster {
                     name: self.server.name.clone(),
@@ -252,14 +257,17 @@ impl Stream<'_> {
         let authority = self.archive.vault().authority();
         let archived = authority.archived_wal((system, 0), None);
         let archived = archived.await?;
-        let tail = archived
-            .tail
-            .filter(|_| !self.given_up)
-            .map(|(timeline, end)| Archived { timeline, end });
+        let histories = histories_of(&archived);
+        let tails = if self.given_up {
+            Tails::default()
+        } else {
+            Tails::new(archived.tails)
+        };
         self.known = Some(Known {
             system,
-            tail,
-            histories: histories_of(&archived),
+            tails,
+            own: None,
+            histories,
         });
         Ok(())
     }
@@ -304,8 +312,8 @@ impl Stream<'_> {
                 .await?;
         }
         let kept = kept.unwrap_or(identity.flushed);
-        let tail = self.tail();
-        let mut places = places(layout, &history, tail, kept).into_iter();
+        let (tails, tail) = self.tails_on(&history);
+        let mut places = places(layout, &history, &tails, kept).into_iter();
         let mut next = places.next();
         while let Some((timeline, from)) = next {
             next = places.next();
@@ -339,6 +347,15 @@ impl Stream<'_> {
         Err(WalError::Cancelled)
     }
 
+    /// What is archived, and how far the server's own timelines are.
+    fn tails_on(&mut self, history: &History) -> (Tails, Option<Archived>) {
+        let Some(known) = &mut self.known else {
+            return (Tails::default(), None);
+        };
+        known.own = known.tails.on(history);
+        (known.tails.clone(), known.own)
+    }
+
     /// A primary whose log ends before what is archived of it was put back to an
     /// earlier state. (A standby that was restarted catches up.) Whatever it writes
     /// from now on is another story, which must not be taken for the one that is
@@ -347,8 +364,8 @@ impl Stream<'_> {
         let Some(known) = &self.known else {
             return Ok(());
         };
-        let tail = known.tail.filter(|tail| tail.timeline == timeline);
-        let Some(archived) = tail.map(|tail| tail.end).filter(|end| *end > flushed) else {
+        let tail = known.tails.of(timeline);
+        let Some(archived) = tail.filter(|end| *end > flushed) else {
             return Ok(());
         };
         let behind = WalBehind {

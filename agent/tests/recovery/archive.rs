@@ -292,7 +292,7 @@ impl LogIndex for Archive {
             stored,
             more: false,
             histories: known.histories.values().cloned().collect(),
-            tail: None,
+            tails: BTreeMap::new(),
         })))
     }
 }

@@ -189,12 +189,13 @@ impl Grants {
             },
         };
         let stretches = catalog.wal_stretches(&archive).await?;
-        let tail = stretches.iter().max_by_key(|it| (it.timeline, it.end));
+        // By timeline and position: the last of each timeline stays.
+        let tails = stretches.iter().map(|it| (it.timeline, it.end));
         Ok(ArchivedWalResponse {
             stored: page.parts,
             more: page.more,
             histories: catalog.wal_histories(&archive).await?,
-            tail: tail.map(|it| (it.timeline, it.end)),
+            tails: tails.collect(),
         })
     }
 

@@ -1223,7 +1223,7 @@ pub struct ArchivedWalRequest {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ArchivedWalResponse {
-    /// by start; of several with one the longest
+    /// by start; of several with one the longest first
     #[prost(message, repeated, tag = "1")]
     pub stored: ::prost::alloc::vec::Vec<StoredWal>,
     /// there may be more behind the start of the last
@@ -1232,11 +1232,23 @@ pub struct ArchivedWalResponse {
     /// of the cluster, by timeline
     #[prost(message, repeated, tag = "3")]
     pub histories: ::prost::alloc::vec::Vec<StoredHistory>,
-    /// The end of the newest stretch of the newest timeline; timeline 0: none.
+    /// The end of the newest stretch of the newest timeline; timeline 0: none. For
+    /// agents that do not know the field below.
     #[prost(uint32, tag = "4")]
     pub tail_timeline: u32,
     #[prost(uint64, tag = "5")]
     pub tail_lsn: u64,
+    /// That of each timeline, by timeline; empty: the coordinator knows only the above.
+    #[prost(message, repeated, tag = "6")]
+    pub tails: ::prost::alloc::vec::Vec<WalTail>,
+}
+/// Where the archived log of a timeline ends.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WalTail {
+    #[prost(uint32, tag = "1")]
+    pub timeline: u32,
+    #[prost(uint64, tag = "2")]
+    pub lsn: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -1,6 +1,6 @@
 //! What is archived survives whoever is killed, and whoever is promoted.
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use strongroom_tests::{
     cluster::{self, Cluster},
@@ -9,7 +9,10 @@ use strongroom_tests::{
 };
 
 use super::recovery::rows;
-use crate::postgres_physical::{load::Load, site::Site};
+use crate::postgres_physical::{
+    load::{Load, position},
+    site::Site,
+};
 
 #[test]
 fn nothing_is_missing_after_each_of_three_was_killed() {
@@ -87,10 +90,95 @@ fn a_promoted_standby_is_followed_and_the_old_timeline_can_be_chosen() {
     assert!(fs::exists(standby.data().join("pg_wal/00000002.history")).expect("a directory"));
 }
 
+#[test]
+fn an_old_primary_that_comes_back_is_followed_on_its_own_timeline() {
+    let scratch = Scratch::new("wal-old-primary");
+    let mut site = Site::new("wal-old-primary-site", "wal_keep_size = '512MB'");
+    site.cluster.sql("CREATE TABLE moments (n int PRIMARY KEY)");
+    site.archive("flush = '1s'");
+    site.archiving_job();
+    site.backup();
+    let mut standby = site.cluster.standby(&scratch, "standby");
+    site.commit(1..=2);
+    eventually("a standby that follows", || {
+        let rows = standby.sql("SELECT count(*) FROM moments");
+        (rows == "2").then_some(())
+    });
+    standby.sql("SELECT pg_promote()");
+    site.cluster.stop();
+    take_over(&mut standby, site.cluster.port());
+    site.commit(3..=4);
+    site.fill_segment();
+    site.wait_for_archive();
+    assert_eq!(site.archiving()["timeline"], 2);
+
+    // The archive knows more of a later timeline than this server will ever have.
+    standby.stop();
+    site.cluster.start_again();
+    let last = site.commit(3..=5);
+    site.fill_segment();
+    let end = site.cluster.sql("SELECT pg_current_wal_flush_lsn()");
+    eventually("the archive of the old primary's log", || {
+        let archiving = site.archiving();
+        let archived = position(archiving["lsn"].as_str()?);
+        (archiving["timeline"] == 1 && archived >= position(&end)).then_some(())
+    });
+    let start = site.cluster.sql("SELECT pg_current_wal_lsn()");
+    site.fill_segment();
+    eventually("a slot that moves on", || {
+        let moved = format!("SELECT restart_lsn > '{start}'::pg_lsn FROM pg_replication_slots");
+        (site.cluster.sql(&moved) == "t").then_some(())
+    });
+    let server = site.recovered("old", &["--timeline", "1", "--at", &last[2].at]);
+    assert_eq!(rows(&server), 5);
+    let server = site.recovered("new", &["--timeline", "2"]);
+    assert_eq!(rows(&server), 4);
+}
+
+#[test]
+fn a_standby_that_lacks_what_is_archived_is_waited_for_aloud() {
+    let scratch = Scratch::new("wal-lagging");
+    let mut site = Site::new("wal-lagging-site", "wal_keep_size = '512MB'");
+    site.cluster.sql("CREATE TABLE moments (n int PRIMARY KEY)");
+    site.archive("flush = '1s'");
+    site.archiving_job();
+    site.backup();
+    let mut standby = site.cluster.standby(&scratch, "standby");
+    site.commit(1..=1);
+    eventually("a standby that follows", || {
+        let rows = standby.sql("SELECT count(*) FROM moments");
+        (rows == "1").then_some(())
+    });
+    standby.stop();
+    site.commit(2..=3);
+    site.wait_for_archive();
+    site.cluster.stop();
+    take_over_as_standby(&mut standby, site.cluster.port());
+    let problem = eventually("a problem", || {
+        site.archiving()["problem"].as_str().map(str::to_owned)
+    });
+    assert!(problem.contains("timeline 1"), "{problem}");
+
+    // Promoted, it has a log of its own.
+    standby.sql("SELECT pg_promote()");
+    let last = site.commit(2..=2);
+    site.wait_until_recoverable(&last[0].at);
+    assert_eq!(site.archiving()["problem"], serde_json::Value::Null);
+}
+
 /// Has a server listen where another one did.
 fn take_over(standby: &mut Cluster, port: u16) {
     let set = format!("ALTER SYSTEM SET port = {port}");
     cluster::sql(standby.port(), "postgres", &set);
     standby.stop();
+    standby.start_again();
+}
+
+/// The same of one that is down, and stays a standby: whom it follows is away.
+fn take_over_as_standby(standby: &mut Cluster, port: u16) {
+    let settings = standby.data().join("postgresql.auto.conf");
+    let settings = fs::OpenOptions::new().append(true).open(settings);
+    let mut settings = settings.expect("the settings");
+    writeln!(settings, "port = {port}").expect("a line");
     standby.start_again();
 }

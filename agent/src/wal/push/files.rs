@@ -59,8 +59,8 @@ impl Kind {
 /// By what a segment is told from others at its place.
 pub(super) struct Compare {
     pub(super) digester: WalDigester,
-    /// Where the archive ended.
-    pub(super) tail: Option<Archived>,
+    /// Where the archive of its timeline ended.
+    pub(super) tail: Option<Lsn>,
 }
 
 /// A file that was read.
@@ -124,7 +124,6 @@ fn read_segment(
     let first = name.start(layout.segment_size);
     let mut reader = Reader::new(layout, name.timeline, first);
     let mut parts = Vec::new();
-    let tail = compare.tail.filter(|tail| tail.timeline == name.timeline);
     // Both are powers of two.
     let unit = UNIT.min(size);
     for start in (first.0..first.0 + size).step_by(unit as usize).map(Lsn) {
@@ -146,8 +145,8 @@ fn read_segment(
             start,
             bytes,
             digester: compare.digester.clone(),
-            marks: tail
-                .map(|tail| tail.end)
+            marks: compare
+                .tail
                 .filter(|end| *end > start)
                 .into_iter()
                 .collect(),

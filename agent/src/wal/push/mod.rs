@@ -51,7 +51,7 @@ use self::{
 use super::{
     WalError,
     archive::{Archive, Histories, Progress, histories_of},
-    place::Archived,
+    place::{Archived, Tails},
     server::{Room, WalServer},
 };
 use crate::monitor::Monitor;
@@ -94,7 +94,7 @@ struct Cluster {
     seat: Seat,
     histories: Histories,
     /// Where the archive ended when this job began.
-    tail: Option<Archived>,
+    tails: Tails,
     /// A file could not be read as one of this server's log: it may be another's.
     doubt: bool,
 }
@@ -179,7 +179,7 @@ impl Push<'_> {
                 .open(directory.path().to_owned(), directory.owner()),
             directory,
             histories: histories_of(&known),
-            tail: known.tail.map(|(timeline, end)| Archived { timeline, end }),
+            tails: Tails::new(known.tails),
             doubt: false,
         })
     }
@@ -264,7 +264,10 @@ impl Push<'_> {
         let (name, buffers) = (file.clone(), files.buffers.clone());
         let compare = Compare {
             digester: self.archive.vault().digester(),
-            tail: cluster.tail,
+            tail: match kind {
+                Kind::Segment(segment) => cluster.tails.of(segment.timeline),
+                _ => None,
+            },
         };
         let read = move || {
             // Before: what comes in its place is read again.

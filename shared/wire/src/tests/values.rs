@@ -3,7 +3,11 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use jiff::Timestamp;
-use proptest::{collection::vec, option, prelude::*};
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+};
 use strongroom_layout::{
     AgentId, AttemptRef, Directory, JobId, ObjectId, ObjectKind, ObjectName, SystemId, WalName,
     WalPart,
@@ -730,8 +734,8 @@ prop_compose! {
 prop_compose! {
     pub(super) fn archived_wal_response()(
         stored in vec(stored(), 0..3), more: bool, histories in vec(history(), 0..3),
-        tail in option::of((timeline(), lsn())),
+        tails in btree_map(timeline(), lsn(), 0..3),
     ) -> ArchivedWalResponse {
-        ArchivedWalResponse { stored, more, histories, tail }
+        ArchivedWalResponse { stored, more, histories, tails }
     }
 }

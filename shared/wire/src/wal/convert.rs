@@ -1,5 +1,7 @@
 //! The write-ahead log at the wire.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use strongroom_layout::{
     SystemId,
@@ -312,24 +314,39 @@ impl TryFrom<v1::ArchivedWalResponse> for ArchivedWalResponse {
     type Error = InvalidMessage;
 
     fn try_from(value: v1::ArchivedWalResponse) -> Result<Self, InvalidMessage> {
-        let tail = (TimelineId(value.tail_timeline), Lsn(value.tail_lsn));
+        let read = Reader("ArchivedWalResponse");
+        let mut tails = BTreeMap::new();
+        // An earlier version says only one.
+        if value.tail_timeline > 0 {
+            tails.insert(TimelineId(value.tail_timeline), Lsn(value.tail_lsn));
+        }
+        for tail in value.tails {
+            tails.insert(timeline(read, "tails", tail.timeline)?, Lsn(tail.lsn));
+        }
         Ok(Self {
             stored: all(value.stored)?,
             more: value.more,
             histories: all(value.histories)?,
-            tail: (value.tail_timeline > 0).then_some(tail),
+            tails,
         })
     }
 }
 
 impl From<ArchivedWalResponse> for v1::ArchivedWalResponse {
     fn from(value: ArchivedWalResponse) -> Self {
+        let newest = value.tails.last_key_value();
+        let (newest, end) = newest.map_or((0, 0), |(timeline, end)| (timeline.0, end.0));
+        let tails = value.tails.iter().map(|(timeline, end)| v1::WalTail {
+            timeline: timeline.0,
+            lsn: end.0,
+        });
         Self {
+            tails: tails.collect(),
             stored: into_all(value.stored),
             more: value.more,
             histories: into_all(value.histories),
-            tail_timeline: value.tail.map_or(0, |(timeline, _)| timeline.0),
-            tail_lsn: value.tail.map_or(0, |(_, lsn)| lsn.0),
+            tail_timeline: newest,
+            tail_lsn: end,
         }
     }
 }

@@ -3,6 +3,8 @@
 
 mod convert;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strongroom_layout::{
@@ -206,12 +208,13 @@ pub struct WalRange {
 /// The answer to an [`ArchivedWalRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchivedWalResponse {
-    /// By start, ascending; of several with one start only the longest.
+    /// By start, ascending; of several with one start the longest first.
     pub stored: Vec<StoredWal>,
     /// There may be more behind the start of the last.
     pub more: bool,
     /// Of the cluster, by timeline.
     pub histories: Vec<StoredHistory>,
-    /// The end of the newest stretch of the newest timeline.
-    pub tail: Option<(TimelineId, Lsn)>,
+    /// Where the newest stretch of each timeline ends. A coordinator of an earlier
+    /// version says only that of the newest.
+    pub tails: BTreeMap<TimelineId, Lsn>,
 }

@@ -2,6 +2,7 @@
 //! on, and restores of it beside the original.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -76,7 +77,7 @@ impl LogIndex for Nothing {
                 stored: vec![],
                 more: false,
                 histories: vec![],
-                tail: None,
+                tails: BTreeMap::new(),
             })
         })
     }
