@@ -70,7 +70,7 @@ pub use policies::StoredPolicy;
 pub use publications::{Publication, PublishError};
 pub use reports::Finished;
 pub use snapshots::{SnapshotCursor, SnapshotFilter};
-pub use wal::{RecordError, WalPage};
+pub use wal::{RecordError, WalLines, WalPage};
 
 /// A handle to the catalog; cheap to clone.
 #[derive(Debug, Clone)]

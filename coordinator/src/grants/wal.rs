@@ -1,11 +1,13 @@
 //! The write-ahead log: what an attempt enters, and what it is told.
 
+use std::collections::BTreeMap;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use strongroom_layout::{AgentId, ObjectName, SystemId};
 use strongroom_wire::{
     grant::RefusalReason,
     job::{RestoreClusterWork, Work},
-    wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest, WalBehind},
+    wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest},
 };
 
 use super::{
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     catalog::{AttemptState, RecordError, WalPage},
-    model::{DatasetName, JobKind, Repository, RepositoryState, WalArchive},
+    model::{JobKind, Repository, RepositoryState, WalArchive},
 };
 
 impl Grants {
@@ -39,9 +41,6 @@ impl Grants {
                 .deny(&asked, RefusalReason::WriteForbidden, "record wal")
                 .await;
         };
-        if let Some(behind) = &request.behind {
-            self.of_own_log(&asked, repository, dataset, behind).await?;
-        }
         self.written(&asked, repository, request).await?;
         // Whoever enters something has opened the repository, so he says.
         if !matches!(repository.state, RepositoryState::Ready { .. }) {
@@ -70,29 +69,6 @@ impl Grants {
                 .await?;
         }
         Ok(())
-    }
-
-    /// Verifies that whoever finds its server behind what is archived has archived
-    /// some of that itself: it takes no object and no key to say so, and would end
-    /// the log of another agent that shares the repository.
-    async fn of_own_log(
-        &self,
-        asked: &Asked,
-        repository: &Repository,
-        dataset: &DatasetName,
-        behind: &WalBehind,
-    ) -> Result<(), GrantError> {
-        let catalog = self.catalog();
-        let line = catalog.wal_line(&repository.name, behind.system).await?;
-        if catalog.has_entered_wal(dataset, &line.archive).await? {
-            return Ok(());
-        }
-        let why = format!(
-            "{dataset} has archived nothing of cluster {}, behind which it says that its server is",
-            behind.system
-        );
-        self.refuse_log(asked, RefusalReason::OtherCluster, why)
-            .await
     }
 
     /// The most restore points that the attempt's job may have entered by now.
@@ -188,14 +164,17 @@ impl Grants {
                 more: false,
             },
         };
-        let stretches = catalog.wal_stretches(&archive).await?;
-        // By timeline and position: the last of each timeline stays.
-        let tails = stretches.iter().map(|it| (it.timeline, it.end));
+        // Who restores is told where to go.
+        let archives = state.as_ref().filter(|it| it.kind == JobKind::Wal);
+        let tails = match archives.and_then(|it| it.dataset.as_ref()) {
+            Some(dataset) => catalog.wal_tails(&archive, dataset).await?,
+            None => BTreeMap::new(),
+        };
         Ok(ArchivedWalResponse {
             stored: page.parts,
             more: page.more,
             histories: catalog.wal_histories(&archive).await?,
-            tails: tails.collect(),
+            tails,
         })
     }
 
@@ -209,23 +188,26 @@ impl Grants {
     ) -> Result<WalArchive, GrantError> {
         let catalog = self.catalog();
         let name = &repository.name;
-        if let Some(dataset) = &state.dataset {
-            let bases = catalog.clusters_with_bases(name, dataset).await?;
-            if !bases.is_empty() && !bases.contains(&system) {
-                let before: Vec<_> = bases.iter().map(ToString::to_string).collect();
-                let why = format!(
-                    "the connection leads to cluster {system} now, but the base backups of \
-                     {dataset} are of cluster {}: nothing of its log is archived until there is a \
-                     base backup of it. Run the policy if the cluster was made anew, or set the \
-                     connection right",
-                    before.join(", ")
-                );
-                return self
-                    .refuse_log(asked, RefusalReason::OtherCluster, why)
-                    .await;
-            }
+        let Some(dataset) = &state.dataset else {
+            return self
+                .deny(asked, RefusalReason::WriteForbidden, "list wal")
+                .await;
+        };
+        let bases = catalog.clusters_with_bases(name, dataset).await?;
+        if !bases.is_empty() && !bases.contains(&system) {
+            let before: Vec<_> = bases.iter().map(ToString::to_string).collect();
+            let why = format!(
+                "the connection leads to cluster {system} now, but the base backups of \
+                 {dataset} are of cluster {}: nothing of its log is archived until there is a \
+                 base backup of it. Run the policy if the cluster was made anew, or set the \
+                 connection right",
+                before.join(", ")
+            );
+            return self
+                .refuse_log(asked, RefusalReason::OtherCluster, why)
+                .await;
         }
-        let line = catalog.wal_line(name, system).await?;
+        let line = catalog.wal_line(name, system, dataset).await?;
         match line.broken {
             None => Ok(line.archive),
             Some(broken) => {

@@ -67,12 +67,12 @@ pub struct WalArchive {
     pub repository: String,
     /// The cluster.
     pub system: SystemId,
-    /// Which of its lines: those before it ended when the same place held other
-    /// content.
+    /// Which of its lines: a dataset's log begins another when it holds other
+    /// content at the same place.
     pub line: u32,
 }
 
-/// The last line of a cluster's log.
+/// The last line of a dataset's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalLine {
     /// Which.
@@ -81,11 +81,15 @@ pub struct WalLine {
     pub broken: Option<WalBreak>,
 }
 
-/// Where a line ended.
+/// Where a line ended for a dataset; for others it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalBreak {
     /// Which.
     pub line: u32,
+    /// Which one it goes on with, once there is a base backup.
+    pub next: u32,
+    /// Whose log contradicts what is archived.
+    pub dataset: DatasetName,
     /// When it was found.
     pub at: Timestamp,
     /// On which timeline.

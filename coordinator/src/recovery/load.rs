@@ -1,12 +1,13 @@
 //! What the catalog knows of clusters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
+use jiff::Timestamp;
 use strongroom_layout::{ObjectId, SystemId, position::Lsn};
 use strongroom_wire::wal::StoredHistory;
 
 use crate::{
-    catalog::{Catalog, CatalogError, SnapshotFilter},
+    catalog::{Catalog, CatalogError, SnapshotFilter, WalLines},
     model::{DatasetName, WalArchive, WalBreak, WalHistory, WalStretch},
 };
 
@@ -30,7 +31,7 @@ pub async fn load(catalog: &Catalog, dataset: &DatasetName) -> Result<Clusters, 
     };
     let snapshots = catalog.snapshots(&filter, MOST_BASES).await?.items;
     let mut bases: BTreeMap<WalArchive, Vec<Base>> = BTreeMap::new();
-    let mut lines = Lines::new(catalog);
+    let mut lines = Lines::new(catalog, dataset);
     // Oldest first.
     for snapshot in snapshots.into_iter().rev() {
         if let Some(point) = snapshot.result.cluster {
@@ -74,57 +75,60 @@ pub async fn load(catalog: &Catalog, dataset: &DatasetName) -> Result<Clusters, 
     Ok(clusters)
 }
 
-/// Where a line ended, and the snapshots that were published behind it.
-type Ended = (WalBreak, BTreeSet<ObjectId>);
-
-/// The ends of lines, each of which is asked for once.
+/// The lines of a dataset's clusters, each of which is asked for once.
 struct Lines<'a> {
     catalog: &'a Catalog,
-    known: BTreeMap<(String, SystemId), Vec<Ended>>,
+    dataset: &'a DatasetName,
+    known: BTreeMap<(String, SystemId), WalLines>,
+    /// When each snapshot of a repository was begun.
+    begun: BTreeMap<String, BTreeMap<ObjectId, Timestamp>>,
 }
 
 impl<'a> Lines<'a> {
-    fn new(catalog: &'a Catalog) -> Self {
+    fn new(catalog: &'a Catalog, dataset: &'a DatasetName) -> Self {
         Self {
             catalog,
+            dataset,
             known: BTreeMap::new(),
+            begun: BTreeMap::new(),
         }
     }
 
-    /// The line that a base backup is of: it was published behind the end of all
-    /// lines before.
+    /// The line that a base backup is of: the one that went on when it was begun.
     async fn of(
         &mut self,
         repository: &str,
         system: SystemId,
         base: ObjectId,
     ) -> Result<u32, CatalogError> {
-        let ended = self.ended(repository, system).await?;
-        let before = ended.iter().filter(|(_, behind)| behind.contains(&base));
-        Ok(u32::try_from(before.count()).unwrap_or(u32::MAX))
+        let begun = if let Some(begun) = self.begun.get(repository) {
+            begun.get(&base).copied()
+        } else {
+            let all = self.catalog.snapshots_begun(repository).await?;
+            let begun = all.get(&base).copied();
+            self.begun.insert(repository.to_owned(), all);
+            begun
+        };
+        let dataset = self.dataset;
+        let lines = self.all(repository, system).await?;
+        Ok(lines.at(dataset, begun.unwrap_or(Timestamp::MAX)))
     }
 
     async fn end_of(&mut self, archive: &WalArchive) -> Result<Option<WalBreak>, CatalogError> {
-        let ended = self.ended(&archive.repository, archive.system).await?;
-        let mut ended = ended.iter().map(|(end, _)| end);
-        Ok(ended.find(|end| end.line == archive.line).cloned())
+        let dataset = self.dataset;
+        let lines = self.all(&archive.repository, archive.system).await?;
+        Ok(lines.end(dataset, archive.line).cloned())
     }
 
-    async fn ended(
-        &mut self,
-        repository: &str,
-        system: SystemId,
-    ) -> Result<&[Ended], CatalogError> {
+    async fn all(&mut self, repository: &str, system: SystemId) -> Result<&WalLines, CatalogError> {
         let key = (repository.to_owned(), system);
-        if !self.known.contains_key(&key) {
-            let mut all = Vec::new();
-            for end in self.catalog.wal_breaks(repository, system).await? {
-                let behind = self.catalog.published_behind(repository, &end).await?;
-                all.push((end, behind));
+        Ok(match self.known.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let lines = self.catalog.wal_lines(repository, system).await?;
+                unknown.insert(lines)
             }
-            self.known.insert(key.clone(), all);
-        }
-        Ok(self.known.get(&key).map_or(&[], Vec::as_slice))
+        })
     }
 }
 

@@ -3,12 +3,16 @@
 use strongroom_layout::{ObjectId, position::Lsn};
 use strongroom_wire::wal::StoredWal;
 
+use crate::model::DatasetName;
+
 /// A part that is archived, in the unit of the one that comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) start: Lsn,
     pub(super) end: Lsn,
     pub(super) id: ObjectId,
+    /// Whose agent entered it.
+    pub(super) dataset: DatasetName,
     /// Of the unit up to its end; `None`: of an earlier version.
     pub(super) digest: Option<ObjectId>,
     /// Of the unit up to its start; `None`: it begins the unit, or is of an earlier
@@ -98,6 +102,7 @@ mod tests {
             start: Lsn(start),
             end: Lsn(end),
             id: ObjectId([0; 32]),
+            dataset: DatasetName::new("orders", "db-1"),
             digest: Some(digest(b'a', end)),
             start_digest: (start > 0).then(|| digest(b'a', start)),
         }

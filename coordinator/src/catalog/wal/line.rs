@@ -1,11 +1,13 @@
-//! Lines of log: where one ended, and which goes on.
+//! Lines of log: whose ended where, and which goes on.
 //!
-//! A line ends when the same place in the log holds other content: whatever comes
-//! behind it is another story. A base backup that is published later begins the
-//! next line. Of which line a base backup is follows from when it was published.
+//! A line ends for whoever finds other content at the same place: whatever comes
+//! behind it is another story. A base backup that begins later begins its next line;
+//! one that was under way is of the line that was left. [`lines`](super::lines) says
+//! which that is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use sqlx::{AnyConnection, any::AnyRow};
 use strongroom_layout::{
     ObjectId, ObjectName, SystemId,
@@ -13,55 +15,58 @@ use strongroom_layout::{
 };
 use strongroom_wire::job::BackupResult;
 
-use super::super::{
-    Catalog, CatalogError,
-    row::{Columns, int, micros, read_all},
+use super::{
+    super::{
+        Catalog, CatalogError,
+        row::{Columns, int, micros, read_all},
+    },
+    lines::{Share, WalLines},
 };
 use crate::model::{
     Actor, DatasetName, NewAudit, Outcome, WalArchive, WalBreak, WalConflict, WalLine,
 };
 
 impl Catalog {
-    /// The line that goes on, or the last one, which has ended.
+    /// The line that a dataset goes on with, or its last one, which has ended.
     pub async fn wal_line(
         &self,
         repository: &str,
         system: SystemId,
+        dataset: &DatasetName,
     ) -> Result<WalLine, CatalogError> {
         let mut connection = self.pool().acquire().await?;
-        line_in(&mut connection, repository, system).await
+        let lines = lines_in(&mut connection, repository, system).await?;
+        line_in(&mut connection, repository, system, (dataset, &lines)).await
     }
 
-    /// Where lines of a cluster ended, oldest first: one for each that did.
-    pub async fn wal_breaks(
+    /// All lines of a cluster.
+    pub async fn wal_lines(
         &self,
         repository: &str,
         system: SystemId,
-    ) -> Result<Vec<WalBreak>, CatalogError> {
-        let rows = sqlx::query(
-            "SELECT * FROM wal_breaks WHERE repository = $1 AND system = $2 ORDER BY line",
-        )
-        .bind(repository)
-        .bind(system.to_string())
-        .fetch_all(self.pool())
-        .await?;
-        read_all(&rows, read_break)
+    ) -> Result<WalLines, CatalogError> {
+        let mut connection = self.pool().acquire().await?;
+        lines_in(&mut connection, repository, system).await
     }
 
-    /// Snapshots of a repository that were published behind the end of a line.
-    pub async fn published_behind(
+    /// When each snapshot of a repository was begun, by the coordinator's clock.
+    pub async fn snapshots_begun(
         &self,
         repository: &str,
-        end: &WalBreak,
-    ) -> Result<BTreeSet<ObjectId>, CatalogError> {
-        let rows =
-            sqlx::query("SELECT id FROM snapshots WHERE repository = $1 AND published_at > $2")
-                .bind(repository)
-                .bind(micros(end.at))
-                .fetch_all(self.pool())
-                .await?;
-        let ids = read_all(&rows, |row| Columns::new("snapshots", row).parse("id"))?;
-        Ok(ids.into_iter().collect())
+    ) -> Result<BTreeMap<ObjectId, Timestamp>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT s.id, COALESCE(a.dispatched_at, s.published_at) AS begun FROM snapshots s
+             LEFT JOIN job_attempts a ON a.job_id = s.job_id AND a.attempt = s.attempt
+             WHERE s.repository = $1",
+        )
+        .bind(repository)
+        .fetch_all(self.pool())
+        .await?;
+        let begun = read_all(&rows, |row| {
+            let row = Columns::new("snapshots", row);
+            Ok((row.parse("id")?, row.time("begun")?))
+        })?;
+        Ok(begun.into_iter().collect())
     }
 
     /// Of which clusters a dataset has base backups in a repository.
@@ -80,25 +85,6 @@ impl Catalog {
         .await?;
         let systems = read_all(&rows, system_of)?;
         Ok(systems.into_iter().flatten().collect())
-    }
-
-    /// Whether a dataset's agent has entered some of a line.
-    pub async fn has_entered_wal(
-        &self,
-        dataset: &DatasetName,
-        archive: &WalArchive,
-    ) -> Result<bool, CatalogError> {
-        let has: Option<i64> = sqlx::query_scalar(
-            "SELECT 1 FROM wal_parts
-             WHERE repository = $1 AND system = $2 AND line = $3 AND dataset = $4 LIMIT 1",
-        )
-        .bind(archive.repository.clone())
-        .bind(archive.system.to_string())
-        .bind(i64::from(archive.line))
-        .bind(dataset.to_string())
-        .fetch_optional(self.pool())
-        .await?;
-        Ok(has.is_some())
     }
 
     /// Reserves the number of a timeline for a recovery of the cluster: greater than
@@ -138,50 +124,89 @@ impl Catalog {
         Ok(TimelineId(next))
     }
 
-    /// Ends a line, which must go on, audited.
+    /// Ends a line for a dataset, which goes on with `next`; audited.
     pub(super) async fn end_line(
         &self,
         connection: &mut AnyConnection,
         archive: &WalArchive,
-        dataset: &DatasetName,
+        (dataset, next): (&DatasetName, u32),
         conflict: &WalConflict,
     ) -> Result<WalBreak, CatalogError> {
         let broken = WalBreak {
             line: archive.line,
+            next,
+            dataset: dataset.clone(),
             at: self.now(),
             timeline: conflict.timeline,
             lsn: conflict.lsn,
             cause: conflict.cause.clone(),
         };
         sqlx::query(
-            "INSERT INTO wal_breaks (repository, system, line, at, timeline, lsn, cause, refused,
-                                     dataset)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO wal_breaks (repository, system, line, dataset, next_line, at, timeline,
+                                     lsn, cause, refused)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(archive.repository.clone())
         .bind(conflict.system.to_string())
         .bind(i64::from(broken.line))
+        .bind(dataset.to_string())
+        .bind(i64::from(broken.next))
         .bind(micros(broken.at))
         .bind(i64::from(broken.timeline.0))
         .bind(int(broken.lsn.0))
         .bind(broken.cause.clone())
         .bind(conflict.refused.as_ref().map(ObjectName::path))
-        .bind(dataset.to_string())
         .execute(&mut *connection)
         .await?;
+        self.audit_conflict(connection, archive, dataset, conflict)
+            .await?;
+        Ok(broken)
+    }
+
+    /// Notes in the audit log that a dataset's log contradicts its line.
+    pub(super) async fn audit_conflict(
+        &self,
+        connection: &mut AnyConnection,
+        archive: &WalArchive,
+        dataset: &DatasetName,
+        conflict: &WalConflict,
+    ) -> Result<(), CatalogError> {
         let entry = NewAudit::ok(Actor::Coordinator, "wal.conflict", &dataset)
             .outcome(Outcome::Failed)
             .detail(serde_json::json!({
                 "repository": archive.repository,
                 "system": conflict.system.to_string(),
-                "line": broken.line,
-                "timeline": broken.timeline.0,
-                "lsn": broken.lsn.to_string(),
-                "cause": broken.cause,
+                "line": archive.line,
+                "timeline": conflict.timeline.0,
+                "lsn": conflict.lsn.to_string(),
+                "cause": conflict.cause,
             }));
-        self.audit_in(connection, entry).await?;
-        Ok(broken)
+        self.audit_in(connection, entry).await
     }
+}
+
+/// See [`Catalog::wal_lines`].
+pub(super) async fn lines_in(
+    connection: &mut AnyConnection,
+    repository: &str,
+    system: SystemId,
+) -> Result<WalLines, CatalogError> {
+    let rows = sqlx::query(
+        "SELECT * FROM wal_shares WHERE repository = $1 AND system = $2 ORDER BY since, dataset",
+    )
+    .bind(repository)
+    .bind(system.to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    let shares = read_all(&rows, read_share)?;
+    let rows =
+        sqlx::query("SELECT * FROM wal_breaks WHERE repository = $1 AND system = $2 ORDER BY line")
+            .bind(repository)
+            .bind(system.to_string())
+            .fetch_all(connection)
+            .await?;
+    let breaks = read_all(&rows, read_break)?;
+    Ok(WalLines { shares, breaks })
 }
 
 /// See [`Catalog::wal_line`].
@@ -189,47 +214,70 @@ pub(super) async fn line_in(
     connection: &mut AnyConnection,
     repository: &str,
     system: SystemId,
+    (dataset, lines): (&DatasetName, &WalLines),
 ) -> Result<WalLine, CatalogError> {
-    let row = sqlx::query(
-        "SELECT * FROM wal_breaks WHERE repository = $1 AND system = $2
-         ORDER BY line DESC LIMIT 1",
-    )
-    .bind(repository)
-    .bind(system.to_string())
-    .fetch_optional(&mut *connection)
-    .await?;
-    let line = |line| WalArchive {
+    let archive = |line| WalArchive {
         repository: repository.to_owned(),
         system,
         line,
     };
-    let Some(last) = row.as_ref().map(read_break).transpose()? else {
+    let line = lines.at(dataset, Timestamp::MAX);
+    let Some(before) = lines.began(line) else {
         return Ok(WalLine {
-            archive: line(0),
+            archive: archive(line),
             broken: None,
         });
     };
     let rows = sqlx::query(
-        "SELECT result FROM snapshots
-         WHERE repository = $1 AND confirmed = 1 AND published_at > $2",
+        "SELECT s.dataset, s.result, a.dispatched_at FROM snapshots s
+         JOIN job_attempts a ON a.job_id = s.job_id AND a.attempt = s.attempt
+         WHERE s.repository = $1 AND s.confirmed = 1 AND a.dispatched_at > $2",
     )
     .bind(repository)
-    .bind(micros(last.at))
+    .bind(micros(before.at))
     .fetch_all(connection)
     .await?;
-    let systems = read_all(&rows, system_of)?;
-    let begun = systems.into_iter().flatten().any(|it| it == system);
+    let bases = read_all(&rows, |row| {
+        let of = system_of(row)?;
+        let row = Columns::new("snapshots", row);
+        let dataset: DatasetName = row.parse("dataset")?;
+        Ok((of, dataset, row.time("dispatched_at")?))
+    })?;
+    let mut bases = bases.iter();
+    let begun = bases.any(|(of, by, at)| *of == Some(system) && lines.at(by, *at) == line);
     Ok(if begun {
         WalLine {
-            archive: line(last.line.saturating_add(1)),
+            archive: archive(line),
             broken: None,
         }
     } else {
         WalLine {
-            archive: line(last.line),
-            broken: Some(last),
+            archive: archive(before.line),
+            broken: Some(before.clone()),
         }
     })
+}
+
+/// Notes that a dataset has some of a timeline in a line now, and since when.
+pub(super) async fn share_in(
+    connection: &mut AnyConnection,
+    archive: &WalArchive,
+    share: &Share,
+) -> Result<(), CatalogError> {
+    sqlx::query(
+        "INSERT INTO wal_shares (repository, system, line, timeline, dataset, since)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (repository, system, line, timeline, dataset) DO NOTHING",
+    )
+    .bind(archive.repository.clone())
+    .bind(archive.system.to_string())
+    .bind(i64::from(share.line))
+    .bind(i64::from(share.timeline.0))
+    .bind(share.dataset.to_string())
+    .bind(micros(share.since))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// The cluster that a snapshot is of, if it is a base backup.
@@ -238,10 +286,22 @@ fn system_of(row: &AnyRow) -> Result<Option<SystemId>, CatalogError> {
     Ok(result.cluster.map(|point| point.system))
 }
 
+fn read_share(row: &AnyRow) -> Result<Share, CatalogError> {
+    let row = Columns::new("wal_shares", row);
+    Ok(Share {
+        line: row.number("line")?,
+        timeline: row.timeline("timeline")?,
+        dataset: row.parse("dataset")?,
+        since: row.time("since")?,
+    })
+}
+
 fn read_break(row: &AnyRow) -> Result<WalBreak, CatalogError> {
     let row = Columns::new("wal_breaks", row);
     Ok(WalBreak {
         line: row.number("line")?,
+        next: row.number("next_line")?,
+        dataset: row.parse("dataset")?,
         at: row.time("at")?,
         timeline: row.timeline("timeline")?,
         lsn: row.number("lsn").map(Lsn)?,

@@ -1,15 +1,18 @@
 //! PostgreSQL's write-ahead log: what agents have stored of it.
 //!
 //! `record` enters what [`compare`] finds to be of the log that is archived,
-//! [`line`] knows which log that is and where another ended, [`stretch`] keeps
-//! sums so that nobody has to read every part in order to find gaps, `read`
-//! answers.
+//! [`line`] and [`lines`] know which log that is and for whom another ended,
+//! [`aside`] puts out who wrote on another's timeline, [`stretch`] keeps sums so
+//! that nobody has to read every part in order to find gaps, `read` answers.
 
+mod aside;
 mod compare;
 mod line;
+mod lines;
 mod read;
 mod record;
 mod stretch;
 
+pub use lines::WalLines;
 pub use read::WalPage;
 pub use record::RecordError;

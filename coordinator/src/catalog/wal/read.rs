@@ -1,5 +1,7 @@
 //! What the catalog knows of the log.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use strongroom_layout::position::{Lsn, TimelineId};
@@ -15,7 +17,7 @@ use super::{
     },
     stretch,
 };
-use crate::model::{ObjectRow, WalArchive, WalProgress, WalRestorePoint, WalStretch};
+use crate::model::{DatasetName, ObjectRow, WalArchive, WalProgress, WalRestorePoint, WalStretch};
 
 /// Restore points in a listing. Whoever does not find his in it reads the log.
 const MAX_POINTS: i64 = 10_000;
@@ -32,16 +34,25 @@ pub struct WalPage {
 impl Catalog {
     /// Parts in a range, [`MAX_STORED`] at most, but for those that gave way to
     /// others; with the first [`MAX_POINTS`] of the restore points in them. Those that
-    /// begin at one place come on one page, as far as that holds them.
+    /// begin at one place come on one page, as far as that holds them. What others
+    /// have put where whose timeline it is has log of his own is left out.
     pub async fn wal_parts(
         &self,
         archive: &WalArchive,
         range: WalRange,
     ) -> Result<WalPage, CatalogError> {
+        let lines = self.wal_lines(&archive.repository, archive.system).await?;
+        let owner = lines.owner(archive.line, range.timeline);
         let rows = sqlx::query(
-            "SELECT * FROM wal_parts
+            "SELECT * FROM wal_parts p
              WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
                AND start_lsn >= $5 AND start_lsn < $6 AND superseded_at IS NULL
+               AND (dataset = $8 OR NOT EXISTS (
+                   SELECT 1 FROM wal_parts o
+                   WHERE o.repository = $1 AND o.system = $2 AND o.line = $3 AND o.timeline = $4
+                     AND o.dataset = $8 AND o.superseded_at IS NULL
+                     AND o.start_lsn >= $9 * (p.start_lsn / $9) AND o.start_lsn <= p.start_lsn
+                     AND o.end_lsn >= p.end_lsn))
              ORDER BY start_lsn, end_lsn DESC LIMIT $7",
         )
         .bind(archive.repository.clone())
@@ -51,6 +62,8 @@ impl Catalog {
         .bind(int(range.from.0))
         .bind(range.to.map_or(i64::MAX, |lsn| int(lsn.0)))
         .bind(int(MAX_STORED as u64))
+        .bind(owner.map(ToString::to_string).unwrap_or_default())
+        .bind(int(UNIT))
         .fetch_all(self.pool())
         .await?;
         let more = rows.len() == MAX_STORED;
@@ -194,6 +207,36 @@ impl Catalog {
         .fetch_all(self.pool())
         .await?;
         read_all(&rows, stretch::read)
+    }
+
+    /// Where the log of each timeline ends that a dataset goes on with: what it has
+    /// entered itself, or else, after a failover, what others have. So what another
+    /// puts on its timeline ahead of it is nothing to it.
+    pub async fn wal_tails(
+        &self,
+        archive: &WalArchive,
+        dataset: &DatasetName,
+    ) -> Result<BTreeMap<TimelineId, Lsn>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT timeline, dataset, MAX(end_lsn) AS end_lsn FROM wal_parts
+             WHERE repository = $1 AND system = $2 AND line = $3
+             GROUP BY timeline, dataset ORDER BY timeline, 3",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
+        .fetch_all(self.pool())
+        .await?;
+        let ends = read_all(&rows, |row| {
+            let row = Columns::new("wal_parts", row);
+            let by: DatasetName = row.parse("dataset")?;
+            Ok((row.timeline("timeline")?, by, row.lsn("end_lsn")?))
+        })?;
+        let own = |(timeline, by, end)| (by == *dataset).then_some((timeline, end));
+        let all = ends.iter().map(|(timeline, _, end)| (*timeline, *end));
+        let mut tails: BTreeMap<_, _> = all.collect();
+        tails.extend(ends.into_iter().filter_map(own));
+        Ok(tails)
     }
 
     /// Every timeline whose history is known.

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AnyConnection, AssertSqlSafe};
-use strongroom_layout::{AttemptRef, JobId, ObjectName, SystemId, position::Lsn};
+use strongroom_layout::{
+    AttemptRef, JobId, ObjectName, SystemId,
+    position::{Lsn, TimelineId},
+};
 use strongroom_wire::wal::{
     RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalBehind, WalPosition,
 };
@@ -14,8 +17,10 @@ use super::{
         Catalog, CatalogError,
         row::{Columns, int, json, micros, read_all},
     },
+    aside::fresh_in,
     compare::{Known, Verdict, compare},
-    line::line_in,
+    line::{line_in, lines_in, share_in},
+    lines::{Share, WalLines},
     read::read_history,
     stretch,
 };
@@ -98,7 +103,9 @@ impl Catalog {
     /// attempt's job has `points` restore points at most: gives how many were left
     /// out. What is there already stays. What contradicts it is not entered, nor is
     /// what comes behind that: what came before it is, and this line of log ends
-    /// there, audited. Wakes nobody but those who wait for the repository.
+    /// there for the dataset, audited. But what others have entered of a timeline that
+    /// is the dataset's own gives way to it, and they leave the line. Wakes nobody but
+    /// those who wait for the repository.
     pub async fn record_wal(
         &self,
         repository: &str,
@@ -113,8 +120,10 @@ impl Catalog {
         let left_out = match entered {
             Ok(left_out) => left_out,
             Err((archive, conflict)) => {
+                let lines = lines_in(&mut transaction, repository, archive.system).await?;
+                let next = fresh_in(&mut transaction, &archive, &lines).await?;
                 let broken = self
-                    .end_line(&mut transaction, &archive, dataset, &conflict)
+                    .end_line(&mut transaction, &archive, (dataset, next), &conflict)
                     .await?;
                 self.commit(transaction).await?;
                 return Err(RecordError::Conflict(broken));
@@ -138,14 +147,17 @@ impl Catalog {
         request: &RecordWalRequest,
         points: u64,
     ) -> Result<Result<u64, (WalArchive, WalConflict)>, RecordError> {
-        let mut lines = Lines::new(repository);
+        let mut lines = Lines::new(repository, dataset);
         let mut named = Vec::new();
         let mut conflict = None;
         for part in &request.stored {
             check(part)?;
             known_in(connection, repository, part.object(), self.now()).await?;
             let archive = lines.of(connection, part.system).await?;
-            match self.enter_part(connection, &archive, dataset, part).await {
+            match self
+                .enter_part(connection, &archive, &mut lines, part)
+                .await
+            {
                 Ok(false) => {}
                 Ok(true) => {
                     let points = part.restore_points.iter();
@@ -166,13 +178,15 @@ impl Catalog {
         for history in &request.histories {
             known_in(connection, repository, history.object(), self.now()).await?;
             let archive = lines.of(connection, history.system).await?;
-            if let Err(objection) = enter_history(connection, &archive, history).await {
+            let entered = enter_history(connection, &archive, &mut lines, history, self.now());
+            if let Err(objection) = entered.await {
                 return Ok(Err((archive, objection.into_conflict()?)));
             }
         }
         if let Some(behind) = &request.behind {
             let archive = lines.of(connection, behind.system).await?;
-            if let Err(objection) = check_behind(connection, &archive, behind).await {
+            let checked = self.check_behind(connection, &archive, &mut lines, behind);
+            if let Err(objection) = checked.await {
                 return Ok(Err((archive, objection.into_conflict()?)));
             }
         }
@@ -189,14 +203,30 @@ impl Catalog {
         &self,
         connection: &mut AnyConnection,
         archive: &WalArchive,
-        dataset: &DatasetName,
+        lines: &mut Lines<'_>,
         part: &StoredWal,
     ) -> Result<bool, Objection> {
-        let known = known_parts(connection, archive, part).await?;
-        let but = match compare(&known, part) {
-            Ok(Verdict::There) => return Ok(false),
-            Ok(Verdict::New { but }) => but,
-            Err(other) => return Err(Objection::Conflict(contradiction(part, other))),
+        let dataset = lines.dataset;
+        let mut known = known_parts(connection, archive, part).await?;
+        let but = loop {
+            let other = match compare(&known, part) {
+                Ok(Verdict::There) => return Ok(false),
+                Ok(Verdict::New { but }) => break but,
+                Err(other) => other.clone(),
+            };
+            let own: Vec<_> = known.iter().filter(|it| it.dataset == *dataset).collect();
+            let own: Vec<Known> = own.into_iter().cloned().collect();
+            if let Err(own) = compare(&own, part) {
+                return Err(Objection::Conflict(contradiction(part, own)));
+            }
+            if !lines.owns(part.timeline) {
+                return Err(Objection::Conflict(contradiction(part, &other)));
+            }
+            let conflict = usurped(part, &other, dataset);
+            let intruder = (&other.dataset, &mut lines.known);
+            self.set_aside(connection, archive, intruder, &conflict)
+                .await?;
+            known.retain(|it| it.dataset != other.dataset);
         };
         let digest = |at: Lsn| {
             let mut digests = part.digests.iter();
@@ -230,6 +260,9 @@ impl Catalog {
         .execute(&mut *connection)
         .await?;
         supersede(connection, archive, part, &but, self.now()).await?;
+        lines
+            .share(connection, archive, part.timeline, self.now())
+            .await?;
         let covered = WalStretch {
             timeline: part.timeline,
             start: part.start,
@@ -237,6 +270,64 @@ impl Catalog {
         };
         stretch::add_in(connection, archive, covered).await?;
         Ok(true)
+    }
+
+    /// An objection, if more is archived of the timeline than the server has. What
+    /// others claim to have of a timeline that is not theirs gives way.
+    async fn check_behind(
+        &self,
+        connection: &mut AnyConnection,
+        archive: &WalArchive,
+        lines: &mut Lines<'_>,
+        behind: &WalBehind,
+    ) -> Result<(), Objection> {
+        let rows = sqlx::query(
+            "SELECT dataset, MAX(end_lsn) AS end_lsn FROM wal_parts
+             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+             GROUP BY dataset HAVING MAX(end_lsn) > $5",
+        )
+        .bind(archive.repository.clone())
+        .bind(archive.system.to_string())
+        .bind(i64::from(archive.line))
+        .bind(i64::from(behind.timeline.0))
+        .bind(int(behind.flushed.0))
+        .fetch_all(&mut *connection)
+        .await?;
+        let ahead: Vec<(DatasetName, Lsn)> = read_all(&rows, |row| {
+            let row = Columns::new("wal_parts", row);
+            Ok((row.parse("dataset")?, row.lsn("end_lsn")?))
+        })?;
+        let dataset = lines.dataset;
+        let flushed = behind.flushed;
+        let conflict = |cause| WalConflict {
+            system: behind.system,
+            timeline: behind.timeline,
+            lsn: flushed,
+            cause,
+            refused: None,
+        };
+        let is_own = ahead.iter().any(|(by, _)| by == dataset);
+        let Some((_, end)) = ahead
+            .first()
+            .filter(|_| is_own || !lines.owns(behind.timeline))
+        else {
+            for (by, end) in ahead {
+                let conflict = conflict(format!(
+                    "{by} archived log of timeline {} up to {end}, but the log of the server whose \
+                     timeline it is, that of {dataset}, ends at {flushed}",
+                    behind.timeline
+                ));
+                let intruder = (&by, &mut lines.known);
+                self.set_aside(connection, archive, intruder, &conflict)
+                    .await?;
+            }
+            return Ok(());
+        };
+        Err(Objection::Conflict(conflict(format!(
+            "the server's log ends at {flushed} of timeline {}, before what is archived of it, \
+             which ends at {end}: the server was put back to an earlier state",
+            behind.timeline
+        ))))
     }
 
     /// Enters the first of these restore points, so that the job has `most` of them
@@ -361,17 +452,23 @@ fn check(part: &StoredWal) -> Result<(), RecordError> {
     Ok(())
 }
 
-/// The line of each cluster that is spoken of, which must not have ended.
+/// The line of each cluster that is spoken of, which must not have ended for the
+/// dataset.
 struct Lines<'a> {
     repository: &'a str,
-    known: Option<WalArchive>,
+    dataset: &'a DatasetName,
+    archive: Option<WalArchive>,
+    /// Of that cluster.
+    known: WalLines,
 }
 
 impl<'a> Lines<'a> {
-    fn new(repository: &'a str) -> Self {
+    fn new(repository: &'a str, dataset: &'a DatasetName) -> Self {
         Self {
             repository,
-            known: None,
+            dataset,
+            archive: None,
+            known: WalLines::default(),
         }
     }
 
@@ -380,15 +477,44 @@ impl<'a> Lines<'a> {
         connection: &mut AnyConnection,
         system: SystemId,
     ) -> Result<WalArchive, RecordError> {
-        if let Some(known) = self.known.as_ref().filter(|it| it.system == system) {
+        if let Some(known) = self.archive.as_ref().filter(|it| it.system == system) {
             return Ok(known.clone());
         }
-        let line = line_in(connection, self.repository, system).await?;
+        self.known = lines_in(connection, self.repository, system).await?;
+        let of = (self.dataset, &self.known);
+        let line = line_in(connection, self.repository, system, of).await?;
         if let Some(broken) = line.broken {
             return Err(RecordError::Conflict(broken));
         }
-        self.known = Some(line.archive.clone());
+        self.archive = Some(line.archive.clone());
         Ok(line.archive)
+    }
+
+    /// Whether a timeline of the line is the dataset's own.
+    fn owns(&self, timeline: TimelineId) -> bool {
+        let line = self.archive.as_ref().map_or(0, |it| it.line);
+        self.known.owner(line, timeline) == Some(self.dataset)
+    }
+
+    /// Something of a timeline is the dataset's.
+    async fn share(
+        &mut self,
+        connection: &mut AnyConnection,
+        archive: &WalArchive,
+        timeline: TimelineId,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let share = Share {
+            line: archive.line,
+            timeline,
+            dataset: self.dataset.clone(),
+            since: now,
+        };
+        if !self.known.has(&share) {
+            share_in(connection, archive, &share).await?;
+            self.known.shares.push(share);
+        }
+        Ok(())
     }
 }
 
@@ -400,7 +526,7 @@ async fn known_parts(
 ) -> Result<Vec<Known>, CatalogError> {
     let unit = part.start.0 / UNIT * UNIT;
     let rows = sqlx::query(
-        "SELECT start_lsn, end_lsn, id, digest, start_digest FROM wal_parts
+        "SELECT start_lsn, end_lsn, id, dataset, digest, start_digest FROM wal_parts
          WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
            AND start_lsn >= $5 AND end_lsn <= $6
          ORDER BY start_lsn, end_lsn",
@@ -419,69 +545,60 @@ async fn known_parts(
             start: row.lsn("start_lsn")?,
             end: row.lsn("end_lsn")?,
             id: row.parse("id")?,
+            dataset: row.parse("dataset")?,
             digest: row.opt_parse("digest")?,
             start_digest: row.opt_parse("start_digest")?,
         })
     })
 }
 
-fn contradiction(part: &StoredWal, other: &Known) -> WalConflict {
+/// The object of a part that is archived in the unit of another.
+fn object_of(known: &Known, part: &StoredWal) -> ObjectName {
     let archived = StoredWal {
-        start: other.start,
-        end: other.end,
-        id: other.id,
+        start: known.start,
+        end: known.end,
+        id: known.id,
         ..part.clone()
     };
+    archived.object()
+}
+
+fn contradiction(part: &StoredWal, other: &Known) -> WalConflict {
     WalConflict {
         system: part.system,
         timeline: part.timeline,
         lsn: other.start,
         cause: format!(
             "what the server gives as log up to {} of timeline {} ({}) is not what is archived at \
-             the same place ({}): the server was put back to an earlier state, or two servers \
-             took one timeline",
+             the same place ({}, of {}): the server was put back to an earlier state, or two \
+             servers took one timeline",
             other.end,
             part.timeline,
             part.object(),
-            archived.object(),
+            object_of(other, part),
+            other.dataset,
         ),
         refused: Some(part.object()),
     }
 }
 
-/// An objection, if more is archived of the timeline than the server has.
-async fn check_behind(
-    connection: &mut AnyConnection,
-    archive: &WalArchive,
-    behind: &WalBehind,
-) -> Result<(), Objection> {
-    let end: Option<i64> = sqlx::query_scalar(
-        "SELECT MAX(end_lsn) FROM wal_stretches
-         WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4",
-    )
-    .bind(archive.repository.clone())
-    .bind(archive.system.to_string())
-    .bind(i64::from(archive.line))
-    .bind(i64::from(behind.timeline.0))
-    .fetch_one(connection)
-    .await?;
-    let WalBehind {
-        flushed, archived, ..
-    } = behind;
-    if end.is_none_or(|end| end <= int(flushed.0)) {
-        return Ok(());
-    }
-    Err(Objection::Conflict(WalConflict {
-        system: behind.system,
-        timeline: behind.timeline,
-        lsn: *flushed,
+/// The same, seen from the other side: the timeline is not that of the other.
+fn usurped(part: &StoredWal, other: &Known, owner: &DatasetName) -> WalConflict {
+    WalConflict {
+        system: part.system,
+        timeline: part.timeline,
+        lsn: other.start,
         cause: format!(
-            "the server's log ends at {flushed} of timeline {}, before what is archived of it, \
-             which ends at {archived}: the server was put back to an earlier state",
-            behind.timeline
+            "what {} archived as log up to {} of timeline {} ({}) is not what the server gives \
+             whose timeline it is, that of {owner} ({})",
+            other.dataset,
+            other.end,
+            part.timeline,
+            object_of(other, part),
+            part.object(),
         ),
         refused: None,
-    }))
+    }
 }
 
 /// What nobody was granted, or what may be deleted because nobody entered it, is
@@ -553,7 +670,9 @@ async fn supersede(
 async fn enter_history(
     connection: &mut AnyConnection,
     archive: &WalArchive,
+    lines: &mut Lines<'_>,
     history: &StoredHistory,
+    now: Timestamp,
 ) -> Result<(), Objection> {
     let row = sqlx::query(
         "SELECT * FROM wal_histories
@@ -600,7 +719,10 @@ async fn enter_history(
     .bind(int(history.length))
     .bind(history.digest.map(|digest| digest.to_string()))
     .bind(json(&history.legs))
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    lines
+        .share(connection, archive, history.timeline, now)
+        .await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What parts of a timeline cover together.
 
 use sqlx::AnyConnection;
-use strongroom_layout::position::Lsn;
+use strongroom_layout::position::{Lsn, TimelineId};
 
 use super::super::{
     CatalogError,
@@ -65,6 +65,55 @@ pub(super) async fn add_in(
         .execute(&mut *connection)
         .await?;
     }
+    insert_in(connection, archive, whole).await
+}
+
+/// Makes the stretches of a timeline anew, from its parts.
+pub(super) async fn remake_in(
+    connection: &mut AnyConnection,
+    archive: &WalArchive,
+    timeline: TimelineId,
+) -> Result<(), CatalogError> {
+    let rows = sqlx::query(
+        "SELECT timeline, start_lsn, end_lsn FROM wal_parts
+         WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+         ORDER BY start_lsn",
+    )
+    .bind(archive.repository.clone())
+    .bind(archive.system.to_string())
+    .bind(i64::from(archive.line))
+    .bind(i64::from(timeline.0))
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut stretches: Vec<WalStretch> = Vec::new();
+    for row in &rows {
+        let part = read(row)?;
+        match stretches.last_mut() {
+            Some(last) if part.start <= last.end => last.end = last.end.max(part.end),
+            _ => stretches.push(part),
+        }
+    }
+    sqlx::query(
+        "DELETE FROM wal_stretches
+         WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4",
+    )
+    .bind(archive.repository.clone())
+    .bind(archive.system.to_string())
+    .bind(i64::from(archive.line))
+    .bind(i64::from(timeline.0))
+    .execute(&mut *connection)
+    .await?;
+    for stretch in stretches {
+        insert_in(connection, archive, stretch).await?;
+    }
+    Ok(())
+}
+
+async fn insert_in(
+    connection: &mut AnyConnection,
+    archive: &WalArchive,
+    stretch: WalStretch,
+) -> Result<(), CatalogError> {
     sqlx::query(
         "INSERT INTO wal_stretches (repository, system, line, timeline, start_lsn, end_lsn)
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -72,9 +121,9 @@ pub(super) async fn add_in(
     .bind(archive.repository.clone())
     .bind(archive.system.to_string())
     .bind(i64::from(archive.line))
-    .bind(i64::from(part.timeline.0))
-    .bind(int(whole.start.0))
-    .bind(int(whole.end.0))
+    .bind(i64::from(stretch.timeline.0))
+    .bind(int(stretch.start.0))
+    .bind(int(stretch.end.0))
     .execute(connection)
     .await?;
     Ok(())
@@ -93,10 +142,8 @@ pub(super) fn read(row: &sqlx::any::AnyRow) -> Result<WalStretch, CatalogError> 
 mod tests {
     use std::collections::BTreeSet;
 
-    use proptest::prelude::*;
-    use strongroom_layout::position::TimelineId;
-
     use super::*;
+    use proptest::prelude::*;
 
     fn stretch(start: u64, end: u64) -> WalStretch {
         WalStretch {
