@@ -119,11 +119,47 @@ impl Log {
     }
 
     async fn record(&self, request: RecordWalRequest) -> Result<(), RecordError> {
+        self.record_of(&dataset(), request).await
+    }
+
+    async fn record_of(
+        &self,
+        dataset: &DatasetName,
+        request: RecordWalRequest,
+    ) -> Result<(), RecordError> {
         let catalog = &self.fixture.catalog;
         catalog
-            .record_wal(&self.repository.name, &dataset(), &request, u64::MAX)
+            .record_wal(&self.repository.name, dataset, &request, u64::MAX)
             .await
             .map(drop)
+    }
+
+    /// Grants and enters, as whoever else shares the repository.
+    async fn store_of(
+        &self,
+        dataset: &DatasetName,
+        parts: &[StoredWal],
+    ) -> Result<(), RecordError> {
+        let objects: Vec<_> = parts.iter().map(StoredWal::object).collect();
+        self.grant(&objects).await;
+        self.record_of(dataset, self.request(parts.to_vec())).await
+    }
+
+    /// The line of a dataset, and whether it goes on.
+    async fn line_of(&self, dataset: &DatasetName) -> (u32, bool) {
+        let catalog = &self.fixture.catalog;
+        let line = catalog.wal_line(&self.repository.name, SYSTEM, dataset);
+        let line = line.await.unwrap();
+        (line.archive.line, line.broken.is_none())
+    }
+
+    async fn conflicts(&self) -> usize {
+        let filter = crate::catalog::AuditFilter {
+            action: Some("wal.conflict".into()),
+            ..Default::default()
+        };
+        let audited = self.fixture.catalog.audit_log(&filter, 10).await;
+        audited.unwrap().items.len()
     }
 
     fn request(&self, stored: Vec<StoredWal>) -> RecordWalRequest {
@@ -215,6 +251,23 @@ async fn old_parts_are_never_superseded(fixture: Fixture) {
 
 /// Takes a base backup of the cluster.
 async fn take_base(log: &Log, number: u8) {
+    let attempt = begin_base(log, &log.agent, "base").await;
+    publish_base(log, &log.agent, (attempt, number)).await;
+}
+
+/// Begins a base backup into the log's repository.
+async fn begin_base(log: &Log, agent: &Agent, policy: &str) -> AttemptRef {
+    let attempt = log.fixture.started(agent, policy).await;
+    sqlx::query("UPDATE jobs SET repository = $1 WHERE id = $2")
+        .bind(log.repository.name.clone())
+        .bind(attempt.job.to_string())
+        .execute(log.fixture.catalog.0.backend.writers())
+        .await
+        .unwrap();
+    attempt
+}
+
+async fn publish_base(log: &Log, agent: &Agent, (attempt, number): (AttemptRef, u8)) {
     let point = ClusterPoint {
         system: SYSTEM,
         timeline: TimelineId(1),
@@ -224,7 +277,6 @@ async fn take_base(log: &Log, number: u8) {
         major: 15,
         ended: log.fixture.now(),
     };
-    let attempt = log.fixture.started(&log.agent, "base").await;
     let Success::Backup(mut result) = success(number) else {
         unreachable!("success is of a backup");
     };
@@ -237,7 +289,7 @@ async fn take_base(log: &Log, number: u8) {
     };
     log.fixture.catalog.publish(&publication).await.unwrap();
     let done = Ok(Success::Backup(result));
-    log.fixture.finish(&log.agent, attempt, done).await;
+    log.fixture.finish(agent, attempt, done).await;
 }
 
 async fn the_same_place_with_other_content_ends_the_line(fixture: Fixture) {
@@ -372,6 +424,166 @@ async fn log_that_was_claimed_in_advance_displaces_nothing(fixture: Fixture) {
         .wal_line(&log.repository.name, SYSTEM, &dataset())
         .await;
     assert_eq!(line.unwrap().broken, None);
+}
+
+/// In a repository of several agents.
+async fn whoever_contradicts_another_leaves_and_ends_nobodys_line(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let agent = log.fixture.agent("db-2").await;
+    log.fixture.repository(&agent).await;
+    let (one, two) = (dataset(), DatasetName::new("orders", "db-2"));
+    log.store(&[part(0, 100), part(100, 150)]).await;
+    log.fixture.advance(60);
+    // After a failover another agent goes on where the first was.
+    log.store_of(&two, &[part(150, 200)]).await.unwrap();
+    assert_eq!(log.stretches().await, [(0, 200)]);
+    log.fixture.advance(60);
+    let behind = WalBehind {
+        system: SYSTEM,
+        timeline: TimelineId(1),
+        flushed: Lsn(90),
+        archived: Lsn(200),
+    };
+    let put_back = RecordWalRequest {
+        behind: Some(behind),
+        ..log.request(vec![])
+    };
+    let refused = log.record_of(&two, put_back).await.unwrap_err();
+    assert!(matches!(refused, RecordError::Conflict(_)), "{refused}");
+    let three = DatasetName::new("orders", "web-3");
+    let refused = log.store_of(&three, &[other(part(100, 150))]).await;
+    let Err(RecordError::Conflict(end)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((end.line, &end.dataset), (0, &three));
+    assert!(end.cause.contains("orders@db-1"), "{}", end.cause);
+    for left in [&two, &three] {
+        assert_eq!(log.line_of(left).await, (0, false), "{left}");
+    }
+    assert_eq!(log.conflicts().await, 2);
+    assert_eq!(log.line_of(&one).await, (0, true));
+    log.store(&[part(200, 250)]).await;
+    assert_eq!(log.stretches().await, [(0, 250)]);
+
+    // Another's base backup is none of theirs.
+    log.fixture.advance(60);
+    take_base(&log, 1).await;
+    assert_eq!(log.line_of(&two).await, (0, false));
+    let attempt = begin_base(&log, &agent, "orders").await;
+    publish_base(&log, &agent, (attempt, 2)).await;
+    assert_eq!(log.line_of(&two).await, (1, true));
+    assert_eq!(log.line_of(&one).await, (0, true));
+    log.store_of(&two, &[other(part(100, 150))]).await.unwrap();
+    assert_eq!(log.stretches().await, [(0, 250)]);
+    assert_eq!(log.line_of(&three).await, (0, false));
+}
+
+/// A stolen agent claims what another's server will write.
+async fn what_others_put_on_a_timeline_gives_way_to_whose_it_is(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let (one, two) = (dataset(), DatasetName::new("orders", "db-2"));
+    log.store(&[part(0, 100)]).await;
+    log.fixture.advance(60);
+    let claimed = |start, end| StoredWal {
+        digests: other(part(0, end)).digests,
+        ..other(part(start, end))
+    };
+    let more = claimed(5 * UNIT, 6 * UNIT);
+    let claims = [claimed(100, UNIT), more.clone()];
+    log.store_of(&two, &claims).await.unwrap();
+    // It does not hear of it where it goes on, as a standby would.
+    let archive = log.archive();
+    for (who, end) in [(&one, 100), (&two, 6 * UNIT)] {
+        let tails = catalog.wal_tails(&archive, who).await.unwrap();
+        assert_eq!(tails[&TimelineId(1)], Lsn(end), "{who}");
+    }
+    let stranger = DatasetName::new("orders", "db-3");
+    let tails = catalog.wal_tails(&archive, &stranger).await.unwrap();
+    assert_eq!(tails[&TimelineId(1)], Lsn(6 * UNIT));
+
+    log.store(&[part(100, 150)]).await;
+    log.store(&[whole(0, UNIT, &[150])]).await;
+    assert_eq!(log.stretches().await, [(0, UNIT)]);
+    assert_eq!(log.line_of(&one).await, (0, true));
+    assert_eq!(log.line_of(&two).await, (0, false));
+    assert_eq!(log.conflicts().await, 1);
+    assert_eq!(log.parts(0, None).await[0], (0, UNIT));
+    let refused = log.store_of(&two, &[part(UNIT, UNIT + 10)]).await;
+    assert!(matches!(refused, Err(RecordError::Conflict(_))));
+    // What it claimed is kept.
+    log.fixture.advance(72 * 3600);
+    let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
+    assert!(useless.iter().all(|it| it.name != more.object()));
+    let archive = WalArchive {
+        line: 1,
+        ..log.archive()
+    };
+    let stretches = catalog.wal_stretches(&archive).await.unwrap();
+    assert_eq!(stretches.len(), 2);
+}
+
+/// A server's log ends before what another claims of it.
+async fn what_others_put_ahead_of_a_server_is_not_taken_for_its_own(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let two = DatasetName::new("orders", "db-2");
+    log.store(&[part(0, 100)]).await;
+    log.fixture.advance(60);
+    log.store_of(&two, &[part(UNIT, UNIT + 10)]).await.unwrap();
+    let behind = WalBehind {
+        system: SYSTEM,
+        timeline: TimelineId(1),
+        flushed: Lsn(100),
+        archived: Lsn(UNIT + 10),
+    };
+    let request = RecordWalRequest {
+        behind: Some(behind),
+        ..log.request(vec![])
+    };
+    log.record(request).await.unwrap();
+    assert_eq!(log.stretches().await, [(0, 100)]);
+    assert_eq!(log.line_of(&dataset()).await, (0, true));
+    assert_eq!(log.line_of(&two).await, (0, false));
+}
+
+/// What is put where a timeline's own log is cannot have a restore refused.
+async fn only_whose_timeline_it_is_is_listed_where_he_has_log(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let two = DatasetName::new("orders", "db-2");
+    log.store(&[part(0, 100)]).await;
+    log.fixture.advance(60);
+    // It ends where nobody says what was there.
+    log.store_of(&two, &[part(10, 60), part(70, 120)])
+        .await
+        .unwrap();
+    assert_eq!(log.parts(0, None).await, [(0, 100), (70, 120)]);
+}
+
+/// A base backup that was under way when a line ended would begin the next with a
+/// hole.
+async fn a_base_backup_is_of_the_line_that_went_on_when_it_began(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    log.store(&[part(0, 100)]).await;
+    log.fixture.advance(10);
+    let refused = log.store_of(&dataset(), &[other(part(0, 100))]).await;
+    assert!(matches!(refused, Err(RecordError::Conflict(_))));
+    log.fixture.advance(10);
+    // It was begun with the log.
+    publish_base(&log, &log.agent, (log.attempt, 1)).await;
+    assert_eq!(log.line_of(&dataset()).await, (0, false));
+    let lines = async || {
+        let clusters = crate::recovery::load(catalog, &dataset()).await.unwrap();
+        let lines = clusters.iter().map(|it| (it.line, it.bases.len()));
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(lines().await, [(0, 1)]);
+
+    log.fixture.advance(60);
+    let attempt = begin_base(&log, &log.agent, "orders").await;
+    publish_base(&log, &log.agent, (attempt, 2)).await;
+    assert_eq!(log.line_of(&dataset()).await, (1, true));
+    assert_eq!(lines().await, [(0, 1), (1, 1)]);
 }
 
 async fn a_timeline_had_begun_with_its_first_commit_or_when_its_history_came(fixture: Fixture) {
@@ -708,6 +920,11 @@ contract! {
     old_parts_are_never_superseded,
     the_same_place_with_other_content_ends_the_line,
     log_that_was_claimed_in_advance_displaces_nothing,
+    whoever_contradicts_another_leaves_and_ends_nobodys_line,
+    what_others_put_on_a_timeline_gives_way_to_whose_it_is,
+    what_others_put_ahead_of_a_server_is_not_taken_for_its_own,
+    only_whose_timeline_it_is_is_listed_where_he_has_log,
+    a_base_backup_is_of_the_line_that_went_on_when_it_began,
     a_timeline_had_begun_with_its_first_commit_or_when_its_history_came,
     what_cannot_be_compared_is_refused,
     what_stands_somewhere_is_no_less_needed_for_another_place,
