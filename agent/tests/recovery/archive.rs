@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, ready};
 use jiff::Timestamp;
 use strongroom_agent::restore::cluster::recovery::LogIndex;
 use strongroom_layout::{
-    SystemId, WalPart,
+    ObjectId, SystemId, WalPart,
     position::{Lsn, SegmentName, SegmentSize, TimelineId},
 };
 use strongroom_postgres::wal::{DEFAULT_BLOCK_SIZE, Found, History, Layout, Scanner};
@@ -197,6 +197,22 @@ impl Archive {
             commits: part.commits,
             ..forged
         }
+    }
+
+    /// A part's place up to some end, with what nobody can open.
+    pub(crate) fn junk(&self, runtime: &Runtime, part: &StoredWal, end: Lsn) -> StoredWal {
+        let junk = StoredWal {
+            end,
+            id: ObjectId([0x5a; 32]),
+            length: 4,
+            ..part.clone()
+        };
+        let put = self
+            .repository
+            .store()
+            .put(junk.object(), Body::new(b"junk".to_vec()));
+        runtime.block_on(put).expect("stored");
+        junk
     }
 
     /// Where these bytes lie in the log that is archived, first.

@@ -1,8 +1,11 @@
 //! Of log that is not one, or is damaged, nothing is taken for a success.
 
 use strongroom_agent::restore::cluster::{ClusterRestoreError, recovery::RecoveryError};
-use strongroom_layout::position::Lsn;
-use strongroom_wire::{job::RecoveryTarget, wal::StoredWal};
+use strongroom_layout::{ObjectId, position::Lsn};
+use strongroom_wire::{
+    job::RecoveryTarget,
+    wal::{StoredWal, UNIT},
+};
 
 use crate::site::Site;
 
@@ -80,6 +83,54 @@ fn what_lies_in_two_places_must_be_the_same() {
     let said = refused(&site, "other");
     assert!(said.contains(&other.object().to_string()), "{said}");
     assert!(said.contains("of the snapshot"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_read_is_done_without_where_another_holds_the_same() {
+    let (site, at) = marked("recovery-unread");
+    let genuine = site.archive.parts();
+    let part = genuine.iter().find(|part| holds(part, at));
+    let part = part.expect("a part").clone();
+    let last = genuine.last().expect("a part").clone();
+
+    // It is longer, and so it is what would be taken.
+    let unit = Lsn((part.start.0 / UNIT + 1) * UNIT).min(last.end);
+    let longer = site.archive.junk(&site.runtime, &part, unit);
+    // And one that is not there at all.
+    let gone = StoredWal {
+        id: ObjectId([0x77; 32]),
+        ..longer.clone()
+    };
+    let with = |more: &[StoredWal]| {
+        site.archive.set_parts([&genuine[..], more].concat());
+    };
+    with(&[longer.clone(), gone]);
+    let (rows, _) = site.rows_at("beside", RecoveryTarget::Latest);
+    assert_eq!(rows, "1 2");
+
+    // The end of the log cannot be had when nothing else holds it: less would be
+    // taken for all. What lies before can.
+    let beyond = Lsn(last.end.0 + 8192);
+    let ahead = site.archive.junk(&site.runtime, &last, beyond);
+    with(&[ahead.clone()]);
+    let mut recovery = site.recovery(RecoveryTarget::Latest);
+    recovery.end = beyond;
+    let error = site.run(&site.work("end", recovery)).expect_err("junk");
+    let said = error.to_string();
+    assert!(said.contains(&ahead.object().to_string()), "{said}");
+    assert!(!site.target("end").exists());
+    let mut recovery = site.recovery(RecoveryTarget::Lsn(at));
+    recovery.end = beyond;
+    site.run(&site.work("before", recovery)).expect("a restore");
+
+    // Without another, nothing is.
+    let mut parts = genuine.clone();
+    parts.retain(|it| it.id != part.id);
+    parts.push(longer);
+    site.archive.set_parts(parts);
+    let work = site.work("alone", site.recovery(RecoveryTarget::Latest));
+    site.run(&work).expect_err("a part that nobody can read");
+    assert!(!site.target("alone").exists());
 }
 
 #[test]

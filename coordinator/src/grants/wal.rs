@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use strongroom_layout::{AgentId, ObjectName, SystemId};
+use strongroom_layout::{AgentId, ObjectName, SystemId, position::TimelineId};
 use strongroom_wire::{
     grant::RefusalReason,
     job::{RestoreClusterWork, Work},
-    wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest},
+    wal::{ArchivedWalRequest, ArchivedWalResponse, MAX_STORED, RecordWalRequest, StoredHistory},
 };
 
 use super::{
@@ -137,6 +137,7 @@ impl Grants {
             .live(&asked, state.as_ref(), "list wal", allowed)
             .await?;
         let catalog = self.catalog();
+        let mut way = Vec::new();
         let archive = if let Some(state) = state.as_ref().filter(|it| it.kind == JobKind::Wal) {
             self.line_of(&asked, repository, state, request.system)
                 .await?
@@ -148,7 +149,10 @@ impl Grants {
                 Work::RestoreCluster(RestoreClusterWork {
                     recovery: Some(recovery),
                     ..
-                }) => (recovery.system, recovery.line),
+                }) => {
+                    way.extend(recovery.legs.iter().map(|leg| leg.timeline));
+                    (recovery.system, recovery.line)
+                }
                 _ => (request.system, request.line),
             };
             WalArchive {
@@ -173,7 +177,7 @@ impl Grants {
         Ok(ArchivedWalResponse {
             stored: page.parts,
             more: page.more,
-            histories: catalog.wal_histories(&archive).await?,
+            histories: told(catalog.wal_histories(&archive).await?, &way),
             tails,
         })
     }
@@ -264,6 +268,30 @@ impl Grants {
     }
 }
 
+/// What an answer holds at most of legs of histories, but for those of the way: each
+/// history has one for every timeline before it.
+const MOST_LEGS: usize = 10_000;
+
+/// Of histories, by timeline, those that are told: the way's own, and the newest. Who
+/// archives an older one gives it once more; a restore keeps its number free by the
+/// one that was reserved for it.
+fn told(histories: Vec<StoredHistory>, way: &[TimelineId]) -> Vec<StoredHistory> {
+    let mut legs = 0;
+    let mut told: Vec<_> = histories
+        .into_iter()
+        .rev()
+        .enumerate()
+        .filter(|(number, history)| {
+            legs += history.legs.len();
+            let newest = *number < MAX_STORED && legs <= MOST_LEGS;
+            newest || way.contains(&history.timeline)
+        })
+        .map(|(_, history)| history)
+        .collect();
+    told.reverse();
+    told
+}
+
 /// What each part takes: it is looked for, entered, joined to what is there, and
 /// takes the place of others.
 const PART: u64 = 5;
@@ -284,10 +312,51 @@ mod tests {
         AttemptRef, JobId, ObjectId, SystemId,
         position::{Lsn, TimelineId},
     };
-    use strongroom_wire::wal::{RestorePoint, StoredWal};
+    use strongroom_wire::{
+        job::Leg,
+        wal::{RestorePoint, StoredWal},
+    };
     use uuid::Uuid;
 
     use super::*;
+
+    #[test]
+    fn the_newest_histories_are_told_and_those_of_the_way() {
+        let history = |timeline: u32, legs: usize| StoredHistory {
+            system: SystemId(1),
+            timeline: TimelineId(timeline),
+            id: ObjectId([1; 32]),
+            length: 1,
+            legs: vec![
+                Leg {
+                    timeline: TimelineId(1),
+                    until: Some(Lsn(1)),
+                };
+                legs
+            ],
+            digest: None,
+        };
+        let timelines = |histories: Vec<StoredHistory>, way: &[TimelineId]| -> Vec<u32> {
+            let told = told(histories, way);
+            told.iter().map(|it| it.timeline.0).collect()
+        };
+        let few = [history(2, 1), history(3, 2)];
+        assert_eq!(timelines(few.to_vec(), &[]), [2, 3]);
+        let long = [
+            history(2, 1),
+            history(3, MOST_LEGS),
+            history(4, MOST_LEGS - 1),
+            history(5, 1),
+        ];
+        assert_eq!(timelines(long.to_vec(), &[]), [4, 5]);
+        assert_eq!(timelines(long.to_vec(), &[TimelineId(3)]), [3, 4, 5]);
+        let many = (2..).take(MAX_STORED + 5).map(|it| history(it, 1));
+        let many = timelines(many.collect(), &[TimelineId(3)]);
+        assert_eq!(
+            (many.len(), many[..2].to_vec()),
+            (MAX_STORED + 1, vec![3, 7])
+        );
+    }
 
     #[test]
     fn whatever_is_entered_is_paid_for() {

@@ -209,9 +209,9 @@ impl Catalog {
         read_all(&rows, stretch::read)
     }
 
-    /// Where the log of each timeline ends that a dataset goes on with: what it has
-    /// entered itself, or else, after a failover, what others have. So what another
-    /// puts on its timeline ahead of it is nothing to it.
+    /// Where the log of each timeline ends that a dataset goes on with: of its own
+    /// timelines what it has entered itself, so that what another puts there ahead of
+    /// it is nothing to it; of others', as after a failover, what anybody has.
     pub async fn wal_tails(
         &self,
         archive: &WalArchive,
@@ -232,7 +232,11 @@ impl Catalog {
             let by: DatasetName = row.parse("dataset")?;
             Ok((row.timeline("timeline")?, by, row.lsn("end_lsn")?))
         })?;
-        let own = |(timeline, by, end)| (by == *dataset).then_some((timeline, end));
+        let lines = self.wal_lines(&archive.repository, archive.system).await?;
+        let own = |(timeline, by, end)| {
+            let owner = lines.owner(archive.line, timeline);
+            (by == *dataset && owner == Some(dataset)).then_some((timeline, end))
+        };
         let all = ends.iter().map(|(timeline, _, end)| (*timeline, *end));
         let mut tails: BTreeMap<_, _> = all.collect();
         tails.extend(ends.into_iter().filter_map(own));

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use strongroom_compare::EscapedPath;
 use strongroom_layout::{
-    SystemId,
+    ObjectName, SystemId,
     position::{Lsn, TimelineId},
 };
 use strongroom_postgres::wal::{InvalidWal, Unexpected};
@@ -100,15 +100,26 @@ pub enum RecoveryError {
         "parts of the log were replaced while it was fetched, and it makes other tablespaces now, which nobody was asked about; restore again"
     )]
     OtherLog,
-    /// A part that could not be found again.
+    /// An object of the log cannot be read, which another may stand in for.
+    #[error("{source}")]
+    Unread {
+        /// Which.
+        object: ObjectName,
+        /// Why.
+        #[source]
+        source: Box<ReadError>,
+    },
+    /// A part that cannot be read, and no other stands in for it.
     #[error(
-        "the log from {at} of timeline {timeline} has vanished from the store, and the catalog knows no other part that holds it: check the store's lifecycle rules"
+        "the log from {at} of timeline {timeline} cannot be read, and the catalog knows no other part that holds it: {source}. If it has vanished, check the store's lifecycle rules; else restore to a moment before it, or from a later backup"
     )]
     Vanished {
         /// Whose.
         timeline: TimelineId,
         /// Its first byte.
         at: Lsn,
+        /// What holds it.
+        object: ObjectName,
         /// What the store said.
         #[source]
         source: Box<ReadError>,
@@ -215,6 +226,7 @@ impl RecoveryError {
             | Self::TwoLogs { .. }
             | Self::Changed(_)
             | Self::OtherLog
+            | Self::Unread { .. }
             | Self::Vanished { .. } => FailureCode::Corrupt,
             Self::Other { .. }
             | Self::OtherPlace { .. }
@@ -229,6 +241,20 @@ impl RecoveryError {
     /// Whether another attempt may do better.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Restore(error) if error.is_retryable())
+    }
+}
+
+impl RecoveryError {
+    /// What it means that an object of the log cannot be read: of one that is gone
+    /// or damaged, others may hold the same.
+    pub(super) fn unread(object: ObjectName, error: ReadError) -> Self {
+        match error {
+            ReadError::Damaged { .. } => Self::Unread {
+                object,
+                source: Box::new(error),
+            },
+            other => other.into(),
+        }
     }
 }
 

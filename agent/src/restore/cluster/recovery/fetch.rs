@@ -11,15 +11,14 @@ use rustix::fs::OFlags;
 use strongroom_compare::beneath;
 use strongroom_layout::position::{Lsn, SegmentName};
 use strongroom_postgres::wal::Edits;
-use strongroom_repository::read::ReadError;
-use strongroom_wire::wal::StoredWal;
 
 use super::{
     RecoveryError,
-    chain::{Piece, Source, timeline_at},
+    chain::{Piece, Source},
     directory::{Unfinished, WalDirectory},
     parts::{Opened, Parts, Shelf, Wanted},
     plan::{Asked, Plan, TAKEN},
+    scan::vanished,
     segments::Segment,
 };
 use crate::{
@@ -60,20 +59,25 @@ pub(super) struct Fetch<'a> {
 
 impl Fetch<'_> {
     /// Fetches all that the plan says, in the log's order, and counts it in
-    /// `done`. Parts that vanished since they were listed are looked up again,
-    /// once.
+    /// `done`. For parts that cannot be read, or that vanished since they were
+    /// listed, others are looked up.
     pub(super) fn run(&mut self, plan: &Plan, done: &mut Fetched) -> Result<(), RecoveryError> {
-        match self.once(plan, done) {
-            Err(RecoveryError::Vanished {
-                timeline,
-                at,
-                source,
-            }) => {
-                let again = self.asked.again(plan, (timeline, at, source))?;
-                (self.verify)(&again)?;
-                self.once(&again, done)
+        let mut again: Option<Plan> = None;
+        loop {
+            let plan = again.as_ref().unwrap_or(plan);
+            match self.once(plan, done) {
+                Err(RecoveryError::Vanished {
+                    timeline,
+                    at,
+                    object,
+                    source,
+                }) => {
+                    let next = self.asked.again(plan, (timeline, at, object, source))?;
+                    (self.verify)(&next)?;
+                    again = Some(next);
+                }
+                other => return other,
             }
-            other => other,
         }
     }
 
@@ -98,7 +102,6 @@ impl Fetch<'_> {
             parts: Parts::new(self.shelf, stored.into_iter().map(Wanted::of))?,
             current: None,
             fetched: 0,
-            legs: self.asked,
             target: self.target,
             edits: self.edits,
         };
@@ -199,7 +202,6 @@ struct PartSource<'a> {
     parts: Parts<'a>,
     current: Option<(usize, Vec<u8>)>,
     fetched: u64,
-    legs: &'a Asked<'a>,
     target: &'a AllowedDirectory,
     edits: &'a Edits,
 }
@@ -243,28 +245,15 @@ impl PartSource<'_> {
         {
             // Its memory goes before the next takes some.
             self.current = None;
-            let next = self.parts.next().map_err(|error| match error {
-                RecoveryError::Restore(RestoreError::Read(source)) if source.is_missing() => {
-                    self.vanished(number, at, source)
-                }
-                other => other,
-            })?;
+            let part = self.plan.stored.get(number);
+            let next = self.parts.next();
+            let next = next.map_err(|error| vanished(error, self.plan, part, at))?;
             if let Some(Opened { plaintext, stored }) = next {
                 self.fetched += stored;
                 self.current = Some((number, plaintext));
             }
         }
         Ok(self.current.as_mut().map_or(&mut [], |(_, bytes)| bytes))
-    }
-
-    fn vanished(&self, number: usize, at: Lsn, source: ReadError) -> RecoveryError {
-        let part: Option<&StoredWal> = self.plan.stored.get(number);
-        let timeline = part.map(|part| part.timeline);
-        RecoveryError::Vanished {
-            timeline: timeline.unwrap_or_else(|| timeline_at(&self.legs.recovery.legs, at)),
-            at,
-            source: Box::new(source),
-        }
     }
 
     /// Copies from a segment of the snapshot, which is restored by now.

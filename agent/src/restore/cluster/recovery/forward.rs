@@ -129,17 +129,20 @@ impl<'a> RollForward<'a> {
         self.inputs.monitor.enter("reading the log");
         let shelf = self.inputs.shelf(self.inputs.monitor.cancel.clone());
         let (recovery, held) = (self.recovery, self.inputs.held);
-        self.facts = match facts(&self.plan, recovery, held, &shelf) {
-            Err(RecoveryError::Vanished {
-                timeline,
-                at,
-                source,
-            }) => {
-                let asked = self.inputs.asked(recovery, &shelf);
-                self.plan = asked.again(&self.plan, (timeline, at, source))?;
-                facts(&self.plan, recovery, held, &shelf)?
+        self.facts = loop {
+            match facts(&self.plan, recovery, held, &shelf) {
+                Err(RecoveryError::Vanished { object, source, .. }) => {
+                    let asked = self.inputs.asked(recovery, &shelf);
+                    let plan = asked.anew(&self.plan, (object, source))?;
+                    let before: BTreeMap<_, _> = self.plan.files().into_iter().collect();
+                    let files = plan.files().into_iter();
+                    let same = files.filter(|(name, filled)| before.get(name) == Some(filled));
+                    let same: BTreeSet<_> = same.map(|(name, _)| name).collect();
+                    self.whole.retain(|name| same.contains(name));
+                    self.plan = plan;
+                }
+                facts => break facts?,
             }
-            facts => facts?,
         };
         Ok(&self.facts)
     }
@@ -323,6 +326,7 @@ mod tests {
             pieces: vec![],
             overlaps: vec![],
             stored: vec![],
+            unread: vec![],
             held: vec![],
             histories: vec![],
             taken: vec![],

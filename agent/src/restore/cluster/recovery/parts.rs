@@ -102,9 +102,10 @@ impl<'a> Parts<'a> {
         };
         let object = request.wanted.object;
         let answer = self.shelf.block_on(&mut request.answer)?;
-        let sealed = answer
-            .map_err(ReadError::from)?
-            .map_err(|error| ReadError::from_repository(object, RepositoryError::Store(error)))?;
+        let sealed = answer.map_err(ReadError::from)?.map_err(|error| {
+            let error = ReadError::from_repository(object, RepositoryError::Store(error));
+            RecoveryError::unread(object, error)
+        })?;
         let stored = sealed.len() as u64;
         let plaintext = self.open(object, sealed)?;
         Ok(Some(Opened { plaintext, stored }))
@@ -134,19 +135,19 @@ impl<'a> Parts<'a> {
     fn open(&mut self, object: ObjectName, sealed: Bytes) -> Result<Vec<u8>, RecoveryError> {
         let damaged = |damage| {
             let damage = Box::new(damage);
-            ReadError::Damaged { object, damage }
+            RecoveryError::unread(object, ReadError::Damaged { object, damage })
         };
         let name: WalName = match object {
             ObjectName::Wal(name) => name,
             // Nothing else is asked for.
-            _ => return Err(damaged(Damage::Missing).into()),
+            _ => return Err(damaged(Damage::Missing)),
         };
         if sealed.len() as u64 > LONGEST_PART {
             let (got, expected) = (sealed.len() as u64, LONGEST_PART);
-            return Err(damaged(Damage::Truncated { got, expected }).into());
+            return Err(damaged(Damage::Truncated { got, expected }));
         }
         let key = self.shelf.repository.key();
         let opened = self.codec.open(key, &name, sealed.into());
-        Ok(opened.map_err(|error| damaged(Damage::Format(error)))?)
+        opened.map_err(|error| damaged(Damage::Format(error)))
     }
 }

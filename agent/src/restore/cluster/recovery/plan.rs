@@ -1,6 +1,9 @@
 //! Which log a restore takes, decided before anything is written.
 
-use strongroom_layout::position::{Lsn, SegmentName, SegmentSize, TimelineId};
+use strongroom_layout::{
+    ObjectName,
+    position::{Lsn, SegmentName, SegmentSize, TimelineId},
+};
 use strongroom_postgres::physical::manifest::Manifest;
 use strongroom_repository::read::ReadError;
 use strongroom_wire::{
@@ -14,7 +17,7 @@ use super::{
     index::{Listed, LogIndex, listed},
     overlap::{Overlap, overlaps},
     parts::Shelf,
-    reach::{Answer, Known, reach, sought},
+    reach::{Answer, Extent, Known, reach, sought},
     seek::{self, layout, seek},
     segments::{Segment, segments},
 };
@@ -30,6 +33,8 @@ pub(super) struct Plan {
     pub(super) overlaps: Vec<Overlap>,
     /// What its pieces are taken from.
     pub(super) stored: Vec<StoredWal>,
+    /// What is listed, too, and cannot be read.
+    pub(super) unread: Vec<ObjectName>,
     /// The snapshot's own segments.
     pub(super) held: Vec<SegmentName>,
     /// All that are known: a promotion must take a number that is free.
@@ -55,17 +60,74 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Lists the log, looks into it where it must, and decides.
+    /// Lists the log, looks into it where it must, and decides. What cannot be read of
+    /// it is done without, if there is something else.
     pub(super) fn plan(&self) -> Result<Plan, RecoveryError> {
+        self.decide(Vec::new(), None)
+    }
+
+    /// Decides once more, without a part that cannot be read: nobody was told of the
+    /// plan yet.
+    pub(super) fn anew(
+        &self,
+        plan: &Plan,
+        (object, source): (ObjectName, Box<ReadError>),
+    ) -> Result<Plan, RecoveryError> {
+        tracing::warn!(%object, %source, "a part of the log cannot be read; looking it up again");
+        if plan.unread.len() >= MOST_UNREAD || plan.unread.contains(&object) {
+            return Err((*source).into());
+        }
+        let unread = [&plan.unread[..], &[object]].concat();
+        self.decide(unread, Some(source))
+    }
+
+    fn decide(
+        &self,
+        mut unread: Vec<ObjectName>,
+        mut lacking: Option<Box<ReadError>>,
+    ) -> Result<Plan, RecoveryError> {
+        loop {
+            match self.without(&unread, &mut lacking) {
+                Err(RecoveryError::Unread { object, source }) if unread.len() < MOST_UNREAD => {
+                    tracing::warn!(%object, %source, "a part of the log cannot be read");
+                    unread.push(object);
+                    lacking = Some(source);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Decides without what was found to be unreadable, for which `lacking` is the
+    /// cause that was found last.
+    fn without(
+        &self,
+        unread: &[ObjectName],
+        lacking: &mut Option<Box<ReadError>>,
+    ) -> Result<Plan, RecoveryError> {
         let timeline = self.check()?;
-        let Listed { stored, histories } = self.list()?;
+        let Listed { stored, histories } = self.list(unread)?;
         if timeline != self.manifest.timeline && !histories.iter().any(|it| it.timeline == timeline)
         {
             return Err(RecoveryError::NoHistory(timeline));
         }
         let (recovery, legs) = (self.recovery, &self.recovery.legs[..]);
         let held = self.held();
-        let (pieces, overlaps) = self.pieces(&stored, &held)?;
+        let (from, to) = self.range();
+        let mut short = false;
+        let (pieces, overlaps) = match self.pieces(&stored, &held, (from, to)) {
+            // What goes on there cannot be read: it may not be needed.
+            Err(RecoveryError::Gap { at, .. })
+                if lacking.is_some() && self.manifest.stop_lsn <= at =>
+            {
+                short = true;
+                self.pieces(&stored, &held, (from, at))?
+            }
+            Err(gap @ RecoveryError::Gap { .. }) => {
+                return Err(lacking.take().map_or(gap, |source| (*source).into()));
+            }
+            pieces => pieces?,
+        };
         let known = Known {
             legs,
             stored: &stored,
@@ -79,21 +141,20 @@ impl Asked<'_> {
             legs,
             layout: layout(self.manifest.major, recovery.system, size),
         };
-        let mut answer = reach(&recovery.target, &known)?;
-        let extent = loop {
-            match answer {
-                Answer::Known(extent) => break extent,
-                Answer::Seek(question) => {
-                    let found = seek(&question, log, self.shelf)?;
-                    answer = sought(&recovery.target, &question, found, &known)?;
-                }
-            }
+        let extent = extent(&recovery.target, &known, log, self.shelf);
+        let extent = match (extent, lacking.take_if(|_| short)) {
+            (Ok(extent), Some(_)) if lies_within(&recovery.target, &known, &extent) => extent,
+            (Err(error @ RecoveryError::Unread { .. }), _) => return Err(error),
+            // It ends where something cannot be read, not where the log does.
+            (_, Some(source)) => return Err((*source).into()),
+            (extent, None) => extent?,
         };
         Ok(Plan {
             segments: segments(&pieces, &held, legs, size, extent.upto),
             pieces,
             overlaps,
             stored,
+            unread: unread.to_vec(),
             held,
             taken: taken(timeline, recovery.new_timeline, &histories),
             histories,
@@ -104,31 +165,37 @@ impl Asked<'_> {
         })
     }
 
-    /// The same files from what is known now: parts give way to others. One has
-    /// vanished since they were listed.
+    /// The same files from what is known now, without a part that cannot be read:
+    /// parts give way to others, and of several one may be forged.
     pub(super) fn again(
         &self,
         plan: &Plan,
-        (timeline, at, source): (TimelineId, Lsn, Box<ReadError>),
+        (timeline, at, object, source): (TimelineId, Lsn, ObjectName, Box<ReadError>),
     ) -> Result<Plan, RecoveryError> {
-        tracing::warn!(%timeline, %at, %source, "a part of the log vanished; looking it up again");
-        let Listed { stored, histories } = self.list()?;
-        let (pieces, overlaps) = self
-            .pieces(&stored, &plan.held)
-            .map_err(|error| match error {
-                RecoveryError::Gap { .. } => RecoveryError::Vanished {
-                    timeline,
-                    at,
-                    source,
-                },
-                other => other,
-            })?;
+        tracing::warn!(%timeline, %at, %source, "a part of the log cannot be read; looking it up again");
+        let lacking = || RecoveryError::Vanished {
+            timeline,
+            at,
+            object,
+            source,
+        };
+        if plan.unread.len() >= MOST_UNREAD || plan.unread.contains(&object) {
+            return Err(lacking());
+        }
+        let unread = [&plan.unread[..], &[object]].concat();
+        let Listed { stored, histories } = self.list(&unread)?;
+        let range = (self.range().0, plan.upto);
+        let (pieces, overlaps) = match self.pieces(&stored, &plan.held, range) {
+            Err(RecoveryError::Gap { .. }) => return Err(lacking()),
+            pieces => pieces?,
+        };
         let legs = &self.recovery.legs;
         Ok(Plan {
             segments: segments(&pieces, &plan.held, legs, plan.size, plan.upto),
             pieces,
             overlaps,
             stored,
+            unread,
             histories,
             ..plan.clone()
         })
@@ -164,7 +231,7 @@ impl Asked<'_> {
         (from, self.recovery.end.max(self.manifest.stop_lsn))
     }
 
-    fn list(&self) -> Result<Listed, RecoveryError> {
+    fn list(&self, unread: &[ObjectName]) -> Result<Listed, RecoveryError> {
         let (from, to) = self.range();
         let unit = Lsn(from.0 / UNIT * UNIT);
         let list = listed(
@@ -173,7 +240,10 @@ impl Asked<'_> {
             &self.recovery.legs,
             (unit, to),
         );
-        Ok(self.shelf.block_on(list)??)
+        let mut listed = self.shelf.block_on(list)??;
+        let stored = &mut listed.stored;
+        stored.retain(|part| !unread.contains(&part.object()));
+        Ok(listed)
     }
 
     fn held(&self) -> Vec<SegmentName> {
@@ -188,6 +258,7 @@ impl Asked<'_> {
         &self,
         stored: &[StoredWal],
         held: &[SegmentName],
+        range: (Lsn, Lsn),
     ) -> Result<(Vec<Piece>, Vec<Overlap>), RecoveryError> {
         let (size, stop) = (self.manifest.wal_segment_size, self.manifest.stop_lsn);
         let held: Vec<_> = held
@@ -205,12 +276,54 @@ impl Asked<'_> {
             .collect();
         let parts: Vec<_> = stored.iter().map(Span::of).collect();
         let legs = &self.recovery.legs;
-        let pieces = chain(legs, &parts, &held, self.range())
+        let pieces = chain(legs, &parts, &held, range)
             .map_err(|Gap { timeline, at, next }| RecoveryError::Gap { timeline, at, next })?;
         let overlaps = overlaps(legs, &parts, &held, &pieces);
         Ok((pieces, overlaps))
     }
 }
+
+/// How far the log is fetched, and where the server is told to stop.
+fn extent(
+    target: &RecoveryTarget,
+    known: &Known<'_>,
+    log: seek::Log<'_>,
+    shelf: &Shelf,
+) -> Result<Extent, RecoveryError> {
+    let mut answer = reach(target, known)?;
+    loop {
+        match answer {
+            Answer::Known(extent) => return Ok(extent),
+            Answer::Seek(question) => {
+                let found = seek(&question, log, shelf)?;
+                answer = sought(target, &question, found, known)?;
+            }
+        }
+    }
+}
+
+/// Whether a target is certain to lie in the log that is known, whatever comes
+/// behind it.
+fn lies_within(target: &RecoveryTarget, known: &Known<'_>, extent: &Extent) -> bool {
+    let known_of = |is: &dyn Fn(&StoredWal) -> bool| known.stored.iter().any(is);
+    let stops = extent.stop != RecoveryTarget::Latest;
+    stops
+        && match target {
+            RecoveryTarget::Latest => false,
+            RecoveryTarget::Lsn(_) | RecoveryTarget::Xid(_) => true,
+            RecoveryTarget::Time(at) => known_of(&|part| {
+                let last = part.commits.map(|it| it.last);
+                part.end <= known.end && last.is_some_and(|last| *at < last)
+            }),
+            RecoveryTarget::RestorePoint(name) => known_of(&|part| {
+                let mut points = part.restore_points.iter();
+                points.any(|it| it.name == *name && it.lsn <= known.end)
+            }),
+        }
+}
+
+/// Parts that cannot be read, before a restore gives up: each is looked at once.
+const MOST_UNREAD: usize = 100;
 
 /// What stands in for the history of a timeline that is another's: a server that
 /// is promoted takes the first number of which no such file is found, and does not

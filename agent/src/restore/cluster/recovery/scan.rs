@@ -104,7 +104,7 @@ fn read(
     Ok(facts)
 }
 
-/// A part that is not there is sought anew.
+/// Another is sought for a part that cannot be read.
 pub(super) fn vanished(
     error: RecoveryError,
     plan: &Plan,
@@ -112,12 +112,13 @@ pub(super) fn vanished(
     at: Lsn,
 ) -> RecoveryError {
     match error {
-        RecoveryError::Restore(RestoreError::Read(source)) if source.is_missing() => {
+        RecoveryError::Unread { object, source } => {
             let timeline = part.map(|part| part.timeline);
             RecoveryError::Vanished {
                 timeline: timeline.unwrap_or(plan.timeline),
                 at,
-                source: Box::new(source),
+                object,
+                source,
             }
         }
         other => other,
