@@ -151,8 +151,8 @@ impl Stream<'_> {
         flow.end_of_wal.filter(|end| *end < archived)?;
         let timeline = flow.timeline;
         Some(format!(
-            "timeline {timeline} is archived up to {archived}, and the server, a standby, does not \
-             have all of that: nothing more is archived until it does. See that it follows its \
+            "the log of timeline {timeline} is archived up to {archived}, and the server, a \
+             standby, does not have all of that: nothing more is archived until it does. See that it follows its \
              primary, and that the connection leads to the server that was archived before; if \
              there is no such log any more, promote it"
         ))
