@@ -112,7 +112,7 @@ fn what_cannot_be_read_is_done_without_where_another_holds_the_same() {
     // taken for all. What lies before can.
     let beyond = Lsn(last.end.0 + 8192);
     let ahead = site.archive.junk(&site.runtime, &last, beyond);
-    with(&[ahead.clone()]);
+    with(std::slice::from_ref(&ahead));
     let mut recovery = site.recovery(RecoveryTarget::Latest);
     recovery.end = beyond;
     let error = site.run(&site.work("end", recovery)).expect_err("junk");

@@ -101,6 +101,9 @@ impl<'a> Lines<'a> {
         system: SystemId,
         base: ObjectId,
     ) -> Result<u32, CatalogError> {
+        if self.all(repository, system).await?.is_one() {
+            return Ok(0);
+        }
         let begun = if let Some(begun) = self.begun.get(repository) {
             begun.get(&base).copied()
         } else {

@@ -29,6 +29,11 @@ pub struct WalLines {
 }
 
 impl WalLines {
+    /// Whether there is one line, that of all.
+    pub fn is_one(&self) -> bool {
+        self.breaks.is_empty()
+    }
+
     /// The line that a dataset was on at a moment: a base backup that began then is
     /// of that.
     pub fn at(&self, dataset: &DatasetName, at: Timestamp) -> u32 {

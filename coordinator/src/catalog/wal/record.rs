@@ -4,10 +4,7 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AnyConnection, AssertSqlSafe};
-use strongroom_layout::{
-    AttemptRef, JobId, ObjectName, SystemId,
-    position::{Lsn, TimelineId},
-};
+use strongroom_layout::{AttemptRef, JobId, ObjectName, position::Lsn};
 use strongroom_wire::wal::{
     RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalBehind, WalPosition,
 };
@@ -19,9 +16,10 @@ use super::{
     },
     aside::fresh_in,
     compare::{Known, Verdict, compare},
-    line::{line_in, lines_in, share_in},
-    lines::{Share, WalLines},
+    conflict::{contradiction, usurped},
+    line::lines_in,
     read::read_history,
+    speaker::Lines,
     stretch,
 };
 use crate::model::{DatasetName, WalArchive, WalBreak, WalConflict, WalStretch};
@@ -452,72 +450,6 @@ fn check(part: &StoredWal) -> Result<(), RecordError> {
     Ok(())
 }
 
-/// The line of each cluster that is spoken of, which must not have ended for the
-/// dataset.
-struct Lines<'a> {
-    repository: &'a str,
-    dataset: &'a DatasetName,
-    archive: Option<WalArchive>,
-    /// Of that cluster.
-    known: WalLines,
-}
-
-impl<'a> Lines<'a> {
-    fn new(repository: &'a str, dataset: &'a DatasetName) -> Self {
-        Self {
-            repository,
-            dataset,
-            archive: None,
-            known: WalLines::default(),
-        }
-    }
-
-    async fn of(
-        &mut self,
-        connection: &mut AnyConnection,
-        system: SystemId,
-    ) -> Result<WalArchive, RecordError> {
-        if let Some(known) = self.archive.as_ref().filter(|it| it.system == system) {
-            return Ok(known.clone());
-        }
-        self.known = lines_in(connection, self.repository, system).await?;
-        let of = (self.dataset, &self.known);
-        let line = line_in(connection, self.repository, system, of).await?;
-        if let Some(broken) = line.broken {
-            return Err(RecordError::Conflict(broken));
-        }
-        self.archive = Some(line.archive.clone());
-        Ok(line.archive)
-    }
-
-    /// Whether a timeline of the line is the dataset's own.
-    fn owns(&self, timeline: TimelineId) -> bool {
-        let line = self.archive.as_ref().map_or(0, |it| it.line);
-        self.known.owner(line, timeline) == Some(self.dataset)
-    }
-
-    /// Something of a timeline is the dataset's.
-    async fn share(
-        &mut self,
-        connection: &mut AnyConnection,
-        archive: &WalArchive,
-        timeline: TimelineId,
-        now: Timestamp,
-    ) -> Result<(), CatalogError> {
-        let share = Share {
-            line: archive.line,
-            timeline,
-            dataset: self.dataset.clone(),
-            since: now,
-        };
-        if !self.known.has(&share) {
-            share_in(connection, archive, &share).await?;
-            self.known.shares.push(share);
-        }
-        Ok(())
-    }
-}
-
 /// Parts of the line that lie in the unit of this one.
 async fn known_parts(
     connection: &mut AnyConnection,
@@ -550,55 +482,6 @@ async fn known_parts(
             start_digest: row.opt_parse("start_digest")?,
         })
     })
-}
-
-/// The object of a part that is archived in the unit of another.
-fn object_of(known: &Known, part: &StoredWal) -> ObjectName {
-    let archived = StoredWal {
-        start: known.start,
-        end: known.end,
-        id: known.id,
-        ..part.clone()
-    };
-    archived.object()
-}
-
-fn contradiction(part: &StoredWal, other: &Known) -> WalConflict {
-    WalConflict {
-        system: part.system,
-        timeline: part.timeline,
-        lsn: other.start,
-        cause: format!(
-            "what the server gives as log up to {} of timeline {} ({}) is not what is archived at \
-             the same place ({}, of {}): the server was put back to an earlier state, or two \
-             servers took one timeline",
-            other.end,
-            part.timeline,
-            part.object(),
-            object_of(other, part),
-            other.dataset,
-        ),
-        refused: Some(part.object()),
-    }
-}
-
-/// The same, seen from the other side: the timeline is not that of the other.
-fn usurped(part: &StoredWal, other: &Known, owner: &DatasetName) -> WalConflict {
-    WalConflict {
-        system: part.system,
-        timeline: part.timeline,
-        lsn: other.start,
-        cause: format!(
-            "what {} archived as log up to {} of timeline {} ({}) is not what the server gives \
-             whose timeline it is, that of {owner} ({})",
-            other.dataset,
-            other.end,
-            part.timeline,
-            object_of(other, part),
-            part.object(),
-        ),
-        refused: None,
-    }
 }
 
 /// What nobody was granted, or what may be deleted because nobody entered it, is

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use prost::Message;
+use strongroom_layout::position::{Lsn, TimelineId};
 use strongroom_proto::v1;
 
 use super::values;
@@ -39,4 +40,18 @@ round_trips! {
     record_wal_request: RecordWalRequest => v1::RecordWalRequest,
     archived_wal_request: ArchivedWalRequest => v1::ArchivedWalRequest,
     archived_wal_response: ArchivedWalResponse => v1::ArchivedWalResponse,
+}
+
+#[test]
+fn an_earlier_version_tells_one_tail_and_is_told_one() {
+    let earlier = v1::ArchivedWalResponse {
+        tail_timeline: 2,
+        tail_lsn: 20,
+        ..v1::ArchivedWalResponse::default()
+    };
+    let mut known = ArchivedWalResponse::try_from(earlier).unwrap();
+    assert_eq!(known.tails, [(TimelineId(2), Lsn(20))].into());
+    known.tails.insert(TimelineId(1), Lsn(50));
+    let told = v1::ArchivedWalResponse::from(known);
+    assert_eq!((told.tail_timeline, told.tail_lsn), (2, 20));
 }
