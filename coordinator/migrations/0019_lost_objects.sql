@@ -20,6 +20,7 @@ CREATE TABLE lost_objects (
 ALTER TABLE repositories ADD COLUMN compared_at BIGINT;
 ALTER TABLE repositories ADD COLUMN lost_count BIGINT NOT NULL DEFAULT 0;
 
--- Since when the store has no such file any more.
+-- Since when the store has no such file, or part of a log, any more.
 ALTER TABLE snapshots ADD COLUMN lost_at BIGINT;
+ALTER TABLE wal_parts ADD COLUMN lost_at BIGINT;
 CREATE INDEX snapshots_published ON snapshots (repository, published_at);

@@ -12,6 +12,7 @@ use super::{
     objects::read as read_object,
     row::{Columns, int, micros, read_all},
     snapshots::read as read_snapshot,
+    wal::mark_wal_in,
 };
 use crate::model::{
     Actor, Comparison, Job, LossAlarm, LostObject, NewAudit, ObjectRow, Outcome, Repository,
@@ -83,6 +84,32 @@ impl Catalog {
             .bind(i64::from(limit))
             .fetch_all(self.pool())
             .await?;
+        read_all(&rows, read_object)
+    }
+
+    /// The objects of the log that must be in a repository's store, by path: those
+    /// behind `after`, no more than `limit`. What was entered was seen there.
+    pub async fn expected_wal(
+        &self,
+        repository: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<ObjectRow>, CatalogError> {
+        let rows = sqlx::query(
+            "SELECT o.* FROM objects o
+             WHERE o.repository = $1 AND o.kind = 'wal' AND ($2 IS NULL OR o.path > $2)
+               AND (EXISTS (SELECT 1 FROM wal_parts p
+                            WHERE p.repository = o.repository AND p.id = o.id
+                              AND p.superseded_at IS NULL)
+                    OR EXISTS (SELECT 1 FROM wal_histories h
+                               WHERE h.repository = o.repository AND h.id = o.id))
+             ORDER BY o.path LIMIT $3",
+        )
+        .bind(repository)
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(self.pool())
+        .await?;
         read_all(&rows, read_object)
     }
 
@@ -166,7 +193,7 @@ impl Catalog {
             .collect();
         for lost in &news {
             note_in(&mut transaction, repository, lost).await?;
-            mark_snapshot_in(&mut transaction, repository, lost, Some(now)).await?;
+            mark_in(&mut transaction, repository, lost, Some(now)).await?;
         }
         for back in &back {
             sqlx::query("DELETE FROM lost_objects WHERE repository = $1 AND path = $2")
@@ -174,7 +201,7 @@ impl Catalog {
                 .bind(back.path.clone())
                 .execute(&mut *transaction)
                 .await?;
-            mark_snapshot_in(&mut transaction, repository, back, None).await?;
+            mark_in(&mut transaction, repository, back, None).await?;
         }
         let news: Vec<_> = news.iter().map(|lost| lost.path.as_str()).collect();
         let back: Vec<_> = back.iter().map(|lost| lost.path.as_str()).collect();
@@ -433,13 +460,16 @@ async fn note_in(
     Ok(())
 }
 
-/// A lost snapshot's own row says so.
-async fn mark_snapshot_in(
+/// The row of a lost snapshot, or part of a log, says so itself.
+async fn mark_in(
     connection: &mut AnyConnection,
     repository: &str,
     lost: &LostObject,
     lost_at: Option<Timestamp>,
 ) -> Result<(), CatalogError> {
+    if lost.kind == ObjectKind::Wal {
+        return mark_wal_in(connection, repository, &lost.path, lost_at).await;
+    }
     let Some(id) = lost.path.strip_prefix("snapshots/") else {
         return Ok(());
     };

@@ -62,6 +62,8 @@ pub async fn compare(
         search.room = NOTED;
         search.directory(directory, kinds).await?;
     }
+    search.room = NOTED;
+    search.log().await?;
     let found = search.found;
     catalog
         .record_comparison(&repository.name, before.map(|(at, _)| at), &found)
@@ -139,6 +141,31 @@ impl Search<'_> {
                 .into_iter()
                 .filter(|row| {
                     let size = row.name.id().and_then(|id| listed.sizes.get(&id));
+                    size != Some(&row.length)
+                })
+                .collect();
+            self.look(missing).await?;
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Compares the log, whose names are of several lengths: all of it is listed first,
+    /// some 40 bytes a part.
+    async fn log(&mut self) -> Result<(), CompareError> {
+        let sizes = self.client.log(&self.repository.prefix).await?;
+        let mut after: Option<String> = None;
+        loop {
+            let name = &self.repository.name;
+            let rows = self.catalog.expected_wal(name, after.as_deref(), ROWS);
+            let rows = rows.await?;
+            let is_last = rows.len() < ROWS as usize;
+            after = rows.last().map(|row| row.name.path());
+            let missing = rows
+                .into_iter()
+                .filter(|row| {
+                    let size = row.name.id().and_then(|id| sizes.get(&id));
                     size != Some(&row.length)
                 })
                 .collect();

@@ -1,6 +1,6 @@
 //! A client for one store.
 
-use std::{fmt, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use aws_credential_types::Credentials;
 use aws_sdk_s3::{
@@ -19,7 +19,7 @@ use aws_smithy_http_client::{
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
+use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName, WalName};
 use strongroom_runtime::{checksum, clock::SharedClock};
 use strongroom_wire::grant::{ListObjectsResponse, ListedObject};
 
@@ -227,6 +227,28 @@ impl StoreClient {
             }));
         }
         Ok(locks)
+    }
+
+    /// The parts of the log of a repository: the hashes in their names, and lengths.
+    pub async fn log(&self, repository: &str) -> Result<HashMap<ObjectId, u64>, StoreError> {
+        let prefix = self.config.key(&format!("{repository}/wal/"));
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.config.bucket)
+            .prefix(&prefix)
+            .into_paginator()
+            .send();
+        let mut parts = HashMap::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failed(&format!("listing {prefix}"), &error))?;
+            parts.extend(page.contents().iter().filter_map(|object| {
+                let below = object.key()?.strip_prefix(&prefix)?;
+                let name: WalName = format!("wal/{below}").parse().ok()?;
+                Some((name.id, u64::try_from(object.size()?).ok()?))
+            }));
+        }
+        Ok(parts)
     }
 
     /// The objects in a directory of the repository at `repository`, a path

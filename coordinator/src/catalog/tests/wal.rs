@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use strongroom_layout::{
-    AttemptRef, ObjectId, ObjectName, SystemId,
+    AttemptRef, ObjectId, ObjectKind, ObjectName, SystemId,
     position::{Lsn, SegmentSize, TimelineId},
 };
 use strongroom_wire::{
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     catalog::{Publication, RecordError},
     jobs::request,
-    model::{Agent, DatasetName, Repository, RepositoryState, WalArchive},
+    model::{Agent, Comparison, DatasetName, LostObject, Repository, RepositoryState, WalArchive},
 };
 
 const SYSTEM: SystemId = SystemId(u64::MAX);
@@ -214,6 +214,43 @@ async fn parts_join_and_gaps_stay(fixture: Fixture) {
         [(0, 100), (100, 150), (140, 210), (200, 300)]
     );
     assert_eq!(log.parts(100, Some(200)).await, [(100, 150), (140, 210)]);
+}
+
+async fn what_the_store_has_lost_is_covered_no_more(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    log.store(&[part(0, 100), part(100, 150), part(150, 200)])
+        .await;
+    let catalog = &log.fixture.catalog;
+    let name = &log.repository.name;
+    let expected = catalog.expected_wal(name, None, 99).await.unwrap();
+    assert_eq!(expected.len(), 3);
+    let first = expected[0].name.path();
+    let behind = catalog.expected_wal(name, Some(&first), 99).await.unwrap();
+    assert_eq!(behind, expected[1..]);
+
+    let compared = async |parts: &[StoredWal]| {
+        let lost = parts.iter().map(|part| LostObject {
+            path: part.object().path(),
+            kind: ObjectKind::Wal,
+            length: part.length,
+            found: None,
+            granted_at: log.fixture.now(),
+            noticed_at: log.fixture.now(),
+            accepted_at: None,
+        });
+        let found = Comparison {
+            lost: lost.collect(),
+            lost_count: parts.len() as u64,
+        };
+        let record = catalog.record_comparison(name, None, &found);
+        record.await.unwrap();
+    };
+    compared(&[part(100, 150)]).await;
+    assert_eq!(log.stretches().await, [(0, 100), (150, 200)]);
+    assert_eq!(log.parts(0, None).await, [(0, 100), (150, 200)]);
+    compared(&[]).await;
+    assert_eq!(log.stretches().await, [(0, 200)]);
+    assert_eq!(log.parts(0, None).await.len(), 3);
 }
 
 async fn what_lies_in_another_part_is_superseded_for_a_while(fixture: Fixture) {
@@ -916,6 +953,7 @@ async fn a_dataset_has_one_job_for_its_log(fixture: Fixture) {
 
 contract! {
     parts_join_and_gaps_stay,
+    what_the_store_has_lost_is_covered_no_more,
     what_lies_in_another_part_is_superseded_for_a_while,
     old_parts_are_never_superseded,
     the_same_place_with_other_content_ends_the_line,

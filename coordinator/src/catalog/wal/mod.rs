@@ -3,7 +3,8 @@
 //! `record` enters what [`compare`] finds to be of the log that is archived,
 //! [`line`] and [`lines`] know which log that is and for whom another ended,
 //! [`speaker`] who enters something, [`conflict`] what differs, [`aside`] puts out
-//! who wrote on another's timeline, [`stretch`] keeps sums so that nobody has to read
+//! who wrote on another's timeline, [`lost`] takes out what the store has no more,
+//! [`stretch`] keeps sums so that nobody has to read
 //! every part in order to find gaps, `read` answers.
 
 mod aside;
@@ -11,11 +12,13 @@ mod compare;
 mod conflict;
 mod line;
 mod lines;
+mod lost;
 mod read;
 mod record;
 mod speaker;
 mod stretch;
 
 pub use lines::WalLines;
+pub(super) use lost::mark_wal_in;
 pub use read::WalPage;
 pub use record::RecordError;

@@ -33,7 +33,7 @@ pub struct WalPage {
 
 impl Catalog {
     /// Parts in a range, [`MAX_STORED`] at most, but for those that gave way to
-    /// others; with the first [`MAX_POINTS`] of the restore points in them. Those that
+    /// others or that the store has lost; with the first [`MAX_POINTS`] of the restore points in them. Those that
     /// begin at one place come on one page, as far as that holds them. What others
     /// have put where whose timeline it is has log of his own is left out.
     pub async fn wal_parts(
@@ -47,10 +47,11 @@ impl Catalog {
             "SELECT * FROM wal_parts p
              WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
                AND start_lsn >= $5 AND start_lsn < $6 AND superseded_at IS NULL
+               AND lost_at IS NULL
                AND (dataset = $8 OR NOT EXISTS (
                    SELECT 1 FROM wal_parts o
                    WHERE o.repository = $1 AND o.system = $2 AND o.line = $3 AND o.timeline = $4
-                     AND o.dataset = $8 AND o.superseded_at IS NULL
+                     AND o.dataset = $8 AND o.superseded_at IS NULL AND o.lost_at IS NULL
                      AND o.start_lsn >= $9 * (p.start_lsn / $9) AND o.start_lsn <= p.start_lsn
                      AND o.end_lsn >= p.end_lsn))
              ORDER BY start_lsn, end_lsn DESC LIMIT $7",

@@ -68,7 +68,8 @@ pub(super) async fn add_in(
     insert_in(connection, archive, whole).await
 }
 
-/// Makes the stretches of a timeline anew, from its parts.
+/// Makes the stretches of a timeline anew, from those of its parts that are not lost.
+/// What gave way lies in others.
 pub(super) async fn remake_in(
     connection: &mut AnyConnection,
     archive: &WalArchive,
@@ -77,6 +78,7 @@ pub(super) async fn remake_in(
     let rows = sqlx::query(
         "SELECT timeline, start_lsn, end_lsn FROM wal_parts
          WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+           AND lost_at IS NULL AND superseded_at IS NULL
          ORDER BY start_lsn",
     )
     .bind(archive.repository.clone())
