@@ -34,6 +34,7 @@ pub mod sources;
 pub mod transfer;
 pub mod transport;
 pub mod wal;
+mod zeros;
 
 /// The version of this binary, as the coordinator and the snapshots see it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,6 +3,7 @@ mod bench;
 mod cached;
 mod commands;
 mod failures;
+mod holes;
 mod limits;
 mod requests;
 mod warnings;

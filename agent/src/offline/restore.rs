@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::HumanBytes;
-use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork};
+use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork, Sparse};
 
 use super::{
     Common, Output, Session,
@@ -42,6 +42,9 @@ pub(super) struct RestoreArgs {
     /// that their owners' names have on this host
     #[arg(long)]
     numeric_ids: bool,
+    /// Which zeros of files become holes
+    #[arg(long, value_enum, default_value = "auto")]
+    sparse: SparseArg,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -74,6 +77,23 @@ impl From<OverwriteArg> for Overwrite {
     }
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum SparseArg {
+    /// Long runs of them, but in files that had none as far as the backup could know
+    Auto,
+    /// None: all are written, as a swap file or a preallocated database file needs it
+    Never,
+}
+
+impl From<SparseArg> for Sparse {
+    fn from(argument: SparseArg) -> Self {
+        match argument {
+            SparseArg::Auto => Self::Auto,
+            SparseArg::Never => Self::Never,
+        }
+    }
+}
+
 pub(super) async fn run(args: RestoreArgs, session: &Session) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let output = args.common.output;
@@ -98,6 +118,7 @@ pub(super) async fn run(args: RestoreArgs, session: &Session) -> anyhow::Result<
         overwrite: args.overwrite.into(),
         dry_run: args.dry_run,
         numeric_ids: args.numeric_ids,
+        sparse: args.sparse.into(),
     };
     let defaults = RestoreOptions::default();
     let (threads, memory) = args.machine.fitted();

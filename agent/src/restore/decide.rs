@@ -174,7 +174,12 @@ mod tests {
 
     fn regular(size: u64) -> NodeKind {
         let content = Vec::new();
-        NodeKind::File { size, content }
+        let allocated = false;
+        NodeKind::File {
+            size,
+            content,
+            allocated,
+        }
     }
 
     fn existing(single: bool, writable: bool) -> Existing {

@@ -22,20 +22,13 @@ use super::{
     plan::{FileAction, FileRef, Plan},
     target::{Target, remove},
 };
+use crate::zeros::data_runs;
 
 /// Files are kept open in so many groups, each with its own lock, …
 const GROUPS: usize = 8;
 
 /// … and so many of each group.
 const OPEN_PER_GROUP: usize = 16;
-
-/// Zeros are looked for in pieces of a page.
-const PAGE: usize = 4096;
-
-/// Fewer zeros than this are written: a hole is not worth another call.
-const MIN_HOLE: usize = 4 * PAGE;
-
-static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// The files of a plan while their content is written.
 #[derive(Debug)]
@@ -66,7 +59,7 @@ impl<'a> Files<'a> {
         if planned.action.is_new() && planned.uses == 1 {
             // Most files: opened once, written, closed.
             let opened = self.make(file)?;
-            let end = write_sparse(&opened, offset, bytes)?;
+            let end = write_new(&opened, planned.filled, offset, bytes)?;
             if end < planned.size {
                 ftruncate(&opened, planned.size)?;
             }
@@ -74,7 +67,7 @@ impl<'a> Files<'a> {
         }
         let opened = self.open(file)?;
         if planned.action.is_new() {
-            write_sparse(&opened, offset, bytes).map(drop)
+            write_new(&opened, planned.filled, offset, bytes).map(drop)
         } else {
             opened.write_all_at(bytes, offset)
         }
@@ -169,84 +162,16 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 /// Writes to a file that reads as zeros so far, and leaves long runs of zeros
-/// as holes. Returns the end of what was written.
-fn write_sparse(file: &File, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+/// as holes unless it is to be `filled`. Returns the end of what was written.
+fn write_new(file: &File, filled: bool, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+    if filled {
+        file.write_all_at(bytes, offset)?;
+        return Ok(offset + bytes.len() as u64);
+    }
     let mut end = 0;
     for run in data_runs(bytes) {
         file.write_all_at(&bytes[run.clone()], offset + run.start as u64)?;
         end = offset + run.end as u64;
     }
     Ok(end)
-}
-
-/// The parts of `bytes` that are not long runs of zeros.
-fn data_runs(bytes: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> + '_ {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        at += zeros(&bytes[at..]);
-        if at >= bytes.len() {
-            return None;
-        }
-        let start = at;
-        while at < bytes.len() {
-            let hole = zeros(&bytes[at..]);
-            if hole >= MIN_HOLE || (hole > 0 && at + hole == bytes.len() && hole >= PAGE) {
-                break;
-            }
-            at = (at + hole.max(PAGE)).min(bytes.len());
-        }
-        Some(start..at)
-    })
-}
-
-/// How many bytes of zeros `bytes` begins with, in whole pages, or to its end.
-fn zeros(bytes: &[u8]) -> usize {
-    let mut count = 0;
-    for page in bytes.chunks(PAGE) {
-        if page[0] != 0 || page != &ZEROS[..page.len()] {
-            break;
-        }
-        count += page.len();
-    }
-    count
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn holes_are_left_out() {
-        let mut bytes = vec![0; 100 * PAGE];
-        assert_eq!(data_runs(&bytes).count(), 0);
-        assert_eq!(data_runs(&[]).count(), 0);
-        bytes[50 * PAGE + 7] = 1;
-        let runs: Vec<_> = data_runs(&bytes).collect();
-        assert_eq!(runs, vec![50 * PAGE..51 * PAGE]);
-        bytes[52 * PAGE] = 1;
-        let runs: Vec<_> = data_runs(&bytes).collect();
-        assert_eq!(runs, vec![50 * PAGE..53 * PAGE], "short runs are written");
-    }
-
-    proptest! {
-        #[test]
-        fn only_zeros_are_left_out(
-            pages in prop::collection::vec((any::<bool>(), 0..PAGE), 0..40),
-            tail in 0..PAGE,
-        ) {
-            let mut bytes = vec![0; pages.len() * PAGE + tail];
-            for (number, (data, at)) in pages.iter().enumerate() {
-                if *data {
-                    bytes[number * PAGE + at] = 1;
-                }
-            }
-            let mut copy = vec![0; bytes.len()];
-            for run in data_runs(&bytes) {
-                copy[run.clone()].copy_from_slice(&bytes[run]);
-            }
-            prop_assert_eq!(copy, bytes);
-        }
-    }
 }

@@ -10,7 +10,8 @@
 //! 3. `space` looks whether it will fit; `marker` marks the target as
 //!    unfinished; directories are made.
 //! 4. `fetches` groups the chunks into ranged requests; `content` fetches,
-//!    verifies and writes them; `files` makes the files, sparse again.
+//!    verifies and writes them; `files` makes the files, with holes where there may
+//!    have been some.
 //! 5. `finish` makes what has no content, sets metadata, makes hard links and
 //!    finishes directories, the deepest first. Then the marker goes.
 //!
@@ -67,7 +68,9 @@ use strongroom_repository::{
     format::snapshot::Snapshot,
     read::{OnTrouble, Reader, Trouble},
 };
-use strongroom_wire::job::{MAX_WARNINGS, PlannedAction, RestoreResult, RestoreWork, WarningCode};
+use strongroom_wire::job::{
+    MAX_WARNINGS, PlannedAction, RestoreResult, RestoreWork, Sparse, WarningCode,
+};
 use tokio::runtime::Handle;
 
 use self::{
@@ -136,6 +139,8 @@ struct Context<'a> {
     owners: Ownership,
     snapshot: ObjectId,
     entries: Entries,
+    /// Whether files may get holes.
+    sparse: Sparse,
 }
 
 impl Context<'_> {
@@ -205,6 +210,7 @@ pub fn run(
         owners: Ownership::new(work.numeric_ids),
         snapshot: work.snapshot,
         entries: Entries::All,
+        sparse: work.sparse,
     };
     let result = restore(&context, work, &selection, &snapshot)?;
     problems.into_result(work.snapshot)?;

@@ -91,11 +91,14 @@ pub(crate) struct File {
     pub(crate) dir: DirRef,
     name: Name,
     pub(crate) action: FileAction,
+    /// Zeros are written, too: it gets no holes.
+    pub(crate) filled: bool,
     /// Bytes; 0 for what is no regular file.
     pub(crate) size: u64,
     /// Its chunks in [`Plan::uses`], until those are sorted by pack.
     pub(crate) first_use: u32,
-    /// How many they are. Chunks known to be zeros are left out for new files.
+    /// How many they are. Chunks known to be zeros are left out for new files that
+    /// may have holes.
     pub(crate) uses: u32,
 }
 
@@ -231,12 +234,20 @@ impl Plan {
             dir,
             name,
             action,
+            filled: false,
             size,
             first_use,
             uses: 0,
         });
         self.inodes.push(Slot::default());
         Ok(FileRef(file))
+    }
+
+    /// The file that was added last gets no holes.
+    pub(crate) fn fill(&mut self) {
+        if let Some(last) = self.files.last_mut() {
+            last.filled = true;
+        }
     }
 
     /// The next chunk of the file that was added last.

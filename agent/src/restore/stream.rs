@@ -126,7 +126,7 @@ impl SnapshotFiles {
 
     /// The content of a regular file; `path` is what errors call it.
     pub fn content(&self, path: &str, node: &Node) -> Result<FileStream, RestoreError> {
-        let NodeKind::File { size, content } = &node.kind else {
+        let NodeKind::File { size, content, .. } = &node.kind else {
             return Err(RestoreError::InvalidPath {
                 path: path.into(),
                 problem: "it is no regular file there",

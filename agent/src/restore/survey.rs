@@ -18,7 +18,7 @@ use strongroom_repository::{
     },
     read::ReadError,
 };
-use strongroom_wire::job::WarningCode;
+use strongroom_wire::job::{Sparse, WarningCode};
 
 use super::{
     Context,
@@ -254,7 +254,7 @@ impl Survey<'_> {
             self.plan.freed += found.blocks;
         }
         match &node.kind {
-            NodeKind::File { size, content } => self.add_content(dir, node, *size, content, action),
+            NodeKind::File { .. } => self.add_content(dir, node, action),
             _ => self.plan.add_file(dir, &node.name, 0, action).map(drop),
         }
     }
@@ -266,7 +266,7 @@ impl Survey<'_> {
         }
         let mut hasher = DefaultHasher::new();
         node.kind.as_str().hash(&mut hasher);
-        if let NodeKind::File { size, content } = &node.kind {
+        if let NodeKind::File { size, content, .. } = &node.kind {
             (size, content).hash(&mut hasher);
         }
         // A file that changed between the two reads of the backup is two files.
@@ -283,10 +283,17 @@ impl Survey<'_> {
         &mut self,
         dir: DirRef,
         node: &Node,
-        size: u64,
-        content: &[BlobId],
         action: FileAction,
     ) -> Result<(), RestoreError> {
+        let NodeKind::File {
+            size,
+            content,
+            allocated,
+        } = &node.kind
+        else {
+            return Ok(());
+        };
+        let filled = *allocated || self.context.sparse == Sparse::Never;
         let reader = self.context.reader;
         let index = reader.index();
         let mut chunks = Vec::with_capacity(content.len());
@@ -315,19 +322,23 @@ impl Survey<'_> {
                 }
             }
         }
-        if total != size {
+        if total != *size {
             let path = self.entry_path(dir, &node.name);
             let cause = format!("the snapshot states {size} bytes, but holds {total}");
             self.context
                 .warn(WarningCode::RepositoryDamaged, path, cause);
         }
         self.plan.add_file(dir, &node.name, total, action)?;
+        if filled {
+            self.plan.fill();
+        }
         if action == FileAction::Keep {
             return Ok(());
         }
         for (position, (blob, offset)) in chunks.into_iter().enumerate() {
             let length = index.plaintext_length(blob);
-            if !(action.is_new() && self.is_hole(content, position, length)) {
+            let may_be_hole = action.is_new() && !filled;
+            if !(may_be_hole && self.is_hole(content, position, length)) {
                 self.plan.add_use(blob, offset)?;
             }
         }

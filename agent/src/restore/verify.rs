@@ -19,6 +19,7 @@ use super::{
     plan::{FileAction, FileRef, Plan, Use},
     target::Target,
 };
+use crate::zeros::LongRun;
 
 /// What an existing file has of what it should have.
 struct Found {
@@ -105,12 +106,14 @@ fn compare(
         found.blocks = stat.blocks() * 512;
         let index = context.reader.index();
         let first = plan.file(file).first_use;
+        // Zeros that read well may be a hole where none is wanted.
+        let holed = plan.file(file).filled && found.blocks < stat.size();
         for position in first..first + plan.file(file).uses {
             if context.monitor.cancel.is_cancelled() {
                 break;
             }
             let used = &plan.uses[position as usize];
-            if matches(index, &opened, used, buffer) {
+            if matches(index, &opened, used, buffer) && !(holed && has_long_run(buffer)) {
                 found.matching.push(position);
                 found.matching_bytes += u64::from(index.plaintext_length(used.blob));
             }
@@ -131,6 +134,12 @@ fn open(target: &Target, plan: &Plan, file: FileRef) -> io::Result<File> {
 fn matches(index: &Index, file: &File, used: &Use, buffer: &mut Vec<u8>) -> bool {
     buffer.resize(index.plaintext_length(used.blob) as usize, 0);
     file.read_exact_at(buffer, used.offset).is_ok() && index.is_id(used.blob, &blob_id(buffer))
+}
+
+fn has_long_run(bytes: &[u8]) -> bool {
+    let mut run = LongRun::default();
+    run.pass(bytes);
+    run.found()
 }
 
 fn settle(plan: &mut Plan, found: Vec<Found>) {

@@ -221,7 +221,7 @@ mod tests {
     use strongroom_layout::ObjectId;
     use strongroom_wire::job::{
         BackupWork, CommandSource, FilesSource, ListWork, Overwrite, RedisSource, Relocation,
-        RestoreClusterWork, RestoreRedisWork, RestoreWork,
+        RestoreClusterWork, RestoreRedisWork, RestoreWork, Sparse,
     };
 
     use super::*;
@@ -257,6 +257,7 @@ mod tests {
             overwrite: Overwrite::Never,
             dry_run: true,
             numeric_ids: false,
+            sparse: Sparse::Auto,
         })
     }
 

@@ -63,6 +63,7 @@ pub fn file(name: &str, content: Content, time: Timestamp) -> Node {
     let kind = NodeKind::File {
         size: content.size,
         content: content.blobs,
+        allocated: false,
     };
     node(name, 0o600, kind, time)
 }

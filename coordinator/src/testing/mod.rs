@@ -280,6 +280,7 @@ pub(crate) fn restore(snapshot: ObjectId) -> Work {
         overwrite: strongroom_wire::job::Overwrite::Never,
         dry_run: false,
         numeric_ids: false,
+        sparse: strongroom_wire::job::Sparse::Auto,
     })
 }
 

@@ -464,6 +464,9 @@ pub struct RestoreWork {
     /// owners by number, not by name
     #[prost(bool, tag = "6")]
     pub numeric_ids: bool,
+    /// no file gets holes
+    #[prost(bool, tag = "7")]
+    pub write_zeros: bool,
 }
 /// A database of a logical snapshot, into a server.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -10,7 +10,7 @@ use strongroom_repository::{
         record::{Operation, RecordStore},
     },
 };
-use strongroom_wire::job::{Overwrite, RestoreWork};
+use strongroom_wire::job::{Overwrite, RestoreWork, Sparse};
 
 use super::{
     super::{BackupRequest, PreparedBackup, run},
@@ -80,6 +80,7 @@ impl Counted {
             overwrite: Overwrite::Never,
             dry_run: false,
             numeric_ids: false,
+            sparse: Sparse::Auto,
         };
         let result = restore::run(
             Arc::clone(&self.repository),

@@ -147,6 +147,7 @@ pub fn run(
             // All of it becomes the server's.
             owners: Ownership::new(place.work.numeric_ids),
             snapshot: work.snapshot,
+            sparse: place.work.sparse,
         })
         .collect();
     let selection = Selection::new(&[])?;

@@ -13,7 +13,7 @@ use strongroom_repository::{
     },
     read::Reader,
 };
-use strongroom_wire::job::{Overwrite, RestoreClusterWork, RestoreWork};
+use strongroom_wire::job::{Overwrite, RestoreClusterWork, RestoreWork, Sparse};
 use tokio::runtime::Handle;
 
 use super::{ClusterRestoreError, places::Placed};
@@ -57,7 +57,7 @@ impl Source<'_> {
 
     pub(super) fn manifest(&self, root: &Tree) -> Result<Manifest, ClusterRestoreError> {
         let node = find(root, MANIFEST);
-        let Some(NodeKind::File { size, content }) = node.map(|node| &node.kind) else {
+        let Some(NodeKind::File { size, content, .. }) = node.map(|node| &node.kind) else {
             return Err(self.not_physical(format!("it has no /{MANIFEST}")));
         };
         if *size > LARGEST_MANIFEST {
@@ -133,6 +133,7 @@ impl Source<'_> {
                 overwrite: Overwrite::Never,
                 dry_run: work.dry_run,
                 numeric_ids: true,
+                sparse: Sparse::Auto,
             },
             target,
         })

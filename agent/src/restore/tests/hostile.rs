@@ -21,7 +21,7 @@ use strongroom_repository::{
     },
     store::{Body, fs::FsStore},
 };
-use strongroom_wire::job::{Overwrite, RestoreWork};
+use strongroom_wire::job::{Overwrite, RestoreWork, Sparse};
 
 use super::support::{Hook, PASSWORD, Place, write};
 use crate::restore::marker::marker_name;
@@ -132,6 +132,7 @@ impl Forge {
             overwrite,
             dry_run: false,
             numeric_ids: false,
+            sparse: Sparse::Auto,
         };
         let result = self.place.run(&work);
         result.map(drop).map_err(|error| error.to_string())

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
 
-use strongroom_wire::job::{Overwrite, RestoreWork, WarningCode};
+use strongroom_wire::job::{Overwrite, RestoreWork, Sparse, WarningCode};
 
 use super::hostile::Forge;
 
@@ -28,6 +28,7 @@ fn restore(forge: &Forge, nodes: &[String], numeric_ids: bool) {
         overwrite: Overwrite::IfChanged,
         dry_run: false,
         numeric_ids,
+        sparse: Sparse::Auto,
     };
     forge.place.run(&work).unwrap();
 }

@@ -20,7 +20,7 @@ use strongroom_compare::{CompareOptions, beneath, compare};
 use strongroom_layout::{Directory, ObjectId};
 use strongroom_repository::{Repository, store::fs::FsStore};
 use strongroom_tests::noise;
-use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork};
+use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork, Sparse};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -139,6 +139,7 @@ impl Place {
             overwrite: Overwrite::Never,
             dry_run: false,
             numeric_ids: false,
+            sparse: Sparse::Auto,
         }
     }
 

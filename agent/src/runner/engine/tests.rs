@@ -25,7 +25,7 @@ use strongroom_wire::{
     },
     job::{
         BackupResult, BackupWork, CommandSource, FailureCode, FilesSource, ListWork, Overwrite,
-        RestoreWork, Source,
+        RestoreWork, Source, Sparse,
     },
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -269,6 +269,7 @@ impl Scene {
             overwrite: Overwrite::Never,
             dry_run: false,
             numeric_ids: false,
+            sparse: Sparse::Auto,
         })
     }
 

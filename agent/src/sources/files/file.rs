@@ -31,6 +31,7 @@ use super::{
 pub(super) struct Linked {
     stat: Stat,
     content: Content,
+    allocated: bool,
     xattrs: Xattrs,
     /// Names that have not come up yet.
     left: u64,
@@ -59,9 +60,11 @@ impl<'t> Walk<'t> {
             self.monitor.bytes.fetch_add(size(stat), Relaxed);
             return Ok(Some(node));
         }
-        if let Some((content, xattrs)) = self.linked(stat) {
+        if let Some((content, allocated, xattrs)) = self.linked(stat) {
             self.monitor.bytes.fetch_add(content.size, Relaxed);
-            return Ok(Some(self.file_node(entry, stat, content, xattrs)));
+            return Ok(Some(
+                self.file_node(entry, stat, content, allocated, xattrs),
+            ));
         }
         self.probe(Moment::BeforeOpen, entry.path);
         match self.read(worker, entry, stat) {
@@ -102,7 +105,7 @@ impl<'t> Walk<'t> {
     }
 
     /// Under another name this file has been read already.
-    fn linked(&self, stat: &Stat) -> Option<(Content, Xattrs)> {
+    fn linked(&self, stat: &Stat) -> Option<(Content, bool, Xattrs)> {
         if links(stat) < 2 {
             return None;
         }
@@ -113,10 +116,11 @@ impl<'t> Walk<'t> {
         }
         linked.left = linked.left.saturating_sub(1);
         if linked.left > 0 {
-            return Some((linked.content.clone(), linked.xattrs.clone()));
+            let xattrs = linked.xattrs.clone();
+            return Some((linked.content.clone(), linked.allocated, xattrs));
         }
         let linked = all.remove(&(stat.st_dev, stat.st_ino))?;
-        Some((linked.content, linked.xattrs))
+        Some((linked.content, linked.allocated, linked.xattrs))
     }
 
     fn read(
@@ -144,6 +148,7 @@ impl<'t> Walk<'t> {
         });
         let mut reader = FileReader::new(file.as_fd(), &before, &self.pace);
         let content = worker.save_stream(&mut reader, &mut |bytes| self.read_bytes(bytes))?;
+        let allocated = reader.has_allocated_zeros();
         self.probe(Moment::Read, entry.path);
         let after = fstat(&file).map_err(io::Error::from)?;
         let same = !reader.is_longer()
@@ -160,6 +165,7 @@ impl<'t> Walk<'t> {
             let linked = Linked {
                 stat: before,
                 content: content.clone(),
+                allocated,
                 xattrs: xattrs.clone(),
                 left: links(&before) - 1,
             };
@@ -167,14 +173,22 @@ impl<'t> Walk<'t> {
                 .lock()
                 .insert((before.st_dev, before.st_ino), linked);
         }
-        Ok(self.file_node(entry, &before, content, xattrs))
+        Ok(self.file_node(entry, &before, content, allocated, xattrs))
     }
 
-    fn file_node(&self, entry: Entry<'_>, stat: &Stat, content: Content, xattrs: Xattrs) -> Node {
+    fn file_node(
+        &self,
+        entry: Entry<'_>,
+        stat: &Stat,
+        content: Content,
+        allocated: bool,
+        xattrs: Xattrs,
+    ) -> Node {
         self.counts.file(content.size);
         let kind = NodeKind::File {
             size: content.size,
             content: content.blobs,
+            allocated,
         };
         metadata::node(entry.name, kind, stat, &self.owners, xattrs)
     }

@@ -12,7 +12,7 @@ use rustix::{
 };
 
 use super::metadata::size;
-use crate::sources::pace::Pace;
+use crate::{sources::pace::Pace, zeros::LongRun};
 
 /// Files larger than this are announced as read from front to back, in bytes.
 const SEQUENTIAL: u64 = 4 << 20;
@@ -27,26 +27,34 @@ pub(super) struct FileReader<'a> {
     data_until: u64,
     /// And then, up to here, a hole.
     hole_until: u64,
-    /// The file may have holes.
+    /// The file may have holes: fewer blocks are its than it is long.
     sparse: bool,
+    /// All of it lay on the disk when it was opened.
+    allocated: bool,
+    /// If so: the zeros in it.
+    zeros: LongRun,
     size: u64,
     longer: bool,
 }
 
 impl<'a> FileReader<'a> {
+    /// From what `stat` says of it.
     pub(super) fn new(file: BorrowedFd<'a>, stat: &Stat, pace: &'a Pace) -> Self {
         let size = size(stat);
         if size > SEQUENTIAL {
             // A hint; it does not matter when it is not taken.
             let _ = fadvise(file, 0, None, Advice::Sequential);
         }
+        let sparse = (stat.st_blocks as u64).saturating_mul(512) < size;
         Self {
             file,
             pace,
             position: 0,
             data_until: 0,
             hole_until: 0,
-            sparse: (stat.st_blocks as u64).saturating_mul(512) < size,
+            sparse,
+            allocated: !sparse,
+            zeros: LongRun::default(),
             size,
             longer: false,
         }
@@ -55,6 +63,12 @@ impl<'a> FileReader<'a> {
     /// When all is read: whether more lies behind, which was not read.
     pub(super) fn is_longer(&self) -> bool {
         self.longer
+    }
+
+    /// When all is read: whether there are long runs of zeros, and all of the file
+    /// lies on the disk: they are no holes.
+    pub(super) fn has_allocated_zeros(&self) -> bool {
+        self.zeros.found()
     }
 
     /// Finds out what lies at the position.
@@ -101,6 +115,9 @@ impl Read for FileReader<'_> {
             let (file, position) = (self.file, self.position);
             self.pace.read(out, |out| Ok(pread(file, out, position)?))?
         };
+        if self.allocated {
+            self.zeros.pass(&out[..length]);
+        }
         self.position += length as u64;
         Ok(length)
     }
@@ -157,6 +174,27 @@ mod tests {
             assert_eq!(read, &b"first"[..size as usize]);
             assert!(reader.is_longer());
         }
+    }
+
+    #[test]
+    fn written_zeros_are_told_from_holes() {
+        const MIB: u64 = 1 << 20;
+        let has_zeros = |write: &dyn Fn(&File)| {
+            let file = tempfile::tempfile().unwrap();
+            write(&file);
+            let (stat, pace) = (fstat(&file).unwrap(), Pace::unlimited());
+            let mut reader = FileReader::new(file.as_fd(), &stat, &pace);
+            io::copy(&mut reader, &mut io::sink()).unwrap();
+            reader.has_allocated_zeros()
+        };
+        assert!(has_zeros(&|file| file
+            .write_all_at(&[0; 1 << 20], 0)
+            .unwrap()));
+        assert!(!has_zeros(&|file| file.set_len(MIB).unwrap()));
+        assert!(!has_zeros(&|file| file
+            .write_all_at(&[7; 1 << 20], 0)
+            .unwrap()));
+        assert!(!has_zeros(&|_| ()));
     }
 
     fn plain(mut file: &File) -> Vec<u8> {

@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
 use super::moment::moment;
-use crate::http::shape::{Overwrite, Relocation, RestorePoint, VerifyRows};
+use crate::http::shape::{Overwrite, Relocation, RestorePoint, Sparse, VerifyRows};
 
 /// Examples of every kind.
 pub(crate) const EXAMPLES: &str = "\
@@ -75,6 +75,10 @@ pub(crate) struct DirectoryArgs {
     /// that their owners' names have on the agent's host.
     #[arg(long, requires = "target", conflicts_with = "cluster")]
     pub(crate) numeric_ids: bool,
+    /// Which zeros of files become holes: long runs of them, but in files that had
+    /// no holes (as far as the backup could know); or none, and all are written.
+    #[arg(long, value_enum, default_value_t = Sparse::Auto)]
+    pub(crate) sparse: Sparse,
 }
 
 #[derive(Debug, Args)]

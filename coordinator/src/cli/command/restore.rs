@@ -81,6 +81,7 @@ fn request(args: RestoreArgs) -> RestoreRequest {
         paths: args.directory.paths,
         overwrite: args.directory.overwrite,
         numeric_ids: args.directory.numeric_ids,
+        sparse: args.directory.sparse,
         postgres,
         cluster,
         redis,

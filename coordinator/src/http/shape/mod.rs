@@ -41,7 +41,7 @@ pub use self::{
     recovery::{Archiving, LineEnd, Recovery, RecoveryGap, RecoveryWindow, RestorePoint},
     repository::{LostObject, Repositories, Repository, RepositoryLosses, RepositoryPassword},
     restore::{
-        ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest,
+        ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest, Sparse,
         VerifyRows,
     },
     snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},

@@ -38,6 +38,8 @@ pub struct RestoreRequest {
     /// With `target`: owners have their numbers of the snapshot; otherwise those
     /// that their names have on the agent's host.
     pub numeric_ids: bool,
+    /// With `target`: which zeros of files become holes.
+    pub sparse: Sparse,
     /// A database, into a PostgreSQL server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresTarget>,
@@ -193,4 +195,18 @@ impl Overwrite {
     pub fn is_default(self) -> bool {
         self == Self::default()
     }
+}
+
+/// Which zeros of restored files become holes.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sparse {
+    /// Long runs of them, but in files that had none as far as the backup could
+    /// know.
+    #[default]
+    Auto,
+    /// None: all are written.
+    Never,
 }

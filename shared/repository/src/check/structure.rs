@@ -153,7 +153,7 @@ impl Walk<'_> {
                 NodeKind::Dir {
                     subtree: Some(subtree),
                 } => self.enter(*subtree, path()),
-                NodeKind::File { size, content } => self.content(*size, content, path),
+                NodeKind::File { size, content, .. } => self.content(*size, content, path),
                 _ => {}
             }
         }

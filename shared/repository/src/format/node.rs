@@ -47,6 +47,9 @@ pub enum NodeKind {
         size: u64,
         /// Its chunks, in order.
         content: Vec<BlobId>,
+        /// It has long runs of zeros, and they lay on the disk: none was a hole.
+        /// Not known of most files, which have neither.
+        allocated: bool,
     },
     /// A directory.
     Dir {

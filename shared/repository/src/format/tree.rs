@@ -6,6 +6,10 @@
 //!
 //! Source: restic `internal/restic/node.go` and `tree.go`, 0.14.0;
 //! `linktarget_raw` as restic 0.16 has it.
+//!
+//! One thing is ours. restic has no word for holes, so a file whose zeros were no
+//! holes has `"device":1`: that field is of devices only, so restic reads and
+//! writes it and asks nobody else for it (decision 0049).
 
 mod decode;
 mod encode;
@@ -16,6 +20,9 @@ pub(crate) mod tests;
 pub use encode::TreeEncoder;
 
 use super::{FormatError, node::Tree};
+
+/// What a file's field `device` says when its zeros were no holes.
+const ALLOCATED: u64 = 1;
 
 impl Tree {
     /// JSON. Refuses impossible names and any order but strictly ascending.

@@ -192,7 +192,7 @@ impl<'a> Reader<'a> {
                     NodeKind::Symlink { target } => {
                         entries.insert(path, target);
                     }
-                    NodeKind::File { size, content } => {
+                    NodeKind::File { size, content, .. } => {
                         let mut bytes = Vec::new();
                         for id in content {
                             bytes.extend(self.blob(&id).await);

@@ -25,4 +25,4 @@ pub use source::{
 pub use transfer::{DownloadResult, DownloadWork, UploadFormat, UploadWork};
 pub use wal::{WalMethod, WalResult, WalWork};
 pub use warning::{UnknownWarningCode, Warning, WarningCode};
-pub use work::{BackupWork, ListWork, Overwrite, RestoreWork, Work};
+pub use work::{BackupWork, ListWork, Overwrite, RestoreWork, Sparse, Work};

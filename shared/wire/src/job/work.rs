@@ -98,6 +98,17 @@ pub enum Overwrite {
     Always,
 }
 
+/// Which zeros of restored files become holes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sparse {
+    /// Long runs of them, but in files that had none: where the backup knew.
+    #[default]
+    Auto,
+    /// None: all are written.
+    Never,
+}
+
 /// See [`Work::Restore`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreWork {
@@ -114,6 +125,9 @@ pub struct RestoreWork {
     /// Owners have their numbers of the snapshot; otherwise those that their
     /// names have on the host.
     pub numeric_ids: bool,
+    /// Which zeros become holes.
+    #[serde(default)]
+    pub sparse: Sparse,
 }
 
 /// See [`Work::List`].
@@ -227,6 +241,11 @@ impl TryFrom<v1::RestoreWork> for RestoreWork {
             overwrite: overwrite(value.overwrite)?,
             dry_run: value.dry_run,
             numeric_ids: value.numeric_ids,
+            sparse: if value.write_zeros {
+                Sparse::Never
+            } else {
+                Sparse::Auto
+            },
         })
     }
 }
@@ -240,6 +259,7 @@ impl From<RestoreWork> for v1::RestoreWork {
             overwrite: v1::Overwrite::from(value.overwrite).into(),
             dry_run: value.dry_run,
             numeric_ids: value.numeric_ids,
+            write_zeros: value.sparse == Sparse::Never,
         }
     }
 }

@@ -324,8 +324,9 @@ prop_compose! {
         ),
         dry_run: bool,
         numeric_ids: bool,
+        sparse in proptest::sample::select(vec![Sparse::Auto, Sparse::Never]),
     ) -> RestoreWork {
-        RestoreWork { snapshot, target, paths, overwrite, dry_run, numeric_ids }
+        RestoreWork { snapshot, target, paths, overwrite, dry_run, numeric_ids, sparse }
     }
 }
 

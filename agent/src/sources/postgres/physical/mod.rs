@@ -291,6 +291,7 @@ impl Assembly<'_> {
         let kind = NodeKind::File {
             size: control.bytes.len() as u64,
             content: blobs,
+            allocated: false,
         };
         let node = metadata::node(b"pg_control", kind, &control.stat, owners, Vec::new());
         trees.put(Some(survey.global), node);
@@ -351,6 +352,7 @@ impl Assembly<'_> {
             let kind = NodeKind::File {
                 size: file.content.size,
                 content: file.content.blobs,
+                allocated: false,
             };
             let name = file.name.as_bytes();
             trees.put(

@@ -46,6 +46,7 @@ impl Trees {
                     let kind = NodeKind::File {
                         size: copied.size,
                         content: copied.blobs,
+                        allocated: false,
                     };
                     let mut node = metadata::node(&file.name, kind, &file.stat, owners, Vec::new());
                     if copied.damaged {
@@ -162,7 +163,11 @@ pub(super) fn made(
     owners: &Owners,
     time: Timestamp,
 ) -> Node {
-    let kind = NodeKind::File { size, content };
+    let kind = NodeKind::File {
+        size,
+        content,
+        allocated: false,
+    };
     Node {
         mode: 0o600,
         mtime: time,

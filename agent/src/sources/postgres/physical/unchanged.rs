@@ -59,6 +59,7 @@ mod tests {
         let kind = NodeKind::File {
             size: stat.st_size as u64,
             content: Vec::new(),
+            allocated: false,
         };
         node(b"16384", kind, stat, &Owners::default(), Vec::new())
     }

@@ -4,12 +4,14 @@ use strongroom_layout::ObjectId;
 use strongroom_wire::job::{
     DumpContent, Overwrite as WireOverwrite, PostgresLogical, PostgresSource, Recovery,
     RedisSource, Relocation, RestoreClusterWork, RestorePostgresWork, RestoreRedisWork,
-    RestoreWork, Source, Work,
+    RestoreWork, Source, Sparse as WireSparse, Work,
 };
 
 use crate::http::{
     problem::{Code, Problem},
-    shape::{ClusterTarget, Overwrite, PostgresTarget, RedisTarget, RestoreRequest, VerifyRows},
+    shape::{
+        ClusterTarget, Overwrite, PostgresTarget, RedisTarget, RestoreRequest, Sparse, VerifyRows,
+    },
 };
 
 /// What is to be done.
@@ -55,15 +57,17 @@ pub(super) fn check(request: &RestoreRequest) -> Result<(), Problem> {
     if request.timeline == Some(0) {
         return Err(invalid("there is no timeline 0").hint("timelines count from 1"));
     }
-    let of_directories =
-        !request.paths.is_empty() || !request.overwrite.is_default() || request.numeric_ids;
+    let of_directories = !request.paths.is_empty()
+        || !request.overwrite.is_default()
+        || request.numeric_ids
+        || request.sparse != Sparse::Auto;
     if request.target.is_none() && of_directories {
         return Err(invalid(
-            "paths, overwriting and numbers of owners are matters of directories only",
+            "paths, overwriting, numbers of owners and holes are matters of directories only",
         )
         .hint(
-            "leave `paths` (--path), `overwrite` (--overwrite) and `numeric_ids` \
-                     (--numeric-ids) out",
+            "leave `paths` (--path), `overwrite` (--overwrite), `numeric_ids` (--numeric-ids) \
+             and `sparse` (--sparse) out",
         ));
     }
     let directory = request
@@ -218,6 +222,10 @@ pub(super) fn plan(
             },
             dry_run,
             numeric_ids: request.numeric_ids,
+            sparse: match request.sparse {
+                Sparse::Auto => WireSparse::Auto,
+                Sparse::Never => WireSparse::Never,
+            },
         }))
     }
 }
@@ -343,6 +351,8 @@ mod tests {
         assert!(refusal(both).contains("exactly one place"));
         let paths = json!({ "redis": redis, "paths": ["/a"] });
         assert!(refusal(paths).contains("directories only"));
+        let sparse = json!({ "cluster": { "directory": "/t" }, "sparse": "never" });
+        assert!(refusal(sparse).contains("--sparse"));
         let relative = json!({ "cluster": { "directory": "t" } });
         assert!(refusal(relative).contains("not an absolute path"));
         let unstarted = json!({ "cluster": { "directory": "/t", "keep_settings": true } });

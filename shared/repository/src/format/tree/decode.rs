@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de};
 
-use super::{file_mode, name_problem, shown};
+use super::{ALLOCATED, file_mode, name_problem, shown};
 use crate::format::{
     FormatError,
     blob::BlobId,
@@ -103,6 +103,7 @@ impl NodeJson<'_> {
             "file" => NodeKind::File {
                 size: self.size,
                 content: self.content.unwrap_or_default(),
+                allocated: self.device == ALLOCATED,
             },
             "dir" => NodeKind::Dir {
                 subtree: self.subtree,

@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64;
 
-use super::{file_mode, name_problem, shown};
+use super::{ALLOCATED, file_mode, name_problem, shown};
 use crate::format::{
     FormatError,
     blob::BlobId,
@@ -109,8 +109,14 @@ fn write_node(out: &mut Vec<u8>, quoted: &str, node: &Node) {
         }
     }
     xattrs(out, &node.xattrs);
-    if let NodeKind::BlockDevice { device } | NodeKind::CharDevice { device } = node.kind {
-        number_unless_zero(out, "device", device);
+    match node.kind {
+        NodeKind::BlockDevice { device } | NodeKind::CharDevice { device } => {
+            number_unless_zero(out, "device", device);
+        }
+        NodeKind::File {
+            allocated: true, ..
+        } => number(out, "device", ALLOCATED),
+        _ => {}
     }
     content(out, &node.kind);
     if let NodeKind::Dir {

@@ -119,6 +119,27 @@ fn fifo(name: &[u8]) -> Node {
     }
 }
 
+/// Trees of files without it are as restic writes them.
+#[test]
+fn a_file_whose_zeros_were_no_holes_says_so() {
+    let file = |device: &str| {
+        format!(
+            "{{\"nodes\":[{{\"name\":\"f\",\"type\":\"file\",\"mode\":420,\
+             \"mtime\":\"2026-11-21T02:47:53Z\",\"atime\":\"2026-11-21T02:47:53Z\",\
+             \"ctime\":\"2026-11-21T02:47:53Z\",\"uid\":0,\"gid\":0{device},\"content\":[]}}]}}\n"
+        )
+    };
+    for (device, expected) in [("", false), (",\"device\":1", true)] {
+        let json = file(device);
+        let tree = Tree::decode(json.as_bytes()).unwrap();
+        assert!(matches!(
+            tree.nodes[0].kind,
+            NodeKind::File { allocated, .. } if allocated == expected
+        ));
+        assert_eq!(String::from_utf8(tree.encode().unwrap()).unwrap(), json);
+    }
+}
+
 #[test]
 fn impossible_trees_are_not_written() {
     for names in [
@@ -140,8 +161,16 @@ fn impossible_trees_are_not_written() {
 fn kinds() -> impl Strategy<Value = NodeKind> {
     let id = || any::<[u8; 32]>().prop_map(ObjectId);
     prop_oneof![
-        (any::<u64>(), prop::collection::vec(id(), 0..4))
-            .prop_map(|(size, content)| NodeKind::File { size, content }),
+        (
+            any::<u64>(),
+            prop::collection::vec(id(), 0..4),
+            any::<bool>()
+        )
+            .prop_map(|(size, content, allocated)| NodeKind::File {
+                size,
+                content,
+                allocated
+            }),
         prop::option::of(id()).prop_map(|subtree| NodeKind::Dir { subtree }),
         any::<Vec<u8>>().prop_map(|target| NodeKind::Symlink { target }),
         any::<u64>().prop_map(|device| NodeKind::BlockDevice { device }),

@@ -63,7 +63,7 @@ impl Surveyor<'_> {
             (None, Some(file)) => Content::Relation {
                 file,
                 before: before.and_then(|before| match &before.kind {
-                    NodeKind::File { size, content } => Some((*size, content.len())),
+                    NodeKind::File { size, content, .. } => Some((*size, content.len())),
                     _ => None,
                 }),
             },
