@@ -26,9 +26,26 @@ pub fn literal(text: &str) -> String {
     }
 }
 
+/// An array of texts. As a parameter it would go to the server in a form in which
+/// nobody finds the names that are no UTF-8 ([`crate::name`]).
+pub fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let literals: Vec<_> = texts.into_iter().map(literal).collect();
+    format!("ARRAY[{}]::pg_catalog.text[]", literals.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arrays_hold_any_text() {
+        let none: [&str; 0] = [];
+        assert_eq!(texts(none), "ARRAY[]::pg_catalog.text[]");
+        assert_eq!(
+            texts(["it's", r"a\b"]),
+            r"ARRAY['it''s',  E'a\\b']::pg_catalog.text[]"
+        );
+    }
 
     #[test]
     fn quotes_are_doubled() {

@@ -6,7 +6,12 @@ use std::time::Duration;
 use strongroom_postgres::{
     connection::{Connection, Session, Tls},
     inventory::{self, Inventory},
-    logical::{create, properties},
+    logical::{
+        create,
+        hold::Held,
+        properties,
+        trial::{Trial, TrialError},
+    },
 };
 use strongroom_tests::{cluster::Cluster, scratch::Scratch};
 
@@ -125,4 +130,43 @@ async fn whatever_an_owner_made_is_something_that_a_database_holds() {
     cluster.sql(of_trigger);
     cluster.sql("CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()");
     assert!(holds().await);
+}
+
+#[tokio::test]
+async fn what_a_server_does_not_understand_is_found_by_having_it_parsed() {
+    let scratch = Scratch::new("trial");
+    let cluster = Cluster::start(&scratch, "server");
+    cluster.sql("CREATE TABLE t AS SELECT 1 AS a");
+    let connection = connection(&cluster);
+    let held = Held::take(&connection, "postgres").await.unwrap();
+    let tried = async |script: &str| {
+        let mut trial = Trial::begin(&held).await.unwrap();
+        for piece in script.as_bytes().chunks(7) {
+            trial.feed(piece).await?;
+        }
+        trial.end().await
+    };
+    // A restore passes over the first, and makes or names the others.
+    tried(
+        "SET of_a_later_version = 0;\nSELECT pg_catalog.set_config('search_path', '', false);\n\
+         CREATE TABLE public.t (a integer);\n\
+         CREATE FUNCTION public.f() RETURNS integer LANGUAGE sql AS 'nonsense';\n\
+         CREATE MATERIALIZED VIEW public.v AS SELECT * FROM public.is_not_there;\n\
+         CREATE MATERIALIZED VIEW public.w AS SELECT * FROM public.t;\n",
+    )
+    .await
+    .unwrap();
+    // Nothing was made, and nothing stays locked.
+    cluster.sql("BEGIN; SET LOCAL lock_timeout = '5s'; LOCK TABLE t; COMMIT");
+    let error = tried(
+        "--\n-- Name: t; Type: TABLE; Schema: public; Owner: me\n--\n\n\
+         CREATE TABLE public.t (a integer) OF_A_LATER_VERSION;\n",
+    )
+    .await
+    .unwrap_err();
+    let TrialError::NotUnderstood { about, cause } = error else {
+        panic!("{error:?}");
+    };
+    assert!(about.starts_with("t; Type: TABLE"), "{about}");
+    assert!(cause.to_lowercase().contains("syntax"), "{cause}");
 }

@@ -57,7 +57,9 @@ async fn none_of_our_questions_calls_what_an_owner_planted() {
         );
         assert_eq!(held.lockers().await.unwrap(), Vec::<String>::new());
         held.columns(&[shop.oid]).await.unwrap();
-        let references = held.references(&described.inside, &[]).await.unwrap();
+        let dependencies = held.dependencies().await.unwrap();
+        let leaving = dependencies.leaving(&described.inside, &[]);
+        let references = held.describe_references(&leaving).await.unwrap();
         assert_eq!(references.count, 0);
         // Whoever is no superuser is asked about his rights.
         let asked = Asked {

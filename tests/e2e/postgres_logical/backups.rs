@@ -9,8 +9,11 @@ use strongroom_tests::{
     scratch::Scratch,
 };
 
-use super::{CONNECTION, Dumps, POLICY, bin_dir, everything};
-use crate::world::AGENT;
+use super::{
+    CONNECTION, Dumps, POLICY, bin_dir, everything,
+    partial::{run, warnings},
+};
+use crate::world::{AGENT, snapshot_of};
 
 #[test]
 fn every_kind_of_object_comes_back() {
@@ -209,8 +212,13 @@ fn a_standby_is_dumped_without_its_primary() {
     let standby = primary.standby(&scratch, "standby");
     let dumps = Dumps::with("dumps-standby", Server::on(standby.port()), "");
     dumps.policy(&["postgres"], "");
-    let snapshot = dumps.backup();
-    let manifest = dumps.manifest(&snapshot);
+    let job = run(&dumps);
+    let expected = (
+        "postgres: \"public\".\"u\"".to_owned(),
+        "unlogged-left-out".to_owned(),
+    );
+    assert_eq!(warnings(&job), [expected]);
+    let manifest = dumps.manifest(&snapshot_of(&job));
     assert_eq!(manifest["standby"], true);
     let relations = &manifest["databases"][0]["relations"];
     assert_eq!(

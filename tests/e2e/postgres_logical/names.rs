@@ -8,7 +8,7 @@ use strongroom_tests::{
     scratch::Scratch,
 };
 
-use super::{Dumps, notes, partial::run};
+use super::{Dumps, bin_dir, notes, partial::run};
 use crate::world::{assert_says, snapshot_of};
 
 /// Runs SQL of any bytes, which a command line would not take.
@@ -188,4 +188,34 @@ fn a_policy_that_names_nothing_that_is_there_is_told_so() {
     let manifest = dumps.manifest(&snapshot_of(&job));
     let relations = &manifest["databases"][0]["relations"];
     assert_eq!(relations[0]["rows"], 1, "{relations:#}");
+}
+
+/// Names in the dump's own encoding, and of what it lacks, are known before it.
+#[test]
+fn a_session_that_ends_behind_the_dump_costs_nothing() {
+    let scratch = Scratch::new("bin");
+    let dumping = "REAL \"$@\"; code=$?; PSQL -Xqc 'SELECT pg_catalog.pg_terminate_backend(pid) \
+        FROM pg_catalog.pg_stat_activity WHERE datname = pg_catalog.current_database() \
+        AND pid <> pg_catalog.pg_backend_pid()' >/dev/null || exit 9; exit $code";
+    let bin = bin_dir(&scratch, &[("pg_dump", dumping)]);
+    let dumps = Dumps::new("names-ended", &format!("bin_dir = '{}'", bin.display()));
+    let name = Server::unique("ended");
+    let latin = "ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'";
+    let create = format!("CREATE DATABASE {name} {latin}");
+    dumps.server.sql("postgres", &create);
+    script(
+        &dumps.server,
+        &name,
+        "UTF8",
+        "CREATE TABLE parent (id int PRIMARY KEY); \
+         CREATE TABLE child (\"\u{e4}\" int REFERENCES parent)"
+            .as_bytes(),
+    );
+    dumps.policy(&[&name], "exclude_tables = [\"parent\"]\nglobals = false");
+    let job = run(&dumps);
+    let said = ["reference-left-out", "constraint", "table public.parent"];
+    assert_says(&job.to_string(), &said);
+    let manifest = dumps.manifest(&snapshot_of(&job));
+    let child = &manifest["databases"][0]["relations"][0];
+    assert_eq!(child["checksum"]["columns"][0], "\u{e4}", "{manifest:#}");
 }

@@ -138,3 +138,39 @@ fn one_bad_database_costs_one_database() {
     assert_eq!(warnings(&job), expected, "{job:#}");
     assert_eq!(job["result"]["backup"]["partial"], true, "{job:#}");
 }
+
+#[test]
+fn a_database_with_a_mark_is_taken_when_it_is_asked_for() {
+    let scratch = Scratch::new("marked");
+    let cluster = Cluster::start(&scratch, "cluster");
+    let server = Server::on(cluster.port());
+    for name in ["model", "shut"] {
+        cluster.sql(&format!("CREATE DATABASE {name}"));
+        server.sql(name, "CREATE TABLE t AS SELECT generate_series(1, 10) AS a");
+    }
+    cluster
+        .sql("ALTER DATABASE model IS_TEMPLATE true; ALTER DATABASE shut ALLOW_CONNECTIONS false");
+    let dumps = Dumps::with("dumps-marked", server, "allow_restore = true");
+    dumps.policy(&["model", "shut"], "globals = false");
+    let job = run(&dumps);
+    let expected = [("shut".to_owned(), "database-forbidden".to_owned())];
+    assert_eq!(warnings(&job), expected, "{job:#}");
+    let statement = "ALTER DATABASE \"shut\" ALLOW_CONNECTIONS true";
+    let cause = text(&job["warnings"][0]["cause"]);
+    assert_says(&cause, &[statement]);
+    let manifest = dumps.manifest(&snapshot_of(&job));
+    assert_eq!(names(&manifest["databases"]), ["model"]);
+    dumps.policy(&["shut"], "globals = false");
+    let (_, message) = dumps.fails(POLICY);
+    assert_says(&message, &[statement]);
+
+    // What it says is what is to be done.
+    cluster.sql(statement);
+    dumps.policy(&["model", "shut"], "globals = false");
+    let snapshot = dumps.backup();
+    for name in ["model", "shut"] {
+        let copy = format!("{name}_copy");
+        dumps.restore(&snapshot, name, &["--as", &copy]);
+        assert_eq!(dumps.server.sql(&copy, "SELECT sum(a) FROM t"), "55");
+    }
+}

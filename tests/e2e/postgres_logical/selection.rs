@@ -1,13 +1,18 @@
 //! What was selected is what is dumped and counted, and what is cut off is
 //! named.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use strongroom_tests::{cluster::succeed, operator::text, postgres::Server, scratch::Scratch};
+use strongroom_tests::{
+    cluster::{Cluster, succeed},
+    operator::text,
+    postgres::Server,
+    scratch::Scratch,
+};
 
 use super::{
-    Dumps, bin_dir,
+    CONNECTION, Dumps, bin_dir,
     partial::{run, warnings},
 };
 use crate::world::{assert_says, snapshot_of};
@@ -94,10 +99,14 @@ fn partitions_and_heirs_come_and_stay_away_with_their_table() {
     // And so is a table whose rows lie in what is left out.
     dumps.policy(&[&name], "exclude_schemas = [\"old\"]\nglobals = false");
     let job = run(&dumps);
-    assert_says(
-        &job.to_string(),
-        &["rows-left-out", "\\\"old\\\".\\\"events_p2\\\""],
+    let left_out = ["rows-left-out", "\\\"old\\\".\\\"events_p2\\\""];
+    assert_says(&job.to_string(), &left_out);
+    // Of rows alone, too, of which the table itself has none.
+    dumps.policy(
+        &[&name],
+        "exclude_schemas = [\"old\"]\ncontent = \"data\"\nglobals = false",
     );
+    assert_says(&run(&dumps).to_string(), &left_out);
 }
 
 #[test]
@@ -296,20 +305,29 @@ fn a_table_with_a_name_of_any_bytes_is_counted_and_chosen() {
     assert_eq!(counted, [("caf\u{e9}".to_owned(), 9)]);
 }
 
+/// With a role that may read everything, and nothing else.
 #[test]
 fn a_table_that_is_emptied_before_it_is_locked_is_dumped_anew() {
     let scratch = Scratch::new("bin");
+    let cluster = Cluster::start(&scratch, "cluster");
+    cluster.sql("CREATE ROLE reader LOGIN; GRANT pg_read_all_data TO reader");
+    let server = Server::on(cluster.port());
     let marker = scratch.join("emptied");
     // Between the snapshot and the dump's locks a table is emptied and filled,
     // which heeds no snapshot; and another is dropped.
     let script = format!(
-        "if [ ! -e '{0}' ]; then : >'{0}'; PSQL -Xq -c 'TRUNCATE public.t' \
+        "if [ ! -e '{0}' ]; then : >'{0}'; PGUSER=postgres PSQL -Xq -c 'TRUNCATE public.t' \
          -c 'INSERT INTO public.t SELECT generate_series(1, 5)' -c 'DROP TABLE public.gone' \
          || exit 9; fi\nexec REAL \"$@\"",
         marker.display()
     );
     let bin = bin_dir(&scratch, &[("pg_dump", &script)]);
-    let dumps = Dumps::new("dumps-emptied", &format!("bin_dir = '{}'", bin.display()));
+    let toml = format!(
+        "[postgres.{CONNECTION}]\nurl = \"{}\"\nbin_dir = '{}'\n",
+        server.url_as("reader"),
+        bin.display()
+    );
+    let dumps = Dumps::with_connections("dumps-emptied", server, scratch, &toml);
     let name = database(
         &dumps.server,
         "emptied",
@@ -367,4 +385,39 @@ fn a_dump_in_a_format_that_is_not_known_is_neither_counted_nor_verified() {
     assert_says(&said, &["nothing to compare"]);
     assert!(!said.contains("verified"), "{said}");
     assert_eq!(dumps.server.sql(&copy, "SELECT count(*) FROM t"), "1");
+}
+
+/// The agent's programs get command lines of 128 KiB.
+#[test]
+fn more_names_than_a_command_line_takes_cost_one_database_at_most() {
+    let dumps = Dumps::new("dumps-names", "");
+    let pid = dumps.world.agent.program().pid();
+    let limit = Command::new("prlimit")
+        .args(["--pid", &pid.to_string(), "--stack=524288"])
+        .status();
+    assert!(limit.expect("prlimit runs").success());
+    let name = database(
+        &dumps.server,
+        "names",
+        "CREATE SCHEMA many; CREATE TABLE few AS SELECT 1 AS a; \
+         DO $$ BEGIN FOR n IN 1..2300 LOOP EXECUTE pg_catalog.format( \
+         'CREATE TABLE many.%I ()', pg_catalog.rpad('t' || n || '_', 60, 'x')); \
+         END LOOP; END $$",
+    );
+    let counted = |job: &Value| rows(&dumps.manifest(&snapshot_of(job))).len();
+    // All of a schema is one pattern.
+    dumps.policy(&[&name], "tables = [\"many.*\", \"few\"]\nglobals = false");
+    let job = dumps.world.operator().backup(super::POLICY);
+    assert_eq!(counted(&job), 2301);
+    // All but one are too many for one database, which costs no other.
+    let other = database(&dumps.server, "names", "CREATE TABLE few AS SELECT 1 AS a");
+    let most = "tables = [\"many.*\", \"few\"]\nexclude_tables = [\"many.t1_*\"]\nglobals = false";
+    dumps.policy(&[&name, &other], most);
+    let job = run(&dumps);
+    assert_eq!(warnings(&job), [(name, "database-failed".to_owned())]);
+    assert_says(
+        &job.to_string(),
+        &["2300 of its tables", "version 17", "whole schemas"],
+    );
+    assert_eq!(counted(&job), 1);
 }

@@ -39,10 +39,9 @@ impl Filling<'_> {
         let fill = self.plan.fill.as_str();
         let session = restore.wait(async {
             let session = Session::open_for_others(restore.connection, fill).await?;
-            session.unhurried(LOCK).await?;
             // Rows that policies hide are rows: rather no count than a small one.
             let begin = "BEGIN; SET LOCAL row_security = off";
-            session.run("begin a transaction", begin).await?;
+            session.begin_unhurried(begin, LOCK).await?;
             Ok(session)
         })?;
         let done = self.within(&session, objects, schemas, result);
@@ -84,7 +83,8 @@ impl Filling<'_> {
         result.notes.append(&mut player.notes);
         restore.wait(policies::close(session, &unmade, true))?;
         restore.wait(async {
-            let ours = format!("SET search_path = {SEARCH_PATH}; SET row_security = off");
+            let ours =
+                format!("SET LOCAL search_path = {SEARCH_PATH}; SET LOCAL row_security = off");
             session.run("set up the session", &ours).await?;
             // What is checked at the end is checked now: no trigger can be
             // switched on while anything waits for that.

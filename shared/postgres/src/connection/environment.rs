@@ -46,7 +46,7 @@ impl Connection {
             ("PGUSER", name::os(&address.user)),
             ("PGDATABASE", name::os(database)),
             ("PGAPPNAME", APPLICATION_NAME.into()),
-            ("PGOPTIONS", startup::options(settings).into()),
+            ("PGOPTIONS", name::os(&startup::options(settings))),
             ("PGCONNECT_TIMEOUT", "15".into()),
             ("PGSSLMODE", self.tls.mode.as_str().into()),
             // Nothing of the user's who happens to run the agent.

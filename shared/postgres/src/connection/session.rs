@@ -1,6 +1,6 @@
 //! A client and the task that speaks for it.
 
-use std::{future::poll_fn, io, path::Path, time::Duration};
+use std::{fmt::Write as _, future::poll_fn, io, path::Path, time::Duration};
 
 use futures::ready;
 use tokio::{
@@ -19,7 +19,7 @@ use super::{
     startup,
     tls::SslMode,
 };
-use crate::{sql, version::ServerVersion};
+use crate::{name::Text, sql, version::ServerVersion};
 
 /// What servers see of us.
 pub const APPLICATION_NAME: &str = "strongroom";
@@ -129,13 +129,25 @@ impl Session {
     /// Lifts the time limits on statements; locks are waited for as long as
     /// given.
     pub async fn unhurried(&self, lock: Duration) -> Result<(), ServerError> {
+        let statements = self.limits("SET", lock);
+        self.run("set up the session", &statements).await
+    }
+
+    /// Begins a transaction by these statements of ours, and lifts the time limits
+    /// as [`Session::unhurried`] does, until its end.
+    pub async fn begin_unhurried(&self, begin: &str, lock: Duration) -> Result<(), ServerError> {
+        let statements = format!("{begin}; {}", self.limits("SET LOCAL", lock));
+        self.run("begin a transaction", &statements).await
+    }
+
+    fn limits(&self, set: &str, lock: Duration) -> String {
         let milliseconds = lock.as_millis().min(i32::MAX as u128);
         let mut statements =
-            format!("SET statement_timeout = 0; SET lock_timeout = {milliseconds}");
+            format!("{set} statement_timeout = 0; {set} lock_timeout = {milliseconds}");
         if self.version.major() >= 17 {
-            statements.push_str("; SET transaction_timeout = 0");
+            let _infallible = write!(statements, "; {set} transaction_timeout = 0");
         }
-        self.run("set up the session", &statements).await
+        statements
     }
 
     /// The server's version.
@@ -205,6 +217,11 @@ impl Session {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<u64, tokio_postgres::Error> {
         self.client.execute(vouch(statement), parameters).await
+    }
+
+    /// Has a statement that somebody else wrote parsed, and no more.
+    pub(crate) async fn parse(&self, statement: &str) -> Result<(), tokio_postgres::Error> {
+        self.client.prepare(statement).await.map(drop)
     }
 
     /// Begins a `COPY … FROM stdin` that somebody else wrote.
@@ -318,14 +335,12 @@ pub async fn default_search_path(
 ) -> Result<String, ServerError> {
     let what = "show its search_path";
     let (client, driver) = dial(connection, Some(database), None).await?;
-    let shown = client.simple_query("SHOW search_path").await;
+    let shown = client.query_one("SHOW search_path", &[]).await;
     drop((client, driver));
-    let shown = shown.map_err(|error| ServerError::query(what, &error))?;
-    let path = shown.iter().find_map(|message| match message {
-        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
-        _ => None,
-    });
-    Ok(path.unwrap_or_default().to_owned())
+    // Names of schemas are bytes.
+    let path = shown.and_then(|row| row.try_get(0));
+    let Text(path) = path.map_err(|error| ServerError::query(what, &error))?;
+    Ok(path)
 }
 
 async fn dial(

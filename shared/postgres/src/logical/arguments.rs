@@ -32,6 +32,43 @@ pub fn dump(content: Content, snapshot: &str, encoding: &str) -> Vec<OsString> {
     all
 }
 
+/// The first major version of `pg_dump` that reads what is selected from a file.
+pub const FILTERS: u32 = 17;
+
+/// What is selected by arguments, as a file for `--filter` (PostgreSQL manual,
+/// pg_dump), and the arguments that cannot stand there: in a file a carriage return
+/// is passed over.
+pub fn filter(arguments: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<u8>) {
+    const WORDS: [(&[u8], &[u8]); 4] = [
+        (b"--table=", b"include table "),
+        (b"--exclude-table=", b"exclude table "),
+        (b"--schema=", b"include schema "),
+        (b"--exclude-schema=", b"exclude schema "),
+    ];
+    let (mut left, mut file) = (Vec::new(), Vec::new());
+    for argument in arguments {
+        let pattern = WORDS.iter().find_map(|(option, words)| {
+            let pattern = argument.strip_prefix(*option)?;
+            (!pattern.contains(&b'\r')).then_some((words, pattern))
+        });
+        let Some((words, pattern)) = pattern else {
+            left.push(argument.clone());
+            continue;
+        };
+        file.extend_from_slice(words);
+        // Only in quotes are there any of these.
+        for byte in pattern {
+            match byte {
+                b'\\' => file.extend_from_slice(b"\\\\"),
+                b'\n' => file.extend_from_slice(b"\\n"),
+                byte => file.push(*byte),
+            }
+        }
+        file.push(b'\n');
+    }
+    (left, file)
+}
+
 /// Roles and tablespaces to standard output. `through`: a database that the role
 /// may connect to, which need not be one that every server has.
 pub fn globals(through: &str, passwords: bool) -> Vec<OsString> {
@@ -66,6 +103,20 @@ mod tests {
         for argument in ["--data-only", "--snapshot=00000003-1", "--encoding=UTF8"] {
             assert!(dump.iter().any(|it| it == argument), "{dump:?}");
         }
+    }
+
+    #[test]
+    fn a_filter_says_the_same_as_arguments() {
+        let arguments = [
+            &b"--table=\"s\".(\"a\"|\"b\\\nc\")"[..],
+            b"--exclude-schema=(\"x\")",
+            b"--table=\"s\".(\"cr\r\")",
+        ];
+        let (left, file) = filter(&arguments.map(<[u8]>::to_vec));
+        assert_eq!(left, [arguments[2]]);
+        let expected = "include table \"s\".(\"a\"|\"b\\\\\\nc\")\n\
+                        exclude schema (\"x\")\n";
+        assert_eq!(String::from_utf8(file).unwrap(), expected);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use globset::GlobBuilder;
 use super::loss::{self, Loss};
 use crate::{
     inventory::{Database, Inventory},
-    name,
+    name, sql,
 };
 
 /// Why no choice could be made.
@@ -107,17 +107,18 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// The cause and what to do, for a warning.
-    pub const fn cause(self) -> &'static str {
+    /// The cause of what is missing of the database of this name, and what to do.
+    pub fn cause(self, name: &str) -> String {
         match self {
-            Self::NoConnections => {
-                "the database allows no connections and is not in the snapshot: let it allow \
-                 them (ALTER DATABASE … ALLOW_CONNECTIONS true), or list it in exclude_databases"
-            }
-            Self::Template => {
-                "the database is marked as a template and is not in the snapshot: list it in \
-                 databases to have it dumped, or in exclude_databases"
-            }
+            Self::NoConnections => format!(
+                "the database allows no connections, so that nothing can read it, and is not in \
+                 the snapshot: let it allow them (ALTER DATABASE {} ALLOW_CONNECTIONS true), or \
+                 list it in exclude_databases",
+                sql::identifier(name)
+            ),
+            Self::Template => "the database is marked as a template and is not in the snapshot: \
+                               list it in databases to have it dumped, or in exclude_databases"
+                .into(),
         }
     }
 }
@@ -190,7 +191,7 @@ pub fn choose<'a>(
         if database.is_invalid() {
             missing.push(lost(Loss::Invalid, loss::invalid(&database.name)));
         } else if !database.connectable && named {
-            let cause = Mark::NoConnections.cause().to_owned();
+            let cause = Mark::NoConnections.cause(&database.name);
             missing.push(lost(Loss::Forbidden, cause));
         } else if !database.connectable || wanted.is_empty() && database.template {
             let mark = if database.connectable {
@@ -488,7 +489,8 @@ mod tests {
             "{error}"
         );
         let error = chosen(&["template0"], &[]).unwrap_err().to_string();
-        assert!(error.contains("ALLOW_CONNECTIONS"), "{error}");
+        let statement = "ALTER DATABASE \"template0\" ALLOW_CONNECTIONS true";
+        assert!(error.contains(statement), "{error}");
         let error = chosen(&["[a"], &[]).unwrap_err();
         assert!(matches!(error, ChoiceError::Pattern { .. }), "{error}");
     }

@@ -194,6 +194,33 @@ impl Described {
             .collect()
     }
 
+    /// Tables whose rows are not in the dump though those of a table are that they
+    /// belong to, as partitions or heirs: child, parent.
+    pub fn children(
+        &self,
+        selection: &Selection,
+        archive: Option<&Archive>,
+    ) -> Vec<(String, String)> {
+        match archive {
+            // Of definitions nothing is in a dump of rows.
+            Some(archive) if selection.content != Content::Data => {
+                self.inside.children(&archive.relations())
+            }
+            _ => self.inside.children(&self.selected.relations),
+        }
+    }
+
+    /// Tables of a standby's dump that come back empty: it does not have their rows.
+    pub fn unlogged(&self, selection: &Selection) -> Vec<String> {
+        if !self.standby || selection.content == Content::Schema {
+            return Vec::new();
+        }
+        self.taken()
+            .filter(|it| it.unlogged && it.kind == RelationKind::Table)
+            .map(|it| sql::qualified(&it.schema, &it.name))
+            .collect()
+    }
+
     /// Rows that somebody who reads the policy would look for in the dump.
     pub fn left_out(&self, selection: &Selection, archive: &Archive) -> Vec<LeftOut> {
         if selection.content == Content::Schema {
@@ -301,9 +328,10 @@ pub(super) async fn sum_of(
     Ok(hasher.sum())
 }
 
-/// Lets the session write values as `pg_dump` was told to.
-pub(super) async fn make_comparable(session: &Session) -> Result<(), ServerError> {
-    let settings = SETTINGS.map(|(name, value)| format!("SET {name} = {}", sql::literal(value)));
+/// Lets the session write values as `pg_dump` was told to; `set`: `SET`, or `SET
+/// LOCAL` where there is a transaction.
+pub(super) async fn make_comparable(session: &Session, set: &str) -> Result<(), ServerError> {
+    let settings = SETTINGS.map(|(name, value)| format!("{set} {name} = {}", sql::literal(value)));
     session
         .run("set up the session", &settings.join("; "))
         .await
@@ -312,13 +340,13 @@ pub(super) async fn make_comparable(session: &Session) -> Result<(), ServerError
 /// The type `money`: its text has a currency.
 const MONEY: u32 = 790;
 
-/// Types that belong to the extensions named by `$1`.
+/// Types that belong to extensions whose names follow, in an array.
 const OF_EXTENSIONS: &str = "SELECT d.objid FROM pg_catalog.pg_depend d \
     JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid \
     WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass \
     AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass \
     AND d.deptype OPERATOR(pg_catalog.=) 'e' \
-    AND e.extname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[])";
+    AND e.extname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ";
 
 /// Types that are made of `$1`: arrays, domains, ranges, rows; multiranges, which
 /// are those of ranges, from version 14 on.
@@ -354,7 +382,8 @@ pub(super) async fn tables_of_extensions(
     session: &Session,
     extensions: &[String],
 ) -> Result<HashSet<u32>, ServerError> {
-    let types = oids(session, OF_EXTENSIONS, &extensions).await?;
+    let names = sql::texts(extensions.iter().map(String::as_str));
+    let types = oids(session, &format!("{OF_EXTENSIONS}({names})"), &[]).await?;
     tables_of_types(session, types).await
 }
 
@@ -366,22 +395,22 @@ async fn tables_of_types(
     let made_of = made_of(session.version().major());
     let mut all: HashSet<u32> = types.iter().copied().collect();
     while !types.is_empty() {
-        types = oids(session, &made_of, &types).await?;
+        types = oids(session, &made_of, &[&types]).await?;
         types.retain(|it| all.insert(*it));
     }
     let all: Vec<u32> = all.into_iter().collect();
-    let found = oids(session, WITH_COLUMNS_OF, &all).await?;
+    let found = oids(session, WITH_COLUMNS_OF, &[&all]).await?;
     Ok(found.into_iter().collect())
 }
 
 async fn oids(
     session: &Session,
     query: &str,
-    of: &(dyn tokio_postgres::types::ToSql + Sync),
+    of: &[&(dyn tokio_postgres::types::ToSql + Sync)],
 ) -> Result<Vec<u32>, ServerError> {
     let what = "look for types whose values cannot be compared";
     let error = |error: tokio_postgres::Error| ServerError::query(what, &error);
-    let rows = session.query(query, &[of]).await.map_err(error)?;
+    let rows = session.query(query, of).await.map_err(error)?;
     rows.iter()
         .map(|row| row.try_get(0).map_err(error))
         .collect()

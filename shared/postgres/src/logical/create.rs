@@ -309,13 +309,14 @@ async fn while_asking_to_leave<T>(
 }
 
 async fn ask_to_leave(session: &Session, databases: &[&str]) -> Result<(), ServerError> {
+    let names = sql::texts(databases.iter().copied());
+    let ask = format!(
+        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
+         WHERE datname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ({names}) \
+         AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()"
+    );
     session
-        .query(
-            "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity \
-             WHERE datname::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.text[]) \
-             AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()",
-            &[&databases],
-        )
+        .query(&ask, &[])
         .await
         .map(drop)
         .map_err(|error| ServerError::query("end other connections to the database", &error))

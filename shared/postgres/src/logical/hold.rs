@@ -30,15 +30,9 @@ impl Held {
     /// Exports a snapshot of `database`.
     pub async fn take(connection: &Connection, database: &str) -> Result<Self, ServerError> {
         let session = Session::open(connection, Some(database)).await?;
-        session
-            .unhurried(Duration::from_millis(LOCK_TIMEOUT.into()))
-            .await?;
-        session
-            .run(
-                "begin a transaction",
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            )
-            .await?;
+        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        let lock = Duration::from_millis(LOCK_TIMEOUT.into());
+        session.begin_unhurried(begin, lock).await?;
         let snapshot = export(&session).await?;
         Ok(Self { session, snapshot })
     }

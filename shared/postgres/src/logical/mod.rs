@@ -37,5 +37,6 @@ pub mod script;
 pub mod select;
 pub mod sum;
 pub mod toc;
+pub mod trial;
 pub mod triggers;
 pub mod verify;

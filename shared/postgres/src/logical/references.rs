@@ -13,7 +13,7 @@ use super::{
     list::{Inside, Listed},
 };
 use crate::{
-    connection::{ServerError, Session},
+    connection::{Connection, ServerError, Session},
     name::Text,
     sql,
 };
@@ -43,10 +43,15 @@ pub struct References {
     pub first: Vec<Reference>,
     /// In all.
     pub count: usize,
-    /// Tables whose rows are not in the dump though those of a table are that
-    /// they belong to: child, parent.
-    pub children: Vec<(String, String)>,
 }
+
+/// What depends on what in a held snapshot.
+#[derive(Debug)]
+pub struct Dependencies(Vec<Dependency>);
+
+/// What is in a dump and needs what is not, by object ids.
+#[derive(Debug, Default)]
+pub struct Leaving(Vec<(ObjectAddress, ObjectAddress)>);
 
 /// A row of `pg_depend`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,23 +62,75 @@ struct Dependency {
 }
 
 impl Held {
-    /// Looks for them. `objects`: those of the dump.
-    pub async fn references(
+    /// Everything of users. Asked before a dump, so that nothing of this session is
+    /// needed behind it.
+    pub async fn dependencies(&self) -> Result<Dependencies, ServerError> {
+        dependencies(&self.session).await.map(Dependencies)
+    }
+
+    /// What they are, in the server's words.
+    pub async fn describe_references(&self, leaving: &Leaving) -> Result<References, ServerError> {
+        leaving.describe(&self.session).await
+    }
+}
+
+impl Dependencies {
+    /// Those that leave a dump of these objects.
+    pub fn leaving(&self, inside: &Inside, objects: &[ObjectAddress]) -> Leaving {
+        Leaving(leaving(inside, objects, &self.0))
+    }
+}
+
+impl Leaving {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn first(&self) -> &[(ObjectAddress, ObjectAddress)] {
+        &self.0[..self.0.len().min(MOST)]
+    }
+
+    /// The same in another session, when the one of the dump is gone: names may have
+    /// changed since.
+    pub async fn describe_elsewhere(
         &self,
-        inside: &Inside,
-        objects: &[ObjectAddress],
+        connection: &Connection,
+        database: &str,
     ) -> Result<References, ServerError> {
-        let dependencies = dependencies(&self.session).await?;
-        let found = leaving(inside, objects, &dependencies);
-        let first = &found[..found.len().min(MOST)];
-        let from = describe(&self.session, first.iter().map(|it| it.0)).await?;
-        let to = describe(&self.session, first.iter().map(|it| it.1)).await?;
-        let first = from.into_iter().zip(to);
-        Ok(References {
+        let session = Session::open(connection, Some(database)).await?;
+        let described = self.describe(&session).await;
+        session.close().await;
+        described
+    }
+
+    async fn describe(&self, session: &Session) -> Result<References, ServerError> {
+        let first = self.first();
+        let from = describe(session, first.iter().map(|it| it.0)).await?;
+        let to = describe(session, first.iter().map(|it| it.1)).await?;
+        Ok(self.named(from.into_iter().zip(to)))
+    }
+
+    /// As far as the dump's own catalog names them, where no server does.
+    pub fn describe_unasked(&self, inside: &Inside) -> References {
+        let name = |object: ObjectAddress| {
+            let listed = inside.relations.iter();
+            let mut listed =
+                listed.filter(|it| object.class == RELATION && it.oid == object.object);
+            listed.next().map_or_else(
+                || format!("object {} of catalog {}", object.object, object.class),
+                |it| format!("relation {}", sql::qualified(&it.schema, &it.name)),
+            )
+        };
+        let first = self.first().iter();
+        self.named(first.map(|(from, to)| (name(*from), name(*to))))
+    }
+
+    fn named(&self, first: impl Iterator<Item = (String, String)>) -> References {
+        References {
             first: first.map(|(from, to)| Reference { from, to }).collect(),
-            count: found.len(),
-            children: children(inside, objects),
-        })
+            count: self.0.len(),
+        }
     }
 }
 
@@ -230,23 +287,21 @@ fn leaving(
     found
 }
 
-fn children(inside: &Inside, objects: &[ObjectAddress]) -> Vec<(String, String)> {
-    let dumped: HashSet<u32> = objects
-        .iter()
-        .filter(|it| it.class == RELATION)
-        .map(|it| it.object)
-        .collect();
-    let listed: HashMap<u32, &Listed> = inside.relations.iter().map(|it| (it.oid, it)).collect();
-    let name = |it: &&Listed| sql::qualified(&it.schema, &it.name);
-    inside
-        .descent
-        .iter()
-        .filter(|(parent, child)| dumped.contains(parent) && !dumped.contains(child))
-        .filter_map(|(parent, child)| {
-            let (parent, child) = (listed.get(parent)?, listed.get(child)?);
-            Some((name(child), name(parent)))
-        })
-        .collect()
+impl Inside {
+    /// Those of `descent` of which the parent is in a dump of these relations and
+    /// the child is not.
+    pub(super) fn children(&self, dumped: &HashSet<u32>) -> Vec<(String, String)> {
+        let listed: HashMap<u32, &Listed> = self.relations.iter().map(|it| (it.oid, it)).collect();
+        let name = |it: &Listed| sql::qualified(&it.schema, &it.name);
+        self.descent
+            .iter()
+            .filter(|(parent, child)| dumped.contains(parent) && !dumped.contains(child))
+            .filter_map(|(parent, child)| {
+                let (parent, child) = (listed.get(parent)?, listed.get(child)?);
+                Some((name(child), name(parent)))
+            })
+            .collect()
+    }
 }
 
 #[cfg(test)]

@@ -21,9 +21,20 @@ pub struct Selected {
     pub(super) relations: HashSet<u32>,
     /// Options of `pg_dump` that say so.
     pub arguments: Vec<Vec<u8>>,
+    /// The same for when those are too many: a schema of which all is meant is one
+    /// pattern.
+    pub fewer: Vec<Vec<u8>>,
     /// For each pattern of `schemas`, else of `tables`: whether it matched
     /// anything.
     pub matched: Vec<bool>,
+}
+
+impl Selected {
+    /// How many names the options hold, about.
+    pub fn named(&self) -> usize {
+        let bars = self.arguments.iter().flatten().filter(|it| **it == b'|');
+        bars.count() + self.arguments.len()
+    }
 }
 
 /// Nothing in a database is what the selection asks for.
@@ -58,8 +69,10 @@ pub(super) fn select(inside: &Inside, selection: &Selection) -> Result<Selected,
             return Err(nothing(!asked.is_empty()));
         }
         let matches = inside.relations.iter().map(|it| &it.tables);
+        let whole = whole(inside, &taken);
         return Ok(Selected {
-            arguments: tables("--table=", &taken),
+            arguments: tables("--table=", &taken, &HashSet::new()),
+            fewer: tables("--table=", &taken, &whole),
             matched: matched(selection.tables.len(), matches),
             relations: taken.into_iter().map(|it| it.oid).collect(),
         });
@@ -87,7 +100,7 @@ pub(super) fn select(inside: &Inside, selection: &Selection) -> Result<Selected,
     if candidates && relations.is_empty() {
         return Err(Empty::Excluded);
     }
-    let out = dumpable().filter(|it| excluded.contains(&it.oid));
+    let out: Vec<_> = dumpable().filter(|it| excluded.contains(&it.oid)).collect();
     let mut arguments = Vec::new();
     if narrow {
         arguments.extend(names("--schema=", taken.iter().map(|it| &*it.raw)));
@@ -97,10 +110,15 @@ pub(super) fn select(inside: &Inside, selection: &Selection) -> Result<Selected,
             without.iter().map(|it| &*it.raw),
         ));
     }
-    arguments.extend(tables("--exclude-table=", &out.collect::<Vec<_>>()));
+    let excluding = |whole: &HashSet<u32>| {
+        let mut all = arguments.clone();
+        all.extend(tables("--exclude-table=", &out, whole));
+        all
+    };
     let matches = inside.schemas.iter().map(|it| &it.schemas);
     Ok(Selected {
-        arguments,
+        arguments: excluding(&HashSet::new()),
+        fewer: excluding(&whole(inside, &out)),
         matched: matched(selection.schemas.len(), matches),
         relations,
     })
@@ -149,13 +167,33 @@ impl Descent {
     }
 }
 
-/// Tables of one schema after the other, as `"schema".("a"|"b")`.
-fn tables(option: &str, relations: &[&Listed]) -> Vec<Vec<u8>> {
+/// Schemas of which these are all relations that a pattern could match.
+fn whole(inside: &Inside, relations: &[&Listed]) -> HashSet<u32> {
+    let meant: HashSet<u32> = relations.iter().map(|it| it.oid).collect();
+    let mut whole: HashSet<u32> = relations.iter().map(|it| it.namespace).collect();
+    for other in inside
+        .relations
+        .iter()
+        .filter(|it| !meant.contains(&it.oid))
+    {
+        whole.remove(&other.namespace);
+    }
+    whole
+}
+
+/// Tables of one schema after the other, as `"schema".("a"|"b")`, or as `"schema".*`
+/// where that is `whole`.
+fn tables(option: &str, relations: &[&Listed], whole: &HashSet<u32>) -> Vec<Vec<u8>> {
     let mut arguments = Vec::new();
     for of_schema in relations.chunk_by(|a, b| a.raw.0 == b.raw.0) {
         let mut option = option.as_bytes().to_vec();
         option.extend(quoted(&of_schema[0].raw.0));
         option.push(b'.');
+        if whole.contains(&of_schema[0].namespace) {
+            option.push(b'*');
+            arguments.push(option);
+            continue;
+        }
         arguments.extend(alternatives(&option, of_schema.iter().map(|it| &*it.raw.1)));
     }
     arguments
@@ -313,6 +351,22 @@ mod tests {
     }
 
     #[test]
+    fn a_schema_is_one_pattern_where_all_of_it_is_meant() {
+        let inside = inside();
+        let relations = |meant: &[u32]| {
+            let relations = inside.relations.iter();
+            relations
+                .filter(|it| meant.contains(&it.oid))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(whole(&inside, &relations(&[12, 13])), HashSet::new());
+        let all_of_2 = relations(&[10, 12, 13, 20]);
+        assert_eq!(whole(&inside, &all_of_2), HashSet::from([2]));
+        // A pattern would take what belongs to an extension, too.
+        assert_eq!(whole(&inside, &relations(&[10, 11])), HashSet::new());
+    }
+
+    #[test]
     fn an_empty_choice_is_an_error() {
         assert_eq!(by_tables(&["none"], &[]), Err(Empty::Unmatched));
         assert_eq!(by_tables(&["p1"], &["events"]), Err(Empty::Excluded));
@@ -361,10 +415,13 @@ mod tests {
     fn many_names_are_several_arguments_none_of_them_long() {
         let many: Vec<_> = (0..1000).map(|it| listed(it, 1, &"n".repeat(60))).collect();
         let many: Vec<_> = many.iter().collect();
-        let arguments = tables("--table=", &many);
+        let arguments = tables("--table=", &many, &HashSet::new());
         assert!(arguments.len() > 10);
         assert!(arguments.iter().all(|it| it.len() <= LONGEST + 64));
         let names = arguments.iter().flatten().filter(|it| **it == b'|').count();
         assert_eq!(names + arguments.len(), 1000);
+        // Unless all of a schema is meant.
+        let whole = HashSet::from([1]);
+        assert_eq!(tables("--table=", &many, &whole), [b"--table=\"1\".*"]);
     }
 }

@@ -86,7 +86,7 @@ pub async fn verify_within<'a>(
     verify: Verify<'_>,
     expected: impl Iterator<Item = &'a Relation>,
 ) -> Result<Verified, ServerError> {
-    make_comparable(session).await?;
+    make_comparable(session, "SET LOCAL").await?;
     let mut verified = Verified::default();
     let tables = survey(session, verify, expected, &mut verified).await?;
     let work = Mutex::new(tables.into_iter());
@@ -230,7 +230,7 @@ async fn compare(
 async fn open(connection: &Connection, database: &str) -> Result<Session, ServerError> {
     let session = Session::open(connection, Some(database)).await?;
     session.unhurried(Duration::from_mins(1)).await?;
-    make_comparable(&session).await?;
+    make_comparable(&session, "SET").await?;
     Ok(session)
 }
 

@@ -107,6 +107,8 @@ codes! {
     DatabaseFailed => "database-failed",
     /// Rows of a table are not in the dump, such as those of an extension's own.
     RowsLeftOut => "rows-left-out",
+    /// Rows of an unlogged table, which no standby has, are not in the dump.
+    UnloggedLeftOut => "unlogged-left-out",
     /// The rows of a dump could be neither counted nor summed.
     RowsNotCounted => "rows-not-counted",
     /// Something in a dump needs what the policy leaves out of it.

@@ -1,8 +1,17 @@
 //! One database: a snapshot of it held, what is in it described, and dumped.
 
-use std::{ffi::OsString, io, os::unix::ffi::OsStringExt, path::Path};
+use std::{
+    collections::HashMap,
+    ffi::OsString,
+    fs::File,
+    io::{self, Seek, Write},
+    os::unix::ffi::OsStringExt,
+    path::Path,
+    process::Stdio,
+};
 
 use jiff::Timestamp;
+use rustix::fs::{MemfdFlags, memfd_create};
 use strongroom_postgres::{
     connection::{Connection, ServerError, default_search_path},
     inventory::{Database, Role},
@@ -16,9 +25,11 @@ use strongroom_postgres::{
         manifest::{
             Content as Dumped, DumpedDatabase, Globals, Manifest, PATH, Selection, file_name,
         },
-        references::{MOST, References},
+        references::{Dependencies, Leaving, MOST, References},
+        select::Selected,
     },
     name,
+    programs::Found,
 };
 use strongroom_repository::write::{Content, Halted, Writer};
 use strongroom_wire::job::WarningCode;
@@ -53,6 +64,8 @@ pub(super) struct Dumper<'a> {
     pub(super) connection: &'a Connection,
     pub(super) role: &'a Role,
     pub(super) standby: bool,
+    /// The server's major version.
+    pub(super) major: u32,
     pub(super) selection: Selection,
     pub(super) started: Timestamp,
 }
@@ -81,7 +94,7 @@ impl Dumper<'_> {
     /// anything, so far.
     pub(super) fn database(
         &self,
-        pg_dump: &Path,
+        pg_dump: &Found,
         database: &Database,
         saved: &mut Saved,
         matched: &mut [bool],
@@ -125,7 +138,7 @@ impl Dumper<'_> {
 
     fn attempt(
         &self,
-        pg_dump: &Path,
+        pg_dump: &Found,
         database: &Database,
         last: bool,
     ) -> Result<Attempt, LogicalError> {
@@ -149,7 +162,19 @@ impl Dumper<'_> {
         };
         let described = self.wait(held.describe(&asked))?;
         let described = described.map_err(|error| self.cannot(name, error))?;
+        let encoding = &database.locale.encoding;
+        if pg_dump.version.major > self.major && self.selection.content != Dumped::Data {
+            let call = Call {
+                pg_dump,
+                snapshot: &held.snapshot,
+                database,
+                selected: &described.selected,
+            };
+            self.try_definitions(&call, &held)?;
+        }
         let files = described.files(&self.selection);
+        let known = self.wait(self.ask_beforehand(&held, encoding, &files))?;
+        let known = known.map_err(of_server)?;
         let stop = self.writer.halted().child_token();
         let mut watch = Watched {
             dumper: self,
@@ -160,10 +185,13 @@ impl Dumper<'_> {
             begun: false,
             exchanged: Vec::new(),
         };
-        let encoding = &database.locale.encoding;
-        let arguments = self.arguments(&held.snapshot, encoding, &described);
-        let environment = self.connection.environment_of_dump(name);
-        let ran = self.save_output(pg_dump, &arguments, &environment, &stop, Some(&mut watch));
+        let call = Call {
+            pg_dump,
+            snapshot: &held.snapshot,
+            database,
+            selected: &described.selected,
+        };
+        let ran = self.run(&call, &stop, &mut watch);
         let (reader, exchanged) = (watch.reader, watch.exchanged);
         if self.writer.halted().is_cancelled() {
             return Err(Halted.into());
@@ -185,11 +213,10 @@ impl Dumper<'_> {
                 words.push_str(&lockers.join("\n"));
             }
         }
-        let content = self.succeeded(pg_dump, || self.subject(name), ran)?;
+        let content = self.succeeded(&pg_dump.path, || self.subject(name), ran)?;
         let archive = match reader.finish() {
             Ok(mut archive) => {
-                let naming = name_columns(&held, &database.locale.encoding, &mut archive);
-                self.wait(naming)?.map_err(of_server)?;
+                known.name_columns(&mut archive);
                 Some(archive)
             }
             Err(error) => {
@@ -206,15 +233,12 @@ impl Dumper<'_> {
         };
         let large_objects = match &archive {
             Some(archive) => archive.large_objects,
-            None if self.selection.content == Dumped::Schema || self.selection.is_narrow() => 0,
-            None => self.wait(held.large_objects())?.map_err(of_server)?,
+            None => known.large_objects,
         };
-        let references = match &archive {
-            Some(archive)
-                if self.selection.is_partial() && self.selection.content != Dumped::Data =>
-            {
-                let looking = held.references(&described.inside, &archive.objects);
-                self.wait(looking)?.map_err(of_server)?
+        let references = match (&archive, &known.dependencies) {
+            (Some(archive), Some(dependencies)) => {
+                let leaving = dependencies.leaving(&described.inside, &archive.objects);
+                self.describe(&leaving, &held, name, &described)?
             }
             _ => References::default(),
         };
@@ -229,9 +253,109 @@ impl Dumper<'_> {
         })))
     }
 
-    fn arguments(&self, snapshot: &str, encoding: &str, described: &Described) -> Vec<OsString> {
-        let mut arguments = arguments::dump(self.selection.content, snapshot, encoding);
-        let selected = described.selected.arguments.iter();
+    /// What is needed behind the dump: a session that ends meanwhile, at an
+    /// administrator's wish or a standby's, costs nothing then.
+    async fn ask_beforehand(
+        &self,
+        held: &Held,
+        encoding: &str,
+        files: &[TableFile],
+    ) -> Result<Known, ServerError> {
+        let selection = &self.selection;
+        let has_rows = selection.content != Dumped::Schema;
+        // Names of columns stand in a dump in the database's encoding: where we do
+        // not know it, the server says them.
+        let columns = if has_rows && !["UTF8", "SQL_ASCII"].contains(&encoding) {
+            let tables: Vec<u32> = files.iter().map(|it| it.table).collect();
+            Some(held.columns(&tables).await?)
+        } else {
+            None
+        };
+        let large_objects = if has_rows && !selection.is_narrow() {
+            held.large_objects().await?
+        } else {
+            0
+        };
+        let dependencies = if selection.is_partial() && selection.content != Dumped::Data {
+            Some(held.dependencies().await?)
+        } else {
+            None
+        };
+        Ok(Known {
+            columns,
+            large_objects,
+            dependencies,
+        })
+    }
+
+    /// In the words of whoever is still there.
+    fn describe(
+        &self,
+        leaving: &Leaving,
+        held: &Held,
+        database: &str,
+        described: &Described,
+    ) -> Result<References, Halted> {
+        if leaving.is_empty() {
+            return Ok(References::default());
+        }
+        self.wait(async {
+            if let Ok(references) = held.describe_references(leaving).await {
+                return references;
+            }
+            let elsewhere = leaving.describe_elsewhere(self.connection, database).await;
+            elsewhere.unwrap_or_else(|error| {
+                tracing::debug!(database, %error, "references are named by their numbers");
+                leaving.describe_unasked(&described.inside)
+            })
+        })
+    }
+
+    /// Runs `pg_dump`. Where its command line would be too long for this host, it
+    /// reads from a file what is selected, if it can, or is told by fewer patterns.
+    fn run(
+        &self,
+        call: &Call<'_>,
+        stop: &CancellationToken,
+        watch: &mut Watched<'_>,
+    ) -> Result<Ran, LogicalError> {
+        let environment = self.connection.environment_of_dump(&call.database.name);
+        let program = &call.pg_dump.path;
+        let mut run = |selected: &[Vec<u8>], more: Option<OsString>, input| {
+            let mut arguments = self.arguments(call, selected);
+            arguments.extend(more);
+            let watch = Some(&mut *watch as &mut (dyn Watch + Send));
+            self.save_output(program, &arguments, &environment, input, stop, watch)
+        };
+        let selected = call.selected;
+        let ran = run(&selected.arguments, None, Stdio::null());
+        if !is_too_long(&ran) {
+            return ran;
+        }
+        let ran = if call.pg_dump.version.major >= arguments::FILTERS {
+            let (left, filter) = arguments::filter(&selected.arguments);
+            let input = in_memory(&filter).map_err(|source| LogicalError::Start {
+                program: program.clone(),
+                source,
+            })?;
+            run(&left, Some("--filter=-".into()), input)
+        } else {
+            run(&selected.fewer, None, Stdio::null())
+        };
+        if is_too_long(&ran) {
+            return Err(LogicalError::TooMany {
+                subject: self.subject(&call.database.name),
+                program: program.clone(),
+                count: call.selected.named(),
+            });
+        }
+        ran
+    }
+
+    pub(super) fn arguments(&self, call: &Call<'_>, selected: &[Vec<u8>]) -> Vec<OsString> {
+        let encoding = &call.database.locale.encoding;
+        let mut arguments = arguments::dump(self.selection.content, call.snapshot, encoding);
+        let selected = selected.iter();
         arguments.extend(selected.map(|it| OsString::from_vec(it.clone())));
         arguments
     }
@@ -252,12 +376,17 @@ impl Dumper<'_> {
                          dump may have none of its rows";
             monitor.warn(WarningCode::ChangedWhileRead, at(table), cause);
         }
-        for (child, parent) in &made.references.children {
+        for (child, parent) in described.children(&self.selection, made.archive.as_ref()) {
             let cause = format!(
                 "its rows belong to {}, and the policy leaves them out",
-                name::shown(parent)
+                name::shown(&parent)
             );
-            monitor.warn(WarningCode::RowsLeftOut, at(child), cause);
+            monitor.warn(WarningCode::RowsLeftOut, at(&child), cause);
+        }
+        for table in described.unlogged(&self.selection) {
+            let cause = "it is unlogged, and the server is a standby, which does not have its \
+                         rows: the dump has the table without any; back the primary up for them";
+            monitor.warn(WarningCode::UnloggedLeftOut, at(&table), cause);
         }
         for reference in &made.references.first {
             let cause = format!(
@@ -304,7 +433,7 @@ impl Dumper<'_> {
         }
     }
 
-    fn of_database(&self, database: &str, source: ServerError) -> LogicalError {
+    pub(super) fn of_database(&self, database: &str, source: ServerError) -> LogicalError {
         LogicalError::Database {
             connection: self.options.source.asked.connection.clone(),
             database: database.to_owned(),
@@ -328,7 +457,8 @@ impl Dumper<'_> {
         let environment = self.connection.environment(database);
         let run = |passwords| {
             let arguments = arguments::globals(database, passwords);
-            self.save_output(pg_dumpall, &arguments, &environment, &stop, None)
+            let input = Stdio::null();
+            self.save_output(pg_dumpall, &arguments, &environment, input, &stop, None)
         };
         let mut passwords = true;
         let mut ran = run(true)?;
@@ -395,39 +525,60 @@ impl Dumper<'_> {
         Ok(ran.content)
     }
 
-    fn subject(&self, database: &str) -> String {
+    pub(super) fn subject(&self, database: &str) -> String {
         let connection = &self.options.source.asked.connection;
         let database = name::shown(database);
         format!("database {database:?} of postgres connection {connection:?}")
     }
 }
 
-/// Names of columns stand in a dump in the database's encoding: where we do not
-/// know it, the server says them.
-async fn name_columns(
-    held: &Held,
-    encoding: &str,
-    archive: &mut Archive,
-) -> Result<(), ServerError> {
-    if ["UTF8", "SQL_ASCII"].contains(&encoding) {
-        return Ok(());
-    }
-    let is_known = |it: &Option<Vec<String>>| {
-        it.as_ref()
-            .is_some_and(|names| names.iter().all(|it| it.is_ascii()))
-    };
-    let unknown = archive.rows.iter().filter(|it| !is_known(&it.1.columns));
-    let unknown: Vec<u32> = unknown.map(|(table, _)| *table).collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let mut named = held.columns(&unknown).await?;
-    for table in unknown {
-        if let Some(rows) = archive.rows.get_mut(&table) {
-            rows.columns = named.remove(&table);
+/// A run of `pg_dump`.
+pub(super) struct Call<'a> {
+    pub(super) pg_dump: &'a Found,
+    pub(super) snapshot: &'a str,
+    pub(super) database: &'a Database,
+    pub(super) selected: &'a Selected,
+}
+
+fn is_too_long(ran: &Result<Ran, LogicalError>) -> bool {
+    matches!(ran, Err(LogicalError::Start { source, .. })
+        if source.kind() == io::ErrorKind::ArgumentListTooLong)
+}
+
+/// A file that is on no disk, to be read from its beginning.
+fn in_memory(bytes: &[u8]) -> io::Result<Stdio> {
+    let file = memfd_create("selection", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(file);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// What the server said before a dump.
+struct Known {
+    /// Where a dump names them in an encoding that we do not know.
+    columns: Option<HashMap<u32, Vec<String>>>,
+    /// For a dump that is not understood.
+    large_objects: u64,
+    /// `None`: nobody asks for them.
+    dependencies: Option<Dependencies>,
+}
+
+impl Known {
+    fn name_columns(&self, archive: &mut Archive) {
+        let is_known = |it: &Option<Vec<String>>| {
+            it.as_ref()
+                .is_some_and(|names| names.iter().all(|it| it.is_ascii()))
+        };
+        let Some(columns) = &self.columns else {
+            return;
+        };
+        for (table, rows) in &mut archive.rows {
+            if !is_known(&rows.columns) {
+                rows.columns = columns.get(table).cloned();
+            }
         }
     }
-    Ok(())
 }
 
 /// Sees a dump pass.

@@ -6,7 +6,7 @@ use strongroom_postgres::{
     connection::ServerError,
     logical::{
         choose::ChoiceError, loss::Loss, manifest::ManifestError, rights::MissingRights,
-        select::Empty,
+        select::Empty, trial::TrialError,
     },
     programs::ProgramError,
 };
@@ -110,6 +110,39 @@ pub enum LogicalError {
         /// The last of its standard error that may be shown.
         stderr: String,
     },
+    /// The only `pg_dump` there is writes what the server does not understand.
+    #[error(
+        "{subject}: {program} is version {version}, and writes what a server of version {major} \
+         does not understand ({source}), so that the dump could not be restored into one: install \
+         the package postgresql-client-{major}, or say where its programs lie with bin_dir in \
+         agent.toml"
+    )]
+    Newer {
+        /// `database "orders" of …`.
+        subject: String,
+        /// Where it lies.
+        program: PathBuf,
+        /// Its own.
+        version: String,
+        /// The server's.
+        major: u32,
+        /// What it does not understand.
+        source: TrialError,
+    },
+    /// What is selected of a database does not fit on a command line.
+    #[error(
+        "{subject}: the policy selects {count} of its tables by name, more than a command line of \
+         this host takes: select or exclude whole schemas, or install a {program} of version 17 \
+         or newer, which reads the names from a file"
+    )]
+    TooMany {
+        /// `database "orders" of …`.
+        subject: String,
+        /// Where it lies.
+        program: PathBuf,
+        /// How many.
+        count: usize,
+    },
     /// The manifest cannot be written: a bug.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -173,6 +206,7 @@ impl LogicalError {
             Self::Failed { stderr, .. } => Some(Loss::of_words(stderr)),
             Self::Rights { .. } => Some(Loss::Forbidden),
             Self::Empty { .. } => Some(Loss::Empty),
+            Self::TooMany { .. } | Self::Newer { .. } => Some(Loss::Failed),
             _ => None,
         }
     }

@@ -13,6 +13,7 @@
 //! - `round`: all databases, each with its outcome,
 //! - `dump`: one database, and the globals,
 //! - `program`: a program whose output is saved,
+//! - `trial`: whether the server understands what a newer `pg_dump` writes,
 //! - `tree`: the snapshot's directories.
 
 mod dump;
@@ -20,6 +21,7 @@ mod error;
 mod program;
 mod round;
 mod tree;
+mod trial;
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -164,6 +166,7 @@ pub fn save(
         connection: &connection,
         role: &inventory.role,
         standby: inventory.standby,
+        major,
         selection: source.selection(),
         started: options.clock.now(),
     };
@@ -213,7 +216,7 @@ fn warn_of_choice(monitor: &Monitor, choice: &Choice<'_>) {
         monitor.warn(
             WarningCode::DatabaseLeftOut,
             left_out.database.name.as_str(),
-            left_out.mark.cause(),
+            left_out.mark.cause(&left_out.database.name),
         );
     }
     for (pattern, known) in &choice.unmatched {

@@ -47,18 +47,19 @@ pub(super) struct Ran {
 }
 
 impl Dumper<'_> {
-    /// Runs `program` with this environment and saves what it writes, which
-    /// `watch` sees pass. Killed when the run ends or `stop` is cancelled.
+    /// Runs `program` with this environment, on `input`, and saves what it writes,
+    /// which `watch` sees pass. Killed when the run ends or `stop` is cancelled.
     pub(super) fn save_output(
         &self,
         program: &Path,
         arguments: &[OsString],
         environment: &Environment,
+        input: Stdio,
         stop: &CancellationToken,
         watch: Option<&mut (dyn Watch + Send)>,
     ) -> Result<Ran, LogicalError> {
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null());
+        command.args(arguments).stdin(input);
         environment.give(&mut command);
         let process = Process::spawn(&mut command, Ear::postgres()).map_err(|source| {
             LogicalError::Start {

@@ -38,7 +38,7 @@ impl Dumper<'_> {
         let mut dumped = Vec::with_capacity(taken.len());
         let mut lost = Vec::new();
         for (at, taken) in taken.iter().enumerate() {
-            match self.database(&pg_dump.path, taken.database, saved, &mut matched) {
+            match self.database(pg_dump, taken.database, saved, &mut matched) {
                 Ok(database) => dumped.push((at, database)),
                 Err(error) => lost.push(self.judge(at, *taken, error)?),
             }
@@ -51,7 +51,7 @@ impl Dumper<'_> {
                 error = %lost.error,
                 "a database could not be dumped and is tried once more"
             );
-            match self.database(&pg_dump.path, lost.taken.database, saved, &mut matched) {
+            match self.database(pg_dump, lost.taken.database, saved, &mut matched) {
                 Ok(database) => dumped.push((lost.at, database)),
                 Err(error) => gone.push(self.judge(lost.at, lost.taken, error)?),
             }
