@@ -116,18 +116,38 @@ fn another_server_gets_the_roles_that_it_lacks() {
         &name,
         &format!(
             "CREATE TABLE t AS SELECT 1 AS a; ALTER TABLE t OWNER TO {owner}; \
-             GRANT SELECT ON t TO \"{group}\""
+             GRANT SELECT ON t TO \"{group}\"; GRANT SELECT ON t TO pg_monitor; \
+             CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+             REVOKE EXECUTE ON FUNCTION f() FROM PUBLIC; \
+             GRANT EXECUTE ON FUNCTION f() TO pg_signal_backend"
         ),
     );
     dumps.policy_of(super::POLICY, "source", &[&name], "");
     let snapshot = dumps.backup();
     let server = &dumps.server;
 
-    // Without roles everything belongs to whoever restores.
+    // Without a role what is its own belongs to whoever restores, and what is
+    // granted to it is left out. All else holds.
     let job = dumps.restore(&snapshot, &name, &["--as", "bare"]);
-    assert_says(&super::notes(&job), &[&owner, &group, "--roles"]);
+    let said = [
+        &owner,
+        &group,
+        "--roles",
+        "owner of TABLE public.t",
+        "privileges of TABLE public.t",
+    ];
+    assert_says(&super::notes(&job), &said);
     let owner_of = "SELECT tableowner FROM pg_tables WHERE tablename = 't'";
     assert_eq!(server.sql("bare", owner_of), "postgres");
+    let kept = "SELECT has_table_privilege('pg_monitor', 't', 'SELECT'), \
+                has_function_privilege('pg_monitor', 'f()', 'EXECUTE'), \
+                has_function_privilege('pg_signal_backend', 'f()', 'EXECUTE')";
+    assert_eq!(server.sql("bare", kept), "t|f|t");
+    // The same in one transaction, into a database that is there.
+    server.sql("postgres", "CREATE DATABASE there");
+    dumps.restore(&snapshot, &name, &["--as", "there", "--table", "t"]);
+    let read = "SELECT has_table_privilege('pg_monitor', 't', 'SELECT')";
+    assert_eq!(server.sql("there", read), "t");
 
     // What is there keeps what it has.
     let verifier = "SELECT rolpassword FROM pg_authid WHERE rolname = ";

@@ -18,7 +18,7 @@ use strongroom_postgres::{
         arguments, create,
         manifest::Relation,
         phases::{self, Phases},
-        script::{Item, Splitter},
+        script::{Item, Splitter, Statement},
         toc, triggers, verify,
     },
     name,
@@ -102,6 +102,7 @@ impl Restore<'_> {
             return filling.by_phases(result);
         }
         filling.at_once(objects, result)?;
+        filling.give(None, result)?;
         if !self.adds_rows() {
             result.notes.push(format!(
                 "the database's encoding is {}, not UTF8: what came was committed before its rows \
@@ -299,16 +300,31 @@ impl Filling<'_> {
             });
         }
         self.restore.close_rows(&self.plan.fill, &unmade)?;
+        self.give(None, result)?;
         Ok(unmade)
     }
 
     /// The first statement of an entry that makes something; `None` if it cannot
     /// be read as UTF-8.
     fn statement(&self, number: u32) -> Result<Option<String>, PostgresRestoreError> {
-        let mut arguments = self.arguments(&[number])?;
+        let statements = self.statements(&[number], MAX_STATEMENT)?;
+        let mut statements = statements.into_iter().flatten();
+        Ok(statements
+            .find(|it| it.text.starts_with("CREATE "))
+            .map(|it| it.text))
+    }
+
+    /// The statements of entries without rows, with all that is said about roles;
+    /// `None` if they cannot be read as UTF-8. `limit`: bytes.
+    pub(super) fn statements(
+        &self,
+        numbers: &[u32],
+        limit: usize,
+    ) -> Result<Option<Vec<Statement>>, PostgresRestoreError> {
+        let mut arguments = self.arguments_with(numbers, false)?;
         arguments.push("--file=-".into());
         arguments.push(self.contents.head.clone().into());
-        let sql = self.program.run(&arguments, "", None, MAX_STATEMENT)?;
+        let sql = self.program.run(&arguments, "", None, limit)?;
         let lines = sql.split_inclusive(|byte| *byte == b'\n');
         let of_encoding = |line: &&[u8]| !line.starts_with(b"SET client_encoding");
         let sql = lines.filter(of_encoding).collect::<Vec<_>>().concat();
@@ -316,10 +332,16 @@ impl Filling<'_> {
         let Ok(items) = splitter.feed(&sql) else {
             return Ok(None);
         };
-        Ok(items.into_iter().find_map(|item| match item {
-            Item::Statement(it) if it.text.starts_with("CREATE ") => Some(it.text),
+        let statements = items.into_iter().filter_map(|item| match item {
+            Item::Statement(it) => Some(it),
             _ => None,
-        }))
+        });
+        Ok(Some(statements.collect()))
+    }
+
+    /// Entries without rows.
+    pub(super) fn definitions(&self) -> Vec<u32> {
+        [&self.phases.definitions[..], &self.phases.rest].concat()
     }
 
     /// The whole dump, where as many as there are jobs can read it.
@@ -463,6 +485,14 @@ impl Filling<'_> {
     }
 
     fn arguments(&self, numbers: &[u32]) -> Result<Vec<OsString>, PostgresRestoreError> {
+        self.arguments_with(numbers, self.plan.without_roles)
+    }
+
+    fn arguments_with(
+        &self,
+        numbers: &[u32],
+        without_roles: bool,
+    ) -> Result<Vec<OsString>, PostgresRestoreError> {
         let plan = self.plan;
         let mut all: Vec<OsString> = vec!["--no-subscriptions".into()];
         let mut option = |when: bool, option: &str| {
@@ -470,8 +500,8 @@ impl Filling<'_> {
                 all.push(option.into());
             }
         };
-        option(plan.without_roles, "--no-owner");
-        option(plan.without_roles, "--no-privileges");
+        option(without_roles, "--no-owner");
+        option(without_roles, "--no-privileges");
         option(plan.without_tablespaces, "--no-tablespaces");
         let list = phases::list(numbers);
         let list = self.contents.scratch.replace("list", list.as_bytes())?;

@@ -8,6 +8,7 @@
 //!    streamed from the repository, or, with several jobs, from a private copy
 //!    in `scratch`. SQL that was uploaded is sent to the server statement by
 //!    statement (`script`).
+//!    Where roles are missing, owners and privileges come last (`belongings`).
 //! 4. Tables and rows are compared with the manifest (`verify`), owner, settings,
 //!    privileges and comment given to it, and statistics collected.
 //!    Missing rows are a failure; anything else that could not be made is a
@@ -27,6 +28,7 @@
 //! there. Restore only what you would run; `allow_restore` is off by default.
 
 mod all;
+mod belongings;
 mod contents;
 mod error;
 mod fill;

@@ -58,6 +58,9 @@ pub(super) struct Plan {
     pub(super) tablespace: Option<String>,
     /// Owners and privileges are left to the connection's role.
     pub(super) without_roles: bool,
+    /// Some roles are not there: what names none of those is given to whom it
+    /// belonged behind all else.
+    pub(super) lacks_roles: bool,
     pub(super) without_tablespaces: bool,
     pub(super) jobs: u32,
     pub(super) notes: Vec<String>,
@@ -212,8 +215,9 @@ pub(super) fn plan(
     let absent = missing(&database.roles, &roles);
     if !absent.is_empty() {
         notes.push(format!(
-            "the server has no roles {}: everything will belong to the connection's role and \
-             privileges are left out; create the roles first, or restore with --roles",
+            "the server has no roles {}: what belonged to them will belong to the connection's \
+             role, and privileges that name them are left out; create the roles first, or restore \
+             with --roles",
             absent.join(", ")
         ));
     }
@@ -274,6 +278,7 @@ pub(super) fn plan(
             .clone()
             .filter(|it| facts.tablespaces.contains(it)),
         without_roles: !absent.is_empty() || manifest.foreign,
+        lacks_roles: !absent.is_empty() && !manifest.foreign,
         without_tablespaces: !elsewhere.is_empty(),
         way,
         notes,

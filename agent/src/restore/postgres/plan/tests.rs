@@ -224,7 +224,7 @@ fn what_will_surprise_is_said() {
         ..facts()
     };
     let plan = planned(&work("orders", true), &manifest(), &facts).unwrap();
-    assert!(plan.without_roles && plan.owner.is_none());
+    assert!(plan.without_roles && plan.lacks_roles && plan.owner.is_none());
     assert_eq!(plan.stale, ["orders_strongroom_0a1b2c3d"]);
     assert_eq!(plan.jobs, 1);
     let notes = plan.notes.join("\n");

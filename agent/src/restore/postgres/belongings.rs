@@ -1,0 +1,257 @@
+//! Whom what was restored belongs to, and who may do what with it, where the server
+//! lacks some of the roles.
+//!
+//! `pg_restore` gives owners and privileges to all or to nobody. So it makes
+//! everything for the connection's role there, and behind that its own statements
+//! about roles are run one by one: what names a role that is not there is left out,
+//! by name, and all else holds, such as what is taken from everybody.
+
+use std::collections::BTreeMap;
+
+use strongroom_postgres::{
+    connection::{ServerError, Session},
+    logical::script::{Statement, StatementKind},
+};
+use strongroom_wire::job::RestoreResult;
+
+use super::{PostgresRestoreError, fill::Filling, script::LOCK};
+
+/// Bytes of SQL that are looked through at most.
+const MAX_SCRIPT: usize = 256 << 20;
+/// What is named of a role, or of what failed.
+const NAMED: usize = 20;
+/// SQLSTATEs of what is not there itself, and has been named: a relation, a
+/// function, a type, a schema.
+const NOT_THERE: [&str; 4] = ["42P01", "42883", "42704", "3F000"];
+const SAVE: &str = "set a savepoint";
+const GRANTOR: &str = "SET SESSION AUTHORIZATION";
+const GRANTOR_ENDS: &str = "RESET SESSION AUTHORIZATION";
+
+/// What was not given.
+#[derive(Debug, Default)]
+struct LeftOut {
+    /// By role.
+    of_roles: BTreeMap<String, Vec<String>>,
+    /// For another reason.
+    failed: Vec<String>,
+}
+
+impl Filling<'_> {
+    /// Gives everything to whom it belonged, as far as those are there; `within`:
+    /// in the transaction of this session.
+    pub(super) fn give(
+        &self,
+        within: Option<&Session>,
+        result: &mut RestoreResult,
+    ) -> Result<(), PostgresRestoreError> {
+        if !self.plan.lacks_roles {
+            return Ok(());
+        }
+        let Some(statements) = self.about_roles()? else {
+            result.notes.push(
+                "owners and privileges could not be read from the dump, and are left out: \
+                 everything belongs to the connection's role"
+                    .into(),
+            );
+            return Ok(());
+        };
+        let restore = self.restore;
+        let left_out = match within {
+            Some(session) => restore.wait(give(session, &statements, true))?,
+            None => restore.wait(async {
+                let session = Session::open(restore.connection, Some(&self.plan.fill)).await?;
+                session.unhurried(LOCK).await?;
+                let left_out = give(&session, &statements, false).await?;
+                session.close().await;
+                Ok(left_out)
+            })?,
+        };
+        result.notes.extend(left_out.notes());
+        Ok(())
+    }
+
+    /// Statements about roles, in the dump's order; `None`: they cannot be read.
+    fn about_roles(&self) -> Result<Option<Vec<Statement>>, PostgresRestoreError> {
+        let statements = self.statements(&self.definitions(), MAX_SCRIPT)?;
+        Ok(statements.map(|mut all| {
+            all.retain(|it| it.kind == StatementKind::Ownership || it.text == GRANTOR_ENDS);
+            all
+        }))
+    }
+}
+
+async fn give(
+    session: &Session,
+    statements: &[Statement],
+    within: bool,
+) -> Result<LeftOut, ServerError> {
+    let mut left_out = LeftOut::default();
+    // Whoever granted is not there: nobody else grants in his place.
+    let mut lacks_grantor: Option<String> = None;
+    for statement in statements {
+        if statement.text == GRANTOR_ENDS {
+            if lacks_grantor.take().is_none() {
+                run(session, statement, within).await?;
+            }
+            continue;
+        }
+        if let Some(role) = &lacks_grantor {
+            left_out.add(role.clone(), described(statement));
+            continue;
+        }
+        let Err(error) = run(session, statement, within).await else {
+            continue;
+        };
+        if error.is_retryable() {
+            return Err(error);
+        }
+        let cause = error.to_string();
+        let role = lacking(&cause).map(str::to_owned);
+        if statement.text.starts_with(GRANTOR) {
+            lacks_grantor = Some(role.unwrap_or_default());
+        } else if let Some(role) = role {
+            left_out.add(role, described(statement));
+        } else if !error.state().is_some_and(|it| NOT_THERE.contains(&it)) {
+            let what = described(statement);
+            left_out.failed.push(format!("{what} ({cause})"));
+        }
+    }
+    Ok(left_out)
+}
+
+async fn run(session: &Session, statement: &Statement, within: bool) -> Result<(), ServerError> {
+    let what = format!("give the {}", described(statement));
+    if !within {
+        return session.run_foreign(&what, &statement.text).await;
+    }
+    session.run(SAVE, "SAVEPOINT strongroom").await?;
+    let ran = session.run_foreign(&what, &statement.text).await;
+    let then = match &ran {
+        Ok(()) => "RELEASE strongroom",
+        Err(error) if error.is_retryable() => return ran,
+        Err(_) => "ROLLBACK TO strongroom",
+    };
+    session.run(SAVE, then).await?;
+    ran
+}
+
+/// The role that is not there, of the server's words.
+fn lacking(cause: &str) -> Option<&str> {
+    let (_, role) = cause.split_once("role \"")?;
+    role.split_once("\" does not exist").map(|it| it.0)
+}
+
+/// What it gives: `owner of TABLE public.t`, by what `pg_dump` says in front of it.
+fn described(statement: &Statement) -> String {
+    let mut parts = statement.about.split("; ");
+    let name = parts.next().unwrap_or_default();
+    let mut part = |key: &str| {
+        let value = parts.next().and_then(|it| it.strip_prefix(key));
+        value.unwrap_or_default().to_owned()
+    };
+    let (kind, schema) = (part("Type: "), part("Schema: "));
+    if name.is_empty() {
+        return format!("privileges of line {}", statement.line);
+    }
+    let gives_owner = statement.text.starts_with("ALTER ") && kind != "DEFAULT ACL";
+    let schema = match schema.as_str() {
+        "" | "-" => String::new(),
+        schema => format!("{schema}."),
+    };
+    match kind.as_str() {
+        _ if gives_owner => format!("owner of {kind} {schema}{name}"),
+        "DEFAULT ACL" => format!("{name} of schema {}", schema.trim_end_matches('.')),
+        // Its name has the kind in front.
+        _ => match name.split_once(' ') {
+            Some((kind, name)) => format!("privileges of {kind} {schema}{name}"),
+            None => format!("privileges of {schema}{name}"),
+        },
+    }
+}
+
+impl LeftOut {
+    fn add(&mut self, role: String, what: String) {
+        let all = self.of_roles.entry(role).or_default();
+        // Each grant is a statement.
+        if !all.contains(&what) {
+            all.push(what);
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<_> = self
+            .of_roles
+            .iter()
+            .map(|(role, what)| {
+                let role = match role.as_str() {
+                    "" => "who granted them".into(),
+                    role => format!("{role:?}"),
+                };
+                format!(
+                    "left out, because the server has no role {role}: {}",
+                    listed(what)
+                )
+            })
+            .collect();
+        if !self.failed.is_empty() {
+            notes.push(format!("could not be given: {}", listed(&self.failed)));
+        }
+        notes
+    }
+}
+
+fn listed(all: &[String]) -> String {
+    let mut shown: Vec<_> = all.iter().take(NAMED).cloned().collect();
+    if all.len() > NAMED {
+        shown.push(format!("and {} more", all.len() - NAMED));
+    }
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_postgres::logical::script::Effect;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_has_a_name() {
+        let described = |text: &str, about: &str| {
+            described(&Statement {
+                text: text.into(),
+                line: 7,
+                kind: StatementKind::Ownership,
+                effect: Effect::Definition,
+                about: about.into(),
+            })
+        };
+        let owner = described(
+            "ALTER TABLE \"public\".\"t\" OWNER TO \"x\"",
+            "t; Type: TABLE; Schema: public; Owner: x",
+        );
+        assert_eq!(owner, "owner of TABLE public.t");
+        let granted = described(
+            "GRANT SELECT ON TABLE \"public\".\"t\" TO \"x\"",
+            "TABLE t; Type: ACL; Schema: public; Owner: me",
+        );
+        assert_eq!(granted, "privileges of TABLE public.t");
+        let schema = described(
+            "GRANT ALL ON SCHEMA s TO x",
+            "SCHEMA s; Type: ACL; Schema: -; Owner: me",
+        );
+        assert_eq!(schema, "privileges of SCHEMA s");
+        let default = described(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE x GRANT ALL ON TABLES TO y",
+            "DEFAULT PRIVILEGES FOR TABLES; Type: DEFAULT ACL; Schema: s; Owner: x",
+        );
+        assert_eq!(default, "DEFAULT PRIVILEGES FOR TABLES of schema s");
+        assert_eq!(described("GRANT x TO y", ""), "privileges of line 7");
+    }
+
+    #[test]
+    fn a_role_that_is_not_there_is_told_by_the_server() {
+        let cause = "PostgreSQL cannot x: role \"a b\" does not exist";
+        assert_eq!(lacking(cause), Some("a b"));
+        assert_eq!(lacking("relation \"t\" does not exist"), None);
+    }
+}
