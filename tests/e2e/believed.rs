@@ -300,6 +300,7 @@ fn an_inventory_is_kept_only_as_far_as_hosts_go() {
                 name: "x".repeat(if number == 0 { 400 } else { 20 }),
                 bytes: u64::MAX,
                 keys: 0,
+                closed: false,
             })
             .collect(),
         ..v1::Server::default()

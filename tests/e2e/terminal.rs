@@ -123,6 +123,7 @@ fn what_an_agent_says_does_nothing_to_a_terminal() {
             name: nasty(),
             bytes: 7,
             keys: 0,
+            closed: false,
         }],
         facts: vec![v1::Fact {
             name: nasty(),

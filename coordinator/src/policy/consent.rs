@@ -11,7 +11,7 @@ use std::{
 
 use strongroom_layout::AgentId;
 use strongroom_wire::{
-    job::Source,
+    job::{PostgresLogical, PostgresSource, Source},
     session::{Connection, Consent},
 };
 
@@ -62,7 +62,13 @@ fn refusals(source: &Source, consent: &Consent, known: Option<&[Connection]>) ->
             });
             missing.into_iter().collect()
         }
-        Source::Postgres(postgres) => connection(kind, postgres.connection(), known),
+        Source::Postgres(postgres) => {
+            let mut refused = connection(kind, postgres.connection(), known);
+            if let PostgresSource::Logical(logical) = postgres {
+                refused.extend(closed(logical, known));
+            }
+            refused
+        }
         Source::Redis(redis) => connection(kind, &redis.connection, known),
     }
 }
@@ -84,6 +90,27 @@ fn connection(kind: &str, name: &str, known: Option<&[Connection]>) -> Vec<Strin
     problem.into_iter().collect()
 }
 
+/// Databases that the policy has by name, and that nothing can read.
+fn closed(logical: &PostgresLogical, known: Option<&[Connection]>) -> Vec<String> {
+    let known = known.unwrap_or_default().iter();
+    let mut found = known.filter(|it| it.kind == "postgres" && it.name == logical.connection);
+    let Some(Ok(server)) = found.next().map(|it| &it.state) else {
+        return Vec::new();
+    };
+    let databases = server.databases.iter();
+    let closed = databases.filter(|it| it.closed && logical.databases.contains(&it.name));
+    closed
+        .map(|it| {
+            let (name, quoted) = (&it.name, it.name.replace('"', "\"\""));
+            format!(
+                "the database {name:?} of its postgres connection {:?} allows no connections: ALTER \
+                 DATABASE \"{quoted}\" ALLOW_CONNECTIONS true, or leave it out of databases",
+                logical.connection
+            )
+        })
+        .collect()
+}
+
 /// As it is spelled: where links lead, only the host knows.
 fn may_read(consent: &Consent, path: &str) -> bool {
     let parts = |path: &'_ str| -> Vec<_> {
@@ -98,7 +125,7 @@ fn may_read(consent: &Consent, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use strongroom_wire::session::Server;
+    use strongroom_wire::session::{Database, Server};
 
     use super::*;
     use crate::model::agent::testing;
@@ -172,6 +199,30 @@ mod tests {
                 assert!(said.starts_with("policy p will fail on db-1: "), "{said}");
             }
         }
+    }
+
+    #[test]
+    fn a_database_that_nothing_can_read_is_foretold_where_it_is_named() {
+        let database = |name: &str, closed| Database {
+            name: name.into(),
+            bytes: 0,
+            keys: 0,
+            closed,
+        };
+        let known = connections(Ok(Server {
+            databases: vec![database("shop", false), database("shut", true)],
+            ..Server::default()
+        }));
+        let foretold = |databases: &str| {
+            let source = format!(
+                r#"{{"postgres": {{"connection": "orders", "method": "logical", "databases": {databases}}}}}"#
+            );
+            foretold(&policy(&source), &agent(), &known)
+        };
+        assert_eq!(foretold(r#"["shop", "s*"]"#), [""; 0]);
+        let said = foretold(r#"["shop", "shut"]"#).concat();
+        let statement = "ALTER DATABASE \"shut\" ALLOW_CONNECTIONS true";
+        assert!(said.contains(statement), "{said}");
     }
 
     #[test]

@@ -198,6 +198,9 @@ pub struct Database {
     /// of a Redis database
     #[prost(uint64, tag = "3")]
     pub keys: u64,
+    /// of PostgreSQL: it allows no connections
+    #[prost(bool, tag = "4")]
+    pub closed: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Fact {

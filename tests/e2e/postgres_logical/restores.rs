@@ -134,7 +134,7 @@ fn another_server_gets_the_roles_that_it_lacks() {
         &group,
         "--roles",
         "owner of TABLE public.t",
-        "privileges of TABLE public.t",
+        "privileges of TABLE public.\"t\"",
     ];
     assert_says(&super::notes(&job), &said);
     let owner_of = "SELECT tableowner FROM pg_tables WHERE tablename = 't'";

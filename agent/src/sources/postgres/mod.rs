@@ -31,7 +31,9 @@ pub async fn inventory(connection: &PostgresConnection) -> Result<Server, String
         Some(fact("wal_level", found.wal_level)),
         identifier.map(|value| fact("system_identifier", value)),
     ];
-    let databases = found.databases.into_iter().filter(|it| it.connectable);
+    // Every server has one that is closed for good.
+    let databases = found.databases.into_iter();
+    let databases = databases.filter(|it| it.connectable || it.name != "template0");
     Ok(Server {
         product: "PostgreSQL".into(),
         version: found.version.to_string(),
@@ -41,6 +43,7 @@ pub async fn inventory(connection: &PostgresConnection) -> Result<Server, String
                 name: database.name,
                 bytes: database.size.unwrap_or(0),
                 keys: 0,
+                closed: !database.connectable,
             })
             .collect(),
         facts: facts.into_iter().flatten().collect(),

@@ -25,6 +25,7 @@ fn server(info: &Info) -> Server {
         name: number.to_string(),
         bytes: 0,
         keys: counts.keys,
+        closed: false,
     });
     let mut facts = vec![fact("used_memory", &info.used_memory)];
     if info.max_memory > 0 {

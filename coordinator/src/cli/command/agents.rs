@@ -268,9 +268,14 @@ fn connections(connections: &[Connection], now: Timestamp) -> String {
         }
         if let Some(server) = &connection.server {
             for database in &server.databases {
+                let closed = if database.closed {
+                    " (allows no connections)"
+                } else {
+                    ""
+                };
                 databases.row(&[
                     connection.name.clone(),
-                    database.name.clone(),
+                    format!("{}{closed}", database.name),
                     database.bytes.map_or_else(format::dash, format::bytes),
                     database.keys.map_or_else(format::dash, format::count),
                 ]);

@@ -154,6 +154,9 @@ pub struct Database {
     pub bytes: Option<u64>,
     /// Keys of a Redis database.
     pub keys: Option<u64>,
+    /// Of PostgreSQL: it allows no connections, and cannot be dumped.
+    #[serde(default)]
+    pub closed: bool,
 }
 
 /// Something worth knowing about a server.

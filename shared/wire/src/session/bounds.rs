@@ -262,6 +262,7 @@ mod tests {
             name: "d".repeat(1_000),
             bytes: u64::MAX,
             keys: u64::MAX,
+            closed: false,
         };
         let fact = Fact {
             name: "f".repeat(1_000),
@@ -301,6 +302,7 @@ mod tests {
             name: format!("customer_{n:05}"),
             bytes: 8 << 20,
             keys: 0,
+            closed: false,
         };
         let mut connection = server(0);
         connection.name = "orders".into();

@@ -53,6 +53,9 @@ pub struct Database {
     pub bytes: u64,
     /// Keys of a Redis database; else 0.
     pub keys: u64,
+    /// Of PostgreSQL: it allows no connections, so that nothing can read it.
+    #[serde(default)]
+    pub closed: bool,
 }
 
 /// Something worth knowing about a server.
@@ -136,6 +139,7 @@ impl From<v1::Database> for Database {
             name: value.name,
             bytes: value.bytes,
             keys: value.keys,
+            closed: value.closed,
         }
     }
 }
@@ -146,6 +150,7 @@ impl From<Database> for v1::Database {
             name: value.name,
             bytes: value.bytes,
             keys: value.keys,
+            closed: value.closed,
         }
     }
 }

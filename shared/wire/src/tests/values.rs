@@ -170,7 +170,7 @@ prop_compose! {
 prop_compose! {
     fn server()(
         product in text(), version in text(), role in text(),
-        databases in vec((text(), any::<u64>(), any::<u64>()), 0..3),
+        databases in vec((text(), any::<u64>(), any::<u64>(), any::<bool>()), 0..3),
         facts in vec((text(), text()), 0..3),
     ) -> Server {
         let databases = databases.into_iter();
@@ -179,7 +179,9 @@ prop_compose! {
             product,
             version,
             role,
-            databases: databases.map(|(name, bytes, keys)| Database { name, bytes, keys }).collect(),
+            databases: databases
+                .map(|(name, bytes, keys, closed)| Database { name, bytes, keys, closed })
+                .collect(),
             facts: facts.map(|(name, value)| Fact { name, value }).collect(),
         }
     }

@@ -126,6 +126,7 @@ fn database(database: session::Database) -> Database {
         name: database.name,
         bytes: known(database.bytes),
         keys: known(database.keys),
+        closed: database.closed,
     }
 }
 
