@@ -1,8 +1,12 @@
 //! Restores: parts, overwriting, dry runs, refusals, interruption.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, symlink},
+    path::Path,
+};
 
-use strongroom_tests::{coordinator::Setup, operator::text, tree::Tree};
+use strongroom_tests::{coordinator::Setup, offline::Offline, operator::text, tree::Tree};
 
 use crate::world::{AGENT, World, assert_identical, assert_says};
 
@@ -250,4 +254,39 @@ fn another_host_can_restore_when_its_repository_is_its_own_to_read() {
     let job = world.operator().restore(&snapshot, other.name(), &target);
     assert_eq!(job["state"], "succeeded", "{job:#}");
     assert_identical(&world.source, &world.below(&target));
+}
+
+/// Of a swap file and of an image with a hole, both of zeros, which lies on the disk
+/// in full.
+fn allocated(directory: &Path) -> [bool; 2] {
+    ["swap", "image"].map(|name| {
+        let file = fs::metadata(directory.join(name)).expect("a file");
+        assert_eq!(file.len(), 4 << 20);
+        file.blocks() * 512 >= file.len()
+    })
+}
+
+#[test]
+fn zeros_are_holes_where_they_were_or_nowhere() {
+    let world = World::new("sparse");
+    fs::write(world.source.join("swap"), vec![0; 4 << 20]).expect("a file");
+    let image = fs::File::create(world.source.join("image")).expect("a file");
+    image.set_len(4 << 20).expect("a length");
+    world.operator().apply(&world.policy(""));
+    let snapshot = world.backup();
+    assert_eq!(allocated(&world.restore(&snapshot, "auto")), [true, false]);
+    world.restore_with(0, &snapshot, "never", &["--sparse", "never"]);
+    let never = world.below(&world.restores.join("never"));
+    assert_eq!(allocated(&never), [true, true]);
+
+    let (directory, password) = world.repository();
+    let offline = Offline::new(directory.to_str().expect("UTF-8"), &password);
+    for (sparse, expected) in [("auto", [true, false]), ("never", [true, true])] {
+        let target = world.scratch.join(format!("offline-{sparse}"));
+        let target_argument = target.to_str().expect("UTF-8");
+        let arguments = [&snapshot, "--target", target_argument, "--sparse", sparse];
+        let answer = offline.run("restore", arguments);
+        assert_eq!(answer.code, 0, "{answer:#?}");
+        assert_eq!(allocated(&world.below(&target)), expected);
+    }
 }

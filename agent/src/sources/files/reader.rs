@@ -188,11 +188,11 @@ mod tests {
             reader.has_allocated_zeros()
         };
         assert!(has_zeros(&|file| file
-            .write_all_at(&[0; 1 << 20], 0)
+            .write_all_at(&vec![0; 1 << 20], 0)
             .unwrap()));
         assert!(!has_zeros(&|file| file.set_len(MIB).unwrap()));
         assert!(!has_zeros(&|file| file
-            .write_all_at(&[7; 1 << 20], 0)
+            .write_all_at(&vec![7; 1 << 20], 0)
             .unwrap()));
         assert!(!has_zeros(&|_| ()));
     }

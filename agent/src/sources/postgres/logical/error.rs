@@ -127,7 +127,8 @@ pub enum LogicalError {
         /// The server's.
         major: u32,
         /// What it does not understand.
-        source: TrialError,
+        #[source]
+        source: Box<TrialError>,
     },
     /// What is selected of a database does not fit on a command line.
     #[error(

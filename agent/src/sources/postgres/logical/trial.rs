@@ -59,7 +59,7 @@ impl Dumper<'_> {
                 program: program.clone(),
                 version: call.pg_dump.version.text.clone(),
                 major: self.major,
-                source,
+                source: Box::new(source),
             }),
             _ => Ok(()),
         }
