@@ -546,7 +546,7 @@ fn is_too_long(ran: &Result<Ran, LogicalError>) -> bool {
 }
 
 /// A file that is on no disk, to be read from its beginning.
-fn in_memory(bytes: &[u8]) -> io::Result<Stdio> {
+pub(super) fn in_memory(bytes: &[u8]) -> io::Result<Stdio> {
     let file = memfd_create("selection", MemfdFlags::CLOEXEC)?;
     let mut file = File::from(file);
     file.write_all(bytes)?;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use strongroom_postgres::logical::{
+    arguments,
     hold::Held,
     trial::{Trial, TrialError},
 };
@@ -15,7 +16,7 @@ use strongroom_repository::write::Halted;
 
 use super::{
     LogicalError,
-    dump::{Call, Dumper},
+    dump::{Call, Dumper, in_memory},
 };
 use crate::sources::command::process::{Ear, Process};
 
@@ -31,18 +32,34 @@ impl Dumper<'_> {
             program: program.clone(),
             source,
         };
-        let mut arguments = self.arguments(call, &call.selected.fewer);
+        let (selected, input) = if call.pg_dump.version.major >= arguments::FILTERS {
+            let (left, filter) = arguments::filter(&call.selected.arguments);
+            (left, Some(in_memory(&filter).map_err(read)?))
+        } else {
+            (call.selected.arguments.clone(), None)
+        };
+        let mut arguments = self.arguments(call, &selected);
         arguments.extend(["--schema-only", "--format=plain"].map(Into::into));
+        if input.is_some() {
+            arguments.push("--filter=-".into());
+        }
         let mut command = Command::new(program);
-        command.args(&arguments).stdin(Stdio::null());
+        command
+            .args(&arguments)
+            .stdin(input.unwrap_or_else(Stdio::null));
         let environment = self.connection.environment_of_dump(name);
         environment.give(&mut command);
-        let process = Process::spawn(&mut command, Ear::postgres()).map_err(|source| {
-            LogicalError::Start {
-                program: program.clone(),
-                source,
+        let process = match Process::spawn(&mut command, Ear::postgres()) {
+            Ok(process) => process,
+            // The dump itself has other ways, or says so.
+            Err(error) if error.kind() == io::ErrorKind::ArgumentListTooLong => return Ok(()),
+            Err(source) => {
+                return Err(LogicalError::Start {
+                    program: program.clone(),
+                    source,
+                });
             }
-        })?;
+        };
         let stop = self.writer.halted();
         let (tried, ended) = process.attend(self.runtime, &stop, |stdout| {
             self.try_script(held, stdout, read)
