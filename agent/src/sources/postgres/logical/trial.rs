@@ -71,14 +71,20 @@ impl Dumper<'_> {
         let failed = ended.is_ok_and(|it| it.status.code().is_some_and(|code| code != 0));
         match tried? {
             Err(TrialError::Server(source)) => Err(self.of_database(name, source)),
-            Err(source) if !failed => Err(LogicalError::Newer {
+            Err(source @ TrialError::NotUnderstood { .. }) if !failed => Err(LogicalError::Newer {
                 subject: self.subject(name),
                 program: program.clone(),
                 version: call.pg_dump.version.text.clone(),
                 major: self.major,
                 source: Box::new(source),
             }),
-            _ => Ok(()),
+            // Names may be any bytes, and a script holds them as they are: what cannot be
+            // taken apart says nothing about the server.
+            Err(error) => {
+                tracing::info!(database = name, %error, "its definitions were not tried");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
