@@ -59,6 +59,9 @@ const SET_UP: &str = "SELECT pg_catalog.set_config(name, 'view, foreign-table', 
     SELECT pg_catalog.set_config('lc_messages', 'C', false) FROM pg_catalog.pg_roles \
     WHERE rolname OPERATOR(pg_catalog.=) current_user AND rolsuper";
 
+/// Texts come and go as they are.
+const BYTES: &str = "SET client_encoding = 'SQL_ASCII'";
+
 impl Session {
     /// Connects to `database`, or to the connection's own. Statements have a
     /// minute and locks ten seconds, unless [`Session::unhurried`]. Whatever the
@@ -96,7 +99,8 @@ impl Session {
     async fn set_up(&self, statements: &str) -> Result<(), ServerError> {
         let mut statements = statements.to_owned();
         if self.bytes {
-            statements.push_str("; SET client_encoding = 'SQL_ASCII'");
+            statements.push_str("; ");
+            statements.push_str(BYTES);
         }
         self.run("set up the session", &statements).await
     }
@@ -327,19 +331,25 @@ fn vouch(statement: &str) -> &str {
 }
 
 /// The search path that clients of a database get who say nothing of it. This
-/// one connection says nothing of it either: all it does is `SHOW`, for which
-/// nothing is looked up.
+/// one connection says nothing of it either: all it does is `SHOW`, and `SET` how
+/// that is written, for which nothing is looked up.
 pub async fn default_search_path(
     connection: &Connection,
     database: &str,
 ) -> Result<String, ServerError> {
     let what = "show its search_path";
     let (client, driver) = dial(connection, Some(database), None).await?;
-    let shown = client.query_one("SHOW search_path", &[]).await;
+    let shown = async {
+        let encoding = client.query_one("SHOW server_encoding", &[]).await?;
+        if encoding.try_get::<_, &str>(0)? == "SQL_ASCII" {
+            // Names of schemas are bytes there.
+            client.batch_execute(BYTES).await?;
+        }
+        client.query_one("SHOW search_path", &[]).await?.try_get(0)
+    };
+    let shown = shown.await;
     drop((client, driver));
-    // Names of schemas are bytes.
-    let path = shown.and_then(|row| row.try_get(0));
-    let Text(path) = path.map_err(|error| ServerError::query(what, &error))?;
+    let Text(path) = shown.map_err(|error| ServerError::query(what, &error))?;
     Ok(path)
 }
 
