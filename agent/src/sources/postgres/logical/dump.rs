@@ -418,16 +418,15 @@ impl Dumper<'_> {
 
     fn cannot(&self, database: &str, error: DescribeError) -> LogicalError {
         let connection = self.options.source.asked.connection.clone();
-        let database = database.to_owned();
         match error {
-            DescribeError::Server(source) => self.of_database(&database, source),
+            DescribeError::Server(source) => self.of_database(database, source),
             DescribeError::Rights(rights) => LogicalError::Rights {
                 connection,
                 rights: Box::new(rights),
             },
             DescribeError::Empty(source) => LogicalError::Empty {
                 connection,
-                database,
+                database: name::shown(database).into_owned(),
                 source,
             },
         }
@@ -436,7 +435,7 @@ impl Dumper<'_> {
     pub(super) fn of_database(&self, database: &str, source: ServerError) -> LogicalError {
         LogicalError::Database {
             connection: self.options.source.asked.connection.clone(),
-            database: database.to_owned(),
+            database: name::shown(database).into_owned(),
             source: Box::new(source),
         }
     }
