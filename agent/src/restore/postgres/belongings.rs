@@ -21,8 +21,8 @@ const MAX_SCRIPT: usize = 256 << 20;
 /// What is named of a role, or of what failed.
 const NAMED: usize = 20;
 /// SQLSTATEs of what is not there itself, and has been named: a relation, a
-/// function, a type, a schema.
-const NOT_THERE: [&str; 4] = ["42P01", "42883", "42704", "3F000"];
+/// function, a schema. That of a type is a role's, too.
+const NOT_THERE: [&str; 3] = ["42P01", "42883", "3F000"];
 const SAVE: &str = "set a savepoint";
 const GRANTOR: &str = "SET SESSION AUTHORIZATION";
 const GRANTOR_ENDS: &str = "RESET SESSION AUTHORIZATION";
