@@ -143,6 +143,19 @@ pub enum RedisError {
         /// What tries it again.
         command: String,
     },
+    /// The server holds everything, and cannot be asked whether it stays.
+    #[error(
+        "{address} took all of the snapshot, and then could not be asked whether it is on its \
+         disk ({source}): look there whether it is a primary (INFO replication), run BGSAVE or \
+         BGREWRITEAOF, or restore again"
+    )]
+    Unproven {
+        /// The server.
+        address: String,
+        /// Why not.
+        #[source]
+        source: Box<RedisError>,
+    },
     /// The data is not what it should be.
     #[error("{address}: {source}")]
     Rdb {
@@ -279,6 +292,7 @@ impl RedisError {
             | Self::Lost { .. }
             | Self::Cut { .. }
             | Self::Rdb { .. } => true,
+            Self::Unproven { source, .. } => source.is_retryable(),
             Self::Refused { reason, .. } => matches!(
                 reason,
                 Refusal::Loading | Refusal::NoPrimary | Refusal::Busy | Refusal::Memory

@@ -118,6 +118,10 @@ pub struct Persistence {
     pub saving: bool,
     /// The last one was saved whole.
     pub save_ok: bool,
+    /// How many were, since the program was started; 0 where it does not count.
+    pub saves: u64,
+    /// When the last one was, in seconds since 1970 UTC.
+    pub saved_at: u64,
 }
 
 impl Info {
@@ -205,6 +209,8 @@ fn replica((name, said): (&&str, &&str)) -> Option<SocketName> {
 fn persistence(fields: &BTreeMap<&str, &str>) -> Persistence {
     let is = |name: &str, wanted: &str| fields.get(name).is_some_and(|it| it.trim() == wanted);
     let failed = |name: &str| is(name, "err");
+    let number = |name: &str| fields.get(name).and_then(|it| it.trim().parse().ok());
+    let number = |name: &str| number(name).unwrap_or(0);
     let rewrite_runs = is("aof_rewrite_in_progress", "1");
     Persistence {
         append_only: is("aof_enabled", "1"),
@@ -213,6 +219,8 @@ fn persistence(fields: &BTreeMap<&str, &str>) -> Persistence {
         rewrite_ok: !failed("aof_last_bgrewrite_status") && !failed("aof_last_write_status"),
         saving: is("rdb_bgsave_in_progress", "1"),
         save_ok: !failed("rdb_last_bgsave_status"),
+        saves: number("rdb_saves"),
+        saved_at: number("rdb_last_save_time"),
     }
 }
 
@@ -329,7 +337,8 @@ mod tests {
              slave3:ip=::1,port=6380,state=wait_bgsave,offset=0,lag=0,type=replica\r\n\
              aof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:1\r\n\
              aof_last_bgrewrite_status:err\r\naof_last_write_status:ok\r\n\
-             rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\n"
+             rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\n\
+             rdb_saves:3\r\nrdb_last_save_time:1700000000\r\n"
         );
         let info = Info::parse(&text).unwrap();
         let replicas: Vec<String> = info.replicas.iter().map(ToString::to_string).collect();
@@ -339,6 +348,8 @@ mod tests {
             append_only: true,
             rewriting: true,
             save_ok: true,
+            saves: 3,
+            saved_at: 1_700_000_000,
             ..Persistence::default()
         };
         assert_eq!(info.persistence, expected);

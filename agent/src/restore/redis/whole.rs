@@ -95,6 +95,8 @@ pub(super) fn run(restore: &Restore<'_>) -> Result<RestoreResult, RedisRestoreEr
             .push("its RDB was saved: a crash would not lose it".into()),
         Keeps::Nothing | Keeps::Unknown { .. } => {}
     }
+    let later = watchers::later(&before.watchers, &outcome.appeared);
+    result.notes.extend(later);
     Ok(result)
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::behind::Restored;
 use crate::{
     Client, Info, Persistence, RedisError, Refusal, Reply,
     rights::{self, Try},
@@ -19,6 +20,10 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long a rewrite that had failed before the restore may take to begin.
 const STALE: Duration = Duration::from_secs(15);
+/// Saves that are begun before it is given up.
+const SAVES: u32 = 5;
+/// A little more, so that the next save ends in another one.
+const SECOND: Duration = Duration::from_millis(1100);
 
 /// How a server keeps what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,52 +103,35 @@ pub(super) async fn look(client: &mut Client, info: &Info) -> Result<Keeps, Redi
 }
 
 /// Waits until a server has written what it holds; an error when it could not.
-/// `before` is what it said before anything was restored.
-pub(super) async fn settle(
-    client: &mut Client,
-    keeps: &Keeps,
-    before: &Info,
-) -> Result<(), RedisError> {
+pub(super) async fn settle(server: &mut Restored<'_>, keeps: &Keeps) -> Result<(), RedisError> {
     match keeps {
-        Keeps::AppendOnly => rewritten(client, before).await,
-        Keeps::Snapshots => saved(client, before).await,
+        Keeps::AppendOnly => rewritten(server).await,
+        Keeps::Snapshots => saved(server).await,
         Keeps::Nothing | Keeps::Unknown { .. } => Ok(()),
     }
 }
 
-/// Asks the same run of a server: one that has started again holds what its
-/// disk held.
-async fn ask(client: &mut Client, before: &Info) -> Result<Persistence, RedisError> {
-    let info = Info::ask(client).await?;
-    if info.run_id != before.run_id {
-        return Err(client.unfit(
-            "was restarted before what was restored was on its disk: it may hold old data; \
-             restore again",
-        ));
-    }
-    Ok(info.persistence)
-}
-
-async fn rewritten(client: &mut Client, before: &Info) -> Result<(), RedisError> {
+async fn rewritten(server: &mut Restored<'_>) -> Result<(), RedisError> {
     let begun = Instant::now();
     let mut ran = false;
     loop {
-        let now = ask(client, before).await?;
+        let now = server.ask().await?.persistence;
         if !now.append_only {
             return Err(not_kept(
-                client,
+                server,
                 "its append-only file was switched off meanwhile",
                 "CONFIG SET appendonly yes",
             ));
         }
         // A failure that was there before says nothing of this time, until a
         // rewrite was seen to run or should have been.
-        let news = ran || before.persistence.rewrite_ok || begun.elapsed() > STALE;
+        let before = &server.before().persistence;
+        let news = ran || before.rewrite_ok || begun.elapsed() > STALE;
         match (now.rewrite_ok, now.rewriting) {
             (true, false) => return Ok(()),
             (false, _) if news && !now.rewrite_runs => {
                 return Err(not_kept(
-                    client,
+                    server,
                     "its append-only file could not be written anew (aof_last_bgrewrite_status \
                      or aof_last_write_status is err)",
                     "BGREWRITEAOF",
@@ -156,44 +144,112 @@ async fn rewritten(client: &mut Client, before: &Info) -> Result<(), RedisError>
     }
 }
 
-async fn saved(client: &mut Client, before: &Info) -> Result<(), RedisError> {
-    // One that is under way may have begun before the load.
-    while ask(client, before).await?.saving {
+/// A save that somebody ends with SIGUSR1, as the server itself does at
+/// `FLUSHALL`, leaves the status as it was: only that one more was written
+/// says that it went well.
+async fn saved(server: &mut Restored<'_>) -> Result<(), RedisError> {
+    for _ in 0..SAVES {
+        // One that is under way may have begun before the load.
+        let before = until_saved(server).await?;
+        begin_save(server).await?;
+        let now = until_saved(server).await?;
+        if !now.save_ok {
+            return Err(not_kept(
+                server,
+                "its RDB could not be saved (rdb_last_bgsave_status is err)",
+                "BGSAVE",
+            ));
+        }
+        if now.saves != before.saves || now.saved_at != before.saved_at {
+            return Ok(());
+        }
+        // Those that do not count their saves tell them apart by the second.
+        sleep(SECOND).await;
+    }
+    Err(not_kept(
+        server,
+        "each BGSAVE was ended by somebody before it was done (a signal, FLUSHALL, …)",
+        "BGSAVE",
+    ))
+}
+
+async fn until_saved(server: &mut Restored<'_>) -> Result<Persistence, RedisError> {
+    loop {
+        let now = server.ask().await?.persistence;
+        if !now.saving {
+            return Ok(now);
+        }
         sleep(PAUSE).await;
     }
+}
+
+async fn begin_save(server: &mut Restored<'_>) -> Result<(), RedisError> {
     loop {
-        match client.command(&[b"BGSAVE"]).await {
-            Ok(_) => break,
-            // Another one, of an RDB or of its append-only file, was faster.
-            Err(error) if error.is_refusal(Refusal::Other) && error.says("in progress") => {
+        let begun = server.client().command(&[b"BGSAVE"]).await;
+        match server.unless_broken(begun) {
+            // Where the connection broke, the next look says whether it runs.
+            Ok(_) => return Ok(()),
+            // Another one, of an RDB, of its append-only file or a module's,
+            // was faster.
+            Err(error) if is_busy(&error) => {
+                server.ask().await?;
                 sleep(PAUSE).await;
             }
             Err(error) => {
+                // Whoever made it follow another, or started it again, is to
+                // blame before its disk is.
+                server.ask().await?;
                 let problem = format!("its RDB could not be saved ({error})");
-                return Err(not_kept(client, &problem, "BGSAVE"));
-            }
-        }
-    }
-    loop {
-        let now = ask(client, before).await?;
-        match (now.saving, now.save_ok) {
-            (true, _) => sleep(PAUSE).await,
-            (false, true) => return Ok(()),
-            (false, false) => {
-                return Err(not_kept(
-                    client,
-                    "its RDB could not be saved (rdb_last_bgsave_status is err)",
-                    "BGSAVE",
-                ));
+                return Err(not_kept(server, &problem, "BGSAVE"));
             }
         }
     }
 }
 
-fn not_kept(client: &Client, problem: &str, command: &str) -> RedisError {
+fn is_busy(error: &RedisError) -> bool {
+    error.is_refusal(Refusal::Other)
+        && (error.says("in progress") || error.says("child process is active"))
+}
+
+fn not_kept(server: &mut Restored<'_>, problem: &str, command: &str) -> RedisError {
     RedisError::NotKept {
-        address: client.address().to_owned(),
+        address: server.client().address().to_owned(),
         problem: problem.into(),
         command: command.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_at_work_already_is_waited_for() {
+        for (said, busy) in [
+            ("ERR Background save already in progress", true),
+            (
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE \
+              SCHEDULE in order to schedule a BGSAVE whenever possible.",
+                true,
+            ),
+            (
+                "ERR An AOF log rewriting in progress: can't BGSAVE right now.",
+                true,
+            ),
+            (
+                "NOPERM User x has no permissions to run the 'bgsave' command",
+                false,
+            ),
+            ("ERR", false),
+        ] {
+            let error = RedisError::Refused {
+                address: "redis://h:1".into(),
+                command: "BGSAVE".into(),
+                user: "x".into(),
+                reason: Refusal::of(said),
+                message: said.into(),
+            };
+            assert_eq!(is_busy(&error), busy, "{said}");
+        }
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::behind::Restored;
 use crate::{
-    Client, Info, RedisError, Refusal, Reply, Role, SocketName,
+    Client, Info, RedisError, Refusal, Reply, SocketName,
     rights::{self, Try},
 };
 
@@ -140,38 +141,43 @@ pub fn note(watchers: &Watchers) -> Option<String> {
     })
 }
 
-/// Looks again behind a restore, where Sentinels are for as long as they may
-/// take to act. An error: the server is not the primary any more that it was
-/// made. Gives who was not there `before`.
+/// Looks again behind a restore, where Sentinels are for as long as they take
+/// by themselves to act. An error: the server is not the primary any more that
+/// it was made. Gives who was not there `before`.
 pub(super) async fn look_again(
-    client: &mut Client,
-    info: &Info,
+    server: &mut Restored<'_>,
     before: &Watchers,
 ) -> Result<Watchers, RedisError> {
     let begun = Instant::now();
     loop {
-        let now = Info::ask(client).await?;
-        if let Role::Replica { host, port, .. } = &now.role {
-            return Err(taken_over(client, host, *port));
-        }
-        if now.run_id != info.run_id {
-            return Err(client.unfit(
-                "was restarted behind the restore: look at what it holds, and restore again",
-            ));
-        }
-        let watchers = match look(client, &now).await {
+        let now = server.ask().await?;
+        let looked = match look(server.client(), &now).await {
             // Nobody saw any before, and it was asked for.
-            Err(RedisError::Rights { .. }) => Watchers {
+            Err(RedisError::Rights { .. }) => Ok(Watchers {
                 replicas: now.replicas.clone(),
                 sentinels: before.sentinels,
-            },
-            looked => looked?,
+            }),
+            looked => looked,
         };
-        if watchers.sentinels == 0 || begun.elapsed() > ROUNDS {
+        if let Some(watchers) = server.unless_broken(looked)?
+            && (watchers.sentinels == 0 || begun.elapsed() > ROUNDS)
+        {
             return Ok(watchers.new_since(before));
         }
         sleep(PAUSE).await;
     }
+}
+
+/// What a restore says at its end where Sentinels watch: a failover goes on for
+/// as long as they were told, and none of them tells the server before its end.
+pub fn later(before: &Watchers, appeared: &Watchers) -> Option<String> {
+    (before.sentinels + appeared.sentinels > 0).then(|| {
+        "it was looked at for half a minute more. A failover that a Sentinel had begun before \
+         that may still come, for as long as its failover-timeout (three minutes unless it is \
+         configured): look then at whether it still is the primary (SENTINEL \
+         GET-MASTER-ADDR-BY-NAME), and restore again if it is not"
+            .to_owned()
+    })
 }
 
 /// What a warning says of those that came meanwhile.
@@ -241,5 +247,22 @@ mod tests {
         assert_eq!(appeared.replicas, [replica(2)]);
         assert_eq!(appeared.sentinels, 2);
         assert!(Watchers::default().new_since(&before).is_empty());
+    }
+
+    #[test]
+    fn where_sentinels_watch_a_failover_may_come_later() {
+        let watched = Watchers {
+            replicas: Vec::new(),
+            sentinels: 1,
+        };
+        let nobody = Watchers::default();
+        assert_eq!(later(&nobody, &nobody), None);
+        for (before, appeared) in [(&watched, &nobody), (&nobody, &watched)] {
+            assert!(
+                later(before, appeared)
+                    .unwrap()
+                    .contains("failover-timeout")
+            );
+        }
     }
 }

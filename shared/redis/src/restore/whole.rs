@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    behind::Restored,
     check::{self, Dataset},
     durable::{self, Keeps},
     watchers::{self, Watchers},
@@ -168,7 +169,7 @@ pub async fn run(request: &Request<'_>, chunks: &mut impl Chunks) -> Result<Outc
     let attached = attach(request, &mut client, primary, &before.info, chunks).await;
     // After an error nobody knows which answer the old connection would bring.
     let client = attached.is_ok().then_some(client);
-    let mut client = match detach(request.connection, client, at).await {
+    let client = match detach(request.connection, client, at).await {
         Ok(client) => client,
         Err(error @ RedisError::TakenOver { .. }) => return Err(error),
         Err(source) => {
@@ -182,8 +183,9 @@ pub async fn run(request: &Request<'_>, chunks: &mut impl Chunks) -> Result<Outc
     let (databases, verified) = attached?;
     (request.loaded)();
     let prove = async {
-        durable::settle(&mut client, &before.keeps, &before.info).await?;
-        watchers::look_again(&mut client, &before.info, &before.watchers).await
+        let mut server = Restored::new(request.connection, client, &before.info);
+        durable::settle(&mut server, &before.keeps).await?;
+        watchers::look_again(&mut server, &before.watchers).await
     };
     let appeared = tokio::select! {
         biased;

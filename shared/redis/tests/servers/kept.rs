@@ -1,5 +1,8 @@
 //! A restore has succeeded when the target would hold its data after a crash.
 
+use std::{fs, time::Duration};
+
+use rustix::process::{Pid, Signal, kill_process};
 use strongroom_redis::restore::durable::Keeps;
 use strongroom_tests::{
     redis::{Server, assert_same, contents, fill},
@@ -94,4 +97,153 @@ async fn a_target_whose_disk_is_full_fails_and_says_so() {
         assert_eq!(target.info("role"), "master");
         assert_eq!(target.run(&["DBSIZE"]).integer(), 40);
     }
+}
+
+/// Two servers: one with what is restored, and one that takes two seconds to
+/// save it.
+struct Slow {
+    _scratch: Scratch,
+    source: Server,
+    target: Server,
+    rdb: Vec<u8>,
+}
+
+impl Slow {
+    async fn new(name: &str) -> Self {
+        let scratch = Scratch::new(name);
+        let source = Server::start(&scratch, "source");
+        source.run(&["DEBUG", "POPULATE", "20", "key", "10"]);
+        let rdb = back_up(&connection(&source)).await.unwrap();
+        let target = Server::with(&scratch, "target", "save 3600 1000000");
+        target.run(&["SET", "old", "value"]);
+        target.run(&["CONFIG", "SET", "rdb-key-save-delay", "100000"]);
+        Self {
+            _scratch: scratch,
+            source,
+            target,
+            rdb,
+        }
+    }
+
+    /// Restores, and does something as soon as what was restored is saved.
+    async fn restore(&self, meanwhile: impl FnOnce()) -> Result<Outcome, RedisError> {
+        let to = connection(&self.target);
+        let restore = try_restore(&to, &self.rdb, false);
+        let (outcome, ()) = tokio::join!(restore, async {
+            while self.target.info("rdb_bgsave_in_progress") != "1" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            meanwhile();
+        });
+        outcome
+    }
+
+    fn assert_survives(mut self) {
+        self.target.kill();
+        self.target.start_again();
+        assert_same(&contents(&self.source), &contents(&self.target));
+    }
+}
+
+/// The server does so itself at times, and leaves its status as it was.
+#[tokio::test]
+async fn a_save_that_a_signal_ends_is_not_taken_for_ours() {
+    let slow = Slow::new("signal").await;
+    let server = slow.target.program().pid();
+    slow.restore(|| {
+        let child = children(server)
+            .pop()
+            .expect("a server that saves has a child");
+        kill_process(child, Signal::USR1).unwrap();
+    })
+    .await
+    .unwrap();
+    assert_eq!(slow.target.info("rdb_last_bgsave_status"), "ok");
+    slow.assert_survives();
+}
+
+fn children(of: u32) -> Vec<Pid> {
+    let child = |entry: fs::DirEntry| {
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?;
+        let own = entry.file_name().to_str()?.parse().ok()?;
+        (parent == of.to_string()).then(|| Pid::from_raw(own))?
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(child)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_save_waits_for_a_child_that_does_something_else() {
+    let slow = Slow::new("busy").await;
+    let cancel = CancellationToken::new();
+    let to = connection(&slow.target);
+    let request = Request {
+        connection: &to,
+        data: &dataset(&slow.rdb),
+        length: slow.rdb.len() as u64,
+        allow_replicas: false,
+        attach: &|_| Ok(()),
+        sent: &|_| {},
+        // It may be written anew where nothing is appended, too.
+        loaded: &|| {
+            slow.target.run(&["BGREWRITEAOF"]);
+            assert_eq!(slow.target.info("aof_rewrite_in_progress"), "1");
+        },
+        cancel: &cancel,
+    };
+    strongroom_redis::restore::whole::run(&request, &mut Pieces::of(&slow.rdb))
+        .await
+        .unwrap();
+    slow.assert_survives();
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_meanwhile_is_made_anew() {
+    let slow = Slow::new("blip").await;
+    slow.restore(|| {
+        let killed = slow.target.run(&["CLIENT", "KILL", "TYPE", "normal"]);
+        assert!(killed.integer() > 0);
+    })
+    .await
+    .unwrap();
+    slow.assert_survives();
+}
+
+/// A Sentinel breaks all connections of the server that it makes follow.
+#[tokio::test]
+async fn a_server_that_is_taken_over_while_it_saves_is_told_as_that() {
+    let slow = Slow::new("demoted").await;
+    let promoted = slow.source.port().to_string();
+    let error = slow
+        .restore(|| {
+            let mut sentinel = slow.target.client();
+            sentinel.run(&["MULTI"]);
+            sentinel.run(&["REPLICAOF", "127.0.0.1", &promoted]);
+            sentinel.run(&["CLIENT", "KILL", "TYPE", "normal"]);
+            sentinel.run(&["EXEC"]);
+        })
+        .await
+        .unwrap_err();
+    assert!(matches!(error, RedisError::TakenOver { .. }), "{error}");
+    assert!(error.to_string().contains(&promoted), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_starts_again_while_it_saves_is_no_success() {
+    let mut slow = Slow::new("again").await;
+    let (to, rdb) = (connection(&slow.target), slow.rdb.clone());
+    let restore = try_restore(&to, &rdb, false);
+    let (outcome, ()) = tokio::join!(restore, async {
+        while slow.target.info("rdb_bgsave_in_progress") != "1" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        slow.target.kill();
+        slow.target.start_again();
+    });
+    let said = outcome.unwrap_err().to_string();
+    assert!(said.contains("was restarted"), "{said}");
 }
