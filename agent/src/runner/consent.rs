@@ -7,14 +7,14 @@
 //! to (see [`crate::allowed`]): [`check`] only says no early, and whoever does
 //! the work asks again for [`paths`] or a [`target`].
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use strongroom_compare::beneath::Walker;
 use strongroom_wire::job::{Failure, FailureCode, Source, Work};
 
 use crate::{
     allowed::{AllowedDirectory, AllowedPaths, OffLimits, Prefixes, Problem},
-    config::{AgentConfig, SourceKind},
+    config::{AgentConfig, LiveConfig, SourceKind},
 };
 
 /// What is not allowed, and by which key.
@@ -110,6 +110,27 @@ fn check_source(config: &AgentConfig, source: &Source) -> Result<(), NotAllowed>
 fn check_postgres(config: &AgentConfig, name: &str) -> Result<(), NotAllowed> {
     let defined = config.postgres.contains_key(name);
     check_connection(SourceKind::Postgres.as_str(), name, defined)
+}
+
+/// Waits until `agent.toml`, read again, no longer allows what it allowed when the
+/// job began; gives why the job ends. Jobs that archive a log go on for a day and are
+/// then begun anew: of the others, what was allowed when they began holds to their end.
+pub(super) async fn withdrawn(mut live: LiveConfig, work: &Work) -> Failure {
+    if let Work::Wal(_) = work {
+        while live.changed().await.is_ok() {
+            let config = Arc::clone(&live.borrow_and_update());
+            // Of such work nothing is looked up in the file system.
+            if let Err(error) = check(&config, work) {
+                let mut failure = Failure::from(error);
+                failure.message = format!(
+                    "the log's archiving was ended when agent.toml was read again: {}",
+                    failure.message
+                );
+                return failure;
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// A kind that is not allowed goes before what else is wrong.

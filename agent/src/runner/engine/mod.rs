@@ -86,9 +86,10 @@ impl Engine {
     }
 
     /// The host's limits for a job that begins now. Jobs of before keep to those of
-    /// before.
+    /// before. What counts is the configuration as it is, not that of this job's
+    /// beginning: there is one line for all that begin.
     fn limits(&self) -> Arc<HostLimits> {
-        let own = self.config().limits.resources();
+        let own = self.0.live.borrow().limits.resources();
         let mut limits = self.0.limits.lock();
         if limits.0 != own {
             *limits = (own, Arc::new(HostLimits::new(own)));
@@ -112,16 +113,31 @@ impl Engine {
     async fn run(self, offer: JobOffer, monitor: Arc<Monitor>) -> Result<Success, Failure> {
         let config = Arc::clone(self.config());
         let asked = offer.work.clone();
-        blocking(move || consent::check(&config, &asked)).await??;
+        blocking({
+            let asked = asked.clone();
+            move || consent::check(&config, &asked)
+        })
+        .await??;
+        let withdrawn = consent::withdrawn(self.0.live.clone(), &asked);
+        let cancel = monitor.cancel.clone();
 
         let (authority, signing) =
             GrantAuthority::new(offer.attempt, self.0.link.clone(), monitor.cancel.clone());
         let mut signing = std::pin::pin!(signing.run().fuse());
         let mut work = std::pin::pin!(self.attempt(offer, Arc::new(authority), monitor));
+        let mut attempt = std::pin::pin!(async {
+            tokio::select! {
+                outcome = &mut work => outcome,
+                // It ends with the last use of the authority, just before the work.
+                () = &mut signing => work.await,
+            }
+        });
         tokio::select! {
-            outcome = &mut work => outcome,
-            // It ends with the last use of the authority, just before the work.
-            () = &mut signing => work.await,
+            outcome = &mut attempt => outcome,
+            failure = withdrawn => {
+                cancel.cancel();
+                attempt.await.or(Err(failure))
+            }
         }
     }
 
