@@ -180,8 +180,18 @@ pub(super) struct Walk<'t> {
     read_roots: AtomicU64,
     /// Requested paths where nothing is and nothing was.
     absent_roots: AtomicU64,
+    /// There is a last snapshot.
+    has_previous: bool,
     root: OnceLock<BlobId>,
     probe: Option<Probe>,
+}
+
+/// What is known of an entry in the last snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    There,
+    Absent,
+    Unknown,
 }
 
 /// A piece of work.
@@ -227,6 +237,7 @@ pub fn save(writer: &Writer, options: FilesOptions) -> Result<(BlobId, Counts), 
         links: Mutex::default(),
         read_roots: AtomicU64::new(0),
         absent_roots: AtomicU64::new(0),
+        has_previous: previous.is_some(),
         root: OnceLock::new(),
         probe: options.probe,
     };
@@ -425,7 +436,7 @@ impl<'t> Walk<'t> {
             }
             Ok(stat) => stat,
             Err(error) => {
-                let before = previous_node(frame.previous_tree(), &name).is_some();
+                let before = self.before(&frame, &name);
                 match target {
                     Some(target) if error.kind() == io::ErrorKind::NotFound => {
                         self.miss(target, &path, before);
@@ -773,15 +784,29 @@ impl<'t> Walk<'t> {
 
     /// An entry cannot be read, and with it what is requested at or below it.
     /// Nothing is where a path was named, or on the way to it.
-    fn miss(&self, target: &Target, path: &[u8], was_there: bool) {
-        if was_there {
-            let cause = "it is gone: it was there when the last snapshot was taken";
-            return self.lose(Some(target), path, cause);
+    fn miss(&self, target: &Target, path: &[u8], before: Before) {
+        let cause = match before {
+            Before::There => "it is gone: it was there when the last snapshot was taken",
+            Before::Absent | Before::Unknown => "there is no such file or directory",
+        };
+        if before == Before::Absent {
+            target.for_each_requested(path, &mut |_| {
+                self.absent_roots.fetch_add(1, Relaxed);
+            });
         }
-        target.for_each_requested(path, &mut |_| {
-            self.absent_roots.fetch_add(1, Relaxed);
-        });
-        self.lose(Some(target), path, "there is no such file or directory");
+        self.lose(Some(target), path, cause);
+    }
+
+    /// What the last snapshot says of an entry that is not there now. A directory
+    /// that could not be read stands in it empty, or not at all: that says nothing
+    /// of what was in it.
+    fn before(&self, frame: &Frame<'t>, name: &[u8]) -> Before {
+        match frame.previous_tree() {
+            None if !self.has_previous => Before::Absent,
+            Some(tree) if previous_node(Some(tree), name).is_some() => Before::There,
+            Some(tree) if !tree.nodes.is_empty() => Before::Absent,
+            _ => Before::Unknown,
+        }
     }
 
     fn lose(&self, target: Option<&Target>, path: &[u8], cause: &str) {
