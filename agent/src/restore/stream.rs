@@ -137,6 +137,7 @@ impl SnapshotFiles {
         Ok(FileStream {
             contents,
             size: *size,
+            damage: None,
             piece: Vec::new(),
             position: 0,
         })
@@ -219,6 +220,8 @@ impl SnapshotFiles {
 pub struct FileStream {
     contents: Contents,
     size: u64,
+    /// Behind the last piece that was given.
+    damage: Option<ReadError>,
     /// What is being read, and how far.
     piece: Vec<u8>,
     position: usize,
@@ -243,11 +246,13 @@ pub struct Contents {
     position: usize,
 }
 
-/// Blobs one behind the other, and where each ends.
+/// Blobs one behind the other, and where each ends; behind the last of them, why
+/// the next one is not there.
 #[derive(Default)]
 struct Opened {
     plain: Vec<u8>,
     ends: Vec<usize>,
+    damage: Option<ReadError>,
 }
 
 /// A request under way, and the plaintext that it is to bring; dropped, it is
@@ -268,8 +273,19 @@ impl FileStream {
 
     /// The next few MiB, verified; `None` at the end.
     pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, RestoreError> {
-        let opened = self.contents.next_piece()?;
-        Ok(opened.map(|opened| opened.plain))
+        if let Some(damage) = self.damage.take() {
+            return Err(damage.into());
+        }
+        let Some(opened) = self.contents.next_piece()? else {
+            return Ok(None);
+        };
+        match opened.damage {
+            Some(damage) if opened.plain.is_empty() => Err(damage.into()),
+            damage => {
+                self.damage = damage;
+                Ok(Some(opened.plain))
+            }
+        }
     }
 }
 
@@ -351,6 +367,9 @@ impl io::Read for OneOfMany<'_> {
         let contents = &mut *self.contents;
         while self.blobs > 0 && !out.is_empty() {
             let Some(&end) = contents.opened.ends.get(contents.next) else {
+                if let Some(damage) = contents.opened.damage.take() {
+                    return Err(io::Error::other(RestoreError::from(damage)));
+                }
                 let next = contents.next_piece().map_err(io::Error::other)?;
                 contents.opened = next.ok_or_else(|| {
                     io::Error::new(io::ErrorKind::UnexpectedEof, "it has fewer blobs than said")
@@ -387,7 +406,7 @@ async fn fetch(
     let mut arriving = stream::iter(groups)
         .map(|group| fetch_group(Arc::clone(&reader), group, Arc::clone(&fetched)))
         .buffer_unordered(AT_ONCE);
-    let mut parts = vec![Vec::new(); blobs.len()];
+    let mut parts: Vec<_> = blobs.iter().map(|_| Ok(Vec::new())).collect();
     while let Some(group) = arriving.try_next().await? {
         for (at, plain) in group {
             parts[at] = plain;
@@ -395,7 +414,13 @@ async fn fetch(
     }
     let mut opened = Opened::default();
     for part in parts {
-        opened.plain.extend_from_slice(&part);
+        match part {
+            Ok(part) => opened.plain.extend_from_slice(&part),
+            Err(damage) => {
+                opened.damage = Some(damage);
+                break;
+            }
+        }
         opened.ends.push(opened.plain.len());
     }
     Ok(opened)
@@ -426,25 +451,38 @@ fn neighbours(index: &Index, blobs: &[BlobRef]) -> Vec<Vec<Wanted>> {
     groups
 }
 
+/// A blob of a piece, or what is wrong with it wherever it lies.
+type Came = (usize, Result<Vec<u8>, ReadError>);
+
 /// Fetches and opens blobs that are said to lie close together; when one of
-/// them does not, each from wherever it lies.
+/// them does not, each from wherever it lies. What is wrong with one of them
+/// concerns no other: it is of the file alone that it belongs to.
 async fn fetch_group(
     reader: Arc<Reader>,
     group: Vec<Wanted>,
     fetched: Arc<AtomicU64>,
-) -> Result<Vec<(usize, Vec<u8>)>, ReadError> {
+) -> Result<Vec<Came>, ReadError> {
     let together = fetch_together(Arc::clone(&reader), group.clone(), Arc::clone(&fetched));
     match together.await {
+        Ok(opened) => {
+            let came = opened.into_iter().map(|(at, plain)| (at, Ok(plain)));
+            return Ok(came.collect());
+        }
         Err(error) if error.is_of_one_place() => {}
-        done => return done,
+        Err(error) => return Err(error),
     }
-    let mut opened = Vec::new();
+    let mut came = Vec::new();
     for (at, blob) in group {
-        let (_, plaintext) = reader.blob_from(blob).await?;
-        fetched.fetch_add(plaintext.len() as u64, Relaxed);
-        opened.push((at, plaintext));
+        match reader.blob_from(blob).await {
+            Ok((_, plaintext)) => {
+                fetched.fetch_add(plaintext.len() as u64, Relaxed);
+                came.push((at, Ok(plaintext)));
+            }
+            Err(error) if error.is_of_one_place() => came.push((at, Err(error))),
+            Err(error) => return Err(error),
+        }
     }
-    Ok(opened)
+    Ok(came)
 }
 
 async fn fetch_together(

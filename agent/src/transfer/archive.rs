@@ -48,15 +48,24 @@ pub(super) fn write(
     };
     let mut walk = Walk::new(files, top)?;
     let mut ahead = VecDeque::new();
+    // Why the walk went no further: told when the tar has come as far.
+    let mut stuck = None;
     loop {
-        while ahead.len() < MOST_AHEAD && (ahead.is_empty() || archive.contents.is_hungry()) {
-            let Some(entry) = walk.next(&mut archive.contents)? else {
-                break;
-            };
-            ahead.push_back(entry);
+        while stuck.is_none()
+            && ahead.len() < MOST_AHEAD
+            && (ahead.is_empty() || archive.contents.is_hungry())
+        {
+            match walk.next(&mut archive.contents) {
+                Ok(Some(entry)) => ahead.push_back(entry),
+                Ok(None) => break,
+                Err(error) => stuck = Some(error),
+            }
             archive.contents.fetch_ahead();
         }
         let Some(entry) = ahead.pop_front() else {
+            if let Some(error) = stuck {
+                return Err(error);
+            }
             break;
         };
         archive
@@ -127,14 +136,18 @@ impl<'a> Walk<'a> {
         let has = match &node.kind {
             NodeKind::Dir { .. } => {
                 path.push(b'/');
-                let left = self.files.children(Some(&node))?.into_iter();
-                let path = path.clone();
+                let left = self.files.children(Some(&node));
+                let left = left.map_err(|error| TransferError::of_entry(&path, error))?;
+                let (path, left) = (path.clone(), left.into_iter());
                 self.open.push(Directory { path, left });
                 Has::Nothing
             }
             NodeKind::File { content, .. } => match self.first_name(&node, &path) {
                 Some(first) => Has::Link(first),
-                None => Has::Blobs(contents.add(content)?),
+                None => {
+                    let blobs = contents.add(content);
+                    Has::Blobs(blobs.map_err(|error| TransferError::of_entry(&path, error))?)
+                }
             },
             NodeKind::Symlink { target } => Has::Link(target.clone()),
             _ => Has::Nothing,

@@ -14,6 +14,14 @@ pub enum TransferError {
     /// The snapshot could not be read.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// One of the entries could not be read.
+    #[error("cannot read {path} of the snapshot: {source}")]
+    Entry {
+        /// Which.
+        path: String,
+        /// Why.
+        source: RestoreError,
+    },
     /// Nothing could be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -40,7 +48,7 @@ impl TransferError {
     /// The kind of failure.
     pub fn code(&self) -> FailureCode {
         match self {
-            Self::Restore(error) => error.code(),
+            Self::Restore(error) | Self::Entry { source: error, .. } => error.code(),
             Self::Seal(_) | Self::Archive { .. } => FailureCode::Source,
             Self::Open(_) => FailureCode::Corrupt,
             Self::Store(_) => FailureCode::Store,
@@ -51,9 +59,20 @@ impl TransferError {
     /// Whether another attempt may do better.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Restore(error) => error.is_retryable(),
+            Self::Restore(error) | Self::Entry { source: error, .. } => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
             _ => false,
+        }
+    }
+
+    /// What went wrong as an entry was read.
+    pub(super) fn of_entry(path: &[u8], error: RestoreError) -> Self {
+        match error {
+            RestoreError::Cancelled => RestoreError::Cancelled.into(),
+            source => Self::Entry {
+                path: path.escape_ascii().to_string(),
+                source,
+            },
         }
     }
 
@@ -64,7 +83,7 @@ impl TransferError {
             Err(error) => error,
         };
         match error.downcast::<RestoreError>() {
-            Ok(error) => error.into(),
+            Ok(error) => Self::of_entry(path, error),
             Err(source) => Self::Archive {
                 path: path.escape_ascii().to_string(),
                 source,
