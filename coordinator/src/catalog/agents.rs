@@ -9,6 +9,7 @@ use strongroom_wire::session::Connection;
 
 use super::{
     Catalog, CatalogError,
+    objects::ROWS_PER_STATEMENT,
     policies::policies_in,
     row::{Columns, json, micros, read_all},
 };
@@ -96,17 +97,32 @@ impl Catalog {
         Ok(connections.unwrap_or_default())
     }
 
-    /// What every agent that has ever told last found at its connections.
-    pub async fn all_connections(&self) -> Result<HashMap<AgentId, Vec<Connection>>, CatalogError> {
-        let rows = sqlx::query("SELECT id, connections FROM agents WHERE connections IS NOT NULL")
-            .fetch_all(self.pool())
-            .await?;
-        let told = read_all(&rows, |row| {
-            let row = Columns::new("agents", row);
-            let connections: Option<Vec<Connection>> = row.opt_json("connections")?;
-            Ok((row.parse("id")?, connections.unwrap_or_default()))
-        })?;
-        Ok(told.into_iter().collect())
+    /// What those of these agents that have ever told last found at their connections.
+    pub async fn connections_of(
+        &self,
+        agents: &BTreeSet<AgentId>,
+    ) -> Result<HashMap<AgentId, Vec<Connection>>, CatalogError> {
+        let mut all = HashMap::new();
+        let agents: Vec<_> = agents.iter().collect();
+        for chunk in agents.chunks(ROWS_PER_STATEMENT) {
+            let places: Vec<_> = (1..=chunk.len()).map(|n| format!("${n}")).collect();
+            let sql = format!(
+                "SELECT id, connections FROM agents
+                 WHERE connections IS NOT NULL AND id IN ({})",
+                places.join(", ")
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for agent in chunk {
+                query = query.bind(agent.to_string());
+            }
+            let told = read_all(&query.fetch_all(self.pool()).await?, |row| {
+                let row = Columns::new("agents", row);
+                let connections: Option<Vec<Connection>> = row.opt_json("connections")?;
+                Ok((row.parse("id")?, connections.unwrap_or_default()))
+            })?;
+            all.extend(told);
+        }
+        Ok(all)
     }
 
     /// A sign of life; wakes nobody.

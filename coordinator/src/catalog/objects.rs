@@ -13,7 +13,7 @@ use super::{
 use crate::model::ObjectRow;
 
 /// Rows per statement: 8 values each, far below both databases' limits.
-const ROWS_PER_STATEMENT: usize = 64;
+pub(super) const ROWS_PER_STATEMENT: usize = 64;
 
 impl Catalog {
     /// Notes objects (with their length) whose PUT is granted to an attempt.

@@ -30,7 +30,7 @@ pub use consent::Connections;
 pub use diff::{Change, FieldChange, PolicyChange, diff};
 pub use parse::{InvalidPolicies, Problem, parse};
 pub use schedule::{Cron, Preset, Schedule};
-pub use select::{AgentSelector, warnings};
+pub use select::{AgentSelector, users_of_connections, warnings};
 pub use units::Span;
 pub use wal::{ArchiveMethod, WalPolicy, WhenFull};
 

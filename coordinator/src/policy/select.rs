@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use strongroom_layout::AgentId;
+use strongroom_wire::job::Source;
 
 use super::{
     Policy,
@@ -31,6 +33,18 @@ impl AgentSelector {
                 Self::Names(names) => names.contains(&agent.name),
             }
     }
+}
+
+/// The agents that policies choose to back up by a connection: whose connections
+/// [`warnings`] looks at.
+pub fn users_of_connections(policies: &[Policy], agents: &[Agent]) -> BTreeSet<AgentId> {
+    let by_connection = |policy: &&Policy| match policy.source {
+        Source::Postgres(_) | Source::Redis(_) => true,
+        Source::Files(_) | Source::Command(_) => false,
+    };
+    let policies: Vec<_> = policies.iter().filter(by_connection).collect();
+    let chosen = |agent: &&Agent| policies.iter().any(|it| it.agents.matches(agent));
+    agents.iter().filter(chosen).map(|agent| agent.id).collect()
 }
 
 /// Warnings that are told; of the others only their number.

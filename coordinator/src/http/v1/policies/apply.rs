@@ -36,7 +36,8 @@ pub async fn handler(
         state.catalog.apply_policies(&wanted, &caller.actor).await?
     };
     let agents = state.catalog.agents().await?;
-    let connections = state.catalog.all_connections().await?;
+    let concerned = policy::users_of_connections(&wanted, &agents);
+    let connections = state.catalog.connections_of(&concerned).await?;
     Ok(Json(Applied {
         dry_run: request.dry_run,
         changes: changes.into_iter().map(change).collect(),
