@@ -14,7 +14,7 @@ use crate::model::{AuditRow, JobMark};
 /// fills no catalog.
 const MAX_MARKS: i64 = 200;
 
-/// Events, and stages, of one job that are read.
+/// Events, and stages, of one job that are read; of older stages none are kept.
 const MAX_EVENTS: i64 = 2_000;
 
 impl Catalog {
@@ -36,7 +36,22 @@ impl Catalog {
             .bind(MAX_MARKS)
             .execute(self.writers())
             .await?;
+            self.forget_marks(each.attempt.job).await?;
         }
+        Ok(())
+    }
+
+    /// A job that is tried again and again fills no catalog either.
+    async fn forget_marks(&self, id: JobId) -> Result<(), CatalogError> {
+        sqlx::query(
+            "DELETE FROM job_marks WHERE job_id = $1 AND at <
+               (SELECT at FROM job_marks WHERE job_id = $1
+                ORDER BY at DESC LIMIT 1 OFFSET $2)",
+        )
+        .bind(id.to_string())
+        .bind(MAX_EVENTS - 1)
+        .execute(self.writers())
+        .await?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! `strongroom run` and `strongroom jobs …`
 
-use std::fmt::Write as _;
+use std::{collections::HashSet, fmt::Write as _};
 
 use strongroom_runtime::{
     clock::{Clock as _, SystemClock},
@@ -16,7 +16,7 @@ use crate::{
         render::{format, job, progress::ProgressView},
         watch,
     },
-    http::shape::{Job, JobLog, JobState, Jobs, RunRequest, StartedJobs},
+    http::shape::{Job, JobLog, JobLogEntry, JobState, Jobs, RunRequest, StartedJobs},
 };
 
 pub(super) async fn start(context: &Context, args: RunArgs) -> Result<Exit, CliError> {
@@ -76,7 +76,7 @@ async fn logs(
     follow: bool,
 ) -> Result<Exit, CliError> {
     let mut log: JobLog = client.get(&["jobs", job, "log"], &[]).await?;
-    let mut shown = log.entries.len();
+    let mut last = log.entries.clone();
     context.renderer.show(&log, |log| job::log(&log.entries))?;
     let mut known: Job = client.get(&["jobs", &log.job], &[]).await?;
     while follow && !log.state.is_final() {
@@ -90,14 +90,22 @@ async fn logs(
         }
         let job = log.job.clone();
         log = client.get(&["jobs", &job, "log"], &[]).await?;
-        let new = log.entries.split_off(shown.min(log.entries.len()));
-        shown += new.len();
-        log.entries = new;
+        let now = std::mem::take(&mut log.entries);
+        log.entries = news(&last, &now);
+        last = now;
         if !log.entries.is_empty() {
             context.renderer.show(&log, |log| job::log(&log.entries))?;
         }
     }
     Ok(Exit::Done)
+}
+
+/// What was not in a job's log when it was last read. Not by place: the oldest give
+/// way to newer ones, and warnings come before the report that brings them.
+fn news(last: &[JobLogEntry], now: &[JobLogEntry]) -> Vec<JobLogEntry> {
+    let known: HashSet<_> = last.iter().collect();
+    let new = now.iter().filter(|entry| !known.contains(entry));
+    new.cloned().collect()
 }
 
 /// Follows jobs to their end and says how each ended.
@@ -176,4 +184,40 @@ pub(super) fn started(job: &Job) -> String {
         job.kind,
         format::printable(&job.agent.name),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom_runtime::clock::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn what_is_new_in_a_log_is_shown_once_wherever_it_stands() {
+        let at = SystemClock.now();
+        let entry = |kind: &str, text: &str| JobLogEntry {
+            at,
+            attempt: Some(1),
+            kind: kind.into(),
+            text: text.into(),
+        };
+        let [asked, opening, reading] = [
+            entry("event", "asked for"),
+            entry("progress", "opening"),
+            entry("progress", "reading"),
+        ];
+        let [warning, report] = [entry("warning", "x"), entry("event", "succeeded")];
+        let last = [asked.clone(), opening.clone(), reading.clone()];
+        assert_eq!(news(&[], &last), last);
+        assert_eq!(news(&last, &last), []);
+        // The oldest stage has given way, and a warning comes in between.
+        let now = [
+            asked,
+            warning.clone(),
+            warning.clone(),
+            reading,
+            report.clone(),
+        ];
+        assert_eq!(news(&last, &now), [warning.clone(), warning, report]);
+    }
 }

@@ -119,7 +119,7 @@ pub struct JobLog {
 }
 
 /// Something that happened to a job.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct JobLogEntry {
     /// When, by the coordinator's clock.
     #[schema(value_type = String, format = DateTime)]
