@@ -88,13 +88,8 @@ impl Profile {
 
     /// Writes a profile that only its owner may read; replaces the file.
     pub fn save(&self, path: &Path) -> Result<(), ProfileError> {
-        self.save_for(path, None)
-    }
-
-    /// As [`Self::save`], for a user and group other than this process's.
-    pub fn save_for(&self, path: &Path, owner: Option<(u32, u32)>) -> Result<(), ProfileError> {
         let text = Zeroizing::new(toml::to_string(self)?);
-        files::write_atomic_for(path, text.as_bytes(), files::SECRET, owner)?;
+        files::write_atomic(path, text.as_bytes(), files::SECRET)?;
         Ok(())
     }
 }

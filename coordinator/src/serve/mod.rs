@@ -51,7 +51,7 @@ pub use self::{
     check::check,
     data::{DataDirectory, DataError},
     first::FirstError,
-    reset::{Reset, ResetError, reset},
+    reset::{Reset, ResetError, as_owner, reset},
     run::run,
     stores::StoresError,
 };

@@ -3,12 +3,17 @@
 //! It is entered into the catalog itself, whether a coordinator runs on it or not:
 //! each of an operator's requests asks the catalog whose token it is. Who may do this
 //! is who can write the data directory, which holds the keys of everything anyway.
+//!
+//! Root does it as the directory's owner, in a process of its own ([`as_owner`]): the
+//! coordinator must be able to use what SQLite and we leave there, and whatever the
+//! service has put there leads to nothing that only root may read or write.
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    process::ExitStatus,
 };
 
 use rustix::fs::OFlags;
@@ -73,12 +78,56 @@ pub enum ResetError {
         /// Why not.
         source: io::Error,
     },
+    /// No process as its owner.
+    #[error(
+        "cannot do this as user {user}, whose the data directory is: {source}. Run it as that \
+         user: setpriv --reuid={user} --clear-groups strongroom operators reset …"
+    )]
+    Owner {
+        /// Whose it is.
+        user: u32,
+        /// Why not.
+        source: io::Error,
+    },
     /// It is no certificate that lies there.
     #[error(transparent)]
     Certificate(#[from] PkiError),
     /// The token is there, and nobody has it.
     #[error("{0}. The token is lost: mend that, and say the same again")]
     Profile(#[from] ProfileError),
+}
+
+/// Runs this very command again as whoever owns the data directory, if we are root and
+/// that is somebody else; gives how it ended.
+pub async fn as_owner(config: &Config) -> Result<Option<ExitStatus>, ResetError> {
+    let data = &config.data_directory;
+    let metadata = match fs::metadata(data) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => {
+            return Err(ResetError::Data {
+                path: data.clone(),
+                source,
+            });
+        }
+    };
+    let (user, group) = (metadata.uid(), metadata.gid());
+    if user == 0 || !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let run = async {
+        // Its supplementary groups go as well, as none are named.
+        tokio::process::Command::new(env::current_exe()?)
+            .args(env::args_os().skip(1))
+            .gid(group)
+            .uid(user)
+            .status()
+            .await
+    };
+    let ended = run.await;
+    ended
+        .map(Some)
+        .map_err(|source| ResetError::Owner { user, source })
 }
 
 /// Makes a token for the operator `name` and writes its profile to `write`, or to the
@@ -96,11 +145,7 @@ pub async fn reset(
     let url = url
         .or_else(|| url_of(config, &own))
         .ok_or(ResetError::NoUrl)?;
-    // The coordinator reads its own at each start, whoever it runs as.
-    let (profile, owner) = match write {
-        Some(path) => (path, None),
-        None => (own, owner(data)?),
-    };
+    let profile = write.unwrap_or(own);
     let (token, secret) = auth::new_token().map_err(ResetError::Random)?;
     let catalog = Catalog::attach(&config.catalog_url()?, clock).await?;
     let by = serde_json::json!({
@@ -116,7 +161,7 @@ pub async fn reset(
         token,
         ca_certificate,
     };
-    contents.save_for(&profile, owner)?;
+    contents.save(&profile)?;
     Ok(Reset {
         operator: name.to_owned(),
         profile,
@@ -124,9 +169,8 @@ pub async fn reset(
     })
 }
 
-/// The certificate that the coordinator is known by. We may be root, and the
-/// directory is the service's, to which what we write is given: no link is followed,
-/// and nothing else is passed on.
+/// The certificate that the coordinator is known by. It goes into a profile, for
+/// whoever is let in: no link is followed, and nothing else is passed on.
 fn ca_certificate(data: &Path) -> Result<String, ResetError> {
     let path = data.join("ca.pem");
     let read = || -> io::Result<String> {
@@ -155,16 +199,6 @@ fn url_of(config: &Config, own: &Path) -> Option<String> {
         0 => Profile::load(own).ok().map(|profile| profile.url),
         _ => Some(format!("https://{}", reachable(config.api.listen))),
     }
-}
-
-/// User and group of the data directory, where they are others than ours.
-fn owner(data: &Path) -> Result<Option<(u32, u32)>, ResetError> {
-    let metadata = fs::metadata(data).map_err(|source| ResetError::Data {
-        path: data.to_owned(),
-        source,
-    })?;
-    let other = metadata.uid() != rustix::process::geteuid().as_raw();
-    Ok(other.then(|| (metadata.uid(), metadata.gid())))
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ pub(crate) enum OperatorsCommand {
         ttl: Option<Span>,
     },
     /// Make a token when every other is lost: on the coordinator's host, by who may
-    /// write its data directory, running or not. Audited.
+    /// write its data directory, running or not. Audited. Root does it as the owner of
+    /// that directory, who must be able to read the configuration.
     Reset {
         /// The coordinator's configuration.
         #[arg(long, value_name = "FILE")]
@@ -43,8 +44,8 @@ pub(crate) enum OperatorsCommand {
         /// now on.
         #[arg(default_value = "admin")]
         name: String,
-        /// Write the profile to this file (mode 0600). Default: operator.toml in the
-        /// data directory.
+        /// Write the profile to this file (mode 0600), as the owner of the data
+        /// directory. Default: operator.toml in the data directory.
         #[arg(long, value_name = "FILE")]
         write: Option<PathBuf>,
         /// The coordinator's URL for the profile. Default: the address of this host

@@ -76,6 +76,13 @@ async fn reset(
     url: Option<String>,
 ) -> Result<Exit, CliError> {
     let config = Config::load(config).map_err(ResetError::from)?;
+    if let Some(ended) = serve::as_owner(&config).await? {
+        // It has said what there is to say.
+        return Ok(match ended.success() {
+            true => Exit::Done,
+            false => Exit::Failed,
+        });
+    }
     let reset = serve::reset(&config, SystemClock::shared(), name, write, url).await?;
     context.renderer.show(&reset, |reset| {
         let before = if reset.renewed {
