@@ -179,14 +179,24 @@ fn a_configuration_that_others_can_write_is_no_consent() {
         assert!(!program.wait(PATIENCE).success());
         program.log()
     };
-    for mode in [0o664, 0o646] {
-        assert_says(
-            &may(mode),
-            &["agent.toml", "written by others", "chmod go-w"],
-        );
+    let path = agent.config();
+    let path = path.to_str().expect("UTF-8");
+    for (mode, remedy) in [(0o664, "g-w"), (0o646, "o-w")] {
+        let remedy = format!("chmod {remedy} {path}");
+        let says = ["agent.toml", "written by others", &remedy];
+        assert_says(&may(mode), &says);
+        // Whoever looks before an upgrade is told the same.
+        let (code, said) = agent_says(&["config", "check", "--config", path]);
+        assert_eq!(code, 1, "{said}");
+        assert_says(&said, &says);
     }
     // Not enrolled, but read.
     assert!(!may(0o644).contains("written by others"));
+    std::os::unix::fs::chown(path, Some(65_534), None).expect("an owner");
+    let remedy = format!("chown 0 {path}");
+    let says = ["agent.toml", "belongs to user 65534", &remedy];
+    assert_says(&may(0o644), &says);
+    assert_says(&agent_says(&["config", "check", "--config", path]).1, &says);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -38,7 +38,7 @@ pub enum FileError {
     /// What decides over a host is its owner's to say.
     #[error(
         "{path} can be written by others (mode {mode:o}), who would decide what it allows: run \
-         chmod go-w on it"
+         `chmod {} {path}`", without_writers(*mode)
     )]
     Writable {
         /// Which file.
@@ -46,6 +46,28 @@ pub enum FileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// And not a stranger's.
+    #[error(
+        "{path} belongs to user {owner}, who would decide what it allows: run \
+         `chown {user} {path}`, or run this program as that user (this is user {user})"
+    )]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Whom this process runs as.
+        user: u32,
+    },
+}
+
+/// What takes the right to write from others: only what `mode` gives.
+fn without_writers(mode: u32) -> &'static str {
+    match (mode & 0o020 != 0, mode & 0o002 != 0) {
+        (true, true) => "go-w",
+        (true, false) => "g-w",
+        (false, _) => "o-w",
+    }
 }
 
 impl FileError {
@@ -66,16 +88,6 @@ impl FileError {
 /// Writes `bytes` so that a crash leaves the old file or the new one, never a
 /// part: temporary file beside it, fsync, rename, fsync of the directory.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    write_atomic_for(path, bytes, mode, None)
-}
-
-/// As [`write_atomic`], for a user and group other than this process's.
-pub fn write_atomic_for(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    owner: Option<(u32, u32)>,
-) -> Result<(), FileError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -96,9 +108,6 @@ pub fn write_atomic_for(
             .mode(mode)
             .open(&temporary)?;
         file.set_permissions(fs::Permissions::from_mode(mode))?;
-        if let Some((user, group)) = owner {
-            std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
-        }
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
@@ -116,7 +125,7 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
 }
 
 /// Reads a text file that decides what others may do; refuses one that group or
-/// others can write.
+/// others can write, or that belongs to somebody else than root or this process's user.
 pub fn read_own_text(path: &Path) -> Result<String, FileError> {
     let mut file = File::open(path).map_err(FileError::io("read", path))?;
     let metadata = file.metadata().map_err(FileError::io("read", path))?;
@@ -125,6 +134,14 @@ pub fn read_own_text(path: &Path) -> Result<String, FileError> {
         return Err(FileError::Writable {
             path: path.into(),
             mode,
+        });
+    }
+    let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
+    if owner != 0 && owner != user {
+        return Err(FileError::Foreign {
+            path: path.into(),
+            owner,
+            user,
         });
     }
     let mut text = String::new();
@@ -230,14 +247,42 @@ mod tests {
     fn what_others_can_write_is_not_the_owners() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("own");
-        for (mode, refused) in [(0o644, false), (0o600, false), (0o664, true), (0o646, true)] {
+        for (mode, remedy) in [
+            (0o644, None),
+            (0o600, None),
+            (0o664, Some("g-w")),
+            (0o646, Some("o-w")),
+            (0o666, Some("go-w")),
+        ] {
             write_atomic(&path, b"x = 1", mode).unwrap();
             let read = read_own_text(&path).map_err(|error| error.to_string());
-            match read {
-                Ok(text) => assert!(!refused && text == "x = 1", "{mode:o}"),
-                Err(said) => assert!(refused && said.contains("chmod go-w"), "{mode:o} {said}"),
+            match remedy {
+                None => assert_eq!(read.unwrap(), "x = 1", "{mode:o}"),
+                Some(remedy) => {
+                    let wanted = format!("`chmod {remedy} {}`", path.display());
+                    let said = read.unwrap_err();
+                    assert!(said.contains(&wanted), "{mode:o} {said}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn what_belongs_to_a_stranger_decides_nothing() {
+        // Only root gives files away.
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("own");
+        write_atomic(&path, b"x = 1", PUBLIC).unwrap();
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        let said = read_own_text(&path).unwrap_err().to_string();
+        let wanted = format!("`chown 0 {}`", path.display());
+        assert!(
+            said.contains("user 65534") && said.contains(&wanted),
+            "{said}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Orderly shutdown: a soft token asks, tracked tasks finish, a second signal
 //! or a time-out pulls the hard token, and the exit says which it was.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, io::IsTerminal, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -23,12 +23,34 @@ pub enum Ended {
     Forced,
 }
 
-/// SIGINT and SIGTERM from the moment on that this is made. Make it before
-/// anything begins that should end in order: until then either one kills.
+/// SIGINT and SIGTERM from the moment on that this is made, and SIGHUP where it says
+/// that the terminal is gone. Make it before anything begins that should end in order:
+/// until then each of them kills.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
+}
+
+/// Whether the program was started by hand. Then SIGHUP says that the terminal was
+/// closed, and ends it; a service has no terminal, and reads its configuration again.
+fn is_by_hand() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+fn hangup() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
+}
+
+/// The next one of a signal that may not be listened for.
+async fn next_of(signal: &mut Option<Signal>) {
+    if let Some(signal) = signal
+        && signal.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 impl Signals {
@@ -37,6 +59,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: is_by_hand().then(hangup).transpose()?,
         })
     }
 
@@ -45,27 +68,26 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = next_of(&mut self.hangup) => {}
         }
     }
 }
 
 /// SIGHUP from the moment on that this is made: somebody wants the configuration read
-/// again. Until then it kills.
+/// again. Until then it kills. None come to a program that was started at a terminal:
+/// there it is one of [`Signals`].
 #[derive(Debug)]
-pub struct Reloads(Signal);
+pub struct Reloads(Option<Signal>);
 
 impl Reloads {
     /// Must be called within a runtime.
     pub fn listen() -> std::io::Result<Self> {
-        Ok(Self(signal(SignalKind::hangup())?))
+        Ok(Self((!is_by_hand()).then(hangup).transpose()?))
     }
 
     /// The next one.
     pub async fn next(&mut self) {
-        if self.0.recv().await.is_none() {
-            // No other will come.
-            std::future::pending::<()>().await;
-        }
+        next_of(&mut self.0).await;
     }
 }
 
