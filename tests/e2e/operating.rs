@@ -1,14 +1,18 @@
 //! What operating it takes: tokens that are lost, labels, clocks, configurations.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, symlink},
+    process::Command,
+};
 
 use jiff::SignedDuration;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use strongroom_proto::v1;
 use strongroom_tests::{
     agent::Agent,
     operator::{eventually, text},
-    program::{PATIENCE, binary},
+    program::{PATIENCE, Program, binary},
     rogue::{Rogue, hello},
     scratch::Scratch,
     tree::Tree,
@@ -64,6 +68,87 @@ fn who_holds_the_coordinators_host_is_let_in_again() {
         .operator()
         .refused(1, &["operators", "reset", "--config", nowhere]);
     assert_says(&refused, &["strongroom serve"]);
+}
+
+/// SQLite makes files, and whoever runs the service may have put links there.
+#[test]
+fn root_lets_operators_in_as_the_owner_of_the_data() {
+    const SERVICE: u32 = 65_534;
+    let mut world = World::new("reset-owner");
+    world.coordinator.stop();
+    let data = world.coordinator.directory().join("data");
+    let mut all = vec![data.clone()];
+    while let Some(path) = all.pop() {
+        lchown(&path, Some(SERVICE), Some(SERVICE)).expect("an owner");
+        if path.is_dir() && !path.is_symlink() {
+            let entries = fs::read_dir(&path).expect("a directory");
+            all.extend(entries.map(|it| it.expect("an entry").path()));
+        }
+    }
+    let config = world.coordinator.config().to_owned();
+    let mode = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(&config, mode).expect("a mode");
+    let config = config.to_str().expect("UTF-8");
+    let reset = ["operators", "reset", "--config", config];
+    let answer = world.operator().run(reset);
+    assert_eq!(answer.code, 0, "{answer:#?}");
+    assert_says(&answer.stdout, &["admin", "operator.toml"]);
+    for entry in fs::read_dir(&data).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let owner = path.symlink_metadata().expect("metadata").uid();
+        assert_eq!(owner, SERVICE, "{}", path.display());
+    }
+
+    // A catalog that only root may write is root's to keep.
+    let catalog = data.join("catalog.db");
+    let kept = world.scratch.join("roots.db");
+    fs::rename(&catalog, &kept).expect("a rename");
+    chown(&kept, Some(0), Some(0)).expect("an owner");
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let before = fs::read(&kept).expect("a file");
+    symlink(&kept, &catalog).expect("a symlink");
+    let answer = world.operator().run(reset);
+    assert_eq!(answer.code, 1, "{answer:#?}");
+    assert!(fs::read(&kept).expect("a file") == before);
+}
+
+/// What was started by hand ends with its terminal, in order.
+#[test]
+fn a_closed_terminal_ends_what_was_started_at_it() {
+    let mut world = World::new("hangup");
+    world.agent.stop();
+    world.coordinator.stop();
+    let programs = [
+        ("strongroom-agent", "run", world.agent.config(), "starts"),
+        (
+            "strongroom",
+            "serve",
+            world.coordinator.config().to_owned(),
+            "is serving",
+        ),
+    ];
+    for (name, verb, config, ready) in programs {
+        let pid = world.scratch.join(format!("{name}.pid"));
+        let run = format!(
+            "echo $$ > '{}'; exec '{}' {verb} --config '{}'",
+            pid.display(),
+            binary(name).display(),
+            config.display()
+        );
+        // From util-linux: gives the command a terminal, and its end to us.
+        let mut terminal = Command::new("script");
+        terminal
+            .args(["--quiet", "--return", "--command", &run, "/dev/null"])
+            .env("SHELL", "/bin/sh");
+        let log = world.scratch.join(format!("{name}-terminal.log"));
+        let mut terminal = Program::spawn("terminal", terminal, &log);
+        terminal.wait_for_line("its start", |line| line.contains(ready));
+        let pid = fs::read_to_string(pid).expect("a number");
+        let pid = Pid::from_raw(pid.trim().parse().expect("a number"));
+        kill_process(pid.expect("not 0"), Signal::HUP).expect("it runs");
+        let ended = terminal.wait(PATIENCE);
+        assert!(ended.success(), "{name}: {ended}");
+    }
 }
 
 #[test]
@@ -192,7 +277,7 @@ fn a_configuration_that_others_can_write_is_no_consent() {
     }
     // Not enrolled, but read.
     assert!(!may(0o644).contains("written by others"));
-    std::os::unix::fs::chown(path, Some(65_534), None).expect("an owner");
+    chown(path, Some(65_534), None).expect("an owner");
     let remedy = format!("chown 0 {path}");
     let says = ["agent.toml", "belongs to user 65534", &remedy];
     assert_says(&may(0o644), &says);

@@ -3,7 +3,8 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    io::{ErrorKind, Read as _},
+    os::unix::fs::{OpenOptionsExt as _, symlink},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,15 +13,20 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use strongroom_tests::{coordinator::Setup, operator::eventually, tree::Tree};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, makedev, mknodat, renameat_with};
+use strongroom_tests::{
+    coordinator::Setup,
+    operator::{Answer, eventually},
+    tree::Tree,
+};
 
 use crate::world::{AGENT, World};
 
 const RESTORES: usize = 8;
 const BACKUPS: usize = 8;
+const FILES: usize = 40;
 
-/// Exchanges a directory and a link until it is dropped.
+/// Exchanges two names until it is dropped.
 struct Swapper {
     stop: Arc<AtomicBool>,
     swaps: Arc<AtomicU64>,
@@ -31,15 +37,20 @@ impl Swapper {
     fn start(directory: &Path, outside: &Path) -> Self {
         let link = directory.with_file_name("link");
         symlink(outside, &link).expect("a symlink");
+        Self::between(directory, &link)
+    }
+
+    /// Exchanges two names, whatever they stand for.
+    fn between(one: &Path, other: &Path) -> Self {
         let (stop, swaps) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
         );
         let (ended, counted) = (Arc::clone(&stop), Arc::clone(&swaps));
-        let directory = directory.to_owned();
+        let (one, other) = (one.to_owned(), other.to_owned());
         let swap = move || {
             while !ended.load(Relaxed) {
-                renameat_with(CWD, &directory, CWD, &link, RenameFlags::EXCHANGE)
+                renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE)
                     .expect("the file system can exchange two names");
                 counted.fetch_add(1, Relaxed);
                 thread::yield_now();
@@ -107,6 +118,110 @@ fn nothing_is_restored_outside_while_a_directory_is_exchanged() {
     }
     drop(swapper);
     // Left alone, it works.
+    world
+        .operator()
+        .restore(&snapshot, AGENT, &world.restores.join("alone"));
+}
+
+/// A snapshot of some files, restored once; gives the snapshot, the target, and where
+/// in it the files lie.
+fn restored_files(world: &World) -> (String, PathBuf, PathBuf) {
+    let files = world.source.join("files");
+    fs::create_dir(&files).expect("a directory");
+    for (number, seed) in (0..FILES).zip(1..) {
+        let content = strongroom_tests::noise(seed, 60_000);
+        fs::write(files.join(number.to_string()), content).expect("a file");
+    }
+    let snapshot = world.backup();
+    let target = world.restores.join("target");
+    world.operator().restore(&snapshot, AGENT, &target);
+    let restored = world.below(&target).join("files");
+    assert!(restored.join("0").is_file());
+    (snapshot, target, restored)
+}
+
+/// Restores over what is there. It succeeds, is refused, or fails: that is chance.
+fn restore_over(world: &World, snapshot: &str, target: &Path, overwrite: &str) -> Answer {
+    let target = target.to_str().expect("UTF-8");
+    world.operator().run([
+        "restore",
+        snapshot,
+        "--agent",
+        AGENT,
+        "--target",
+        target,
+        "--overwrite",
+        overwrite,
+        "--wait",
+    ])
+}
+
+#[test]
+fn nothing_is_written_through_a_directory_that_takes_the_place_of_another() {
+    let world = World::new("swapped-directories");
+    let (snapshot, target, files) = restored_files(&world);
+    // Of the same names, all of them links to what is nobody's business.
+    let (decoy, outside) = (files.with_file_name("decoy"), world.scratch.join("outside"));
+    fs::create_dir(&decoy).expect("a directory");
+    fs::create_dir(&outside).expect("a directory");
+    for number in 0..FILES {
+        let victim = outside.join(number.to_string());
+        fs::write(&victim, "mine").expect("a file");
+        symlink(&victim, decoy.join(number.to_string())).expect("a symlink");
+    }
+    let swapper = Swapper::between(&files, &decoy);
+    for number in 0..RESTORES {
+        swapper.wait_for_swaps();
+        let overwrite = ["always", "if-changed"][number % 2];
+        restore_over(&world, &snapshot, &target, overwrite);
+    }
+    drop(swapper);
+    for entry in fs::read_dir(&outside).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let content = fs::read(&path).expect("a file");
+        assert_eq!(content, b"mine", "{}", path.display());
+    }
+    let count = fs::read_dir(&outside).expect("a directory").count();
+    assert_eq!(count, FILES, "restored outside");
+    // Left alone, it works.
+    world
+        .operator()
+        .restore(&snapshot, AGENT, &world.restores.join("alone"));
+}
+
+/// What is written to the one somebody reads, what is written to the other fails.
+#[test]
+fn nothing_is_written_to_a_pipe_or_a_device_that_takes_the_place_of_a_file() {
+    let world = World::new("swapped-files");
+    let (snapshot, target, files) = restored_files(&world);
+    let (pipe, full) = (files.join("pipe"), files.join("full"));
+    let make = |path: &Path, kind, device| {
+        mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, device).expect("as root");
+    };
+    make(&pipe, FileType::Fifo, 0);
+    make(&full, FileType::CharacterDevice, makedev(1, 7));
+    // Open at both ends: whoever opens it for writing need not wait.
+    let mut reader = fs::File::options();
+    let reader = reader.read(true).write(true);
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let mut reader = reader
+        .custom_flags(nonblocking)
+        .open(&pipe)
+        .expect("a pipe");
+    let swappers = [
+        Swapper::between(&files.join("0"), &pipe),
+        Swapper::between(&files.join("1"), &full),
+    ];
+    for number in 0..RESTORES {
+        swappers.iter().for_each(Swapper::wait_for_swaps);
+        let overwrite = ["always", "if-changed"][number % 2];
+        let answer = restore_over(&world, &snapshot, &target, overwrite);
+        let said = answer.stdout + &answer.stderr;
+        assert!(!said.contains("became full"), "written to a device: {said}");
+        let read = reader.read(&mut [0; 1]).map_err(|error| error.kind());
+        assert_eq!(read, Err(ErrorKind::WouldBlock), "written to a pipe");
+    }
+    drop(swappers);
     world
         .operator()
         .restore(&snapshot, AGENT, &world.restores.join("alone"));

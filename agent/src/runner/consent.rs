@@ -242,7 +242,7 @@ mod tests {
     use strongroom_layout::ObjectId;
     use strongroom_wire::job::{
         BackupWork, CommandSource, FilesSource, ListWork, Overwrite, RedisSource, Relocation,
-        RestoreClusterWork, RestoreRedisWork, RestoreWork, Sparse,
+        RestoreClusterWork, RestoreRedisWork, RestoreWork, Sparse, WalMethod, WalWork,
     };
 
     use super::*;
@@ -354,6 +354,38 @@ mod tests {
         refused(&both, &fill("a"), "allow_restore = true in [redis.a]");
         refused(&both, &fill("c"), "[redis.c]");
         assert_eq!(check(&both, &fill("b")), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_no_longer_allowed_is_no_longer_archived() {
+        let parsed = |text: &str| Arc::new(config(text));
+        let tables = "[postgres.a]\nurl='postgres://h'\n";
+        let allowed = format!("allow.sources=['postgres']\n{tables}");
+        let (live, watched) = tokio::sync::watch::channel(parsed(&allowed));
+        let work = Work::Wal(WalWork {
+            dataset: "a@a".into(),
+            connection: "a".into(),
+            method: WalMethod::Push,
+            limit: None,
+            drop: true,
+        });
+        let backup = files(&["/srv"]);
+        let mut ended = std::pin::pin!(withdrawn(watched.clone(), &work));
+        let mut backup = std::pin::pin!(withdrawn(watched, &backup));
+        assert!(futures::poll!(&mut ended).is_pending());
+        live.send_replace(parsed(&format!("{allowed}[limits]\nthreads=1")));
+        assert!(
+            futures::poll!(&mut ended).is_pending(),
+            "it is still allowed"
+        );
+        live.send_replace(parsed(&format!("allow.sources=['files']\n{tables}")));
+        let failure = ended.await;
+        assert_eq!(failure.code, FailureCode::NotAllowed);
+        for part in ["agent.toml was read again", "allow.sources"] {
+            assert!(failure.message.contains(part), "{}", failure.message);
+        }
+        // What began before goes on.
+        assert!(futures::poll!(&mut backup).is_pending());
     }
 
     #[test]

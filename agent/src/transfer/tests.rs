@@ -3,6 +3,7 @@ use std::{
     ffi::OsStr,
     fs,
     io::{Read as _, Write as _},
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -204,6 +205,17 @@ impl Store for Counting {
     }
 }
 
+fn restic(repository: &Path, arguments: &[&OsStr]) {
+    let status = std::process::Command::new("restic")
+        .args(["--quiet", "--no-cache", "--repo"])
+        .arg(repository)
+        .args(arguments)
+        .env("RESTIC_PASSWORD", "password")
+        .status()
+        .expect("restic runs; `tests/run` installs it");
+    assert!(status.success());
+}
+
 /// As many round trips as the data has pieces, not as there are files.
 #[test]
 fn small_files_of_a_directory_are_fetched_together() {
@@ -223,18 +235,8 @@ fn small_files_of_a_directory_are_fetched_together() {
     }
     fs::write(source.join("empty"), b"").unwrap();
     fs::write(source.join("large"), strongroom_tests::noise(9, 30 << 20)).unwrap();
-    let restic = |arguments: &[&OsStr]| {
-        let status = std::process::Command::new("restic")
-            .args(["--quiet", "--no-cache", "--repo"])
-            .arg(&repository)
-            .args(arguments)
-            .env("RESTIC_PASSWORD", "password")
-            .status()
-            .expect("restic runs; `tests/run` installs it");
-        assert!(status.success());
-    };
-    restic(&["init".as_ref()]);
-    restic(&["backup".as_ref(), source.as_os_str()]);
+    restic(&repository, &["init".as_ref()]);
+    restic(&repository, &["backup".as_ref(), source.as_os_str()]);
 
     let runtime = Runtime::new().unwrap();
     let files = strongroom_repository::store::fs::FsStore::new(repository);
@@ -270,4 +272,67 @@ fn small_files_of_a_directory_are_fetched_together() {
         found += 1;
     }
     assert_eq!(found, count);
+}
+
+/// All regular files below a directory.
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| match path.is_dir() {
+            true => files_below(&path),
+            false => vec![path],
+        })
+        .collect()
+}
+
+/// One piece brings the content of all of them.
+#[test]
+fn a_damaged_blob_is_told_of_its_file_when_all_before_it_is_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (source, repository) = (
+        scratch.path().join("source"),
+        scratch.path().join("repository"),
+    );
+    fs::create_dir(&source).unwrap();
+    let content = |seed| strongroom_tests::noise(seed, 50_000);
+    // The damaged one has a pack of its own.
+    fs::write(source.join("m"), content(2)).unwrap();
+    restic(&repository, &["init".as_ref()]);
+    restic(&repository, &["backup".as_ref(), source.as_os_str()]);
+    let packs = files_below(&repository.join("data"));
+    fs::write(source.join("a"), content(1)).unwrap();
+    fs::write(source.join("z"), content(3)).unwrap();
+    restic(&repository, &["backup".as_ref(), source.as_os_str()]);
+    // That of trees is smaller.
+    let pack = packs
+        .iter()
+        .max_by_key(|pack| pack.metadata().unwrap().len());
+    let mut bytes = fs::read(pack.unwrap()).unwrap();
+    bytes[1_000] ^= 4;
+    fs::remove_file(pack.unwrap()).unwrap();
+    fs::write(pack.unwrap(), bytes).unwrap();
+
+    let runtime = Runtime::new().unwrap();
+    let store = Arc::new(strongroom_repository::store::fs::FsStore::new(repository));
+    let opened = Repository::open(store as SharedStore, "password");
+    let opened = Arc::new(runtime.block_on(opened).unwrap());
+    let (id, _) = runtime.block_on(opened.find_snapshot("latest")).unwrap();
+    let monitor = Arc::new(Monitor::new(CancellationToken::new()));
+    let handle = runtime.handle().clone();
+    let files = SnapshotFiles::open(opened, handle, id, Arc::clone(&monitor)).unwrap();
+    let mut tar = Vec::new();
+    let error = super::archive::write(&files, None, &mut tar, &monitor).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("source/m of the snapshot"), "{said}");
+    assert_eq!(error.code(), strongroom_wire::job::FailureCode::Corrupt);
+    let mut whole = Vec::new();
+    for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
+        let Ok(mut entry) = entry else { break };
+        let mut bytes = Vec::new();
+        if entry.read_to_end(&mut bytes).is_ok() && !bytes.is_empty() {
+            whole.push(bytes);
+        }
+    }
+    assert!(whole == [content(1)], "{} files", whole.len());
 }

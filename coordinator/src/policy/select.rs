@@ -145,6 +145,32 @@ mod tests {
     }
 
     #[test]
+    fn only_who_backs_up_by_a_connection_is_concerned_by_connections() {
+        let policy = |agents: &str, source: &str| -> Policy {
+            serde_json::from_str(&format!(
+                r#"{{"name": "p", "agents": {agents}, "store": "s", "source": {source}}}"#
+            ))
+            .unwrap()
+        };
+        let agents = [
+            testing::agent("db-1", 1, &[("role", "db")]),
+            testing::agent("web-1", 2, &[("role", "web")]),
+            testing::agent("cache-1", 3, &[]),
+        ];
+        let files = policy(
+            r#"{"labels": {"role": "web"}}"#,
+            r#"{"files": {"paths": ["/srv"]}}"#,
+        );
+        let redis = policy(
+            r#"{"names": ["cache-1"]}"#,
+            r#"{"redis": {"connection": "a"}}"#,
+        );
+        assert!(users_of_connections(&[files.clone()], &agents).is_empty());
+        let concerned = users_of_connections(&[files, redis], &agents);
+        assert_eq!(concerned, BTreeSet::from([agents[2].id]));
+    }
+
+    #[test]
     fn all_labels_must_be_carried_and_revoked_agents_are_never_chosen() {
         let mut web = agent("web-1", &[("role", "web"), ("zone", "a")]);
         for (wanted, matches) in [

@@ -1,6 +1,7 @@
 //! What a restored server does of all that the original does: nothing.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::Stdio,
@@ -15,21 +16,40 @@ use strongroom_tests::{
 
 use super::site::{Restored, Site};
 
-/// Settings, and what they are in a restored server.
-const OFF: [(&str, &str); 12] = [
+/// Settings of any major version, and what they are in a restored server.
+const OFF: [(&str, &str); 17] = [
     ("archive_mode", "off"),
+    ("archive_cleanup_command", ""),
+    ("recovery_end_command", ""),
     ("max_logical_replication_workers", "0"),
     ("shared_preload_libraries", ""),
     ("session_preload_libraries", ""),
+    ("local_preload_libraries", ""),
     ("synchronous_standby_names", ""),
     ("primary_conninfo", ""),
+    ("primary_slot_name", ""),
     ("listen_addresses", "127.0.0.1"),
+    ("bonjour", "off"),
+    ("ssl", "off"),
     ("logging_collector", "off"),
+    ("log_destination", "stderr"),
     ("external_pid_file", ""),
     ("autovacuum", "off"),
-    ("primary_slot_name", ""),
-    ("log_destination", "stderr"),
 ];
+
+/// Those that this major version has.
+fn off(port: u16) -> BTreeMap<&'static str, &'static str> {
+    let mut off = BTreeMap::from(OFF);
+    let version = show(port, "server_version_num");
+    let major: u32 = version.parse::<u32>().expect("a number") / 10_000;
+    if major <= 14 {
+        off.insert("stats_temp_directory", "pg_stat_tmp");
+    }
+    if major >= 17 {
+        off.insert("event_triggers", "off");
+    }
+    off
+}
 
 /// A library that every packager of servers has.
 const LIBRARY: &str = "libpqwalreceiver";
@@ -85,12 +105,31 @@ fn show(port: u16, name: &str) -> String {
 }
 
 fn assert_off(port: u16) {
-    for (name, wanted) in OFF {
+    for (name, wanted) in off(port) {
         assert_eq!(show(port, name), wanted, "{name}");
     }
     let workers = "SELECT string_agg(backend_type, ',') FROM pg_stat_activity WHERE backend_type \
          ~ 'logical replication|archiver|cron|walreceiver'";
     assert_eq!(sql(port, "postgres", workers), "");
+}
+
+/// Whatever they were in the original: these and no others are set by our lines, and
+/// hold because of them. Only what this run concerns is on the command line.
+fn assert_off_by_our_lines(port: u16, data: &Path) {
+    let conf = data.join("postgresql.auto.conf");
+    let all = fs::read_to_string(&conf).expect("settings");
+    let (_, rest) = all
+        .split_once("# Strongroom: switched off")
+        .expect("lines of ours");
+    let (ours, _) = rest.split_once("# Strongroom: end").expect("their end");
+    let names = ours.lines().filter_map(|line| line.split_once(" = "));
+    let names: BTreeSet<_> = names.map(|(name, _)| name).collect();
+    assert_eq!(names, off(port).into_keys().collect(), "{ours}");
+    let conf = conf.display();
+    for name in names {
+        let from = format!("SELECT sourcefile FROM pg_settings WHERE name = '{name}'");
+        assert_eq!(sql(port, "postgres", &from), conf.to_string(), "{name}");
+    }
 }
 
 /// Lines that commands of a server in that directory have written.
@@ -166,6 +205,7 @@ fn a_restored_server_does_nothing_of_what_the_original_does() {
     let log = marks.join("by-hand");
     start_by_hand(&data, restored.port, &log);
     assert_off(restored.port);
+    assert_off_by_our_lines(restored.port, &data);
     assert_eq!(marks_of(&marks, &data), <[PathBuf; 0]>::default());
     assert_eq!(fs::read(marks.join("pid")).expect("a file"), pid);
     assert_eq!(publisher.sql(holder), "t");

@@ -8,6 +8,7 @@ mod moments;
 mod push;
 mod recovery;
 mod refusals;
+mod secrets;
 mod streaming;
 mod survives;
 mod tablespaces;

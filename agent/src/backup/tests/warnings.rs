@@ -208,6 +208,32 @@ fn a_path_that_never_was_did_not_vanish_and_is_not_tried_again() {
     assert!(warnings.iter().any(|it| it == gone), "{warnings:?}");
 }
 
+/// What could not be read stands in a snapshot as an empty directory.
+#[test]
+fn a_path_below_what_could_not_be_read_may_have_been_there() {
+    let bench = Bench::new();
+    let at = |name: &str| text(&bench.source.join(name));
+    fs::create_dir(bench.source.join("dir")).unwrap();
+    bench.write("stays", "x");
+    let both = bench.request_for(|source| source.paths = vec![at("stays"), at("dir/data")]);
+    let first = bench.backup(&both);
+    fs::remove_file(bench.source.join("stays")).unwrap();
+    for (paths, again) in [
+        (vec![at("dir/data")], true),
+        (vec![at("never")], false),
+        (vec![at("never"), at("dir/data")], true),
+    ] {
+        let request = BackupRequest {
+            source: bench
+                .request_for(|source| source.paths = paths.clone())
+                .source,
+            ..bench.request_after(&first)
+        };
+        let error = bench.try_backup(&request).unwrap_err();
+        assert_eq!(error.is_retryable(), again, "{paths:?}: {error}");
+    }
+}
+
 #[test]
 fn when_no_path_can_be_read_the_backup_fails() {
     let bench = Bench::new();

@@ -28,7 +28,7 @@ use strongroom_wire::{
         RestoreWork, Source, Sparse,
     },
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -125,6 +125,7 @@ impl Bucket {
 /// Everything but the session.
 struct Scene {
     engine: Engine,
+    live: watch::Sender<Arc<AgentConfig>>,
     bucket: Arc<Bucket>,
     published: Arc<Mutex<Vec<PublishRequest>>>,
     scratch: tempfile::TempDir,
@@ -168,8 +169,9 @@ async fn scene() -> Scene {
             answer(fake.call().await, &url, &objects, &catalog);
         }
     });
+    let (set_live, live) = watch::channel(Arc::new(config));
     let engine = Engine::new(
-        tokio::sync::watch::channel(Arc::new(config)).1,
+        live,
         link,
         identity.ca_pem.clone(),
         "web-1".into(),
@@ -178,6 +180,7 @@ async fn scene() -> Scene {
     );
     Scene {
         engine,
+        live: set_live,
         bucket,
         published,
         scratch,
@@ -411,4 +414,21 @@ async fn a_cancelled_backup_publishes_nothing_and_leaves_no_lock() {
     outcome.unwrap_err();
     assert!(scene.published.lock().unwrap().is_empty());
     assert_eq!(scene.locks(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_before_a_reload_does_not_bring_its_limits_back() {
+    let scene = scene().await;
+    // Its configuration is that of its beginning, and it gets on after the reload.
+    let begun = scene.engine.clone();
+    let before = begun.limits();
+    scene.live.send_modify(|config| {
+        Arc::make_mut(config).limits.threads = std::num::NonZeroU32::new(1);
+    });
+    let job = |engine: &Engine| engine.limits().for_job(ResourceLimits::default());
+    assert_eq!(job(&begun).threads, 1);
+    let now = begun.limits();
+    assert!(!Arc::ptr_eq(&before, &now));
+    let next = Engine(Arc::clone(&begun.0), scene.live.borrow().clone());
+    assert!(Arc::ptr_eq(&now, &next.limits()), "all share one line");
 }

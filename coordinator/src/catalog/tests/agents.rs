@@ -1,9 +1,9 @@
 //! Join tokens, agents, certificates, operators.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use strongroom_transfer::PublicKey;
-use strongroom_wire::session::Consent;
+use strongroom_wire::session::{Connection, Consent};
 
 use super::{
     Fixture, contract,
@@ -25,6 +25,7 @@ contract!(
     an_invitation_for_an_agent_replaces_its_certificates_and_nothing_else,
     an_agent_is_found_by_name_or_id_and_revoked_once,
     what_an_agent_says_of_itself_is_kept,
+    connections_are_those_of_the_agents_asked_for,
     certificates_are_kept,
     operators_come_and_go,
     an_operator_is_reset_beside_a_running_coordinator,
@@ -377,4 +378,29 @@ async fn names_that_would_break_paths_are_refused(fixture: Fixture) {
         .await
         .unwrap_err();
     assert!(matches!(error, CatalogError::InvalidName(_)));
+}
+
+async fn connections_are_those_of_the_agents_asked_for(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let (db, web) = (fixture.agent("db-1").await, fixture.agent("web-1").await);
+    let silent = fixture.agent("silent").await;
+    let found = vec![Connection {
+        kind: "redis".into(),
+        name: "a".into(),
+        restore: false,
+        checked_at: fixture.now(),
+        state: Err("refused".into()),
+    }];
+    for agent in [&db, &web] {
+        catalog.note_connections(agent.id, &found).await.unwrap();
+    }
+    let of = async |ids: &[_]| {
+        let ids = ids.iter().copied().collect();
+        catalog.connections_of(&ids).await.unwrap()
+    };
+    assert!(of(&[]).await.is_empty());
+    assert_eq!(
+        of(&[db.id, silent.id]).await,
+        HashMap::from([(db.id, found)])
+    );
 }

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use strongroom_layout::JobId;
-use strongroom_wire::job::ResourceLimits;
+use strongroom_wire::{job::ResourceLimits, session::Progress};
 use uuid::Uuid;
 
 use super::{
@@ -25,6 +25,7 @@ contract!(
     a_waiting_job_is_cancelled_at_once,
     the_audit_log_is_listed_by_page,
     figures_count_what_waits_and_what_runs,
+    of_a_jobs_stages_the_newest_are_kept,
 );
 
 async fn a_job_comes_back_as_it_was_made(fixture: Fixture) {
@@ -214,4 +215,44 @@ async fn figures_count_what_waits_and_what_runs(fixture: Fixture) {
     assert_eq!(figures.jobs_pending, 1);
     assert_eq!(figures.jobs_running, 1);
     assert_eq!(figures.snapshots, 1);
+}
+
+async fn of_a_jobs_stages_the_newest_are_kept(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("web-1").await;
+    fixture.repository(&agent).await;
+    let attempt = fixture.started(&agent, "web").await;
+    // Of attempts before.
+    sqlx::query(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2100)
+         INSERT INTO job_marks (job_id, attempt, at, stage, files, bytes)
+         SELECT $1, 0, n, 'old', n, 0 FROM numbers",
+    )
+    .bind(attempt.job.to_string())
+    .execute(catalog.writers())
+    .await
+    .unwrap();
+    let stage = |stage: &str| Progress {
+        attempt,
+        stage: stage.into(),
+        files: 0,
+        bytes: 0,
+        total_files: None,
+        total_bytes: None,
+        bytes_stored: 0,
+        warnings: 0,
+    };
+    catalog.note_marks(&[stage("opening")]).await.unwrap();
+    fixture.advance(1);
+    catalog.note_marks(&[stage("reading")]).await.unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM job_marks")
+        .fetch_one(catalog.writers())
+        .await
+        .unwrap();
+    assert_eq!(kept, 2_000);
+    let marks = catalog.job_marks(attempt.job).await.unwrap();
+    assert_eq!(marks.len(), 2_000);
+    assert_eq!((marks[0].stage.as_str(), marks[0].files), ("old", 103));
+    let last: Vec<_> = marks[1_998..].iter().map(|it| it.stage.as_str()).collect();
+    assert_eq!(last, ["opening", "reading"]);
 }

@@ -33,6 +33,7 @@ contract!(
     of_attempts_that_publish_at_once_none_passes_the_bound,
     no_time_is_later_than_the_coordinators_own,
     snapshots_are_in_the_order_of_the_coordinators_time,
+    times_of_earlier_versions_come_into_the_coordinators,
     snapshots_are_listed_by_page_and_filter,
     a_snapshot_is_found_by_its_beginning,
     a_partial_snapshot_does_not_stand_for_a_whole_one,
@@ -314,6 +315,53 @@ async fn snapshots_are_in_the_order_of_the_coordinators_time(fixture: Fixture) {
     };
     let then = fixture.catalog.snapshots(&filter, 1).await.unwrap().items;
     assert_eq!(then[0].id, snapshot_id(2));
+}
+
+async fn times_of_earlier_versions_come_into_the_coordinators(fixture: Fixture) {
+    let agent = fixture.agent("web-1").await;
+    fixture.repository(&agent).await;
+    let mut between = Vec::new();
+    for number in 1..=3 {
+        let offered = fixture.now();
+        let attempt = fixture.started(&agent, "web").await;
+        fixture.advance(10);
+        fixture.publish(attempt, number, fixture.now()).await;
+        fixture.finish(&agent, attempt, Ok(success(number))).await;
+        between.push((offered, fixture.now()));
+        fixture.advance(60);
+    }
+    // A clock that was a day ahead, one that was a day behind, and one that was right.
+    for (number, off) in [(1, 86_400), (2, -86_400), (3, -5)] {
+        let taken = between[usize::from(number) - 1].1 + SignedDuration::from_secs(off);
+        let statement = if number == 2 {
+            "UPDATE snapshots SET taken_at = $1, published_at = $1 WHERE id = $2"
+        } else {
+            "UPDATE snapshots SET taken_at = $1 WHERE id = $2"
+        };
+        sqlx::query(statement)
+            .bind(taken.as_microsecond())
+            .bind(snapshot_id(number).to_string())
+            .execute(fixture.catalog.writers())
+            .await
+            .unwrap();
+    }
+    let migration = include_str!("../../../migrations/0021_times_of_before.sql");
+    sqlx::raw_sql(migration)
+        .execute(fixture.catalog.writers())
+        .await
+        .unwrap();
+    let listed = all(&fixture).await;
+    let times: Vec<_> = listed.iter().rev().map(|it| (it.id, it.time)).collect();
+    let right = between[2].1 - SignedDuration::from_secs(5);
+    let wanted = [
+        (snapshot_id(1), between[0].1),
+        (snapshot_id(2), between[1].0),
+        (snapshot_id(3), right),
+    ];
+    assert_eq!(times, wanted);
+    let dataset = DatasetName::new("web", "web-1");
+    let latest = fixture.catalog.latest_snapshot(&dataset).await.unwrap();
+    assert_eq!(latest.unwrap().id, snapshot_id(3));
 }
 
 async fn no_time_is_later_than_the_coordinators_own(fixture: Fixture) {
