@@ -359,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn a_log_that_is_no_longer_allowed_is_no_longer_archived() {
         let parsed = |text: &str| Arc::new(config(text));
-        let tables = "[postgres.a]\nurl='postgres://h'\n";
+        let tables = "[postgres.a]\nurl='postgres://u@h/d'\n";
         let allowed = format!("allow.sources=['postgres']\n{tables}");
         let (live, watched) = tokio::sync::watch::channel(parsed(&allowed));
         let work = Work::Wal(WalWork {
