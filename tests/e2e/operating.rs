@@ -100,7 +100,7 @@ fn root_lets_operators_in_as_the_owner_of_the_data() {
     }
 
     // A catalog that only root may write is root's to keep.
-    let catalog = data.join("catalog.db");
+    let catalog = data.join("catalog.sqlite");
     let kept = world.scratch.join("roots.db");
     fs::rename(&catalog, &kept).expect("a rename");
     chown(&kept, Some(0), Some(0)).expect("an owner");

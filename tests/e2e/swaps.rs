@@ -14,6 +14,7 @@ use std::{
 };
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, makedev, mknodat, renameat_with};
+use rustix::io::Errno;
 use strongroom_tests::{
     coordinator::Setup,
     operator::{Answer, eventually},
@@ -50,9 +51,12 @@ impl Swapper {
         let (one, other) = (one.to_owned(), other.to_owned());
         let swap = move || {
             while !ended.load(Relaxed) {
-                renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE)
-                    .expect("the file system can exchange two names");
-                counted.fetch_add(1, Relaxed);
+                match renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE) {
+                    Ok(()) => _ = counted.fetch_add(1, Relaxed),
+                    // A restore has taken one away, and puts its own there.
+                    Err(Errno::NOENT) => {}
+                    Err(error) => panic!("two names cannot be exchanged: {error}"),
+                }
                 thread::yield_now();
             }
         };
@@ -126,6 +130,7 @@ fn nothing_is_restored_outside_while_a_directory_is_exchanged() {
 /// A snapshot of some files, restored once; gives the snapshot, the target, and where
 /// in it the files lie.
 fn restored_files(world: &World) -> (String, PathBuf, PathBuf) {
+    world.fill(&Tree::small(1));
     let files = world.source.join("files");
     fs::create_dir(&files).expect("a directory");
     for (number, seed) in (0..FILES).zip(1..) {
@@ -196,32 +201,33 @@ fn nothing_is_written_to_a_pipe_or_a_device_that_takes_the_place_of_a_file() {
     let (snapshot, target, files) = restored_files(&world);
     let (pipe, full) = (files.join("pipe"), files.join("full"));
     let make = |path: &Path, kind, device| {
+        // What the last restore has put in their place.
+        let _absent = fs::remove_file(path);
         mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, device).expect("as root");
     };
-    make(&pipe, FileType::Fifo, 0);
-    make(&full, FileType::CharacterDevice, makedev(1, 7));
-    // Open at both ends: whoever opens it for writing need not wait.
-    let mut reader = fs::File::options();
-    let reader = reader.read(true).write(true);
-    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-    let mut reader = reader
-        .custom_flags(nonblocking)
-        .open(&pipe)
-        .expect("a pipe");
-    let swappers = [
-        Swapper::between(&files.join("0"), &pipe),
-        Swapper::between(&files.join("1"), &full),
-    ];
     for number in 0..RESTORES {
+        make(&pipe, FileType::Fifo, 0);
+        make(&full, FileType::CharacterDevice, makedev(1, 7));
+        // Open at both ends: whoever opens it for writing need not wait.
+        let mut reader = fs::File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(&pipe)
+            .expect("a pipe");
+        let swappers = [
+            Swapper::between(&files.join("0"), &pipe),
+            Swapper::between(&files.join("1"), &full),
+        ];
         swappers.iter().for_each(Swapper::wait_for_swaps);
         let overwrite = ["always", "if-changed"][number % 2];
         let answer = restore_over(&world, &snapshot, &target, overwrite);
+        drop(swappers);
         let said = answer.stdout + &answer.stderr;
         assert!(!said.contains("became full"), "written to a device: {said}");
         let read = reader.read(&mut [0; 1]).map_err(|error| error.kind());
         assert_eq!(read, Err(ErrorKind::WouldBlock), "written to a pipe");
     }
-    drop(swappers);
     world
         .operator()
         .restore(&snapshot, AGENT, &world.restores.join("alone"));

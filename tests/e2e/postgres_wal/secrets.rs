@@ -3,9 +3,17 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use strongroom_tests::{cluster::Cluster, operator::text, scratch::Scratch};
+use strongroom_tests::{
+    cluster::Cluster,
+    operator::{eventually, text},
+    scratch::Scratch,
+};
 
-use crate::{leaks, postgres_physical::site::Site, world::assert_says};
+use crate::{
+    leaks,
+    postgres_physical::site::Site,
+    world::{AGENT, assert_says},
+};
 
 /// In the connections' password files, and in the cluster's own configuration.
 const SECRETS: [&str; 4] = [
@@ -65,8 +73,21 @@ fn what_fails_as_it_begins_says_no_secret() {
         ("weak", "REPLICATION"),
         ("down", "refused"),
     ] {
-        site.archive_by(connection);
-        site.archiving_fails(&[connection, says]);
+        let operator = site.world.operator();
+        // A policy of its own: another's slot stays until it can be dropped.
+        operator.apply(&format!(
+            "[[policy]]\nname = \"{connection}\"\nagents = {{ names = [\"{AGENT}\"] }}\n\
+             store = \"primary\"\nwal = {{}}\n[policy.source.postgres]\n\
+             connection = \"{connection}\"\nmethod = \"physical\"\n"
+        ));
+        let message = eventually("a failure of the archiving", || {
+            let jobs = ["jobs", "list", "--kind", "wal", "--policy", connection];
+            let jobs = operator.json(&jobs);
+            let job = operator.job(jobs["jobs"][0]["id"].as_str()?);
+            let message = job["attempts"][0]["failure"]["message"].as_str();
+            message.map(ToOwned::to_owned)
+        });
+        assert_says(&message, &[connection, says]);
     }
     let (_, password) = site.world.repository();
     let password = fs::read_to_string(password).expect("a password");
