@@ -142,13 +142,14 @@ impl<'a> Walk<'a> {
                 self.open.push(Directory { path, left });
                 Has::Nothing
             }
-            NodeKind::File { content, .. } => match self.first_name(&node, &path) {
-                Some(first) => Has::Link(first),
-                None => {
+            NodeKind::File { content, .. } => {
+                if let Some(first) = self.first_name(&node, &path) {
+                    Has::Link(first)
+                } else {
                     let blobs = contents.add(content);
                     Has::Blobs(blobs.map_err(|error| TransferError::of_entry(&path, error))?)
                 }
-            },
+            }
             NodeKind::Symlink { target } => Has::Link(target.clone()),
             _ => Has::Nothing,
         };

@@ -20,7 +20,7 @@ pub enum TransferError {
         /// Which.
         path: String,
         /// Why.
-        source: RestoreError,
+        source: Box<RestoreError>,
     },
     /// Nothing could be sealed.
     #[error(transparent)]
@@ -48,7 +48,8 @@ impl TransferError {
     /// The kind of failure.
     pub fn code(&self) -> FailureCode {
         match self {
-            Self::Restore(error) | Self::Entry { source: error, .. } => error.code(),
+            Self::Restore(error) => error.code(),
+            Self::Entry { source, .. } => source.code(),
             Self::Seal(_) | Self::Archive { .. } => FailureCode::Source,
             Self::Open(_) => FailureCode::Corrupt,
             Self::Store(_) => FailureCode::Store,
@@ -59,7 +60,8 @@ impl TransferError {
     /// Whether another attempt may do better.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Restore(error) | Self::Entry { source: error, .. } => error.is_retryable(),
+            Self::Restore(error) => error.is_retryable(),
+            Self::Entry { source, .. } => source.is_retryable(),
             Self::Store(error) => error.is_retryable(),
             _ => false,
         }
@@ -71,7 +73,7 @@ impl TransferError {
             RestoreError::Cancelled => RestoreError::Cancelled.into(),
             source => Self::Entry {
                 path: path.escape_ascii().to_string(),
-                source,
+                source: Box::new(source),
             },
         }
     }

@@ -165,7 +165,7 @@ mod tests {
             r#"{"names": ["cache-1"]}"#,
             r#"{"redis": {"connection": "a"}}"#,
         );
-        assert!(users_of_connections(&[files.clone()], &agents).is_empty());
+        assert!(users_of_connections(std::slice::from_ref(&files), &agents).is_empty());
         let concerned = users_of_connections(&[files, redis], &agents);
         assert_eq!(concerned, BTreeSet::from([agents[2].id]));
     }

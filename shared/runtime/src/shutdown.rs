@@ -50,7 +50,7 @@ async fn next_of(signal: &mut Option<Signal>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 impl Signals {

@@ -1,7 +1,7 @@
 //! What fails as it begins says no secret: a restored server that does not start, and
 //! an archive that cannot be begun.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _};
 
 use strongroom_tests::{
     cluster::Cluster,
@@ -51,10 +51,11 @@ fn what_fails_as_it_begins_says_no_secret() {
         if name == "down" {
             url = format!("postgres://{role}@127.0.0.1:1/postgres");
         }
-        tables.push_str(&format!(
+        let _infallible = write!(
+            tables,
             "[postgres.{name}]\nurl = '{url}'\npassword_file = '{}'\n",
             file.display()
-        ));
+        );
     }
     cluster.sql("SELECT pg_reload_conf()");
     let site = Site::of("wal-secrets-site", scratch, cluster, |agent| {

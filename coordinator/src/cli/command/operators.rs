@@ -78,9 +78,10 @@ async fn reset(
     let config = Config::load(config).map_err(ResetError::from)?;
     if let Some(ended) = serve::as_owner(&config).await? {
         // It has said what there is to say.
-        return Ok(match ended.success() {
-            true => Exit::Done,
-            false => Exit::Failed,
+        return Ok(if ended.success() {
+            Exit::Done
+        } else {
+            Exit::Failed
         });
     }
     let reset = serve::reset(&config, SystemClock::shared(), name, write, url).await?;

@@ -49,12 +49,15 @@ impl<'a> Restored<'a> {
     /// another breaks its connections as well: a broken one is made anew
     /// before anything is said.
     pub(super) async fn ask(&mut self) -> Result<Info, RedisError> {
-        let info = match self.broken {
-            true => self.ask_anew().await?,
-            false => match Info::ask(&mut self.client).await {
-                Err(error) if is_of_connection(&error) => self.ask_anew().await?,
-                asked => asked?,
-            },
+        let asked = if self.broken {
+            None
+        } else {
+            let asked = Info::ask(&mut self.client).await;
+            self.unless_broken(asked)?
+        };
+        let info = match asked {
+            Some(info) => info,
+            None => self.ask_anew().await?,
         };
         if let Role::Replica { host, port, .. } = &info.role {
             return Err(watchers::taken_over(&self.client, host, *port));
