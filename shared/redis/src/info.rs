@@ -118,8 +118,6 @@ pub struct Persistence {
     pub saving: bool,
     /// The last one was saved whole.
     pub save_ok: bool,
-    /// How many were, since the program was started; 0 where it does not count.
-    pub saves: u64,
     /// When the last one was, in seconds since 1970 UTC.
     pub saved_at: u64,
 }
@@ -209,8 +207,8 @@ fn replica((name, said): (&&str, &&str)) -> Option<SocketName> {
 fn persistence(fields: &BTreeMap<&str, &str>) -> Persistence {
     let is = |name: &str, wanted: &str| fields.get(name).is_some_and(|it| it.trim() == wanted);
     let failed = |name: &str| is(name, "err");
-    let number = |name: &str| fields.get(name).and_then(|it| it.trim().parse().ok());
-    let number = |name: &str| number(name).unwrap_or(0);
+    let saved_at = fields.get("rdb_last_save_time");
+    let saved_at = saved_at.and_then(|it| it.trim().parse().ok());
     let rewrite_runs = is("aof_rewrite_in_progress", "1");
     Persistence {
         append_only: is("aof_enabled", "1"),
@@ -219,8 +217,7 @@ fn persistence(fields: &BTreeMap<&str, &str>) -> Persistence {
         rewrite_ok: !failed("aof_last_bgrewrite_status") && !failed("aof_last_write_status"),
         saving: is("rdb_bgsave_in_progress", "1"),
         save_ok: !failed("rdb_last_bgsave_status"),
-        saves: number("rdb_saves"),
-        saved_at: number("rdb_last_save_time"),
+        saved_at: saved_at.unwrap_or(0),
     }
 }
 
@@ -338,7 +335,7 @@ mod tests {
              aof_enabled:1\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:1\r\n\
              aof_last_bgrewrite_status:err\r\naof_last_write_status:ok\r\n\
              rdb_bgsave_in_progress:0\r\nrdb_last_bgsave_status:ok\r\n\
-             rdb_saves:3\r\nrdb_last_save_time:1700000000\r\n"
+             rdb_last_save_time:1700000000\r\n"
         );
         let info = Info::parse(&text).unwrap();
         let replicas: Vec<String> = info.replicas.iter().map(ToString::to_string).collect();
@@ -348,7 +345,6 @@ mod tests {
             append_only: true,
             rewriting: true,
             save_ok: true,
-            saves: 3,
             saved_at: 1_700_000_000,
             ..Persistence::default()
         };

@@ -114,7 +114,9 @@ impl Slow {
         let source = Server::start(&scratch, "source");
         source.run(&["DEBUG", "POPULATE", "20", "key", "10"]);
         let rdb = back_up(&connection(&source)).await.unwrap();
-        let target = Server::with(&scratch, "target", "save 3600 1000000");
+        // Nothing of what it loads is on its disk before it saves.
+        let configuration = "save 3600 1000000\nrepl-diskless-load swapdb";
+        let target = Server::with(&scratch, "target", configuration);
         target.run(&["SET", "old", "value"]);
         target.run(&["CONFIG", "SET", "rdb-key-save-delay", "100000"]);
         Self {
