@@ -15,7 +15,8 @@ FROM wal_parts
 GROUP BY repository, system, line, timeline, dataset;
 
 -- A line ends for the dataset whose log contradicts it, and for no other; which one
--- it goes on with, once there is a base backup, is entered with that.
+-- it goes on with, once there is a base backup, is entered with that. Those that ended
+-- before ended for all who had entered something.
 CREATE TABLE wal_breaks_of_datasets (
     repository TEXT NOT NULL REFERENCES repositories (name),
     system     TEXT NOT NULL,
@@ -34,7 +35,11 @@ CREATE TABLE wal_breaks_of_datasets (
 );
 INSERT INTO wal_breaks_of_datasets (repository, system, line, dataset, next_line, at, timeline,
                                     lsn, cause, refused)
-SELECT repository, system, line, dataset, line + 1, at, timeline, lsn, cause, refused
-FROM wal_breaks;
+SELECT b.repository, b.system, b.line, d.dataset, b.line + 1, b.at, b.timeline, b.lsn, b.cause,
+       b.refused
+FROM wal_breaks b
+JOIN (SELECT repository, system, line, dataset FROM wal_shares
+      UNION SELECT repository, system, line, dataset FROM wal_breaks) d
+  ON d.repository = b.repository AND d.system = b.system AND d.line = b.line;
 DROP TABLE wal_breaks;
 ALTER TABLE wal_breaks_of_datasets RENAME TO wal_breaks;

@@ -193,7 +193,7 @@ impl Catalog {
             .collect();
         for lost in &news {
             note_in(&mut transaction, repository, lost).await?;
-            mark_in(&mut transaction, repository, lost, Some(now)).await?;
+            mark_snapshot_in(&mut transaction, repository, lost, Some(now)).await?;
         }
         for back in &back {
             sqlx::query("DELETE FROM lost_objects WHERE repository = $1 AND path = $2")
@@ -201,8 +201,9 @@ impl Catalog {
                 .bind(back.path.clone())
                 .execute(&mut *transaction)
                 .await?;
-            mark_in(&mut transaction, repository, back, None).await?;
+            mark_snapshot_in(&mut transaction, repository, back, None).await?;
         }
+        mark_wal_in(&mut transaction, repository, &found.lost_log, now).await?;
         let news: Vec<_> = news.iter().map(|lost| lost.path.as_str()).collect();
         let back: Vec<_> = back.iter().map(|lost| lost.path.as_str()).collect();
         for (action, paths) in [
@@ -460,16 +461,13 @@ async fn note_in(
     Ok(())
 }
 
-/// The row of a lost snapshot, or part of a log, says so itself.
-async fn mark_in(
+/// The row of a lost snapshot says so itself.
+async fn mark_snapshot_in(
     connection: &mut AnyConnection,
     repository: &str,
     lost: &LostObject,
     lost_at: Option<Timestamp>,
 ) -> Result<(), CatalogError> {
-    if lost.kind == ObjectKind::Wal {
-        return mark_wal_in(connection, repository, &lost.path, lost_at).await;
-    }
     let Some(id) = lost.path.strip_prefix("snapshots/") else {
         return Ok(());
     };

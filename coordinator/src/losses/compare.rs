@@ -182,6 +182,11 @@ impl Search<'_> {
     async fn look(&mut self, mut missing: Vec<ObjectRow>) -> Result<(), CompareError> {
         let (client, prefix) = (self.client, &self.repository.prefix);
         let counted = missing.split_off(self.room.min(missing.len()));
+        let is_log = |row: &ObjectRow| row.name.kind() == ObjectKind::Wal;
+        let beyond = counted.iter().filter(|row| is_log(row));
+        self.found
+            .lost_log
+            .extend(beyond.filter_map(|row| row.name.id()));
         let looks = missing.into_iter().map(|row| async move {
             let size = client.size(prefix, row.name).await?;
             Ok::<_, StoreError>((row, size))
@@ -196,6 +201,10 @@ impl Search<'_> {
             .filter(|(row, size)| *size != Some(row.length))
             .collect();
         self.room -= lost.len();
+        let log = lost.iter().filter(|(row, _)| is_log(row));
+        self.found
+            .lost_log
+            .extend(log.filter_map(|(row, _)| row.name.id()));
         self.found.lost_count += (lost.len() + counted.len()) as u64;
         let lost = lost.into_iter();
         self.found.lost.extend(lost.map(|(row, found)| LostObject {

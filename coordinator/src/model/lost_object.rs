@@ -1,7 +1,9 @@
 //! Objects that a store had and has lost.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
-use strongroom_layout::ObjectKind;
+use strongroom_layout::{ObjectId, ObjectKind};
 
 /// An object that a store had and has no more, or not whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Comparison {
     pub lost: Vec<LostObject>,
     /// How many there are in all.
     pub lost_count: u64,
+    /// All parts of the log among them.
+    pub lost_log: HashSet<ObjectId>,
 }
 
 /// The losses of a repository that no operator has accepted.

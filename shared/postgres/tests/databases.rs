@@ -169,4 +169,23 @@ async fn what_a_server_does_not_understand_is_found_by_having_it_parsed() {
     };
     assert!(about.starts_with("t; Type: TABLE"), "{about}");
     assert!(cause.to_lowercase().contains("syntax"), "{cause}");
+    // The transaction goes on.
+    held.lockers().await.unwrap();
+
+    // What a database's owner has made does not run: analysing this would.
+    let marker = cluster.data().join("marker");
+    cluster.sql(&format!(
+        "CREATE FUNCTION check_of_d(integer) RETURNS boolean LANGUAGE plpgsql AS
+         $$ BEGIN COPY (SELECT 1) TO '{}'; RETURN true; END $$;
+         CREATE DOMAIN d AS integer CHECK (public.check_of_d(VALUE))",
+        marker.display()
+    ));
+    let statement = "CREATE MATERIALIZED VIEW public.m AS SELECT '{1}'::public.d[]";
+    cluster.sql("PREPARE p AS SELECT '{1}'::public.d[]");
+    assert!(marker.exists(), "analysing runs it");
+    std::fs::remove_file(&marker).unwrap();
+    tried(&format!("{statement};\nCOMMIT;\nROLLBACK;\n"))
+        .await
+        .unwrap();
+    assert!(!marker.exists());
 }

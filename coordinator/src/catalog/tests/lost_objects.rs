@@ -108,6 +108,7 @@ async fn compared(fixture: &Fixture, repository: &Repository, lost: Vec<LostObje
     let found = Comparison {
         lost_count: lost.len() as u64,
         lost,
+        ..Comparison::default()
     };
     let before = fixture.catalog.last_comparison(&repository.name).await;
     let before = before.unwrap();
@@ -304,6 +305,7 @@ async fn what_was_accepted_and_gets_worse_is_an_alarm_again(fixture: Fixture) {
     let found = Comparison {
         lost: vec![lost(&fixture, pack(2), None)],
         lost_count: 9,
+        ..Comparison::default()
     };
     let record = fixture
         .catalog

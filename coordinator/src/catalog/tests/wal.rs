@@ -241,6 +241,7 @@ async fn what_the_store_has_lost_is_covered_no_more(fixture: Fixture) {
         let found = Comparison {
             lost: lost.collect(),
             lost_count: parts.len() as u64,
+            lost_log: parts.iter().map(|part| part.id).collect(),
         };
         let record = catalog.record_comparison(name, None, &found);
         record.await.unwrap();
@@ -251,6 +252,19 @@ async fn what_the_store_has_lost_is_covered_no_more(fixture: Fixture) {
     compared(&[]).await;
     assert_eq!(log.stretches().await, [(0, 200)]);
     assert_eq!(log.parts(0, None).await.len(), 3);
+
+    // What gave way to something that is lost counts again.
+    log.store(&[whole(0, UNIT, &[200])]).await;
+    assert_eq!(log.parts(0, None).await, [(0, UNIT)]);
+    compared(&[part(0, UNIT)]).await;
+    assert_eq!(log.stretches().await, [(0, 200)]);
+    assert_eq!(log.parts(0, None).await.len(), 3);
+    // And what was lost can be stored again, under another name.
+    let mut again = whole(0, UNIT, &[200]);
+    again.id.0[31] = 9;
+    log.store(std::slice::from_ref(&again)).await;
+    assert_eq!(log.stretches().await, [(0, UNIT)]);
+    assert_eq!(log.parts(0, None).await, [(0, UNIT)]);
 }
 
 async fn what_lies_in_another_part_is_superseded_for_a_while(fixture: Fixture) {
@@ -516,84 +530,48 @@ async fn whoever_contradicts_another_leaves_and_ends_nobodys_line(fixture: Fixtu
 }
 
 /// A stolen agent claims what another's server will write.
-async fn what_others_put_on_a_timeline_gives_way_to_whose_it_is(fixture: Fixture) {
+async fn what_others_claim_ahead_is_nothing_to_whose_timeline_it_is(fixture: Fixture) {
     let log = Log::new(fixture).await;
     let catalog = &log.fixture.catalog;
     let (one, two) = (dataset(), DatasetName::new("orders", "db-2"));
     log.store(&[part(0, 100)]).await;
     log.fixture.advance(60);
-    let claimed = |start, end| StoredWal {
-        digests: other(part(0, end)).digests,
-        ..other(part(start, end))
+    log.store_of(&two, &[part(100, 120)]).await.unwrap();
+    let claimed = StoredWal {
+        digests: other(part(0, 6 * UNIT)).digests,
+        ..other(part(5 * UNIT, 6 * UNIT))
     };
-    let more = claimed(5 * UNIT, 6 * UNIT);
-    let claims = [claimed(100, UNIT), more.clone()];
-    log.store_of(&two, &claims).await.unwrap();
-    // It does not hear of it where it goes on, as a standby would.
+    log.store_of(&two, std::slice::from_ref(&claimed))
+        .await
+        .unwrap();
+    // Neither does the one hear of it whose timeline it is, nor who goes on from there.
     let archive = log.archive();
-    for (who, end) in [(&one, 100), (&two, 6 * UNIT)] {
+    let stranger = DatasetName::new("orders", "db-3");
+    for (who, end) in [(&one, 100), (&two, 120), (&stranger, 120)] {
         let tails = catalog.wal_tails(&archive, who).await.unwrap();
         assert_eq!(tails[&TimelineId(1)], Lsn(end), "{who}");
     }
-    let stranger = DatasetName::new("orders", "db-3");
-    let tails = catalog.wal_tails(&archive, &stranger).await.unwrap();
-    assert_eq!(tails[&TimelineId(1)], Lsn(6 * UNIT));
-
-    log.store(&[part(100, 150)]).await;
-    log.store(&[whole(0, UNIT, &[150])]).await;
-    assert_eq!(log.stretches().await, [(0, UNIT)]);
-    assert_eq!(log.line_of(&one).await, (0, true));
-    assert_eq!(log.line_of(&two).await, (0, false));
-    assert_eq!(log.conflicts().await, 1);
-    assert_eq!(log.parts(0, None).await[0], (0, UNIT));
-    let refused = log.store_of(&two, &[part(UNIT, UNIT + 10)]).await;
-    assert!(matches!(refused, Err(RecordError::Conflict(_))));
-    // What it claimed is kept.
-    log.fixture.advance(72 * 3600);
-    let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
-    assert!(useless.iter().all(|it| it.name != more.object()));
-    let archive = WalArchive {
-        line: 1,
-        ..log.archive()
-    };
-    let stretches = catalog.wal_stretches(&archive).await.unwrap();
-    assert_eq!(stretches.len(), 2);
-}
-
-/// A server's log ends before what another claims of it.
-async fn what_others_put_ahead_of_a_server_is_not_taken_for_its_own(fixture: Fixture) {
-    let log = Log::new(fixture).await;
-    let two = DatasetName::new("orders", "db-2");
-    log.store(&[part(0, 100)]).await;
-    log.fixture.advance(60);
-    log.store_of(&two, &[part(UNIT, UNIT + 10)]).await.unwrap();
     let behind = WalBehind {
         system: SYSTEM,
         timeline: TimelineId(1),
         flushed: Lsn(100),
-        archived: Lsn(UNIT + 10),
+        archived: Lsn(6 * UNIT),
     };
     let request = RecordWalRequest {
         behind: Some(behind),
         ..log.request(vec![])
     };
     log.record(request).await.unwrap();
-    assert_eq!(log.stretches().await, [(0, 100)]);
-    assert_eq!(log.line_of(&dataset()).await, (0, true));
-    assert_eq!(log.line_of(&two).await, (0, false));
-}
-
-/// What is put where a timeline's own log is cannot have a restore refused.
-async fn only_whose_timeline_it_is_is_listed_where_he_has_log(fixture: Fixture) {
-    let log = Log::new(fixture).await;
-    let two = DatasetName::new("orders", "db-2");
-    log.store(&[part(0, 100)]).await;
-    log.fixture.advance(60);
-    // It ends where nobody says what was there.
-    log.store_of(&two, &[part(10, 60), part(70, 120)])
-        .await
-        .unwrap();
-    assert_eq!(log.parts(0, None).await, [(0, 100), (70, 120)]);
+    log.store(&[part(120, 150)]).await;
+    for who in [&one, &two] {
+        assert_eq!(log.line_of(who).await, (0, true), "{who}");
+    }
+    // Whoever contradicts leaves, and what was entered stays where it is.
+    let refused = log.store_of(&one, &[part(5 * UNIT, 6 * UNIT)]).await;
+    assert!(matches!(refused, Err(RecordError::Conflict(_))));
+    assert_eq!(log.line_of(&one).await, (0, false));
+    assert_eq!(log.line_of(&two).await, (0, true));
+    assert_eq!(log.stretches().await, [(0, 150), (5 * UNIT, 6 * UNIT)]);
 }
 
 /// A base backup that was under way when a line ended would begin the next with a
@@ -959,9 +937,7 @@ contract! {
     the_same_place_with_other_content_ends_the_line,
     log_that_was_claimed_in_advance_displaces_nothing,
     whoever_contradicts_another_leaves_and_ends_nobodys_line,
-    what_others_put_on_a_timeline_gives_way_to_whose_it_is,
-    what_others_put_ahead_of_a_server_is_not_taken_for_its_own,
-    only_whose_timeline_it_is_is_listed_where_he_has_log,
+    what_others_claim_ahead_is_nothing_to_whose_timeline_it_is,
     a_base_backup_is_of_the_line_that_went_on_when_it_began,
     a_timeline_had_begun_with_its_first_commit_or_when_its_history_came,
     what_cannot_be_compared_is_refused,

@@ -18,6 +18,8 @@ pub(super) struct Known {
     /// Of the unit up to its start; `None`: it begins the unit, or is of an earlier
     /// version.
     pub(super) start_digest: Option<ObjectId>,
+    /// The store has it no more.
+    pub(super) lost: bool,
 }
 
 /// What becomes of a part that contradicts nothing.
@@ -105,6 +107,7 @@ mod tests {
             dataset: DatasetName::new("orders", "db-1"),
             digest: Some(digest(b'a', end)),
             start_digest: (start > 0).then(|| digest(b'a', start)),
+            lost: false,
         }
     }
 

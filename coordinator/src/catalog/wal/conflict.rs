@@ -4,7 +4,7 @@ use strongroom_layout::ObjectName;
 use strongroom_wire::wal::StoredWal;
 
 use super::compare::Known;
-use crate::model::{DatasetName, WalConflict};
+use crate::model::WalConflict;
 
 /// The object of a part that is archived in the unit of another.
 fn object_of(known: &Known, part: &StoredWal) -> ObjectName {
@@ -34,24 +34,5 @@ pub(super) fn contradiction(part: &StoredWal, other: &Known) -> WalConflict {
             other.dataset,
         ),
         refused: Some(part.object()),
-    }
-}
-
-/// The same, seen from the other side: the timeline is not that of the other.
-pub(super) fn usurped(part: &StoredWal, other: &Known, owner: &DatasetName) -> WalConflict {
-    WalConflict {
-        system: part.system,
-        timeline: part.timeline,
-        lsn: other.start,
-        cause: format!(
-            "what {} archived as log up to {} of timeline {} ({}) is not what the server gives \
-             whose timeline it is, that of {owner} ({})",
-            other.dataset,
-            other.end,
-            part.timeline,
-            object_of(other, part),
-            part.object(),
-        ),
-        refused: None,
     }
 }

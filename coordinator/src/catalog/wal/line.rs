@@ -308,3 +308,20 @@ fn read_break(row: &AnyRow) -> Result<WalBreak, CatalogError> {
         cause: row.text("cause")?,
     })
 }
+
+/// The number of a line in which there is nothing.
+pub(super) async fn fresh_in(
+    connection: &mut AnyConnection,
+    archive: &WalArchive,
+    lines: &WalLines,
+) -> Result<u32, CatalogError> {
+    let last: Option<i64> =
+        sqlx::query_scalar("SELECT MAX(line) FROM wal_parts WHERE repository = $1 AND system = $2")
+            .bind(archive.repository.clone())
+            .bind(archive.system.to_string())
+            .fetch_one(connection)
+            .await?;
+    let last = last.and_then(|line| u32::try_from(line).ok());
+    let behind = last.map_or(0, |line| line.saturating_add(1));
+    Ok(lines.next().max(behind))
+}

@@ -78,11 +78,6 @@ impl WalLines {
         breaks.find(|it| it.line == line && it.dataset == *dataset)
     }
 
-    /// Whether a dataset has left a line.
-    pub(super) fn has_left(&self, dataset: &DatasetName, line: u32) -> bool {
-        self.end_for(dataset, line).is_some()
-    }
-
     /// Where a line ended for a dataset; for who has entered nothing of it, where it
     /// ended for who began it.
     pub fn end(&self, dataset: &DatasetName, line: u32) -> Option<&WalBreak> {

@@ -2,12 +2,10 @@
 //!
 //! `record` enters what [`compare`] finds to be of the log that is archived,
 //! [`line`] and [`lines`] know which log that is and for whom another ended,
-//! [`speaker`] who enters something, [`conflict`] what differs, [`aside`] puts out
-//! who wrote on another's timeline, [`lost`] takes out what the store has no more,
-//! [`stretch`] keeps sums so that nobody has to read
+//! [`speaker`] who enters something, [`conflict`] what differs, [`lost`] takes out what
+//! the store has no more, [`stretch`] keeps sums so that nobody has to read
 //! every part in order to find gaps, `read` answers.
 
-mod aside;
 mod compare;
 mod conflict;
 mod line;

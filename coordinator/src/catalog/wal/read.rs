@@ -34,26 +34,17 @@ pub struct WalPage {
 impl Catalog {
     /// Parts in a range, [`MAX_STORED`] at most, but for those that gave way to
     /// others or that the store has lost; with the first [`MAX_POINTS`] of the restore points in them. Those that
-    /// begin at one place come on one page, as far as that holds them. What others
-    /// have put where whose timeline it is has log of his own is left out.
+    /// begin at one place come on one page, as far as that holds them.
     pub async fn wal_parts(
         &self,
         archive: &WalArchive,
         range: WalRange,
     ) -> Result<WalPage, CatalogError> {
-        let lines = self.wal_lines(&archive.repository, archive.system).await?;
-        let owner = lines.owner(archive.line, range.timeline);
         let rows = sqlx::query(
-            "SELECT * FROM wal_parts p
+            "SELECT * FROM wal_parts
              WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
                AND start_lsn >= $5 AND start_lsn < $6 AND superseded_at IS NULL
                AND lost_at IS NULL
-               AND (dataset = $8 OR NOT EXISTS (
-                   SELECT 1 FROM wal_parts o
-                   WHERE o.repository = $1 AND o.system = $2 AND o.line = $3 AND o.timeline = $4
-                     AND o.dataset = $8 AND o.superseded_at IS NULL AND o.lost_at IS NULL
-                     AND o.start_lsn >= $9 * (p.start_lsn / $9) AND o.start_lsn <= p.start_lsn
-                     AND o.end_lsn >= p.end_lsn))
              ORDER BY start_lsn, end_lsn DESC LIMIT $7",
         )
         .bind(archive.repository.clone())
@@ -63,8 +54,6 @@ impl Catalog {
         .bind(int(range.from.0))
         .bind(range.to.map_or(i64::MAX, |lsn| int(lsn.0)))
         .bind(int(MAX_STORED as u64))
-        .bind(owner.map(ToString::to_string).unwrap_or_default())
-        .bind(int(UNIT))
         .fetch_all(self.pool())
         .await?;
         let more = rows.len() == MAX_STORED;
@@ -212,7 +201,8 @@ impl Catalog {
 
     /// Where the log of each timeline ends that a dataset goes on with: of its own
     /// timelines what it has entered itself, so that what another puts there ahead of
-    /// it is nothing to it; of others', as after a failover, what anybody has.
+    /// it is nothing to it; of others', as after a failover, what goes on without a gap
+    /// from what those have.
     pub async fn wal_tails(
         &self,
         archive: &WalArchive,
@@ -220,7 +210,7 @@ impl Catalog {
     ) -> Result<BTreeMap<TimelineId, Lsn>, CatalogError> {
         let rows = sqlx::query(
             "SELECT timeline, dataset, MAX(end_lsn) AS end_lsn FROM wal_parts
-             WHERE repository = $1 AND system = $2 AND line = $3
+             WHERE repository = $1 AND system = $2 AND line = $3 AND lost_at IS NULL
              GROUP BY timeline, dataset ORDER BY timeline, 3",
         )
         .bind(archive.repository.clone())
@@ -234,13 +224,20 @@ impl Catalog {
             Ok((row.timeline("timeline")?, by, row.lsn("end_lsn")?))
         })?;
         let lines = self.wal_lines(&archive.repository, archive.system).await?;
-        let own = |(timeline, by, end)| {
+        let stretches = self.wal_stretches(archive).await?;
+        let of_owner = |(timeline, by, end): (TimelineId, DatasetName, Lsn)| {
             let owner = lines.owner(archive.line, timeline);
-            (by == *dataset && owner == Some(dataset)).then_some((timeline, end))
+            if owner != Some(&by) {
+                return None;
+            }
+            let goes_on = stretches.iter().find(|it| {
+                it.timeline == timeline && it.start < end && end <= it.end && by != *dataset
+            });
+            Some((timeline, goes_on.map_or(end, |stretch| stretch.end)))
         };
         let all = ends.iter().map(|(timeline, _, end)| (*timeline, *end));
         let mut tails: BTreeMap<_, _> = all.collect();
-        tails.extend(ends.into_iter().filter_map(own));
+        tails.extend(ends.into_iter().filter_map(of_owner));
         Ok(tails)
     }
 

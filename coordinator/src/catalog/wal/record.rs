@@ -14,10 +14,9 @@ use super::{
         Catalog, CatalogError,
         row::{Columns, int, json, micros, read_all},
     },
-    aside::fresh_in,
     compare::{Known, Verdict, compare},
-    conflict::{contradiction, usurped},
-    line::lines_in,
+    conflict::contradiction,
+    line::{fresh_in, lines_in},
     read::read_history,
     speaker::Lines,
     stretch,
@@ -101,9 +100,8 @@ impl Catalog {
     /// attempt's job has `points` restore points at most: gives how many were left
     /// out. What is there already stays. What contradicts it is not entered, nor is
     /// what comes behind that: what came before it is, and this line of log ends
-    /// there for the dataset, audited. But what others have entered of a timeline that
-    /// is the dataset's own gives way to it, and they leave the line. Wakes nobody but
-    /// those who wait for the repository.
+    /// there for the dataset, audited. Wakes nobody but those who wait for the
+    /// repository.
     pub async fn record_wal(
         &self,
         repository: &str,
@@ -205,27 +203,29 @@ impl Catalog {
         part: &StoredWal,
     ) -> Result<bool, Objection> {
         let dataset = lines.dataset;
-        let mut known = known_parts(connection, archive, part).await?;
-        let but = loop {
-            let other = match compare(&known, part) {
-                Ok(Verdict::There) => return Ok(false),
-                Ok(Verdict::New { but }) => break but,
-                Err(other) => other.clone(),
-            };
-            let own: Vec<_> = known.iter().filter(|it| it.dataset == *dataset).collect();
-            let own: Vec<Known> = own.into_iter().cloned().collect();
-            if let Err(own) = compare(&own, part) {
-                return Err(Objection::Conflict(contradiction(part, own)));
-            }
-            if !lines.owns(part.timeline) {
-                return Err(Objection::Conflict(contradiction(part, &other)));
-            }
-            let conflict = usurped(part, &other, dataset);
-            let intruder = (&other.dataset, &mut lines.known);
-            self.set_aside(connection, archive, intruder, &conflict)
-                .await?;
-            known.retain(|it| it.dataset != other.dataset);
+        let known = known_parts(connection, archive, part).await?;
+        let differs = |other: &Known| Objection::Conflict(contradiction(part, other));
+        compare(&known, part).map_err(differs)?;
+        // What the store has lost is known still, and not there.
+        let there: Vec<Known> = known.into_iter().filter(|known| !known.lost).collect();
+        let but = match compare(&there, part).map_err(differs)? {
+            Verdict::There => return Ok(false),
+            Verdict::New { but } => but,
         };
+        // What was lost in its place gives way.
+        sqlx::query(
+            "DELETE FROM wal_parts
+             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
+               AND start_lsn = $5 AND end_lsn = $6 AND lost_at IS NOT NULL",
+        )
+        .bind(archive.repository.clone())
+        .bind(part.system.to_string())
+        .bind(i64::from(archive.line))
+        .bind(i64::from(part.timeline.0))
+        .bind(int(part.start.0))
+        .bind(int(part.end.0))
+        .execute(&mut *connection)
+        .await?;
         let digest = |at: Lsn| {
             let mut digests = part.digests.iter();
             digests
@@ -270,8 +270,7 @@ impl Catalog {
         Ok(true)
     }
 
-    /// An objection, if more is archived of the timeline than the server has. What
-    /// others claim to have of a timeline that is not theirs gives way.
+    /// An objection, if more is archived of the timeline than the server has.
     async fn check_behind(
         &self,
         connection: &mut AnyConnection,
@@ -305,20 +304,11 @@ impl Catalog {
             refused: None,
         };
         let is_own = ahead.iter().any(|(by, _)| by == dataset);
+        // What others claim to have of its own timeline is found out when it gets there.
         let Some((_, end)) = ahead
             .first()
             .filter(|_| is_own || !lines.owns(behind.timeline))
         else {
-            for (by, end) in ahead {
-                let conflict = conflict(format!(
-                    "{by} archived log of timeline {} up to {end}, but the log of the server whose \
-                     timeline it is, that of {dataset}, ends at {flushed}",
-                    behind.timeline
-                ));
-                let intruder = (&by, &mut lines.known);
-                self.set_aside(connection, archive, intruder, &conflict)
-                    .await?;
-            }
             return Ok(());
         };
         Err(Objection::Conflict(conflict(format!(
@@ -458,7 +448,7 @@ async fn known_parts(
 ) -> Result<Vec<Known>, CatalogError> {
     let unit = part.start.0 / UNIT * UNIT;
     let rows = sqlx::query(
-        "SELECT start_lsn, end_lsn, id, dataset, digest, start_digest FROM wal_parts
+        "SELECT start_lsn, end_lsn, id, dataset, digest, start_digest, lost_at FROM wal_parts
          WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
            AND start_lsn >= $5 AND end_lsn <= $6
          ORDER BY start_lsn, end_lsn",
@@ -480,6 +470,7 @@ async fn known_parts(
             dataset: row.parse("dataset")?,
             digest: row.opt_parse("digest")?,
             start_digest: row.opt_parse("start_digest")?,
+            lost: row.opt_time("lost_at")?.is_some(),
         })
     })
 }
