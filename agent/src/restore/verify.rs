@@ -19,7 +19,6 @@ use super::{
     plan::{FileAction, FileRef, Plan, Use},
     target::Target,
 };
-use crate::zeros::LongRun;
 
 /// What an existing file has of what it should have.
 struct Found {
@@ -113,7 +112,9 @@ fn compare(
                 break;
             }
             let used = &plan.uses[position as usize];
-            if matches(index, &opened, used, buffer) && !(holed && has_long_run(buffer)) {
+            if matches(index, &opened, used, buffer)
+                && !(holed && may_be_a_hole(buffer, used.offset))
+            {
                 found.matching.push(position);
                 found.matching_bytes += u64::from(index.plaintext_length(used.blob));
             }
@@ -136,10 +137,17 @@ fn matches(index: &Index, file: &File, used: &Use, buffer: &mut Vec<u8>) -> bool
     file.read_exact_at(buffer, used.offset).is_ok() && index.is_id(used.blob, &blob_id(buffer))
 }
 
-fn has_long_run(bytes: &[u8]) -> bool {
-    let mut run = LongRun::default();
-    run.pass(bytes);
-    run.found()
+/// Holes are whole pages of a file.
+const PAGE: usize = 4096;
+
+/// Whether some page of the file is nothing but zeros as far as it is in these bytes,
+/// which stand at `offset` of it.
+fn may_be_a_hole(bytes: &[u8], offset: u64) -> bool {
+    let into_page = (offset % PAGE as u64) as usize;
+    let first = if into_page == 0 { 0 } else { PAGE - into_page };
+    let (edge, pages) = bytes.split_at(first.min(bytes.len()));
+    let is_zero = |page: &[u8]| page.iter().all(|byte| *byte == 0);
+    (!edge.is_empty() && is_zero(edge)) || pages.chunks(PAGE).any(is_zero)
 }
 
 fn settle(plan: &mut Plan, found: Vec<Found>) {
@@ -170,4 +178,29 @@ fn settle(plan: &mut Plan, found: Vec<Found>) {
     }
     let mut keep = keep.into_iter();
     plan.uses.retain(|_| keep.next().unwrap_or(true));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_zeros_may_be_a_hole_wherever_chunks_are_cut() {
+        let page = PAGE as u64;
+        let mut bytes = vec![1; 3 * PAGE];
+        assert!(!may_be_a_hole(&bytes, 0));
+        bytes[PAGE..2 * PAGE].fill(0);
+        assert!(may_be_a_hole(&bytes, 0));
+        // The zeros lie in two pages, neither of which is all zeros.
+        assert!(!may_be_a_hole(&bytes, page / 2));
+        // What is zero to the end of the chunk may go on behind it.
+        bytes.fill(1);
+        bytes[3 * PAGE - 10..].fill(0);
+        assert!(!may_be_a_hole(&bytes, 0));
+        assert!(may_be_a_hole(&bytes, 10));
+        bytes.fill(1);
+        bytes[..10].fill(0);
+        assert!(may_be_a_hole(&bytes, page - 10));
+        assert!(!may_be_a_hole(&[], 7));
+    }
 }

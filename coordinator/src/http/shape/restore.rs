@@ -39,6 +39,7 @@ pub struct RestoreRequest {
     /// that their names have on the agent's host.
     pub numeric_ids: bool,
     /// With `target`: which zeros of files become holes.
+    #[serde(skip_serializing_if = "Sparse::is_default")]
     pub sparse: Sparse,
     /// A database, into a PostgreSQL server.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,4 +210,11 @@ pub enum Sparse {
     Auto,
     /// None: all are written.
     Never,
+}
+
+impl Sparse {
+    /// Whether it need not be said: coordinators of earlier versions do not know it.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
