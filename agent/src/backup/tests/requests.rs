@@ -122,7 +122,7 @@ fn packs_set_the_number_of_requests() {
         let trees = counted.data(Operation::Get);
         assert!(trees <= 2, "{files} files: {trees} reads of trees");
         assert_eq!(counted.calls(Operation::Get), trees + 2);
-        assert_eq!(counted.calls(Operation::List), 1);
+        assert_eq!(counted.calls(Operation::List), 2, "of the packs, too");
 
         counted.restore(&first);
         let data = counted.data(Operation::Get);

@@ -336,9 +336,12 @@ async fn a_finished_backup_is_a_job_with_figures_and_a_snapshot() {
     assert_eq!(job["warnings"][0]["path"]["base64"], "L3Nydi///w==");
     assert_eq!(job["peak_resident_bytes"], 1 << 20);
 
-    let shown = api.get(&format!("/snapshots/{}", &snapshot[..8])).await;
+    let mut shown = api.get(&format!("/snapshots/{}", &snapshot[..8])).await;
     assert_eq!(shown["dataset"], "web@web-1");
     assert_eq!(shown["job"], job["id"]);
+    assert_eq!(shown["warnings"], job["warnings"]);
+    // A list does without.
+    shown["warnings"] = json!([]);
     assert_eq!(
         api.get("/snapshots?policy=web&agent=web-1").await["snapshots"],
         json!([shown])

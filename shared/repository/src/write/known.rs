@@ -227,7 +227,7 @@ impl<'a> Loader<'a> {
     ) -> Result<Self, RepositoryError> {
         let files = repository.store().list(Directory::Index).await?;
         // Behind the index files: their packs were there before them.
-        let sizes = if compare.is_due {
+        let sizes = if compare.is_due && !files.is_empty() {
             Some(Sizes::list(repository.store()).await?)
         } else {
             None
