@@ -72,6 +72,15 @@ impl Monitor {
     /// [`MAX_WARNINGS`] and counts all.
     pub fn warn(&self, code: WarningCode, path: impl Into<Vec<u8>>, cause: impl Into<String>) {
         let accepted = code.is_note() || self.accept.contains(&code);
+        self.keep(code, path.into(), cause.into(), accepted);
+    }
+
+    /// As [`Self::warn`], where this once it may well be meant: listed, not counted.
+    pub fn note(&self, code: WarningCode, path: impl Into<Vec<u8>>, cause: impl Into<String>) {
+        self.keep(code, path.into(), cause.into(), true);
+    }
+
+    fn keep(&self, code: WarningCode, path: Vec<u8>, cause: String, accepted: bool) {
         let mut warnings = self.warnings.lock();
         let kept = if accepted {
             &mut warnings.accepted
@@ -82,8 +91,8 @@ impl Monitor {
         if kept.len() < MAX_WARNINGS {
             kept.push(Warning {
                 code,
-                path: path.into(),
-                cause: cause.into(),
+                path,
+                cause,
                 accepted,
             });
         }

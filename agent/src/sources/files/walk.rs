@@ -583,7 +583,12 @@ impl<'t> Walk<'t> {
              itself: nothing on it is backed up, even if a path in it is requested; exclude it in \
              the policy, and nothing more will be said of it"
         );
-        self.lose_as(WarningCode::PseudoFileSystem, target, entry.path, &cause);
+        let code = WarningCode::PseudoFileSystem;
+        match target {
+            Some(_) => self.lose_as(code, target, entry.path, &cause),
+            // Whoever asks for `/` does not ask for `/proc`.
+            None => self.monitor.note(code, entry.path, cause),
+        }
         if kind(stat) != FileType::Directory {
             return Ok(Outcome::Node(None));
         }
