@@ -22,6 +22,7 @@ mod jobs;
 mod leaks;
 mod limits;
 mod misconfiguration;
+mod mounts;
 mod operating;
 mod policies;
 mod postgres;

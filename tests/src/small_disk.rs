@@ -27,6 +27,16 @@ impl SmallDisk {
         Self(at.to_owned())
     }
 
+    /// What the kernel shows of itself, mounted on a directory likewise.
+    ///
+    /// # Panics
+    /// As [`Self::mount`].
+    pub fn proc(at: &Path) -> Self {
+        fs::create_dir_all(at).expect("a directory");
+        run("mount", &["-t", "proc", "proc"], at);
+        Self(at.to_owned())
+    }
+
     /// Gives it another size.
     pub fn grow(&self, size: &str) {
         run("mount", &["-o", &format!("remount,size={size}")], &self.0);
@@ -44,6 +54,6 @@ fn run(program: &str, arguments: &[&str], path: &Path) {
     let status = status.expect("mount runs");
     assert!(
         status.success(),
-        "{program} {arguments:?} failed: this test mounts a tmpfs and must run as root"
+        "{program} {arguments:?} failed: this test mounts and must run as root"
     );
 }
