@@ -791,6 +791,49 @@ async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
     assert_eq!(Some(progress[0].position.clone()), request.position);
 }
 
+async fn no_number_of_a_timeline_is_reserved_twice(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let reserve = async |known: u32| {
+        let archive = log.archive();
+        let reserved = catalog.reserve_timeline(&archive, TimelineId(known)).await;
+        reserved.unwrap().0
+    };
+    // Of recoveries of one base that were never put to use.
+    assert_eq!((reserve(1).await, reserve(1).await), (2, 3));
+    // Behind what a base backup is of, archived log and archived histories.
+    assert_eq!(reserve(7).await, 8);
+    let mut ahead = part(0, 100);
+    ahead.timeline = TimelineId(11);
+    log.store(&[ahead]).await;
+    assert_eq!(reserve(1).await, 12);
+    let history = StoredHistory {
+        system: SYSTEM,
+        timeline: TimelineId(20),
+        id: ObjectId([9; 32]),
+        length: 50,
+        legs: vec![Leg {
+            timeline: TimelineId(1),
+            until: Some(Lsn(90)),
+        }],
+        digest: None,
+    };
+    log.grant(&[history.object()]).await;
+    let mut request = log.request(vec![]);
+    request.histories = vec![history];
+    log.record(request).await.unwrap();
+    assert_eq!((reserve(1).await, reserve(13).await), (21, 22));
+
+    // Whose line it is is all the same; another cluster has numbers of its own.
+    let mut other = log.archive();
+    other.line = 3;
+    let reserved = catalog.reserve_timeline(&other, TimelineId(1)).await;
+    assert_eq!(reserved.unwrap(), TimelineId(23));
+    other.system = SystemId(5);
+    let reserved = catalog.reserve_timeline(&other, TimelineId(1)).await;
+    assert_eq!(reserved.unwrap(), TimelineId(2));
+}
+
 async fn no_time_in_a_log_is_later_than_the_coordinators_own(fixture: Fixture) {
     let log = Log::new(fixture).await;
     let (catalog, now) = (&log.fixture.catalog, log.fixture.now());
@@ -945,6 +988,7 @@ contract! {
     what_was_not_granted_or_not_entered_in_time_is_refused,
     impossible_parts_are_refused_and_nothing_is_entered,
     histories_positions_names_and_commits_are_kept,
+    no_number_of_a_timeline_is_reserved_twice,
     no_time_in_a_log_is_later_than_the_coordinators_own,
     a_job_enters_so_many_restore_points_and_no_more,
     restore_points_go_with_the_last_part_that_holds_them,

@@ -366,3 +366,59 @@ impl Plan {
         histories.chain(taken).chain(segments).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use strongroom_layout::{ObjectId, SystemId};
+
+    use super::*;
+
+    fn history(timeline: u32) -> StoredHistory {
+        StoredHistory {
+            system: SystemId(7),
+            timeline: TimelineId(timeline),
+            id: ObjectId([2; 32]),
+            length: 1,
+            legs: Vec::new(),
+            digest: None,
+        }
+    }
+
+    #[test]
+    fn a_promotion_finds_every_number_below_its_own_taken() {
+        // Followed, reserved, archived histories, and what stands in for others.
+        for (followed, reserved, archived, wanted) in [
+            // An agent of an earlier coordinator: nothing was reserved.
+            (1, None, &[][..], &[][..]),
+            (1, None, &[3], &[]),
+            // The next one is free.
+            (1, Some(2), &[], &[]),
+            // A recovery before this one has archived nothing yet.
+            (1, Some(3), &[], &[2]),
+            (1, Some(3), &[2], &[]),
+            // Some have, and some have not.
+            (1, Some(7), &[3, 5], &[2, 4, 6]),
+            (3, Some(7), &[2, 3, 5], &[4, 6]),
+            // Numbers below the one that is followed are nobody's concern.
+            (5, Some(6), &[2], &[]),
+            // What is known behind it does not make room.
+            (1, Some(3), &[9], &[2]),
+            // Never its own: that is what it takes.
+            (2, Some(2), &[], &[]),
+            (4, Some(2), &[], &[]),
+        ] {
+            let histories: Vec<_> = archived.iter().copied().map(history).collect();
+            let reserved = reserved.map(TimelineId);
+            let found = taken(TimelineId(followed), reserved, &histories);
+            let found: Vec<_> = found.iter().map(|it| it.0).collect();
+            assert_eq!(found, wanted, "{followed} {reserved:?} {archived:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_nobody_can_have_reserved_fills_no_disk() {
+        let last = Some(TimelineId(u32::MAX));
+        assert_eq!(taken(TimelineId(1), last, &[]).len(), MOST_TAKEN as usize);
+        assert_eq!(taken(TimelineId(u32::MAX), last, &[]), []);
+    }
+}
