@@ -3,6 +3,7 @@
 mod backups;
 mod connections;
 mod errors;
+mod locks;
 mod names;
 mod partial;
 mod replaces;
