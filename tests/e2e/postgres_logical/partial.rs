@@ -174,3 +174,51 @@ fn a_database_with_a_mark_is_taken_when_it_is_asked_for() {
         assert_eq!(dumps.server.sql(&copy, "SELECT sum(a) FROM t"), "55");
     }
 }
+
+#[test]
+fn a_standby_s_conflict_is_tried_again_and_costs_one_database() {
+    let scratch = Scratch::new("conflict");
+    let cluster = Cluster::start(&scratch, "cluster");
+    let server = Server::on(cluster.port());
+    for name in ["busy", "quiet", "settled"] {
+        cluster.sql(&format!("CREATE DATABASE {name}"));
+        server.sql(name, "CREATE TABLE t AS SELECT generate_series(1, 10) AS a");
+    }
+    // Once where it passes, and every time where it does not.
+    let (met, tried) = (scratch.join("met"), scratch.join("tried"));
+    let script = format!(
+        "conflict() {{ echo 'pg_dump: error: Dumping the contents of table \"t\" failed: \
+         PQgetResult() failed.' >&2; echo 'pg_dump: detail: Error message from server: ERROR:  \
+         canceling statement due to conflict with recovery' >&2; exit 1; }}\n\
+         case $PGDATABASE in busy) echo x >> '{}'; conflict;; \
+         settled) [ -e '{met}' ] || {{ : > '{met}'; conflict; }};; esac\nexec REAL \"$@\"",
+        tried.display(),
+        met = met.display(),
+    );
+    let bin = bin_dir(&scratch, &[("pg_dump", &script)]);
+    let toml = format!("allow_restore = true\nbin_dir = '{}'", bin.display());
+    let dumps = Dumps::with("dumps-conflict", server, &toml);
+    dumps.policy(&["busy", "quiet", "settled"], "globals = false");
+    let job = run(&dumps);
+    let expected = [("busy".to_owned(), "database-conflict".to_owned())];
+    assert_eq!(warnings(&job), expected, "{job:#}");
+    assert_says(
+        &text(&job["warnings"][0]["cause"]),
+        &["hot_standby_feedback", "max_standby_streaming_delay"],
+    );
+    assert!(met.exists(), "the conflict that passes was never met");
+    let tries = std::fs::read_to_string(tried).expect("tries");
+    assert!(tries.lines().count() >= 2, "{tries}");
+    assert_eq!(job["result"]["backup"]["partial"], true, "{job:#}");
+    let snapshot = snapshot_of(&job);
+    let manifest = dumps.manifest(&snapshot);
+    assert_eq!(names(&manifest["databases"]), ["quiet", "settled"]);
+    assert_eq!(names(&manifest["missing"]), ["busy"]);
+    for name in ["quiet", "settled"] {
+        dumps.restore(&snapshot, name, &["--as", &format!("{name}_copy")]);
+        let sum = dumps
+            .server
+            .sql(&format!("{name}_copy"), "SELECT sum(a) FROM t");
+        assert_eq!(sum, "55", "{name}");
+    }
+}
