@@ -3,6 +3,7 @@
 
 mod access;
 mod failures;
+mod home;
 mod incremental;
 pub(crate) mod load;
 mod quiet;
