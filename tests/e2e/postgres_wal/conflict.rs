@@ -9,7 +9,10 @@ use strongroom_tests::{
     scratch::Scratch,
 };
 
-use super::{push::program, recovery::rows};
+use super::{
+    push::{program, push_settings},
+    recovery::rows,
+};
 use crate::postgres_physical::site::Site;
 
 impl Site {
@@ -29,7 +32,7 @@ impl Site {
     }
 
     /// Waits until the newest cluster or line can be recovered to that moment.
-    fn wait_for_newest(&self, at: &str) {
+    pub(super) fn wait_for_newest(&self, at: &str) {
         eventually(&format!("recovery to {at}"), || {
             let newest = self.newest();
             let windows = newest["windows"].as_array()?;
@@ -148,19 +151,9 @@ fn a_segment_with_other_content_is_never_taken_for_the_one_that_is_archived() {
     both_can_be_had(&site, &first);
 }
 
-#[test]
-fn another_cluster_at_the_address_ends_the_archiving_until_there_is_a_base_backup() {
-    let scratch = Scratch::new("wal-other-cluster");
-    let mut site = Site::new("wal-other", "");
-    site.cluster.sql("CREATE TABLE moments (n int PRIMARY KEY)");
-    site.archive("flush = '1s'");
-    site.archiving_job();
-    site.backup();
-    let old = site.commit(1..=3);
-    site.cluster.sql("CREATE TABLE later ()");
-    site.wait_until_recoverable(&old[2].at);
-
-    let mut other = Cluster::start(&scratch, "other");
+/// Has another cluster, with these settings, listen where the server did.
+fn replace(site: &mut Site, scratch: &Scratch, settings: &str) {
+    let mut other = Cluster::start(scratch, "other");
     other.sql("CREATE TABLE moments (n int PRIMARY KEY)");
     other.stop();
     site.cluster.stop();
@@ -170,20 +163,77 @@ fn another_cluster_at_the_address_ends_the_archiving_until_there_is_a_base_backu
     let config = fs::OpenOptions::new().append(true).open(config);
     writeln!(
         config.expect("a configuration"),
-        "port = {}",
+        "port = {}\n{settings}",
         site.cluster.port()
     )
-    .expect("a line");
+    .expect("lines");
     site.cluster.start_again();
+}
+
+/// The old cluster's log ends, aloud, until there is a base backup of the new
+/// one; whoever reads gets each.
+fn another_takes_the_place(site: &mut Site, settings: &str) {
+    let scratch = Scratch::new("wal-other-cluster");
+    site.archiving_job();
+    site.backup();
+    let old = site.commit(1..=3);
+    end_segments(site);
+    site.wait_until_recoverable(&old[2].at);
+
+    replace(site, &scratch, settings);
+    site.cluster.sql("SELECT pg_switch_wal()");
     let said = site.refused("other-cluster");
     assert!(said.contains("base backup"), "{said}");
+    let shown = site.world.operator().run(["status"]).stdout;
+    assert!(shown.contains("PROBLEM"), "{shown}");
 
     site.backup();
     let new = site.commit(1..=2);
-    site.cluster.sql("CREATE TABLE later ()");
+    end_segments(site);
     site.wait_for_newest(&new[1].at);
     let server = site.recovered("new", &[]);
     assert_eq!(rows(&server), 2);
     let server = site.recovered("old", &["--at", &old[2].at]);
     assert_eq!(rows(&server), 3);
+}
+
+/// So that the moment of the last row lies within the log.
+pub(super) fn end_segments(site: &Site) {
+    for _ in 0..2 {
+        site.cluster
+            .sql("CREATE TABLE later (); SELECT pg_switch_wal()");
+        site.cluster.sql("DROP TABLE later");
+    }
+}
+
+#[test]
+fn another_cluster_at_the_address_ends_the_archiving_until_there_is_a_base_backup() {
+    let mut site = Site::new("wal-other", "");
+    site.cluster.sql("CREATE TABLE moments (n int PRIMARY KEY)");
+    site.archive("flush = '1s'");
+    another_takes_the_place(&mut site, "");
+}
+
+#[test]
+fn another_cluster_that_pushes_its_log_is_not_archived_until_there_is_a_base_backup() {
+    let scratch = Scratch::new("wal-other-push");
+    let program = program(&scratch);
+    let cluster = Cluster::with(&scratch, "server", "archive_mode = on");
+    let site_scratch = Scratch::new("wal-other-push-site");
+    let mut site = Site::of("wal-other-push-site", site_scratch, cluster, |agent| agent);
+    let settings = push_settings(&program, &site.world.agent.wal_socket());
+    push_from(&site, &settings);
+    site.cluster.sql("CREATE TABLE moments (n int PRIMARY KEY)");
+    site.archive("method = 'push'");
+    another_takes_the_place(&mut site, &settings);
+}
+
+/// Gives a server that archives already these settings.
+pub(super) fn push_from(site: &Site, settings: &str) {
+    let command = settings
+        .lines()
+        .find(|it| it.starts_with("archive_command"));
+    let command = command.expect("a command");
+    site.cluster.sql(&format!("ALTER SYSTEM SET {command}"));
+    site.cluster.sql("SELECT pg_reload_conf()");
 }

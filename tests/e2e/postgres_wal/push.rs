@@ -1,6 +1,10 @@
 //! Handed over by the server's `archive_command`.
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use strongroom_tests::{
@@ -20,6 +24,15 @@ pub(super) fn program(scratch: &Scratch) -> PathBuf {
         fs::copy(&built, &program).expect("a program can be copied");
     }
     program
+}
+
+/// Settings of a server that pushes its log to the agent with this socket.
+pub(super) fn push_settings(program: &Path, socket: &Path) -> String {
+    format!(
+        "archive_mode = on\narchive_command = '{} wal push %p --socket {}'\n",
+        program.display(),
+        socket.display()
+    )
 }
 
 #[test]
