@@ -139,6 +139,30 @@ fn a_target_that_is_not_empty_is_refused_until_told_otherwise() {
 }
 
 #[test]
+fn a_dry_run_is_its_answer_though_nobody_said_that_he_waits() {
+    let (world, snapshot) = backed_up("dry-run-plan");
+    let target = world.restores.join("dry");
+    let target = target.to_str().expect("UTF-8");
+    let command = [
+        "restore",
+        &*snapshot,
+        "--agent",
+        AGENT,
+        "--target",
+        target,
+        "--dry-run",
+    ];
+    let answer = world.operator().run(command);
+    assert_eq!(answer.code, 0, "{answer:#?}");
+    assert_says(&answer.stdout, &["create", "contents/text"]);
+    let jobs = world.operator().json(&command);
+    let job = &jobs["jobs"][0];
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let planned = job["result"]["restore"]["plan"].as_array();
+    assert!(planned.is_some_and(|it| it.len() > 40), "{job:#}");
+}
+
+#[test]
 fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     let (world, snapshot) = backed_up("dry-run-restore");
     let job = world.restore_with(0, &snapshot, "dry", &["--dry-run"]);
