@@ -31,13 +31,14 @@ impl Site {
         })
     }
 
-    /// Waits until the newest cluster or line can be recovered to that moment.
+    /// Waits until the newest cluster or line can be recovered to that moment, on
+    /// any of its timelines.
     pub(super) fn wait_for_newest(&self, at: &str) {
         eventually(&format!("recovery to {at}"), || {
             let newest = self.newest();
-            let windows = newest["windows"].as_array()?;
-            let last = windows.last()?;
-            (last["open"] == true && *text(&last["to"]) >= *at).then_some(())
+            let mut windows = newest["windows"].as_array()?.iter();
+            let reaches = |it: &Value| it["open"] == true && *text(&it["to"]) >= *at;
+            windows.any(reaches).then_some(())
         });
     }
 }

@@ -12,3 +12,4 @@ mod secrets;
 mod streaming;
 mod survives;
 mod tablespaces;
+mod twice;
