@@ -1,13 +1,18 @@
 //! What an operator sees: on a terminal, and where there is none.
 
-use std::process::{Command, Output};
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
+
+use rustix::process::Signal;
 
 use strongroom_proto::v1::{self, agent_message::Message};
 use strongroom_runtime::printable::is_treacherous;
 use strongroom_tests::{
     coordinator::{Coordinator, Setup},
-    operator::{Answer, eventually},
-    program::binary,
+    operator::{Answer, eventually, only, text},
+    program::{PATIENCE, Program, binary},
     rogue::{Rogue, hello},
     scratch::Scratch,
     tree::Tree,
@@ -64,6 +69,88 @@ fn without_a_terminal_there_are_lines() {
         !stdout.contains(REDRAWN) && !stderr.contains(REDRAWN),
         "{stdout}{stderr}"
     );
+}
+
+#[test]
+fn whoever_stops_waiting_is_told_that_the_job_goes_on() {
+    let world = World::behind_proxy("wait-interrupted", Setup::default());
+    world.fill(&Tree::small(1));
+    let gate = world.proxy().hold_all(|seen| seen.puts("data"));
+    let mut command = Command::new(binary("strongroom"));
+    command
+        .args(["run", POLICY, "--wait"])
+        .env("STRONGROOM_PROFILE", world.operator().profile());
+    let mut waiting = Program::spawn("strongroom", command, &world.scratch.join("waiting.log"));
+    gate.wait_until_reached();
+    // Not its first line: by then it listens for signals.
+    waiting.wait_for_line("the work", |line| line.contains(" files, "));
+    waiting.signal(Signal::INT);
+    let status = waiting.wait(PATIENCE);
+    assert_eq!(status.code(), Some(130), "{}", waiting.log());
+    let job = only(&world.operator().json(&["jobs", "list"])["jobs"]);
+    assert_eq!(job["state"], "running", "{job:#}");
+    let id = text(&job["id"]);
+    let log = waiting.log();
+    let said = log.lines().find(|line| line.contains("goes on"));
+    let said = said.unwrap_or_else(|| panic!("not a word of the job: {log}"));
+    let short = &id[id.len() - 8..];
+    let (show, cancel) = (format!("jobs show {short}"), format!("jobs cancel {short}"));
+    assert_says(said, &[&show, &cancel]);
+    assert_eq!(world.operator().job(short)["id"], *id, "what it says works");
+
+    gate.open();
+    let job = world.operator().wait_for_end(&id);
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+}
+
+/// What is said on a terminal where this is typed, and the exit code.
+fn typed(coordinator: &Coordinator, command: &str, keys: &str) -> (String, Option<i32>) {
+    let mut terminal = Command::new("script");
+    let command = format!("{} {command}", binary("strongroom").display());
+    terminal
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .env("STRONGROOM_PROFILE", coordinator.operator().profile())
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = terminal.spawn().expect("script runs");
+    let mut keyboard = child.stdin.take().expect("a pipe");
+    keyboard.write_all(keys.as_bytes()).expect("keys");
+    // Held until the end: nobody hangs up.
+    let output = child.wait_with_output().expect("it ends");
+    drop(keyboard);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    (said, output.status.code())
+}
+
+#[test]
+fn who_is_shut_out_for_good_is_asked_about_on_a_terminal() {
+    let scratch = Scratch::new("revoke");
+    let coordinator = Coordinator::start(&scratch);
+    for name in ["asked", "sure", "script"] {
+        Rogue::enrol(coordinator.agents_address(), &coordinator.invite(name));
+    }
+    let is_revoked = |name: &str| {
+        let agent = coordinator.operator().json(&["agents", "show", name]);
+        !agent["revoked_at"].is_null()
+    };
+    for no in ["n\n", "\n", "maybe\n"] {
+        let (said, code) = typed(&coordinator, "agents revoke asked", no);
+        assert_says(&said, &["asked", "for good?", "[y/N]", "nothing was done"]);
+        assert!(code.is_some_and(|code| code != 0), "{code:?}: {said}");
+        assert!(!is_revoked("asked"), "{no:?}: {said}");
+    }
+    let (said, code) = typed(&coordinator, "agents revoke asked", "y\n");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("[y/N]") && is_revoked("asked"), "{said}");
+
+    let (said, code) = typed(&coordinator, "agents revoke sure --yes", "");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("[y/N]") && is_revoked("sure"), "{said}");
+    // Where nobody can answer, nobody is asked.
+    let answer = coordinator.operator().run(["agents", "revoke", "script"]);
+    assert_eq!(answer.code, 0, "{answer:#?}");
+    assert!(is_revoked("script"), "{answer:#?}");
 }
 
 /// Sets the title, clears the screen, turns red, turns around, fakes a line.
