@@ -154,7 +154,7 @@ fn a_dry_run_is_its_answer_though_nobody_said_that_he_waits() {
     ];
     let answer = world.operator().run(command);
     assert_eq!(answer.code, 0, "{answer:#?}");
-    assert_says(&answer.stdout, &["create", "contents/text"]);
+    assert_says(&answer.stdout, &["create", "contents/text", "to restore"]);
     let jobs = world.operator().json(&command);
     let job = &jobs["jobs"][0];
     assert_eq!(job["state"], "succeeded", "{job:#}");

@@ -191,11 +191,17 @@ fn backup(figures: &BackupFigures) -> [(&'static str, String); 4] {
 }
 
 fn restore(figures: &RestoreFigures) -> Vec<(&'static str, String)> {
+    // Only a dry run has a plan.
+    let done = if figures.plan_count > 0 {
+        "to restore"
+    } else {
+        "restored"
+    };
     let mut rows = vec![
         (
             "files",
             format!(
-                "{} restored, {} kept",
+                "{} {done}, {} kept",
                 format::count(figures.files),
                 format::count(figures.files_kept)
             ),
