@@ -9,6 +9,7 @@ use strongroom_postgres::{
     logical::{
         create,
         hold::Held,
+        manifest::Privilege,
         properties,
         trial::{Trial, TrialError},
     },
@@ -188,4 +189,31 @@ async fn what_a_server_does_not_understand_is_found_by_having_it_parsed() {
         .await
         .unwrap();
     assert!(!marker.exists());
+}
+
+#[tokio::test]
+async fn what_is_closed_to_everybody_stays_closed_without_its_owner() {
+    let scratch = Scratch::new("closed");
+    let cluster = Cluster::start(&scratch, "server");
+    let connection = connection(&cluster);
+    let session = Session::open(&connection, None).await.unwrap();
+    make(&session, "closed").await;
+    cluster.sql("CREATE ROLE reader; CREATE ROLE gone");
+    cluster.sql(
+        "ALTER DATABASE closed OWNER TO gone; REVOKE ALL ON DATABASE closed FROM PUBLIC; \
+         GRANT CONNECT ON DATABASE closed TO reader",
+    );
+    let given = properties::of(&session, "closed").await.unwrap();
+    cluster.sql("ALTER DATABASE closed OWNER TO postgres; DROP ROLE gone");
+    make(&session, "copy").await;
+    let roles = create::roles(&session).await.unwrap();
+    let refused = properties::give(&session, "copy", &given, &roles).await;
+    let refused = refused.unwrap();
+    assert!(!refused.is_empty() && refused.iter().all(|it| it.lacks_role));
+    assert!(refused[0].cause.contains("\"gone\""), "{refused:?}");
+    let open = properties::of(&session, "copy").await.unwrap().privileges;
+    let open = open.unwrap();
+    assert!(open.iter().all(|it| it.role.is_some()), "{open:?}");
+    let reads = |it: &&_| matches!(it, Privilege { role: Some(role), .. } if role == "reader");
+    assert_eq!(open.iter().filter(reads).count(), 1, "{open:?}");
 }

@@ -115,7 +115,7 @@ async fn none_of_our_questions_calls_what_an_owner_planted() {
         .unwrap();
     let roles = create::roles(&session).await.unwrap();
     let given = properties::give(&session, "new", &properties, &roles).await;
-    assert_eq!(given.unwrap(), Vec::<String>::new());
+    assert_eq!(given.unwrap(), []);
     let refused = create::rename(&session, "new", "newer", Some("it's new")).await;
     assert!(refused.unwrap().is_none());
     create::finished(&session, "newer", None).await.unwrap();

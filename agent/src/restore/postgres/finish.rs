@@ -82,7 +82,11 @@ impl Restore<'_> {
             ..properties
         };
         let problems = properties::give(&session, &plan.fill, &without_comment, &roles).await?;
-        notes.extend(problems);
+        notes.extend(
+            problems
+                .iter()
+                .map(|it| format!("{}: {}", it.what, it.cause)),
+        );
         session.close().await;
         Ok(())
     }

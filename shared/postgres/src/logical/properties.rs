@@ -112,6 +112,28 @@ async fn settings(session: &Session, database: u32) -> Result<Vec<Setting>, toki
     Ok(settings)
 }
 
+/// Something that a database could not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// `setting work_mem`, `privilege CONNECT`.
+    pub what: String,
+    /// Why, in words for people.
+    pub cause: String,
+    /// It is of a role that the server lacks.
+    pub lacks_role: bool,
+}
+
+impl Refused {
+    fn no_role(what: String, role: Option<&String>) -> Self {
+        let role = role.map(String::as_str).unwrap_or_default();
+        Self {
+            what,
+            cause: format!("there is no such role as {role:?}"),
+            lacks_role: true,
+        }
+    }
+}
+
 /// Gives a database the properties, but for its tablespace, and says what it
 /// could not have. `roles` are those that the server knows.
 pub async fn give(
@@ -119,7 +141,7 @@ pub async fn give(
     database: &str,
     properties: &Properties,
     roles: &[String],
-) -> Result<Vec<String>, ServerError> {
+) -> Result<Vec<Refused>, ServerError> {
     let mut problems = Vec::new();
     let known = |role: &Option<String>| role.as_ref().is_none_or(|role| roles.contains(role));
     let mut attempts: Vec<(String, Vec<String>)> = Vec::new();
@@ -127,10 +149,7 @@ pub async fn give(
     for setting in &properties.settings {
         let what = format!("setting {}", setting.name);
         if !known(&setting.role) {
-            problems.push(format!(
-                "{what}: there is no such role as {:?}",
-                setting.role
-            ));
+            problems.push(Refused::no_role(what, setting.role.as_ref()));
             continue;
         }
         let of = match &setting.role {
@@ -168,23 +187,28 @@ pub async fn give(
         attempts.push(("template".into(), vec![statement]));
     }
     if let Some(privileges) = &properties.privileges {
-        let revoke = format!(
-            "REVOKE ALL ON DATABASE {name} FROM PUBLIC; \
-             REVOKE ALL ON DATABASE {name} FROM {}",
-            sql::identifier(&properties.owner)
-        );
+        // Whoever its owner is: what was closed to everybody stays closed.
+        let mut revoke = |of: String| {
+            let statement = format!("REVOKE ALL ON DATABASE {name} FROM {of}");
+            attempts.push(("privileges".into(), vec![statement]));
+        };
+        revoke("PUBLIC".into());
         if roles.contains(&properties.owner) {
-            attempts.push(("privileges".into(), vec![revoke]));
+            revoke(sql::identifier(&properties.owner));
         }
         for privilege in privileges {
             let what = format!("privilege {}", privilege.right);
             if !known(&privilege.role) {
-                let role = &privilege.role;
-                problems.push(format!("{what}: there is no such role as {role:?}"));
+                problems.push(Refused::no_role(what, privilege.role.as_ref()));
                 continue;
             }
             if !["CREATE", "CONNECT", "TEMPORARY"].contains(&privilege.right.as_str()) {
-                problems.push(format!("{what}: not known here"));
+                let cause = "no such privilege is known here".into();
+                problems.push(Refused {
+                    what,
+                    cause,
+                    lacks_role: false,
+                });
                 continue;
             }
             let to = match &privilege.role {
@@ -213,7 +237,11 @@ pub async fn give(
             }
         }
         if let Err(error) = result {
-            problems.push(error.to_string());
+            problems.push(Refused {
+                what,
+                cause: error.to_string(),
+                lacks_role: false,
+            });
         }
     }
     Ok(problems)
