@@ -12,9 +12,9 @@ use strongroom_postgres::{
     connection::{ServerError, Session},
     logical::script::{Statement, StatementKind},
 };
-use strongroom_wire::job::RestoreResult;
+use strongroom_wire::job::WarningCode;
 
-use super::{PostgresRestoreError, fill::Filling, script::LOCK};
+use super::{PostgresRestoreError, Restore, fill::Filling, script::LOCK};
 
 /// Bytes of SQL that are looked through at most.
 const MAX_SCRIPT: usize = 256 << 20;
@@ -39,20 +39,15 @@ struct LeftOut {
 impl Filling<'_> {
     /// Gives everything to whom it belonged, as far as those are there; `within`:
     /// in the transaction of this session.
-    pub(super) fn give(
-        &self,
-        within: Option<&Session>,
-        result: &mut RestoreResult,
-    ) -> Result<(), PostgresRestoreError> {
+    pub(super) fn give(&self, within: Option<&Session>) -> Result<(), PostgresRestoreError> {
         if !self.plan.lacks_roles {
             return Ok(());
         }
         let Some(statements) = self.about_roles()? else {
-            result.notes.push(
-                "owners and privileges could not be read from the dump, and are left out: \
-                 everything belongs to the connection's role"
-                    .into(),
-            );
+            let cause = "owners and privileges could not be read from the dump, and are left \
+                         out: everything belongs to the connection's role";
+            let to = &self.restore.work.to;
+            self.restore.warn(WarningCode::RightsNotGiven, to, cause);
             return Ok(());
         };
         let restore = self.restore;
@@ -66,7 +61,7 @@ impl Filling<'_> {
                 Ok(left_out)
             })?,
         };
-        result.notes.extend(left_out.notes());
+        left_out.name(restore);
         Ok(())
     }
 
@@ -178,25 +173,25 @@ impl LeftOut {
         }
     }
 
-    fn notes(&self) -> Vec<String> {
-        let mut notes: Vec<_> = self
-            .of_roles
-            .iter()
-            .map(|(role, what)| {
-                let role = match role.as_str() {
-                    "" => "who granted them".into(),
-                    role => format!("{role:?}"),
-                };
-                format!(
-                    "left out, because the server has no role {role}: {}",
-                    listed(what)
-                )
-            })
-            .collect();
-        if !self.failed.is_empty() {
-            notes.push(format!("could not be given: {}", listed(&self.failed)));
+    fn name(&self, restore: &Restore<'_>) {
+        let to = &restore.work.to;
+        for (role, what) in &self.of_roles {
+            let role = match role.as_str() {
+                "" => "who granted them".into(),
+                role => format!("{role:?}"),
+            };
+            let cause = format!(
+                "left out, because the server has no role {role}: {}; create it (restore with \
+                 --roles does), then give them by hand or restore again",
+                listed(what)
+            );
+            let object = format!("{to}: role {role}");
+            restore.warn(WarningCode::RoleMissing, &object, &cause);
         }
-        notes
+        if !self.failed.is_empty() {
+            let cause = format!("could not be given: {}", listed(&self.failed));
+            restore.warn(WarningCode::RightsNotGiven, to, &cause);
+        }
     }
 }
 

@@ -102,7 +102,7 @@ impl Restore<'_> {
             return filling.by_phases(result);
         }
         filling.at_once(objects, result)?;
-        filling.give(None, result)?;
+        filling.give(None)?;
         if !self.adds_rows() {
             result.notes.push(format!(
                 "the database's encoding is {}, not UTF8: what came was committed before its rows \
@@ -300,7 +300,7 @@ impl Filling<'_> {
             });
         }
         self.restore.close_rows(&self.plan.fill, &unmade)?;
-        self.give(None, result)?;
+        self.give(None)?;
         Ok(unmade)
     }
 

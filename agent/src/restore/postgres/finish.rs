@@ -11,6 +11,7 @@ use strongroom_postgres::{
     },
     sql,
 };
+use strongroom_wire::job::WarningCode;
 
 use super::{
     PostgresRestoreError, Restore,
@@ -19,12 +20,15 @@ use super::{
 
 impl Restore<'_> {
     /// Each of them, with what is said of it; what fails besides the role
-    /// itself is noted. No statement is shown: there may be a password in it.
+    /// itself is named. No statement is shown: there may be a password in it.
     pub(super) fn make_roles(
         &self,
         new: &NewRoles,
         notes: &mut Vec<String>,
     ) -> Result<(), PostgresRestoreError> {
+        let lacks = |what: &str, error: &ServerError| {
+            self.warn(WarningCode::RoleIncomplete, what, &error.to_string());
+        };
         if new.roles.is_empty() {
             return Ok(());
         }
@@ -37,7 +41,8 @@ impl Restore<'_> {
                     match session.one(&what, statement).await {
                         Ok(()) => {}
                         Err(error) if position == 0 => return Err(error),
-                        Err(error) => notes.push(error.to_string()),
+                        Err(error) if error.is_retryable() => return Err(error),
+                        Err(error) => lacks(&format!("role {}", role.name), &error),
                     }
                 }
                 notes.push(format!("the role {:?} was made", role.name));
@@ -47,7 +52,11 @@ impl Restore<'_> {
                 if session.one("grant a role", membership).await.is_err()
                     && let Err(error) = session.one("grant a role", bare).await
                 {
-                    notes.push(error.to_string());
+                    if error.is_retryable() {
+                        return Err(error);
+                    }
+                    // There is nothing but names in it.
+                    lacks(bare, &error);
                 }
             }
             session.close().await;
@@ -57,11 +66,7 @@ impl Restore<'_> {
 
     /// Settings, privileges and the like: those of the database that gives
     /// way, otherwise those of the manifest.
-    pub(super) async fn dress(
-        &self,
-        plan: &Plan,
-        notes: &mut Vec<String>,
-    ) -> Result<(), ServerError> {
+    pub(super) async fn dress(&self, plan: &Plan) -> Result<(), ServerError> {
         let session = create::elsewhere(self.connection, &[&plan.fill, &self.work.to]).await?;
         let properties = match plan.way {
             Way::Replace { .. } => properties::of(&session, &self.work.to).await?,
@@ -82,33 +87,29 @@ impl Restore<'_> {
             ..properties
         };
         let problems = properties::give(&session, &plan.fill, &without_comment, &roles).await?;
-        notes.extend(
-            problems
-                .iter()
-                .map(|it| format!("{}: {}", it.what, it.cause)),
-        );
+        for refused in problems {
+            let code = if refused.lacks_role {
+                WarningCode::RoleMissing
+            } else {
+                WarningCode::PropertyNotGiven
+            };
+            let object = format!("{}: {} of the database", self.work.to, refused.what);
+            self.warn(code, &object, &refused.cause);
+        }
         session.close().await;
         Ok(())
     }
 
     /// A dump has no options of mappings that its role may not read.
-    pub(super) async fn note_bare_mappings(
-        &self,
-        plan: &Plan,
-        notes: &mut Vec<String>,
-    ) -> Result<(), ServerError> {
+    pub(super) async fn name_bare_mappings(&self, plan: &Plan) -> Result<(), ServerError> {
         let session = Session::open(self.connection, Some(&plan.fill)).await?;
         let bare = create::bare_user_mappings(&session).await?;
         session.close().await;
-        if !bare.is_empty() {
-            let names = bare
-                .iter()
-                .map(|(server, user)| format!("{user} for {server}"));
-            notes.push(format!(
-                "these user mappings have no options: {}; if the original's had some, such as a \
-                 password, the backup's role could not read them: set them",
-                names.collect::<Vec<_>>().join(", ")
-            ));
+        for (server, user) in bare {
+            let object = format!("{}: USER MAPPING {user} for {server}", self.work.to);
+            let cause = "it has no options; if the original had some, such as a password, the \
+                         backup's role could not read them: set them";
+            self.warn(WarningCode::MappingOptionsLeftOut, &object, cause);
         }
         Ok(())
     }

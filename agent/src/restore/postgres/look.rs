@@ -149,6 +149,15 @@ impl Restore<'_> {
         Ok(objects)
     }
 
+    /// Foreign keys that lead to what is not restored.
+    pub(super) fn name_cut_keys(&self, objects: &Objects) {
+        for key in objects.chosen().iter().flat_map(|it| &it.cut) {
+            let object = format!("{}: FK CONSTRAINT {key}", self.work.to);
+            let cause = "left out: it leads to a table that is not restored";
+            self.warn(WarningCode::ForeignKeyLeftOut, &object, cause);
+        }
+    }
+
     pub(super) fn planned(&self, plan: &Plan, facts: &Facts, objects: &Objects) -> RestoreResult {
         let counted = objects
             .relations(self.database)
@@ -159,6 +168,7 @@ impl Restore<'_> {
         actions.truncate(MAX_WARNINGS);
         let mut notes = plan.notes.clone();
         if let Objects::Some(chosen) = objects
+            && self.work.dry_run
             && !chosen.cut.is_empty()
         {
             notes.push(format!(

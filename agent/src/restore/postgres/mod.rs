@@ -271,6 +271,7 @@ impl Restore<'_> {
                 available: facts.scratch,
             });
         }
+        self.name_cut_keys(&objects);
         result.plan = Vec::new();
         result.plan_count = 0;
         let total = &self.monitor.total_bytes;
@@ -315,10 +316,10 @@ impl Restore<'_> {
         }
         if plan.way != Way::Into {
             self.monitor.enter("finishing");
-            self.wait(self.dress(plan, &mut result.notes))?;
+            self.wait(self.dress(plan))?;
         }
         if contents.is_some_and(|it| it.entries.iter().any(|it| it.kind == "USER MAPPING")) {
-            self.wait(self.note_bare_mappings(plan, &mut result.notes))?;
+            self.wait(self.name_bare_mappings(plan))?;
         }
         self.monitor.enter("analyzing");
         let analyzed = self.wait(create::analyze(self.connection, &plan.fill))?;

@@ -176,7 +176,7 @@ impl Restore<'_> {
     }
 
     /// With names as they are shown.
-    fn warn(&self, code: WarningCode, object: &str, cause: &str) {
+    pub(super) fn warn(&self, code: WarningCode, object: &str, cause: &str) {
         let [object, cause] = [object, cause].map(|it| name::shown(it).into_owned());
         self.monitor.warn(code, object, cause);
     }

@@ -113,7 +113,8 @@ codes! {
     RowsNotCounted => "rows-not-counted",
     /// Something in a dump needs what the policy leaves out of it.
     ReferenceLeftOut => "reference-left-out",
-    /// The options of a user mapping may not be read and are not in the dump.
+    /// The options of a user mapping may not be read and are not in the dump; or
+    /// a restored one has none.
     MappingOptionsLeftOut => "mapping-options-left-out",
     /// A pattern of the policy matched nothing.
     PatternUnmatched => "pattern-unmatched",
@@ -162,8 +163,18 @@ codes! {
     ObjectNotRestored => "object-not-restored",
     /// A role that was there is no member of another, and was in the snapshot.
     MembershipLeftOut => "membership-left-out",
-    /// An object was left out because it names a role that the server lacks.
+    /// An object, an owner or a right was left out because it names a role that
+    /// the server lacks.
     RoleMissing => "role-missing",
+    /// Owners or privileges of restored objects could not be given, though their
+    /// roles are there.
+    RightsNotGiven => "rights-not-given",
+    /// A setting, a privilege or a limit of a restored database could not be given.
+    PropertyNotGiven => "property-not-given",
+    /// A role was made, and lacks something that was said of it.
+    RoleIncomplete => "role-incomplete",
+    /// Foreign keys to tables that a restore does not take were left out.
+    ForeignKeyLeftOut => "foreign-key-left-out",
 }
 
 impl FromStr for WarningCode {
