@@ -116,9 +116,10 @@ fn what_names_an_absent_role_is_left_out_by_name_and_rows_stay_closed() {
     survives.dumps.server.sql("postgres", &rename);
     let job = survives.copy(3, &[]);
     let left_out = warnings(&job);
-    assert_eq!(left_out.len(), 2, "{left_out:#?}");
+    assert_eq!(left_out.len(), 3, "{left_out:#?}");
     assert_says(&left_out[0], &["role-missing", "POLICY public t p"]);
     assert_says(&left_out[1], &["role-missing", "USER MAPPING", "_worker"]);
+    assert_says(&left_out[2], &["role-missing", "role", "_worker"]);
     assert_says(
         &job.to_string(),
         &["row security stays on", "create the role"],

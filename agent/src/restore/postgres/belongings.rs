@@ -10,11 +10,14 @@ use std::collections::BTreeMap;
 
 use strongroom_postgres::{
     connection::{ServerError, Session},
-    logical::script::{Statement, StatementKind},
+    logical::{
+        acting::{Acting, acting},
+        script::{Statement, StatementKind},
+    },
 };
 use strongroom_wire::job::WarningCode;
 
-use super::{PostgresRestoreError, Restore, fill::Filling, script::LOCK};
+use super::{PostgresRestoreError, Restore, fill::Filling, plan::Way, script::LOCK};
 
 /// Bytes of SQL that are looked through at most.
 const MAX_SCRIPT: usize = 256 << 20;
@@ -34,6 +37,10 @@ struct LeftOut {
     of_roles: BTreeMap<String, Vec<String>>,
     /// For another reason.
     failed: Vec<String>,
+    /// Statements that give an owner, without their quotes.
+    unowned: Vec<String>,
+    /// What nobody but its owner may use now.
+    closed: Vec<String>,
 }
 
 impl Filling<'_> {
@@ -48,7 +55,7 @@ impl Filling<'_> {
                          out: everything belongs to the connection's role";
             let to = &self.restore.work.to;
             self.restore.warn(WarningCode::RightsNotGiven, to, cause);
-            return Ok(());
+            return self.close_all();
         };
         let restore = self.restore;
         let left_out = match within {
@@ -61,6 +68,24 @@ impl Filling<'_> {
                 Ok(left_out)
             })?,
         };
+        left_out.name(restore);
+        Ok(())
+    }
+
+    /// Whom what belonged to is not known.
+    fn close_all(&self) -> Result<(), PostgresRestoreError> {
+        // What else is in a database that is there is not ours to close.
+        if self.plan.way == Way::Into {
+            return Ok(());
+        }
+        let restore = self.restore;
+        let mut left_out = LeftOut::default();
+        restore.wait(async {
+            let session = Session::open(restore.connection, Some(&self.plan.fill)).await?;
+            close(&session, |_| true, &mut left_out).await?;
+            session.close().await;
+            Ok(())
+        })?;
         left_out.name(restore);
         Ok(())
     }
@@ -100,6 +125,9 @@ async fn give(
         if error.is_retryable() {
             return Err(error);
         }
+        if statement.text.starts_with("ALTER ") && statement.text.contains(" OWNER TO ") {
+            left_out.unowned.push(statement.text.replace('"', ""));
+        }
         let cause = error.to_string();
         let role = lacking(&cause).map(str::to_owned);
         if statement.text.starts_with(GRANTOR) {
@@ -111,7 +139,26 @@ async fn give(
             left_out.failed.push(format!("{what} ({cause})"));
         }
     }
+    let unowned = std::mem::take(&mut left_out.unowned);
+    let is_unowned = |it: &Acting| unowned.iter().any(|statement| it.is_of(statement));
+    close(session, is_unowned, &mut left_out).await?;
     Ok(left_out)
+}
+
+/// Takes from everybody what would lend them the rights of the connection's role,
+/// which may be a superuser's, in place of those of its owner.
+async fn close(
+    session: &Session,
+    which: impl Fn(&Acting) -> bool,
+    left_out: &mut LeftOut,
+) -> Result<(), ServerError> {
+    for acting in acting(session).await?.iter().filter(|it| which(it)) {
+        acting.close(session).await?;
+        if !left_out.closed.contains(&acting.object) {
+            left_out.closed.push(acting.object.clone());
+        }
+    }
+    Ok(())
 }
 
 async fn run(session: &Session, statement: &Statement, within: bool) -> Result<(), ServerError> {
@@ -187,6 +234,13 @@ impl LeftOut {
             );
             let object = format!("{to}: role {role}");
             restore.warn(WarningCode::RoleMissing, &object, &cause);
+        }
+        for object in &self.closed {
+            let cause = "it acts with its owner's rights and belongs to the connection's role, \
+                         so nobody else may use it: give it its owner, then grant again what was \
+                         granted";
+            let object = format!("{to}: {object}");
+            restore.warn(WarningCode::RightsWithheld, &object, cause);
         }
         if !self.failed.is_empty() {
             let cause = format!("could not be given: {}", listed(&self.failed));

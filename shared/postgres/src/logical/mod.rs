@@ -15,9 +15,11 @@
 //! - [`arguments`]: command lines,
 //! - [`toc`], [`phases`] and [`roles`]: which parts of a dump, and of the
 //!   globals, a restore takes, and in which order; [`script`]: plain SQL, statement by statement,
+//! - [`acting`]: what lends its owner's rights,
 //! - [`create`], [`properties`], [`verify`]: databases made, dressed, compared
 //!   and exchanged.
 
+pub mod acting;
 pub mod archive;
 pub mod arguments;
 pub mod choose;

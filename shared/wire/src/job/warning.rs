@@ -85,6 +85,8 @@ codes! {
     ProgramSaid => "program-said",
     /// Roles are saved without their passwords.
     PasswordsLeftOut => "passwords-left-out",
+    /// Roles and tablespaces could not be saved: they are missing.
+    GlobalsFailed => "globals-failed",
     /// A database that nobody excluded is a template or allows no connections.
     DatabaseLeftOut => "database-left-out",
     /// A database that the policy names is not on the server.
@@ -169,6 +171,9 @@ codes! {
     /// Owners or privileges of restored objects could not be given, though their
     /// roles are there.
     RightsNotGiven => "rights-not-given",
+    /// What acts with its owner's rights came without its owner: nobody else may
+    /// use it.
+    RightsWithheld => "rights-withheld",
     /// A setting, a privilege or a limit of a restored database could not be given.
     PropertyNotGiven => "property-not-given",
     /// A role was made, and lacks something that was said of it.
