@@ -222,3 +222,38 @@ fn a_standby_s_conflict_is_tried_again_and_costs_one_database() {
         assert_eq!(sum, "55", "{name}");
     }
 }
+
+#[test]
+fn globals_that_fail_cost_no_database() {
+    let scratch = Scratch::new("globals");
+    let cluster = Cluster::start(&scratch, "cluster");
+    let server = Server::on(cluster.port());
+    cluster.sql("CREATE DATABASE shop");
+    server.sql(
+        "shop",
+        "CREATE TABLE t AS SELECT generate_series(1, 10) AS a",
+    );
+    let script = "echo 'pg_dumpall: error: could not be done' >&2; exit 1";
+    let bin = bin_dir(&scratch, &[("pg_dumpall", script)]);
+    let more = format!("allow_restore = true\nbin_dir = '{}'", bin.display());
+    let dumps = Dumps::with("dumps-globals", server, &more);
+    dumps.policy(&["shop"], "globals = true");
+    let expected = [("/globals.sql".to_owned(), "globals-failed".to_owned())];
+    let job = run(&dumps);
+    assert_eq!(warnings(&job), expected, "{job:#}");
+    assert_says(&job.to_string(), &["could not be done", "globals = false"]);
+    assert_eq!(job["result"]["backup"]["partial"], true, "{job:#}");
+    let snapshot = snapshot_of(&job);
+    assert_eq!(names(&dumps.manifest(&snapshot)["databases"]), ["shop"]);
+    let job = dumps.restore(&snapshot, "shop", &["--as", "copy", "--roles"]);
+    assert_says(
+        &job["warnings"].to_string(),
+        &["globals-failed", "no roles"],
+    );
+    assert_eq!(dumps.server.sql("copy", "SELECT sum(a) FROM t"), "55");
+
+    // Nor does a program that is not there.
+    std::fs::remove_file(bin.join("pg_dumpall")).expect("it was there");
+    let job = run(&dumps);
+    assert_eq!(warnings(&job), expected, "{job:#}");
+}

@@ -29,6 +29,10 @@ impl Restore<'_> {
         if !self.work.globals {
             return Ok(NewRoles::default());
         }
+        if let Some(cause) = &self.manifest.globals_missing {
+            let cause = format!("the snapshot has no roles to make: {cause}");
+            self.warn(WarningCode::GlobalsFailed, &self.work.to, &cause);
+        }
         let Some(globals) = &self.manifest.globals else {
             return Ok(NewRoles::default());
         };

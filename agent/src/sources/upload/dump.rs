@@ -140,6 +140,7 @@ pub(super) fn manifest(
         finished: time.to_string(),
         selection: Selection::default(),
         globals: None,
+        globals_missing: None,
         foreign: true,
         databases: vec![DumpedDatabase {
             name: source.database.clone(),

@@ -46,8 +46,11 @@ pub struct Manifest {
     pub finished: String,
     /// What was asked for.
     pub selection: Selection,
-    /// Absent: not asked for.
+    /// Absent: not asked for, or not to be had.
     pub globals: Option<Globals>,
+    /// Why globals that were asked for are absent, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub globals_missing: Option<String>,
     /// Uploaded by an operator: nothing was counted, and neither roles nor
     /// extensions are known.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -335,9 +338,9 @@ impl Manifest {
         self.kind == SCRIPT_KIND
     }
 
-    /// Whether it lacks a database that it should hold.
+    /// Whether it lacks a database, or roles, that it should hold.
     pub fn is_partial(&self) -> bool {
-        self.missing.iter().any(|it| it.part)
+        self.globals_missing.is_some() || self.missing.iter().any(|it| it.part)
     }
 
     /// Why it lacks the database of that name.
@@ -441,6 +444,7 @@ pub(crate) mod tests {
                 bytes: 300,
                 passwords: true,
             }),
+            globals_missing: None,
             foreign: true,
             databases: vec![DumpedDatabase {
                 name: "../my shop".into(),

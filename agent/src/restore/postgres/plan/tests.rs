@@ -33,6 +33,7 @@ pub(crate) fn manifest() -> Manifest {
         finished: String::new(),
         selection: Selection::default(),
         globals: None,
+        globals_missing: None,
         foreign: false,
         databases: vec![DumpedDatabase {
             name: "orders".into(),

@@ -29,7 +29,7 @@ use strongroom_postgres::{
         select::Selected,
     },
     name,
-    programs::Found,
+    programs::{Found, ProgramError},
 };
 use strongroom_repository::write::{Content, Halted, Writer};
 use strongroom_wire::job::WarningCode;
@@ -442,6 +442,31 @@ impl Dumper<'_> {
 
     pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Halted> {
         until_halted(self.writer, self.runtime, future)
+    }
+
+    /// Roles and tablespaces; or why there are none: databases that are dumped are
+    /// not given up for them. Only the run's own end is an error.
+    pub(super) fn globals_or_why(
+        &self,
+        pg_dumpall: Result<Found, ProgramError>,
+        saved: &mut Saved,
+    ) -> Result<(Option<Globals>, Option<String>), LogicalError> {
+        let done = pg_dumpall
+            .map_err(LogicalError::from)
+            .and_then(|program| self.globals(&program.path, saved));
+        match done {
+            Ok(globals) => Ok((Some(globals), None)),
+            Err(error @ (LogicalError::Halted(_) | LogicalError::Format(_))) => Err(error),
+            Err(error) => {
+                let cause = error.to_string();
+                let said = format!(
+                    "{cause}; the snapshot has no roles: mend that, or set globals = false"
+                );
+                let code = WarningCode::GlobalsFailed;
+                self.options.monitor.warn(code, tree::GLOBALS, said);
+                Ok((None, Some(cause)))
+            }
+        }
     }
 
     /// Roles and tablespaces, without the roles' passwords where those may not

@@ -136,7 +136,7 @@ pub fn save(
     let find = |program| programs.find(program, major, "a server");
     let pg_dump = find(Program::Dump)?;
     let pg_dumpall = if source.asked.globals {
-        Some(find(Program::DumpAll)?)
+        Some(find(Program::DumpAll))
     } else {
         None
     };
@@ -181,9 +181,9 @@ pub fn save(
         let (name, cause) = (database.name.as_str(), database.cause.as_str());
         options.monitor.warn(code, name, cause);
     }
-    let globals = match pg_dumpall {
-        Some(program) => Some(dumper.globals(&program.path, &mut saved)?),
-        None => None,
+    let (globals, globals_missing) = match pg_dumpall {
+        Some(program) => dumper.globals_or_why(program, &mut saved)?,
+        None => (None, None),
     };
     let manifest = Manifest {
         format: FORMAT,
@@ -199,6 +199,7 @@ pub fn save(
         finished: options.clock.now().to_string(),
         selection: dumper.selection.clone(),
         globals,
+        globals_missing,
         foreign: false,
         databases,
         missing,
