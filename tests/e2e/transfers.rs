@@ -273,6 +273,61 @@ fn sql_that_cannot_be_restored_is_refused_when_it_is_uploaded() {
     assert_eq!(server.sql("postgres", &left).trim(), "0");
 }
 
+/// A `CHECK` by a function that looks into a table which is loaded later, and a
+/// trigger that would change rows.
+const LATER_ROWS: &str = "CREATE TABLE z_dict (v text PRIMARY KEY); \
+    INSERT INTO z_dict SELECT 'w' || g FROM generate_series(1, 100) g; \
+    CREATE FUNCTION in_dict(text) RETURNS bool LANGUAGE sql AS \
+    'SELECT EXISTS (SELECT 1 FROM public.z_dict WHERE v = $1)'; \
+    CREATE TABLE a_data (v text CHECK (in_dict(v)), note text); \
+    INSERT INTO a_data SELECT 'w' || g, 'as it was' FROM generate_series(1, 100) g; \
+    CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS \
+    $$ BEGIN NEW.note := 'touched'; RETURN NEW; END $$; \
+    CREATE TRIGGER touch BEFORE INSERT ON a_data FOR EACH ROW EXECUTE FUNCTION touch()";
+
+#[test]
+fn rows_of_sql_that_need_later_ones_come_when_those_are_there() {
+    let (world, server, passwords) = databases("upload-later-rows");
+    let from = Server::unique("later");
+    server.sql("postgres", &format!("CREATE DATABASE {from}"));
+    server.sql(&from, LATER_ROWS);
+    let script = server.dump(&from, &[]);
+    let place = passwords.dir("scripts");
+    let restore = |name: &str, script: &str, code| {
+        let file = place.join(format!("{name}.sql"));
+        fs::write(&file, script).expect("a script");
+        let snapshot = snapshot_of(&upload(
+            &world,
+            &file,
+            &["--name", name, "--database", "shop"],
+        ));
+        let to = Server::unique(name);
+        let restore = into_database(&snapshot, &to, &[]);
+        (world.operator().json_with(code, &restore), to)
+    };
+    let (_, to) = restore("later", &script, 0);
+    assert_eq!(server.dump(&to, &[]), script);
+    let touched = "INSERT INTO a_data VALUES ('w1') RETURNING note";
+    assert_eq!(server.sql(&to, touched).trim(), "touched");
+
+    // In a transaction of its own, and with nothing but rows at its end.
+    let own = "BEGIN;\nCREATE TABLE d (v int);\nCREATE FUNCTION in_d(int) RETURNS bool LANGUAGE sql \
+        AS 'SELECT EXISTS (SELECT FROM public.d WHERE v = $1)';\n\
+        CREATE TABLE a (v int CHECK (in_d(v)));\nCOPY a FROM stdin;\n1\n2\n\\.\n\
+        COPY d FROM stdin;\n1\n2\n\\.\nCOMMIT;\n";
+    let (_, own) = restore("own", own, 0);
+    assert_eq!(server.sql(&own, "SELECT sum(v) FROM a").trim(), "3");
+
+    // Rows that cannot come are named, and nothing is left.
+    let (answer, never) = restore("never", &script.replace("\nw100\n", "\nx\n"), 1);
+    assert_says(
+        &failure(&answer),
+        &["TABLE DATA", "a_data", "check constraint"],
+    );
+    assert_eq!(server.databases(&never), Vec::<String>::new());
+    drop_databases(&server, &[&from, &to, &own]);
+}
+
 #[test]
 fn sql_is_restored_without_what_the_server_does_not_know() {
     let (world, server, passwords) = databases("upload-newer-sql");

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use strongroom_tests::{operator::text, postgres::Server, scratch::Scratch};
 
-use super::{Dumps, bin_dir, last_job, notes};
-use crate::world::assert_says;
+use super::{Dumps, bin_dir, last_job, notes, partial::run};
+use crate::world::{assert_says, snapshot_of};
 
 /// A database of `sql`, backed up.
 struct Survives {
@@ -563,4 +563,37 @@ fn where_policies_hide_rows_none_are_added_uncounted() {
     let job = dumps.restore(&snapshot, &name, &[]);
     assert_says(&notes(&job), &["verified: 1 tables with 10 rows"]);
     assert_eq!(dumps.server.sql(&name, "SELECT count(*) FROM t"), "20");
+}
+
+#[test]
+fn rows_alone_that_refer_to_each_other_come_if_their_keys_may_wait() {
+    let tables = |waits: &str| {
+        format!(
+            "CREATE TABLE a (id int PRIMARY KEY, b int); \
+             CREATE TABLE b (id int PRIMARY KEY, a int CONSTRAINT b_a REFERENCES a {waits}); \
+             INSERT INTO a VALUES (1, 1); INSERT INTO b VALUES (1, 1); \
+             ALTER TABLE a ADD CONSTRAINT a_b FOREIGN KEY (b) REFERENCES b {waits}"
+        )
+    };
+    for (name, waits, comes) in [
+        ("survives-circle", "DEFERRABLE", true),
+        ("survives-stiff-circle", "", false),
+    ] {
+        let dumps = Dumps::new(name, "allow_restore = true");
+        let name = &Server::unique("circle");
+        let server = &dumps.server;
+        server.sql("postgres", &format!("CREATE DATABASE {name}"));
+        server.sql(name, &tables(waits));
+        dumps.policy(&[name.as_str()], "content = \"data\"");
+        // pg_dump warns of the circle.
+        let snapshot = snapshot_of(&run(&dumps));
+        server.sql(name, "TRUNCATE a, b");
+        if comes {
+            let job = dumps.restore(&snapshot, name, &[]);
+            assert_says(&notes(&job), &["verified: 2 tables with 2 rows"]);
+        } else {
+            let message = dumps.refused(&snapshot, name, &[]);
+            assert_says(&message, &["a_b", "b_a", "TABLE DATA"]);
+        }
+    }
 }

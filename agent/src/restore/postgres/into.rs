@@ -5,7 +5,7 @@
 //! switched off, by name, and on again as they were, within the transaction.
 //! Foreign keys are none of these, and are checked.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
 
 use strongroom_postgres::{
     connection::{SEARCH_PATH, ServerError, Session},
@@ -21,7 +21,7 @@ use super::{
     PostgresRestoreError, Refusal,
     fill::{Filling, make_schemas},
     objects::Objects,
-    player::{Author, Player},
+    player::{Author, Player, rows::Again},
     policies,
     script::LOCK,
     unmade::Unmade,
@@ -74,11 +74,20 @@ impl Filling<'_> {
             None => Vec::new(),
         };
         restore.wait(make_schemas(session, schemas, result))?;
-        let mut player = Player::new(restore, session, Author::PgRestore);
-        let mut dump = restore.files.file(&restore.database.path)?;
+        if restore.adds_rows() {
+            // Keys that may wait do: rows may refer to each other in a circle.
+            let defer = session.run("defer constraints", "SET CONSTRAINTS ALL DEFERRED");
+            restore.wait(defer)?;
+        }
         let arguments = self.script_arguments()?;
+        let again: Again<'_> = Rc::new(|take| {
+            let mut dump = restore.files.file(&restore.database.path)?;
+            self.program.script(&arguments, &mut dump, false, take)
+        });
+        let mut player = Player::new(restore, session, Author::PgRestore, again);
+        let mut dump = restore.files.file(&restore.database.path)?;
         self.program
-            .script(&arguments, &mut dump, |piece| player.feed(piece))?;
+            .script(&arguments, &mut dump, true, |piece| player.feed(piece))?;
         let unmade = player.finish()?;
         result.notes.append(&mut player.notes);
         restore.wait(policies::close(session, &unmade, true))?;

@@ -1,11 +1,17 @@
 //! SQL that is sent to a server statement by statement. What fails and holds no
-//! rows is kept, and tried again behind the last one.
+//! rows is kept, and tried again behind the last one. Rows that fail are read once
+//! more (`rows`).
+
+pub(super) mod rows;
+
+use std::collections::BTreeMap;
 
 use strongroom_postgres::{
-    connection::{RowsIn, ServerError, Session},
+    connection::{ServerError, Session},
     logical::script::{Effect, Item, Splitter, Statement, StatementKind},
 };
 
+use self::rows::{Again, Copying};
 use super::{PostgresRestoreError, Restore, unmade::Unmade};
 
 /// Statements that failed are tried again at most as often.
@@ -30,7 +36,14 @@ pub(super) struct Player<'a> {
     session: &'a Session,
     author: Author,
     splitter: Splitter,
-    rows: Option<RowsIn>,
+    rows: Option<Copying>,
+    again: Again<'a>,
+    /// Tables whose rows came so far, by their `COPY`.
+    copies: u64,
+    /// Those of them that failed, by their number.
+    lost: BTreeMap<u64, Failed>,
+    /// The definitions that come behind rows have begun.
+    behind_rows: bool,
     failed: Vec<Failed>,
     /// What a reader may want to know.
     pub(super) notes: Vec<String>,
@@ -43,13 +56,22 @@ struct Failed {
 }
 
 impl<'a> Player<'a> {
-    pub(super) fn new(restore: &'a Restore<'a>, session: &'a Session, author: Author) -> Self {
+    pub(super) fn new(
+        restore: &'a Restore<'a>,
+        session: &'a Session,
+        author: Author,
+        again: Again<'a>,
+    ) -> Self {
         Self {
             restore,
             session,
             author,
             splitter: Splitter::default(),
             rows: None,
+            again,
+            copies: 0,
+            lost: BTreeMap::new(),
+            behind_rows: false,
             failed: Vec::new(),
             notes: Vec::new(),
             subscriptions: 0,
@@ -61,22 +83,20 @@ impl<'a> Player<'a> {
         for item in self.splitter.feed(piece)? {
             match item {
                 Item::Statement(statement) => match statement.kind {
-                    StatementKind::CopyIn => self.begin(&statement)?,
+                    StatementKind::CopyIn => {
+                        self.copies += 1;
+                        self.begin(statement, self.copies)?;
+                    }
                     StatementKind::Subscription => self.subscriptions += 1,
                     StatementKind::Ownership if self.author == Author::Operator => {}
-                    StatementKind::Ownership | StatementKind::Plain => self.play(statement)?,
+                    StatementKind::Ownership => self.play(statement)?,
+                    StatementKind::Plain => {
+                        self.before(&statement)?;
+                        self.play(statement)?;
+                    }
                 },
-                Item::Rows(more) => {
-                    if let Some(rows) = &mut self.rows {
-                        self.restore.wait(rows.send(more.into()))?;
-                    }
-                }
-                Item::RowsEnd => {
-                    if let Some(rows) = self.rows.take() {
-                        let ended = self.restore.wait(rows.finish());
-                        ended.map_err(|error| self.because(error))?;
-                    }
-                }
+                Item::Rows(more) => self.send(more)?,
+                Item::RowsEnd => self.end()?,
             }
         }
         Ok(())
@@ -85,6 +105,7 @@ impl<'a> Player<'a> {
     /// At the script's end: tries again what failed; gives what fails still.
     pub(super) fn finish(&mut self) -> Result<Vec<Unmade>, PostgresRestoreError> {
         std::mem::take(&mut self.splitter).finish()?;
+        self.last_rows()?;
         let mut failed = std::mem::take(&mut self.failed);
         if !failed.is_empty() {
             // That of every client: the script may have emptied it.
@@ -109,7 +130,12 @@ impl<'a> Player<'a> {
                 break;
             }
         }
-        Ok(failed.into_iter().map(Failed::unmade).collect())
+        let lost = std::mem::take(&mut self.lost).into_values();
+        let lost = lost.map(|it| Unmade {
+            kind: "TABLE DATA".into(),
+            ..it.unmade()
+        });
+        Ok(lost.chain(failed.into_iter().map(Failed::unmade)).collect())
     }
 
     fn play(&mut self, statement: Statement) -> Result<(), PostgresRestoreError> {
@@ -192,14 +218,6 @@ impl<'a> Player<'a> {
             Err(error) if error.is_retryable() => Err(self.restore.server(error)),
             ran => Ok(ran),
         }
-    }
-
-    fn begin(&mut self, statement: &Statement) -> Result<(), PostgresRestoreError> {
-        let what = named(statement);
-        let begun = self.session.rows_in(&what, &statement.text);
-        let begun = self.restore.wait(begun);
-        self.rows = Some(begun.map_err(|error| self.because(error))?);
-        Ok(())
     }
 
     /// With what failed first, of which this comes as a rule.

@@ -106,6 +106,7 @@ impl PgRestore<'_> {
         &self,
         arguments: &[OsString],
         dump: &mut FileStream,
+        counted: bool,
         mut take: impl FnMut(&[u8]) -> Result<(), PostgresRestoreError>,
     ) -> Result<(), PostgresRestoreError> {
         let program = &self.program.path;
@@ -121,7 +122,7 @@ impl PgRestore<'_> {
         let ((fed, taken), ended) = process.converse(self.runtime, cancel, |stdin, stdout| {
             thread::scope(|scope| {
                 let input = Input {
-                    counted: true,
+                    counted,
                     ..Input::of(dump)
                 };
                 let fed = scope.spawn(|| stdin.map_or(Ok(()), |stdin| self.feed(input, stdin)));

@@ -2,7 +2,7 @@
 //! server statement by statement. `psql` would run on this host what the
 //! script asks it to run.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use strongroom_postgres::connection::Session;
 use strongroom_wire::job::{RestoreResult, WarningCode};
@@ -10,7 +10,7 @@ use strongroom_wire::job::{RestoreResult, WarningCode};
 use super::{
     PostgresRestoreError, Restore,
     plan::Plan,
-    player::{Author, Player},
+    player::{Author, Player, rows::Again},
     policies,
     unmade::Unmade,
 };
@@ -49,7 +49,14 @@ impl Restore<'_> {
         result: &mut RestoreResult,
     ) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let mut script = self.files.file(&self.database.path)?;
-        let mut player = Player::new(self, session, Author::Operator);
+        let again: Again<'_> = Rc::new(|take| {
+            let mut script = self.files.file(&self.database.path)?;
+            while let Some(piece) = script.next_piece()? {
+                take(&piece)?;
+            }
+            Ok(())
+        });
+        let mut player = Player::new(self, session, Author::Operator, again);
         while let Some(piece) = script.next_piece()? {
             player.feed(&piece)?;
             self.monitor.bytes.fetch_add(piece.len() as u64, Relaxed);
