@@ -20,6 +20,29 @@ pub struct Acting {
     pub role: Option<String>,
 }
 
+macro_rules! views {
+    ($acl:literal, $join:literal) => {
+        concat!(
+            "SELECT DISTINCT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
+             c.oid::pg_catalog.regclass::pg_catalog.text, \
+             CASE WHEN a.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
+             THEN pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
+             ON n.oid OPERATOR(pg_catalog.=) c.relnamespace ",
+            $join,
+            "CROSS JOIN pg_catalog.aclexplode(",
+            $acl,
+            ") a WHERE c.relkind OPERATOR(pg_catalog.=) 'v' \
+             AND a.grantee OPERATOR(pg_catalog.<>) c.relowner \
+             AND c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+             AND pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) current_user \
+             AND NOT COALESCE(c.reloptions OPERATOR(pg_catalog.&&) \
+             ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false) \
+             ORDER BY 1, 2, 3, 4"
+        )
+    };
+}
+
 const FUNCTIONS: &str = "SELECT n.nspname::pg_catalog.text, p.proname::pg_catalog.text, \
     p.oid::pg_catalog.regprocedure::pg_catalog.text, \
     CASE WHEN a.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
@@ -33,22 +56,14 @@ const FUNCTIONS: &str = "SELECT n.nspname::pg_catalog.text, p.proname::pg_catalo
     AND pg_catalog.pg_get_userbyid(p.proowner) OPERATOR(pg_catalog.=) current_user \
     ORDER BY 1, 2, 3, 4";
 
-const VIEWS: &str = "SELECT DISTINCT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
-    c.oid::pg_catalog.regclass::pg_catalog.text, \
-    CASE WHEN a.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
-    THEN pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END \
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
-    ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-    CROSS JOIN LATERAL (SELECT c.relacl AS acl UNION ALL SELECT t.attacl \
-    FROM pg_catalog.pg_attribute t WHERE t.attrelid OPERATOR(pg_catalog.=) c.oid) l \
-    CROSS JOIN LATERAL pg_catalog.aclexplode(l.acl) a \
-    WHERE c.relkind OPERATOR(pg_catalog.=) 'v'::\"char\" \
-    AND a.grantee OPERATOR(pg_catalog.<>) c.relowner \
-    AND c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
-    AND pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) current_user \
-    AND NOT COALESCE(c.reloptions OPERATOR(pg_catalog.&&) \
-    ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false) \
-    ORDER BY 1, 2, 3, 4";
+/// Of the view itself, or of its columns.
+const VIEWS: [&str; 2] = [
+    views!("c.relacl", ""),
+    views!(
+        "t.attacl",
+        "JOIN pg_catalog.pg_attribute t ON t.attrelid OPERATOR(pg_catalog.=) c.oid "
+    ),
+];
 
 /// All of them in the session's database, once for each role that may use one.
 pub async fn acting(session: &Session) -> Result<Vec<Acting>, ServerError> {
@@ -59,7 +74,11 @@ pub async fn acting(session: &Session) -> Result<Vec<Acting>, ServerError> {
     };
     let error = |error| ServerError::query("list what acts with its owner's rights", &error);
     let mut all = Vec::new();
-    for (query, kind) in [(FUNCTIONS, routine), (VIEWS, "TABLE")] {
+    for (query, kind) in [
+        (FUNCTIONS, routine),
+        (VIEWS[0], "TABLE"),
+        (VIEWS[1], "TABLE"),
+    ] {
         for row in session.query(query, &[]).await.map_err(error)? {
             let text = |at| row.try_get(at).map(|Text(text)| text).map_err(error);
             let role: Option<Text> = row.try_get(3).map_err(error)?;
@@ -81,7 +100,8 @@ impl Acting {
         let role = role.as_deref().unwrap_or("PUBLIC");
         let what = format!("take {} from {role}", self.object);
         let statement = format!("REVOKE ALL ON {} FROM {role} CASCADE", self.object);
-        session.run(&what, &statement).await
+        // The names in it are the server's own words.
+        session.run_foreign(&what, &statement).await
     }
 
     /// Whether `ALTER … OWNER TO …`, without quotes, is about it.
@@ -106,6 +126,13 @@ impl Acting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_looked_for_along_a_search_path() {
+        for query in [FUNCTIONS, VIEWS[0], VIEWS[1]] {
+            assert_eq!(sql::unqualified(query), None, "{query}");
+        }
+    }
 
     #[test]
     fn a_statement_is_of_what_it_names() {
