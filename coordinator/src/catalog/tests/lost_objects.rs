@@ -148,7 +148,7 @@ async fn losses_are_an_alarm_until_they_are_accepted_or_back(fixture: Fixture) {
     // The second time is no news, and it was noticed the first time.
     assert_eq!(audited(&fixture, "repository.lost-objects").await.len(), 1);
     let noted = catalog.lost_objects(&repository.name).await.unwrap();
-    assert_eq!(noted, [one.clone()]);
+    assert_eq!(noted, std::slice::from_ref(&one));
     assert_eq!(alarm(&fixture).await, Some((1, 0)));
 
     let accepted = catalog.accept_losses(&repository.name, &operator()).await;

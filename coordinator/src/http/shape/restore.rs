@@ -214,6 +214,10 @@ pub enum Sparse {
 
 impl Sparse {
     /// Whether it need not be said: coordinators of earlier versions do not know it.
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

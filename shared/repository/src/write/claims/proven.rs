@@ -28,10 +28,10 @@ use crate::{
 };
 
 /// Tells the records from all else that the key seals.
-const MAGIC: &[u8; 8] = b"SRprov\0\x01";
+const MAGIC: [u8; 8] = *b"SRprov\0\x01";
 
 /// The same of records of what was lost.
-const MAGIC_LOST: &[u8; 8] = b"SRlost\0\x01";
+const MAGIC_LOST: [u8; 8] = *b"SRlost\0\x01";
 
 /// Far more than is ever noted, in bytes: a million index files.
 const MAX_FILE: u64 = 128 << 20;
@@ -176,7 +176,7 @@ pub(in crate::write) fn note_own(directory: &JournalDirectory, key: &MasterKey, 
 fn append(
     path: &Path,
     key: &MasterKey,
-    magic: &[u8; 8],
+    magic: [u8; 8],
     index: ObjectId,
     packs: &[ObjectId],
 ) -> bool {
@@ -207,7 +207,7 @@ fn append(
 
 fn encode(
     key: &MasterKey,
-    magic: &[u8; 8],
+    magic: [u8; 8],
     index: ObjectId,
     packs: &[ObjectId],
 ) -> io::Result<Vec<u8>> {
@@ -219,8 +219,8 @@ fn encode(
     record::seal(key, &plaintext).map_err(io::Error::other)
 }
 
-fn decode(magic: &[u8; 8], plaintext: &[u8]) -> Option<(ObjectId, Vec<ObjectId>)> {
-    let (ids, []) = plaintext.strip_prefix(magic)?.as_chunks::<32>() else {
+fn decode(magic: [u8; 8], plaintext: &[u8]) -> Option<(ObjectId, Vec<ObjectId>)> {
+    let (ids, []) = plaintext.strip_prefix(&magic)?.as_chunks::<32>() else {
         return None;
     };
     let (index, packs) = ids.split_first()?;

@@ -354,6 +354,7 @@ fn a_lost_pack_that_is_there_again_is_looked_at_before_it_is_believed() {
     assert_eq!((trouble.len(), headers), (1, 1));
 }
 
+#[expect(clippy::disallowed_methods, reason = "files have the real time")]
 #[test]
 fn a_run_that_ends_early_leaves_the_comparison_to_the_next() {
     let bench = Bench::new();
