@@ -125,7 +125,11 @@ fn another_server_gets_the_roles_that_it_lacks() {
              ALTER FUNCTION lends(int) OWNER TO {owner}; CREATE VIEW v AS SELECT 1 AS a; \
              ALTER VIEW v OWNER TO {owner}; GRANT SELECT ON v TO PUBLIC; \
              CREATE VIEW safe WITH (security_invoker) AS SELECT 1 AS a; \
-             ALTER VIEW safe OWNER TO {owner}; GRANT SELECT ON safe TO PUBLIC"
+             ALTER VIEW safe OWNER TO {owner}; GRANT SELECT ON safe TO PUBLIC; \
+             CREATE TABLE ddl_log (tag text); \
+             CREATE FUNCTION log_ddl() RETURNS event_trigger LANGUAGE plpgsql \
+             AS $$ BEGIN INSERT INTO public.ddl_log VALUES (tg_tag); END $$; \
+             CREATE EVENT TRIGGER audit ON ddl_command_end EXECUTE FUNCTION log_ddl()"
         ),
     );
     dumps.policy_of(super::POLICY, "source", &[&name], "");
@@ -156,6 +160,9 @@ fn another_server_gets_the_roles_that_it_lacks() {
     assert_eq!(server.sql("bare", lent), "f|t|f|t");
     let owner_of = "SELECT tableowner FROM pg_tables WHERE tablename = 't'";
     assert_eq!(server.sql("bare", owner_of), "postgres");
+    // What was given did not run the database's own event triggers.
+    let events = "SELECT (SELECT count(*) FROM ddl_log), (SELECT count(*) FROM pg_event_trigger)";
+    assert_eq!(server.sql("bare", events), "0|1");
     let kept = "SELECT has_table_privilege('pg_monitor', 't', 'SELECT'), \
                 has_function_privilege('pg_monitor', 'f()', 'EXECUTE'), \
                 has_function_privilege('pg_signal_backend', 'f()', 'EXECUTE')";

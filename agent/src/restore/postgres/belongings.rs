@@ -44,13 +44,17 @@ struct LeftOut {
 }
 
 impl Filling<'_> {
-    /// Gives everything to whom it belonged, as far as those are there; `within`:
-    /// in the transaction of this session.
-    pub(super) fn give(&self, within: Option<&Session>) -> Result<(), PostgresRestoreError> {
+    /// Gives what these entries make to whom it belonged, as far as those are there;
+    /// `within`: in the transaction of this session.
+    pub(super) fn give(
+        &self,
+        within: Option<&Session>,
+        numbers: &[u32],
+    ) -> Result<(), PostgresRestoreError> {
         if !self.plan.lacks_roles {
             return Ok(());
         }
-        let Some(statements) = self.about_roles()? else {
+        let Some(statements) = self.about_roles(numbers)? else {
             let cause = "owners and privileges could not be read from the dump, and are left \
                          out: everything belongs to the connection's role";
             let to = &self.restore.work.to;
@@ -91,8 +95,8 @@ impl Filling<'_> {
     }
 
     /// Statements about roles, in the dump's order; `None`: they cannot be read.
-    fn about_roles(&self) -> Result<Option<Vec<Statement>>, PostgresRestoreError> {
-        let statements = self.statements(&self.definitions(), MAX_SCRIPT)?;
+    fn about_roles(&self, numbers: &[u32]) -> Result<Option<Vec<Statement>>, PostgresRestoreError> {
+        let statements = self.statements(numbers, MAX_SCRIPT)?;
         Ok(statements.map(|mut all| {
             all.retain(|it| it.kind == StatementKind::Ownership || it.text == GRANTOR_ENDS);
             all

@@ -102,7 +102,7 @@ impl Restore<'_> {
             return filling.by_phases(result);
         }
         filling.at_once(objects, result)?;
-        filling.give(None)?;
+        filling.give(None, &filling.definitions())?;
         if !self.adds_rows() {
             result.notes.push(format!(
                 "the database's encoding is {}, not UTF8: what came was committed before its rows \
@@ -264,25 +264,44 @@ impl Filling<'_> {
     }
 
     fn by_phases(&self, result: &mut RestoreResult) -> Result<Vec<Unmade>, PostgresRestoreError> {
-        let head = From::Head(&self.contents.head);
-        let mut failed = BTreeMap::new();
-        let phases = [
-            (&self.phases.definitions, false),
-            (&self.phases.rows, true),
-            (&self.phases.rest, false),
-        ];
-        for (numbers, rows) in phases {
-            if numbers.is_empty() {
-                continue;
-            }
-            let heard = if rows {
-                self.run(numbers, &self.rows()?, self.plan.jobs, &[])?
-            } else {
-                self.run(numbers, &head, self.plan.jobs, &[])?
-            };
-            let left = self.heard(heard, result);
-            failed.extend(self.try_again(left, rows, result)?);
+        let of_events = self.event_triggers();
+        let but_those = self.phases.rest.iter().filter(|it| !of_events.contains(it));
+        let rest: Vec<u32> = but_those.copied().collect();
+        let mut failed = self.make(&self.phases.definitions, false, result)?;
+        failed.extend(self.make(&self.phases.rows, true, result)?);
+        failed.extend(self.make(&rest, false, result)?);
+        let mut unmade = self.unmade(&failed)?;
+        self.restore.close_rows(&self.plan.fill, &unmade)?;
+        self.give(None, &self.belongings(&of_events))?;
+        if !of_events.is_empty() {
+            let failed = self.make(&of_events, false, result)?;
+            unmade.extend(self.unmade(&failed)?);
+            self.give(None, &of_events)?;
         }
+        Ok(unmade)
+    }
+
+    /// Makes entries; gives those that fail still when all are made, with the causes.
+    fn make(
+        &self,
+        numbers: &[u32],
+        rows: bool,
+        result: &mut RestoreResult,
+    ) -> Result<BTreeMap<u32, String>, PostgresRestoreError> {
+        if numbers.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let heard = if rows {
+            self.run(numbers, &self.rows()?, self.plan.jobs, &[])?
+        } else {
+            let head = From::Head(&self.contents.head);
+            self.run(numbers, &head, self.plan.jobs, &[])?
+        };
+        let left = self.heard(heard, result);
+        self.try_again(left, rows, result)
+    }
+
+    fn unmade(&self, failed: &BTreeMap<u32, String>) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let mut unmade = Vec::new();
         for entry in &self.contents.entries {
             let Some(cause) = failed.get(&entry.id) else {
@@ -299,9 +318,36 @@ impl Filling<'_> {
                 policy,
             });
         }
-        self.restore.close_rows(&self.plan.fill, &unmade)?;
-        self.give(None)?;
         Ok(unmade)
+    }
+
+    /// Event triggers, where owners and privileges are given one by one: they would
+    /// run for each of those, and come behind them. `pg_restore` makes them last, too.
+    fn event_triggers(&self) -> Vec<u32> {
+        if !self.plan.lacks_roles {
+            return Vec::new();
+        }
+        let is_of_them = |kind: &str, rest: &str| {
+            kind == "EVENT TRIGGER" || (kind == "COMMENT" && rest.contains("EVENT TRIGGER "))
+        };
+        let of_events = self.contents.entries.iter();
+        let of_events = of_events.filter(|it| is_of_them(&it.kind, &it.rest));
+        let numbers = of_events.map(|it| it.id);
+        numbers
+            .filter(|number| self.phases.rest.contains(number))
+            .collect()
+    }
+
+    /// Entries that say whom something belongs to, but for `later`. Large objects are
+    /// among the rows from PostgreSQL 17 on.
+    fn belongings(&self, later: &[u32]) -> Vec<u32> {
+        let mut numbers = self.definitions();
+        numbers.retain(|number| !later.contains(number));
+        let rows: HashSet<u32> = self.phases.rows.iter().copied().collect();
+        let objects = self.contents.entries.iter();
+        let objects = objects.filter(|it| it.kind == "BLOB METADATA" && rows.contains(&it.id));
+        numbers.extend(objects.map(|it| it.id));
+        numbers
     }
 
     /// The first statement of an entry that makes something; `None` if it cannot

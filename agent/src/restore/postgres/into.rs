@@ -91,7 +91,7 @@ impl Filling<'_> {
         let unmade = player.finish()?;
         result.notes.append(&mut player.notes);
         restore.wait(policies::close(session, &unmade, true))?;
-        self.give(Some(session))?;
+        self.give(Some(session), &self.definitions())?;
         restore.wait(async {
             let ours =
                 format!("SET LOCAL search_path = {SEARCH_PATH}; SET LOCAL row_security = off");
