@@ -169,7 +169,7 @@ fn what_cannot_be_stored_again_is_named_with_its_snapshots_until_it_is_accepted(
 }
 
 #[test]
-fn an_index_that_vanishes_is_told_of_and_done_without() {
+fn an_index_that_vanishes_is_done_without_and_an_alarm() {
     for cached in [true, false] {
         let (world, first, repository) = backed_up(&format!("index-vanishes-{cached}"));
         let index = objects(&repository.join("index")).pop().expect("an index");
@@ -178,14 +178,11 @@ fn an_index_that_vanishes_is_told_of_and_done_without() {
             fs::remove_dir_all(world.agent.state().join("cache/objects")).expect("the cache");
         }
         comes_back(&world, &first, "first");
-        let jobs = world.operator().json_with(3, &["run", POLICY, "--wait"]);
-        assert_says(&jobs["jobs"][0]["warnings"].to_string(), &[name(&index)]);
-        let second = snapshot_of(&jobs["jobs"][0]);
+        let second = world.backup();
         world.prove(&second, "second");
         let found = losses(&world, &["--compare"]);
         assert_eq!(found["objects"][0]["kind"], "index", "{found:#}");
-        // Once an operator knows of it no backup says so any more, and what nothing
-        // else names is found all the same.
+        // Once an operator knows of it, what nothing else names is found all the same.
         losses(&world, &["--accept"]);
         let third = world.backup();
         world.prove(&third, "third");
@@ -200,9 +197,7 @@ fn what_a_foreign_prune_took_is_not_put_back() {
     fs::remove_file(file(&world, 0)).expect("a file");
     let second = world.backup();
     world.restic().run(["forget", "--prune", &first]);
-    // It is told of until an operator says that it is right.
-    let jobs = world.operator().json_with(3, &["run", POLICY, "--wait"]);
-    let third = snapshot_of(&jobs["jobs"][0]);
+    let third = world.backup();
     world.restic().run(["check", "--read-data"]);
     world.prove(&second, "second");
     world.prove(&third, "third");

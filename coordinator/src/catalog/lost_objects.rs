@@ -113,26 +113,19 @@ impl Catalog {
         read_all(&rows, read_object)
     }
 
-    /// The index files that must be in a repository's store; those whose loss an
-    /// operator has accepted only with `accepted`.
+    /// The index files that must be in a repository's store.
     pub async fn expected_indexes(
         &self,
         repository: &str,
-        accepted: bool,
     ) -> Result<BTreeSet<ObjectId>, CatalogError> {
         let rows = sqlx::query(
             "SELECT o.id AS id FROM objects o
              WHERE o.repository = $1 AND o.kind = 'index' AND o.shown_at IS NOT NULL
                AND EXISTS (SELECT 1 FROM snapshots s
                            WHERE s.job_id = o.job_id AND s.attempt = o.attempt
-                             AND s.confirmed = 1)
-               AND ($2 = 1
-                    OR NOT EXISTS (SELECT 1 FROM lost_objects l
-                                   WHERE l.repository = o.repository AND l.path = o.path
-                                     AND l.accepted_at IS NOT NULL))",
+                             AND s.confirmed = 1)",
         )
         .bind(repository)
-        .bind(i64::from(accepted))
         .fetch_all(self.pool())
         .await?;
         let ids = read_all(&rows, |row| Columns::new("objects", row).parse("id"))?;
@@ -203,7 +196,7 @@ impl Catalog {
                 .await?;
             mark_snapshot_in(&mut transaction, repository, back, None).await?;
         }
-        mark_wal_in(&mut transaction, repository, &found.lost_log, now).await?;
+        mark_wal_in(&mut transaction, repository, found, now).await?;
         let news: Vec<_> = news.iter().map(|lost| lost.path.as_str()).collect();
         let back: Vec<_> = back.iter().map(|lost| lost.path.as_str()).collect();
         for (action, paths) in [

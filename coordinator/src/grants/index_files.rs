@@ -2,8 +2,8 @@
 //!
 //! One that must be there and is not in the store's list is listed with no length: so
 //! that whoever reads knows that something is missing, looks for what it listed in the
-//! headers of packs. Whoever writes is told until an operator has accepted the loss;
-//! whoever reads always is, for he looks in the headers only then.
+//! headers of packs. Whoever writes is not told: what nobody lists is stored again, and a
+//! foreign `restic prune` takes index files, too.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -35,10 +35,8 @@ impl Grants {
         let client = &self.store(repository)?.client;
         let expected = match directory {
             // Before the store is asked: what is written meanwhile is no loss.
-            Directory::Index => {
-                let accepted = scope.only_reads();
-                let catalog = self.catalog();
-                catalog.expected_indexes(&repository.name, accepted).await?
+            Directory::Index if scope.only_reads() => {
+                self.catalog().expected_indexes(&repository.name).await?
             }
             _ => BTreeSet::new(),
         };

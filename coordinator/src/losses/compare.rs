@@ -166,7 +166,11 @@ impl Search<'_> {
                 .into_iter()
                 .filter(|row| {
                     let size = row.name.id().and_then(|id| sizes.get(&id));
-                    size != Some(&row.length)
+                    let is_there = size == Some(&row.length);
+                    if is_there {
+                        self.found.found_log.extend(row.name.id());
+                    }
+                    !is_there
                 })
                 .collect();
             self.look(missing).await?;

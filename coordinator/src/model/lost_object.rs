@@ -34,6 +34,8 @@ pub struct Comparison {
     pub lost_count: u64,
     /// All parts of the log among them.
     pub lost_log: HashSet<ObjectId>,
+    /// The parts of the log that are there.
+    pub found_log: HashSet<ObjectId>,
 }
 
 /// The losses of a repository that no operator has accepted.

@@ -6,7 +6,7 @@
 //! about roles are run one by one: what names a role that is not there is left out,
 //! by name, and all else holds, such as what is taken from everybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use strongroom_postgres::{
     connection::{ServerError, Session},
@@ -44,12 +44,36 @@ struct LeftOut {
 }
 
 impl Filling<'_> {
+    /// What acts with its owner's rights in the database before anything is made there:
+    /// that is not ours to close.
+    pub(super) fn acting_before(
+        &self,
+        within: Option<&Session>,
+    ) -> Result<HashSet<String>, PostgresRestoreError> {
+        if !self.plan.lacks_roles {
+            return Ok(HashSet::new());
+        }
+        let restore = self.restore;
+        let there = match within {
+            Some(session) => restore.wait(acting(session))?,
+            None => restore.wait(async {
+                let session = Session::open(restore.connection, Some(&self.plan.fill)).await?;
+                let there = acting(&session).await?;
+                session.close().await;
+                Ok(there)
+            })?,
+        };
+        Ok(there.into_iter().map(|it| it.object).collect())
+    }
+
     /// Gives what these entries make to whom it belonged, as far as those are there;
-    /// `within`: in the transaction of this session.
+    /// `within`: in the transaction of this session. What was `there` before stays as it
+    /// is.
     pub(super) fn give(
         &self,
         within: Option<&Session>,
         numbers: &[u32],
+        there: &HashSet<String>,
     ) -> Result<(), PostgresRestoreError> {
         if !self.plan.lacks_roles {
             return Ok(());
@@ -63,11 +87,11 @@ impl Filling<'_> {
         };
         let restore = self.restore;
         let left_out = match within {
-            Some(session) => restore.wait(give(session, &statements, true))?,
+            Some(session) => restore.wait(give(session, &statements, true, there))?,
             None => restore.wait(async {
                 let session = Session::open(restore.connection, Some(&self.plan.fill)).await?;
                 session.unhurried(LOCK).await?;
-                let left_out = give(&session, &statements, false).await?;
+                let left_out = give(&session, &statements, false, there).await?;
                 session.close().await;
                 Ok(left_out)
             })?,
@@ -108,6 +132,7 @@ async fn give(
     session: &Session,
     statements: &[Statement],
     within: bool,
+    there: &HashSet<String>,
 ) -> Result<LeftOut, ServerError> {
     let mut left_out = LeftOut::default();
     // Whoever granted is not there: nobody else grants in his place.
@@ -144,7 +169,9 @@ async fn give(
         }
     }
     let unowned = std::mem::take(&mut left_out.unowned);
-    let is_unowned = |it: &Acting| unowned.iter().any(|statement| it.is_of(statement));
+    let is_unowned = |it: &Acting| {
+        !there.contains(&it.object) && unowned.iter().any(|statement| it.is_of(statement))
+    };
     close(session, is_unowned, &mut left_out).await?;
     Ok(left_out)
 }

@@ -97,6 +97,14 @@ pub enum PostgresRestoreError {
         /// The last of its standard error that may be shown.
         stderr: String,
     },
+    /// Rows that were refused are missing where something is to build on them.
+    #[error("{what} failed, and what comes behind it may build on its rows: {cause}")]
+    Lost {
+        /// The statement.
+        what: String,
+        /// In the server's words.
+        cause: String,
+    },
     /// What was restored is not what was dumped.
     #[error(
         "the restored database differs from what the snapshot's manifest says: {}{more}",

@@ -101,8 +101,9 @@ impl Restore<'_> {
         if plan.way != Way::Into {
             return filling.by_phases(result);
         }
+        let there = filling.acting_before(None)?;
         filling.at_once(objects, result)?;
-        filling.give(None, &filling.definitions())?;
+        filling.give(None, &filling.definitions(), &there)?;
         if !self.adds_rows() {
             result.notes.push(format!(
                 "the database's encoding is {}, not UTF8: what came was committed before its rows \
@@ -132,6 +133,9 @@ pub(super) struct Filling<'a> {
     contents: &'a Contents,
     phases: Phases,
 }
+
+/// Large objects whose owners are given one by one: with their statements, some 40 MiB.
+const LARGE_OBJECTS: usize = 500_000;
 
 /// Where entries are read from.
 enum From<'a> {
@@ -272,11 +276,12 @@ impl Filling<'_> {
         failed.extend(self.make(&rest, false, result)?);
         let mut unmade = self.unmade(&failed)?;
         self.restore.close_rows(&self.plan.fill, &unmade)?;
-        self.give(None, &self.belongings(&of_events))?;
+        let none = HashSet::new();
+        self.give(None, &self.belongings(&of_events), &none)?;
         if !of_events.is_empty() {
             let failed = self.make(&of_events, false, result)?;
             unmade.extend(self.unmade(&failed)?);
-            self.give(None, &of_events)?;
+            self.give(None, &of_events, &none)?;
         }
         Ok(unmade)
     }
@@ -346,7 +351,17 @@ impl Filling<'_> {
         let rows: HashSet<u32> = self.phases.rows.iter().copied().collect();
         let objects = self.contents.entries.iter();
         let objects = objects.filter(|it| it.kind == "BLOB METADATA" && rows.contains(&it.id));
-        numbers.extend(objects.map(|it| it.id));
+        let mut objects = objects.map(|it| it.id);
+        numbers.extend(objects.by_ref().take(LARGE_OBJECTS));
+        let more = objects.count();
+        if more > 0 {
+            let cause = format!(
+                "{more} large objects belong to the connection's role: owners are given one by \
+                 one where roles are missing, and that of {LARGE_OBJECTS} at most"
+            );
+            let to = &self.restore.work.to;
+            self.restore.warn(WarningCode::RightsNotGiven, to, &cause);
+        }
         numbers
     }
 

@@ -73,6 +73,7 @@ impl Filling<'_> {
             Some(_) => self.switch_off(session, expected(), result)?,
             None => Vec::new(),
         };
+        let there = self.acting_before(Some(session))?;
         restore.wait(make_schemas(session, schemas, result))?;
         if restore.adds_rows() {
             // Keys that may wait do: rows may refer to each other in a circle.
@@ -91,7 +92,7 @@ impl Filling<'_> {
         let unmade = player.finish()?;
         result.notes.append(&mut player.notes);
         restore.wait(policies::close(session, &unmade, true))?;
-        self.give(Some(session), &self.definitions())?;
+        self.give(Some(session), &self.definitions(), &there)?;
         restore.wait(async {
             let ours =
                 format!("SET LOCAL search_path = {SEARCH_PATH}; SET LOCAL row_security = off");

@@ -242,6 +242,11 @@ async fn what_the_store_has_lost_is_covered_no_more(fixture: Fixture) {
             lost: lost.collect(),
             lost_count: parts.len() as u64,
             lost_log: parts.iter().map(|part| part.id).collect(),
+            found_log: [part(0, 100), part(100, 150), part(150, 200)]
+                .iter()
+                .filter(|found| !parts.contains(*found))
+                .map(|found| found.id)
+                .collect(),
         };
         let record = catalog.record_comparison(name, None, &found);
         record.await.unwrap();

@@ -16,14 +16,14 @@ use super::{
     },
     stretch,
 };
-use crate::model::WalArchive;
+use crate::model::{Comparison, WalArchive};
 
-/// These parts, and no others, are lost: what is covered without them is found anew,
-/// so that no window spans what is gone.
+/// These parts are lost, and those are there: what is covered is found anew, so that
+/// no window spans what is gone.
 pub(in crate::catalog) async fn mark_wal_in(
     connection: &mut AnyConnection,
     repository: &str,
-    lost: &HashSet<ObjectId>,
+    found: &Comparison,
     now: Timestamp,
 ) -> Result<(), CatalogError> {
     let rows = sqlx::query(
@@ -34,20 +34,27 @@ pub(in crate::catalog) async fn mark_wal_in(
     .await?;
     let before = read_all(&rows, |row| Columns::new("wal_parts", row).parse("id"))?;
     let before: HashSet<ObjectId> = before.into_iter().collect();
-    let mut changed = BTreeSet::new();
-    for id in before.difference(lost) {
+    let (mut changed, mut again) = (BTreeSet::new(), false);
+    for id in before.intersection(&found.found_log) {
         for part in mark_in(connection, repository, *id, None).await? {
             changed.insert((part.archive, part.timeline));
         }
     }
-    for id in lost.difference(&before) {
+    for id in found.lost_log.difference(&before) {
         for part in mark_in(connection, repository, *id, Some(now)).await? {
-            count_again_in(connection, &part).await?;
+            again |= count_again_in(connection, &part).await?;
             changed.insert((part.archive, part.timeline));
         }
     }
     for (archive, timeline) in changed {
         stretch::remake_in(connection, &archive, timeline).await?;
+    }
+    if again {
+        // Nobody has looked for what counts again.
+        sqlx::query("UPDATE repositories SET compared_at = NULL WHERE name = $1")
+            .bind(repository)
+            .execute(connection)
+            .await?;
     }
     Ok(())
 }
@@ -88,13 +95,13 @@ async fn mark_in(
     })
 }
 
-/// What gave way to a part that is lost counts again, as long as it is there.
-async fn count_again_in(connection: &mut AnyConnection, part: &Part) -> Result<(), CatalogError> {
-    sqlx::query(
+/// What gave way to a part that is lost counts again; gives whether there is something.
+async fn count_again_in(connection: &mut AnyConnection, part: &Part) -> Result<bool, CatalogError> {
+    let again = sqlx::query(
         "UPDATE wal_parts SET superseded_at = NULL
          WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
            AND start_lsn >= $5 AND start_lsn < $6 AND end_lsn <= $6
-           AND superseded_at IS NOT NULL",
+           AND superseded_at IS NOT NULL AND lost_at IS NULL",
     )
     .bind(part.archive.repository.clone())
     .bind(part.archive.system.to_string())
@@ -104,5 +111,5 @@ async fn count_again_in(connection: &mut AnyConnection, part: &Part) -> Result<(
     .bind(int(part.end.0))
     .execute(connection)
     .await?;
-    Ok(())
+    Ok(again.rows_affected() > 0)
 }

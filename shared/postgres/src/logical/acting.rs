@@ -32,12 +32,15 @@ macro_rules! views {
             $join,
             "CROSS JOIN pg_catalog.aclexplode(",
             $acl,
-            ") a WHERE c.relkind OPERATOR(pg_catalog.=) 'v' \
-             AND a.grantee OPERATOR(pg_catalog.<>) c.relowner \
+            ") a WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner \
              AND c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
              AND pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) current_user \
+             AND (EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite w \
+             WHERE w.ev_class OPERATOR(pg_catalog.=) c.oid \
+             AND w.ev_type OPERATOR(pg_catalog.<>) '1'::pg_catalog.\"char\") \
+             OR c.relkind OPERATOR(pg_catalog.=) 'v' \
              AND NOT COALESCE(c.reloptions OPERATOR(pg_catalog.&&) \
-             ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false) \
+             ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)) \
              ORDER BY 1, 2, 3, 4"
         )
     };
@@ -101,6 +104,13 @@ impl Acting {
         let what = format!("take {} from {role}", self.object);
         let statement = format!("REVOKE ALL ON {} FROM {role} CASCADE", self.object);
         // The names in it are the server's own words.
+        session.run_foreign(&what, &statement).await?;
+        if !self.function {
+            return Ok(());
+        }
+        // A trigger or an aggregate calls it without being asked for that right.
+        let what = format!("have {} run with its caller's rights", self.object);
+        let statement = format!("ALTER {} SECURITY INVOKER", self.object);
         session.run_foreign(&what, &statement).await
     }
 

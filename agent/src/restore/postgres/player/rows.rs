@@ -38,10 +38,26 @@ impl Player<'_> {
     /// Looks whether the rows end before this statement.
     pub(super) fn before(&mut self, statement: &Statement) -> Result<(), PostgresRestoreError> {
         let text = statement.text.as_bytes();
-        let makes = ["CREATE ", "ALTER "].iter().any(|word| {
-            let head = text.get(..word.len());
-            head.is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
-        });
+        let begins = |words: &[&str]| {
+            words.iter().any(|word| {
+                let head = text.get(..word.len());
+                head.is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
+            })
+        };
+        // What may build on the rows must not find them missing, nor be undone before
+        // they come.
+        let builds = statement.effect != Effect::Definition
+            || begins(&["REFRESH", "ROLLBACK", "ABORT", "TRUNCATE"]);
+        if !self.lost.is_empty() && builds {
+            self.rows_again()?;
+            if let (Author::Operator, Some((_, lost))) = (self.author, self.lost.pop_first()) {
+                return Err(PostgresRestoreError::Lost {
+                    what: named(&lost.statement),
+                    cause: lost.cause,
+                });
+            }
+        }
+        let makes = begins(&["CREATE ", "ALTER "]);
         if !self.behind_rows
             && !self.lost.is_empty()
             && makes
@@ -169,6 +185,10 @@ impl Player<'_> {
         } else if self.author == Author::PgRestore || self.is_lost()? {
             return Err(self.because(self.restore.server(error)));
         }
+        // Read again, it would go where the search path leads then.
+        if self.author == Author::Operator && !names_its_schema(&statement.text) {
+            return Err(self.because(self.restore.server(error)));
+        }
         self.lost.insert(number, Failed { statement, cause });
         Ok(())
     }
@@ -215,5 +235,41 @@ impl Player<'_> {
             }
             Ok(())
         })
+    }
+}
+
+/// Whether a `COPY` says which schema its table is in.
+fn names_its_schema(copy: &str) -> bool {
+    let target = copy.get("COPY".len()..).unwrap_or_default().trim_start();
+    let mut quoted = false;
+    for character in target.chars() {
+        match character {
+            '"' => quoted = !quoted,
+            '.' if !quoted => return true,
+            '(' if !quoted => return false,
+            it if it.is_whitespace() && !quoted => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_its_schema;
+
+    #[test]
+    fn a_dot_in_quotes_names_no_schema() {
+        for named in ["COPY a.t FROM stdin", "copy \"a b\".\"t\" (x) FROM stdin"] {
+            assert!(names_its_schema(named), "{named}");
+        }
+        for bare in [
+            "COPY t FROM stdin",
+            "COPY \"a.b\" FROM stdin",
+            "COPY t(a) FROM s.x",
+            "",
+        ] {
+            assert!(!names_its_schema(bare), "{bare}");
+        }
     }
 }
