@@ -1,6 +1,6 @@
 //! What a repository holds when a run begins.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use futures::{StreamExt, stream};
 use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
@@ -215,6 +215,8 @@ struct Loader<'a> {
     lost: Vec<LostPack>,
     /// Several index files may name one.
     seen_lost: HashSet<ObjectId>,
+    /// Index files, and what was found lost of them for the first time.
+    news: Vec<(ObjectId, ObjectId)>,
     put_back: u64,
 }
 
@@ -243,6 +245,7 @@ impl<'a> Loader<'a> {
             sizes,
             lost: Vec::new(),
             seen_lost: HashSet::new(),
+            news: Vec::new(),
             put_back: 0,
         };
         let listed: HashSet<ObjectId> = files.iter().map(|file| file.id).collect();
@@ -311,6 +314,9 @@ impl<'a> Loader<'a> {
             self.proven.note_lost(self.repository.key(), id, still);
         }
         for pack in lost.packs {
+            if !lost.before.contains(&pack.id) {
+                self.news.push((id, pack.id));
+            }
             if self.seen_lost.insert(pack.id) {
                 self.lost.push(LostPack::from(pack));
             }
@@ -469,6 +475,24 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// What an index file says of packs that are not there is told once, though all of
+    /// it lies elsewhere: it was lost and stored again, or never was.
+    fn told(news: &[(ObjectId, ObjectId)], elsewhere: &[LostPack]) -> Vec<Trouble> {
+        let packs: HashSet<_> = elsewhere.iter().filter_map(|it| it.pack.id()).collect();
+        let mut named: BTreeMap<ObjectId, (ObjectId, usize)> = BTreeMap::new();
+        for (index, pack) in news.iter().filter(|(_, pack)| packs.contains(pack)) {
+            named.entry(*index).or_insert((*pack, 0)).1 += 1;
+        }
+        let told = named.into_iter().map(|(index, (pack, count))| Trouble {
+            object: ObjectName::index(index).to_string(),
+            cause: format!(
+                "it says of {count} packs, {pack} among them, what is not in the store; all that \
+                 they are to hold lies elsewhere"
+            ),
+        });
+        told.collect()
+    }
+
     fn finish(mut self) -> Known {
         self.places.places.sort_unstable_by_key(|place| place.id);
         self.places.places.shrink_to_fit();
@@ -477,7 +501,11 @@ impl<'a> Loader<'a> {
             pack.blobs
                 .retain(|blob| !membership.contains(blob.kind, blob.id));
         }
-        self.lost.retain(|pack| !pack.blobs.is_empty());
+        let (lost, elsewhere): (Vec<_>, Vec<_>) = std::mem::take(&mut self.lost)
+            .into_iter()
+            .partition(|pack| !pack.blobs.is_empty());
+        self.lost = lost;
+        self.trouble.extend(Self::told(&self.news, &elsewhere));
         Known {
             membership,
             trees: self.places,
