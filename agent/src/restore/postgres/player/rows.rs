@@ -50,7 +50,9 @@ impl Player<'_> {
             || begins(&["REFRESH", "ROLLBACK", "ABORT", "TRUNCATE"]);
         if !self.lost.is_empty() && builds {
             self.rows_again()?;
-            if let (Author::Operator, Some((_, lost))) = (self.author, self.lost.pop_first()) {
+            if self.author == Author::Operator
+                && let Some((_, lost)) = self.lost.pop_first()
+            {
                 return Err(PostgresRestoreError::Lost {
                     what: named(&lost.statement),
                     cause: lost.cause,
