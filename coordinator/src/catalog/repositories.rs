@@ -86,7 +86,8 @@ impl Catalog {
         name: &str,
     ) -> Result<bool, CatalogError> {
         let marked = sqlx::query(
-            "UPDATE repositories SET ready_at = $2 WHERE name = $1 AND ready_at IS NULL",
+            "UPDATE repositories SET ready_at = $2, compared_at = $2
+             WHERE name = $1 AND ready_at IS NULL",
         )
         .bind(name)
         .bind(micros(self.now()))

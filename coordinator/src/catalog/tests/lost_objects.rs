@@ -269,7 +269,10 @@ async fn repositories_are_compared_day_by_day(fixture: Fixture) {
     };
     // Nothing was written to it.
     assert_eq!(due().await, 0);
+    // What has just come into being has lost nothing.
     back_up(&fixture, &agent, &repository, &[1], 20).await;
+    assert_eq!(due().await, 0);
+    fixture.advance(86_401);
     assert_eq!(due().await, 1);
     compared(&fixture, &repository, vec![]).await;
     assert_eq!(due().await, 0);
