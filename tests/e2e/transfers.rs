@@ -313,8 +313,11 @@ fn rows_of_sql_that_need_later_ones_come_when_those_are_there() {
     // In a transaction of its own, and with nothing but rows at its end.
     let own = "BEGIN;\nCREATE TABLE d (v int);\nCREATE FUNCTION in_d(int) RETURNS bool LANGUAGE sql \
         AS 'SELECT EXISTS (SELECT FROM public.d WHERE v = $1)';\n\
-        CREATE TABLE a (v int CHECK (in_d(v)));\nCOPY a FROM stdin;\n1\n2\n\\.\n\
+        CREATE TABLE a (v int CHECK (in_d(v)));\nCOPY public.a FROM stdin;\n1\n2\n\\.\n\
         COPY d FROM stdin;\n1\n2\n\\.\nCOMMIT;\n";
+    // Where an unqualified name would lead at another time, nobody knows.
+    let (answer, _) = restore("bare", &own.replace("public.a FROM", "a FROM"), 1);
+    assert_says(&failure(&answer), &["check constraint"]);
     let (_, own) = restore("own", own, 0);
     assert_eq!(server.sql(&own, "SELECT sum(v) FROM a").trim(), "3");
 
