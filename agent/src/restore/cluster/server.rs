@@ -26,7 +26,10 @@ use super::{
     programs::Programs,
     server_directory::ServerDirectory,
 };
-use crate::{allowed::AllowedDirectory, monitor::Monitor};
+use crate::{
+    allowed::{AllowedDirectory, Exchangeable},
+    monitor::Monitor,
+};
 
 /// Ports that others took between our look and the server's start.
 const ATTEMPTS: usize = 5;
@@ -75,7 +78,7 @@ impl Programs {
         monitor: &Monitor,
         settings: &[(&str, &str)],
     ) -> Result<Running, ClusterRestoreError> {
-        check_steady(directory, owner)?;
+        let _told_before = check_steady(directory, owner)?;
         let target = directory.path();
         let ours = ServerDirectory::make(directory, owner)?;
         let mut failure = String::new();
@@ -229,11 +232,11 @@ fn free_port() -> io::Result<u16> {
 }
 
 /// An error when somebody else decides what a server of this owner's would find
-/// in a directory.
+/// in a directory; what others could exchange, because its owner lets them.
 pub(super) fn check_steady(
     directory: &AllowedDirectory,
     owner: &Owner,
-) -> Result<(), ClusterRestoreError> {
+) -> Result<Option<Exchangeable>, ClusterRestoreError> {
     let steady = directory.check_steady(owner.uid);
     steady.map_err(|source| ClusterRestoreError::Unsteady {
         path: directory.path().into(),
