@@ -1,7 +1,7 @@
 //! What may be restored into.
 
 use std::{
-    fmt, io,
+    io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -36,39 +36,28 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum Unsteady {
     /// Somebody may exchange a directory on the way.
-    #[error("{0}; let it belong to root (chown root)")]
-    Foreign(Exchangeable),
+    #[error(
+        "{directory} belongs to user {owner} and has the mode {mode:04o}: others than root and the \
+         server's user could put another directory in the place of {name}; let it belong to root \
+         (chown root) and be written by nobody else (chmod go-w)",
+        directory = .directory.display(), name = .name.display()
+    )]
+    Writable {
+        /// The one in which it lies.
+        directory: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Its mode.
+        mode: u32,
+        /// What could be exchanged.
+        name: PathBuf,
+    },
     /// Somebody has.
     #[error("it was exchanged for another directory while it was restored")]
     Exchanged,
     /// It cannot be told.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// Something on the way that others could exchange.
-#[derive(Debug)]
-pub struct Exchangeable {
-    /// The directory in which it lies.
-    directory: PathBuf,
-    owner: u32,
-    mode: u32,
-    /// What could be exchanged.
-    name: PathBuf,
-}
-
-impl fmt::Display for Exchangeable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} belongs to user {} and has the mode {:04o}: others than root and the server's user \
-             could put another directory in the place of {}",
-            self.directory.display(),
-            self.owner,
-            self.mode,
-            self.name.display()
-        )
-    }
 }
 
 impl AllowedDirectory {
@@ -174,13 +163,10 @@ impl AllowedDirectory {
         self.0.off_limits.find(stat)
     }
 
-    /// Whether its path leads to it, and every directory on the way is of root, this
-    /// agent or the user `uid`: then a program of that user's may be given the path.
-    /// Gives the first of them that its owner lets others write to, who then could
-    /// exchange what is in it. What lies above the allowed directory is its
-    /// administrator's.
-    pub fn check_steady(&self, uid: u32) -> Result<Option<Exchangeable>, Unsteady> {
-        let mut open_to_others = None;
+    /// Whether its path leads to it, and nobody but root, this agent and the user
+    /// `uid` can change that: then a program of that user's may be given the path.
+    /// What lies above the allowed directory is its administrator's.
+    pub fn check_steady(&self, uid: u32) -> Result<(), Unsteady> {
         let ours = |stat: &Stat| [0, uid, geteuid().as_raw()].contains(&stat.st_uid);
         for (directory, opened, name) in self.0.way.steps() {
             let opened = opened?;
@@ -190,26 +176,22 @@ impl AllowedDirectory {
             let sticky = mode & 0o1000 != 0;
             let entry = statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW);
             let held = !writable || (sticky && entry.as_ref().map_or(true, ours));
-            let exchangeable = || Exchangeable {
-                directory: self.place_of(&directory),
-                owner: above.st_uid,
-                mode,
-                name: name.into(),
-            };
-            if !ours(&above) {
-                return Err(Unsteady::Foreign(exchangeable()));
-            }
-            if !held && open_to_others.is_none() {
-                open_to_others = Some(exchangeable());
+            if !(ours(&above) && held) {
+                return Err(Unsteady::Writable {
+                    directory: self.place_of(&directory),
+                    owner: above.st_uid,
+                    mode,
+                    name: name.into(),
+                });
             }
         }
         let Some(opened) = self.0.opened.get() else {
-            return Ok(open_to_others);
+            return Ok(());
         };
         let opened = fstat(opened).map_err(io::Error::from)?;
         let named = stat(self.path()).map_err(io::Error::from)?;
         if (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino) {
-            return Ok(open_to_others);
+            return Ok(());
         }
         Err(Unsteady::Exchanged)
     }

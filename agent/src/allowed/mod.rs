@@ -25,7 +25,7 @@ mod within;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{AllowedDirectory, Exchangeable, Unsteady};
+pub use directory::{AllowedDirectory, Unsteady};
 pub use off_limits::OffLimits;
 pub use paths::AllowedPaths;
 pub use way::Way;

@@ -47,7 +47,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use strongroom_postgres::physical::manifest::Manifest;
 use strongroom_repository::Repository;
-use strongroom_wire::job::{RestoreClusterWork, RestoreResult, WarningCode};
+use strongroom_wire::job::{RestoreClusterWork, RestoreResult};
 use tokio::runtime::Handle;
 
 pub use error::ClusterRestoreError;
@@ -125,13 +125,7 @@ pub fn run(
     let decided = decide(inputs, forward.as_mut(), programs.as_ref(), consent)?;
     if let (true, Some(owner)) = (work.start, owner.as_ref()) {
         for directory in [&target].into_iter().chain(decided.replay.directories()) {
-            // That others may write there is its owner's doing. A server that runs
-            // elsewhere than in what was restored is found out when it has started.
-            if let Some(exchangeable) = server::check_steady(directory, owner)? {
-                let place = directory.path().as_os_str().as_encoded_bytes();
-                let code = WarningCode::DirectoryExchangeable;
-                monitor.note(code, place, exchangeable.to_string());
-            }
+            server::check_steady(directory, owner)?;
         }
     }
     let mut places = source.places(&root, work, &target, &decided.replay.bases)?;

@@ -26,10 +26,7 @@ use super::{
     programs::Programs,
     server_directory::ServerDirectory,
 };
-use crate::{
-    allowed::{AllowedDirectory, Exchangeable},
-    monitor::Monitor,
-};
+use crate::{allowed::AllowedDirectory, monitor::Monitor};
 
 /// Ports that others took between our look and the server's start.
 const ATTEMPTS: usize = 5;
@@ -78,7 +75,7 @@ impl Programs {
         monitor: &Monitor,
         settings: &[(&str, &str)],
     ) -> Result<Running, ClusterRestoreError> {
-        let _told_before = check_steady(directory, owner)?;
+        check_steady(directory, owner)?;
         let target = directory.path();
         let ours = ServerDirectory::make(directory, owner)?;
         let mut failure = String::new();
@@ -232,11 +229,11 @@ fn free_port() -> io::Result<u16> {
 }
 
 /// An error when somebody else decides what a server of this owner's would find
-/// in a directory; what others could exchange, because its owner lets them.
+/// in a directory.
 pub(super) fn check_steady(
     directory: &AllowedDirectory,
     owner: &Owner,
-) -> Result<Option<Exchangeable>, ClusterRestoreError> {
+) -> Result<(), ClusterRestoreError> {
     let steady = directory.check_steady(owner.uid);
     steady.map_err(|source| ClusterRestoreError::Unsteady {
         path: directory.path().into(),

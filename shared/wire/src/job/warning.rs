@@ -40,10 +40,7 @@ macro_rules! codes {
             /// Whether it only says what may well be meant: listed, and never
             /// counted, as if every policy accepted it.
             pub const fn is_note(self) -> bool {
-                matches!(
-                    self,
-                    Self::ExcludeUnmatched | Self::OwnerMapped | Self::DirectoryExchangeable
-                )
+                matches!(self, Self::ExcludeUnmatched | Self::OwnerMapped)
             }
 
             /// The word on the wire, in policies and in the API.
@@ -138,8 +135,6 @@ codes! {
     LogGap => "log-gap",
     /// Nothing bounds what a replication slot holds back while the agent is away.
     SlotUnbounded => "slot-unbounded",
-    /// A server was started in a directory that others may exchange.
-    DirectoryExchangeable => "directory-exchangeable",
     /// A database of a restored server is invalid, or its files are not there.
     DatabaseUnusable => "database-unusable",
     /// A connection leads to another cluster than before; of agents of earlier
