@@ -86,7 +86,7 @@ fn what_cannot_be_reached_is_refused_before_anything_is_written() {
     assert_eq!(error.code(), FailureCode::Corrupt, "{error}");
     let message = error.to_string();
     assert!(
-        message.contains(&part.object().path()) && message.contains("missing from the store"),
+        message.contains("vanished") && message.contains(&part.start.to_string()),
         "{message}"
     );
 }

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use strongroom_compare::EscapedPath;
 use strongroom_layout::{
-    ObjectName, SystemId,
+    ObjectName, SystemId, WalName, WalPart,
     position::{Lsn, TimelineId},
 };
 use strongroom_postgres::wal::{InvalidWal, Unexpected};
@@ -201,6 +201,26 @@ pub enum RecoveryError {
 }
 
 impl RecoveryError {
+    /// An object of the log cannot be read, and nothing stands in for it.
+    pub(super) fn lacking(source: Box<ReadError>) -> Self {
+        let ReadError::Damaged { object, .. } = *source else {
+            return (*source).into();
+        };
+        match object {
+            ObjectName::Wal(WalName {
+                timeline,
+                part: WalPart::Range { start, .. },
+                ..
+            }) => Self::Vanished {
+                timeline,
+                at: start,
+                object,
+                source,
+            },
+            _ => (*source).into(),
+        }
+    }
+
     pub(in super::super) fn file(
         operation: &'static str,
         path: impl Into<PathBuf>,

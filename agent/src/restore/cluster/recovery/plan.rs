@@ -75,7 +75,7 @@ impl Asked<'_> {
     ) -> Result<Plan, RecoveryError> {
         tracing::warn!(%object, %source, "a part of the log cannot be read; looking it up again");
         if plan.unread.len() >= MOST_UNREAD || plan.unread.contains(&object) {
-            return Err((*source).into());
+            return Err(RecoveryError::lacking(source));
         }
         let unread = [&plan.unread[..], &[object]].concat();
         self.decide(unread, Some(source))
@@ -124,7 +124,7 @@ impl Asked<'_> {
                 self.pieces(&stored, &held, (from, at))?
             }
             Err(gap @ RecoveryError::Gap { .. }) => {
-                return Err(lacking.take().map_or(gap, |source| (*source).into()));
+                return Err(lacking.take().map_or(gap, RecoveryError::lacking));
             }
             pieces => pieces?,
         };
@@ -146,7 +146,7 @@ impl Asked<'_> {
             (Ok(extent), Some(_)) if lies_within(&recovery.target, &known, &extent) => extent,
             (Err(error @ RecoveryError::Unread { .. }), _) => return Err(error),
             // It ends where something cannot be read, not where the log does.
-            (_, Some(source)) => return Err((*source).into()),
+            (_, Some(source)) => return Err(RecoveryError::lacking(source)),
             (extent, None) => extent?,
         };
         Ok(Plan {
