@@ -2,6 +2,7 @@
 //! restored.
 
 mod access;
+mod exchanged;
 mod failures;
 mod home;
 mod incremental;

@@ -36,6 +36,7 @@ mod quiet;
 pub mod recovery;
 mod relink;
 mod replayed;
+mod served;
 mod server;
 mod server_directory;
 mod single;
@@ -60,6 +61,7 @@ use self::{
     quiet::Quiet,
     recovery::{Forwarding, Inputs, LogSource, RollForward},
     replayed::{Replay, Terms, held::HeldLog},
+    served::Served,
     server::Running,
     snapshot::Source,
 };
@@ -124,7 +126,8 @@ pub fn run(
     let has_files = forward.as_ref().is_some_and(RollForward::has_files);
     let decided = decide(inputs, forward.as_mut(), programs.as_ref(), consent)?;
     if let (true, Some(owner)) = (work.start, owner.as_ref()) {
-        for directory in [&target].into_iter().chain(decided.replay.directories()) {
+        Served::of(&target, owner)?;
+        for directory in decided.replay.directories() {
             server::check_steady(directory, owner)?;
         }
     }
@@ -197,6 +200,7 @@ pub fn run(
         running.directory.keep();
         result.server = Some(running.to_started());
         result.notes.push(notes::started(inputs, &running, owner));
+        result.notes.extend(running.served.note());
         result.notes.extend(notes::not_there(&gone));
         let quiet = decided.quiet.iter();
         result

@@ -24,6 +24,7 @@ use super::{
     owner::Owner,
     postmaster::{self, PID_FILE},
     programs::Programs,
+    served::Served,
     server_directory::ServerDirectory,
 };
 use crate::{allowed::AllowedDirectory, monitor::Monitor};
@@ -43,6 +44,7 @@ const BETWEEN_STOPS: Duration = Duration::from_millis(100);
 pub(super) struct Running {
     pub(super) port: u16,
     pub(super) directory: ServerDirectory,
+    pub(super) served: Served,
     pub(super) pg_ctl: PathBuf,
 }
 
@@ -65,8 +67,7 @@ impl Running {
 
 impl Programs {
     /// Starts a server with these settings beside ours, and waits until it
-    /// accepts connections. It is given a path: that must lead to the directory
-    /// that was restored, as long as the server may look at it.
+    /// accepts connections.
     pub(super) fn start(
         &self,
         directory: &AllowedDirectory,
@@ -75,19 +76,28 @@ impl Programs {
         monitor: &Monitor,
         settings: &[(&str, &str)],
     ) -> Result<Running, ClusterRestoreError> {
-        check_steady(directory, owner)?;
         let target = directory.path();
-        let ours = ServerDirectory::make(directory, owner)?;
+        let served = Served::of(directory, owner)?;
+        let ours = ServerDirectory::make(directory, owner, served.is_steady())?;
         let mut failure = String::new();
         for _ in 0..ATTEMPTS {
             let port = free_port().map_err(|error| failed(target, &error.to_string()))?;
-            let options = options(target, port, ours.sockets(), settings);
-            let log = ours.log();
-            let started = self.attempt(directory, owner, runtime, monitor, options, &log)?;
+            let options = options(served.path(), port, ours.sockets(), settings);
+            let mut start = self.command(&served, owner, "start");
+            start
+                .args(["-s", "-w", "-t", PATIENCE, "-l"])
+                .arg(ours.log_in(served.path()))
+                .arg("-o")
+                .arg(options);
+            served
+                .hand_to(&mut start)
+                .map_err(|error| failed(target, &error.to_string()))?;
+            let started = self.attempt(directory, owner, runtime, monitor, start)?;
             if started {
                 return Ok(Running {
                     port,
                     directory: ours,
+                    served,
                     pg_ctl: self.pg_ctl.clone(),
                 });
             }
@@ -106,17 +116,10 @@ impl Programs {
         owner: &Owner,
         runtime: &Handle,
         monitor: &Monitor,
-        options: std::ffi::OsString,
-        log: &Path,
+        mut start: tokio::process::Command,
     ) -> Result<bool, ClusterRestoreError> {
         let target = directory.path();
-        let mut start = self.command(target, owner, "start");
-        start
-            .args(["-s", "-w", "-t", PATIENCE, "-l"])
-            .arg(log)
-            .arg("-o")
-            .arg(options)
-            .kill_on_drop(true);
+        start.kill_on_drop(true);
         let status = runtime.block_on(async {
             let mut child = start.spawn()?;
             tokio::select! {
@@ -153,12 +156,12 @@ impl Programs {
     /// `pg_ctl`, as the owner, with nothing of our environment. The data
     /// directory is named by a variable, for `pg_ctl` puts its arguments into
     /// the command line of a shell.
-    fn command(&self, target: &Path, owner: &Owner, what: &str) -> tokio::process::Command {
+    fn command(&self, served: &Served, owner: &Owner, what: &str) -> tokio::process::Command {
         let mut command = tokio::process::Command::new(&self.pg_ctl);
         command
             .arg(what)
             .env_clear()
-            .env("PGDATA", target)
+            .env("PGDATA", served.path())
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("LC_ALL", "C")
             .current_dir("/")

@@ -74,9 +74,12 @@ impl Drop for Temporary {
 
 impl ServerDirectory {
     /// Makes it, or takes what an earlier server has left, without its log.
+    /// `steady`: nobody else can exchange what its path leads to, so that the
+    /// socket may be there.
     pub(super) fn make(
         target: &AllowedDirectory,
         owner: &Owner,
+        steady: bool,
     ) -> Result<Self, ClusterRestoreError> {
         let path = target.path().join(NAME);
         let make = || -> io::Result<OwnedFd> {
@@ -91,7 +94,7 @@ impl ServerDirectory {
             Ok(opened)
         };
         let fd = make().map_err(ClusterRestoreError::file("make", &path))?;
-        let sockets = if is_plain(&path) {
+        let sockets = if steady && is_plain(&path) {
             Sockets::Here
         } else {
             let above = Some(std::env::temp_dir()).filter(|path| is_plain(path));
@@ -125,6 +128,11 @@ impl ServerDirectory {
     /// What the server writes.
     pub(super) fn log(&self) -> PathBuf {
         self.path.join(LOG)
+    }
+
+    /// The same, by the path that the server has for its data directory.
+    pub(super) fn log_in(&self, data: &Path) -> PathBuf {
+        data.join(NAME).join(LOG)
     }
 
     /// Opens that, of which we show the end. It lies in a directory of the server's
@@ -218,7 +226,7 @@ mod tests {
     fn no_other_file_is_shown_as_a_server_s_log() {
         let scratch = Scratch::new("server-log");
         let secret = scratch.file("secret", "hush");
-        let made = ServerDirectory::make(&named(scratch.path()), &owner()).unwrap();
+        let made = ServerDirectory::make(&named(scratch.path()), &owner(), true).unwrap();
         let log = made.log();
         symlink(&secret, &log).unwrap();
         assert!(!made.tail().contains("hush"));
@@ -229,7 +237,7 @@ mod tests {
         fs::write(&log, "FATAL: no").unwrap();
         assert_eq!(made.tail(), "FATAL: no");
         // Of a server before this one.
-        let again = ServerDirectory::make(&named(scratch.path()), &owner()).unwrap();
+        let again = ServerDirectory::make(&named(scratch.path()), &owner(), true).unwrap();
         assert!(!again.log().exists());
         assert_eq!(fs::read_to_string(secret).unwrap(), "hush");
     }
@@ -237,22 +245,24 @@ mod tests {
     #[test]
     fn the_directory_is_the_server_s_and_leads_nowhere() {
         let scratch = Scratch::new("server-directory");
-        let made = ServerDirectory::make(&named(scratch.path()), &owner()).unwrap();
+        let made = ServerDirectory::make(&named(scratch.path()), &owner(), true).unwrap();
         let found = fs::metadata(scratch.join(NAME)).unwrap();
         assert_eq!(found.permissions().mode() & 0o7777, 0o700);
         assert_eq!(found.uid(), owner().uid);
         assert!(made.sockets().starts_with(scratch.path()) == is_plain(&scratch.join(NAME)));
         fs::remove_dir(scratch.join(NAME)).unwrap();
         symlink(scratch.dir("elsewhere"), scratch.join(NAME)).unwrap();
-        ServerDirectory::make(&named(scratch.path()), &owner()).unwrap_err();
+        ServerDirectory::make(&named(scratch.path()), &owner(), true).unwrap_err();
     }
 
     #[test]
-    fn a_socket_whose_path_is_too_long_or_odd_lies_elsewhere_and_goes() {
+    fn a_socket_whose_path_is_too_long_odd_or_not_ours_lies_elsewhere_and_goes() {
         let scratch = Scratch::new("server-sockets");
-        for name in ["x".repeat(LONGEST_SOCKET_DIRECTORY), "odd 'path'".into()] {
-            let target = named(&scratch.dir(&name));
-            let mut made = ServerDirectory::make(&target, &owner()).unwrap();
+        let long = "x".repeat(LONGEST_SOCKET_DIRECTORY);
+        // Or where others could have us connect to a socket of theirs.
+        for (name, steady) in [(&*long, true), ("odd 'path'", true), ("plain", false)] {
+            let target = named(&scratch.dir(name));
+            let mut made = ServerDirectory::make(&target, &owner(), steady).unwrap();
             let sockets = made.sockets().to_owned();
             assert!(!sockets.starts_with(scratch.path()) && is_plain(&sockets));
             assert!(sockets.is_dir());
@@ -274,7 +284,7 @@ mod tests {
             remove_abandoned(above, &owner(), now);
             assert!(!sockets.exists());
 
-            let made = ServerDirectory::make(&target, &owner()).unwrap();
+            let made = ServerDirectory::make(&target, &owner(), steady).unwrap();
             let sockets = made.sockets().to_owned();
             drop(made);
             assert!(!sockets.exists(), "no server came up");

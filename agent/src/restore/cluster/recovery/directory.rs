@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// Its name in the data directory; backups leave it out.
-const NAME: &str = FETCHED_LOG;
+pub(super) const NAME: &str = FETCHED_LOG;
 const STATE: &str = ".restore";
 pub(super) const PLAN: &str = ".plan";
 pub(super) const LOCK: &str = ".lock";

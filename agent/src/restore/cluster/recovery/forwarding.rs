@@ -1,7 +1,7 @@
 //! Carrying out what was decided: the server is told, the log is fetched, and
 //! replayed, or left for whoever starts the server.
 
-use std::{io, thread, time::Instant};
+use std::{io, path::Path, thread, time::Instant};
 
 use strongroom_wire::job::{RecoveryTarget, RestoreResult, WarningCode};
 use tokio_util::sync::CancellationToken;
@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::{
     RecoveryError, RollForward,
-    directory::{Fetching, Stage, State, WalDirectory, boot, sync},
+    directory::{self, Fetching, Stage, State, WalDirectory, boot, sync},
     ended::{ended, failure},
     fetch::{Fetch, Fetched},
     notes,
@@ -95,7 +95,8 @@ impl<'a> Forwarding<'a> {
         if self.state.stage == Stage::Replay && !settings::is_signalled(inputs.target)? {
             return Ok(());
         }
-        let directory = self.directory.path();
+        // The server works in its data directory, wherever that has been moved.
+        let directory = Path::new(directory::NAME);
         let command = if inputs.work.start {
             settings::waiting(&inputs.log.program, directory)
         } else {
