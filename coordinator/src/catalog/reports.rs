@@ -10,6 +10,7 @@ use super::{
     lost_objects::name_snapshots_in,
     publications::{confirm_in, is_published_in},
     row::{int, json, micros},
+    wal::warn_of_end_in,
     withheld::show_in,
 };
 use crate::{
@@ -71,6 +72,7 @@ impl Catalog {
             Ok(ended) => {
                 name_snapshots_in(&mut transaction, &job, &mut believed.warnings, self.now())
                     .await?;
+                warn_of_end_in(&mut transaction, &job, &mut believed).await?;
                 self.record_report(&mut transaction, &ended, &believed)
                     .await?;
                 Finished::Recorded(Box::new(ended))

@@ -5,7 +5,7 @@ use std::{fs, io::Write as _, path::Path, process::Command};
 use serde_json::Value;
 use strongroom_tests::{
     cluster::{Cluster, succeed},
-    operator::{eventually, text},
+    operator::{eventually, only, text},
     scratch::Scratch,
 };
 
@@ -109,6 +109,11 @@ fn a_server_that_was_put_back_is_no_longer_followed_until_there_is_a_base_backup
     let shown = site.world.operator().run(["status"]).stdout;
     assert!(shown.contains("PROBLEM"), "{shown}");
     assert!(shown.contains("this log ended at"), "{shown}");
+    // Who restores its latest moment now is told that it is not the database's.
+    let said = site.recover(3, "ended", &["--dry-run"]).0;
+    let warning = &only(&said["jobs"])["warnings"][0];
+    assert_eq!(warning["code"], "log-ended", "{said:#}");
+    assert!(text(&warning["cause"]).contains("put back"), "{said:#}");
 
     site.backup();
     both_can_be_had(&site, &first);

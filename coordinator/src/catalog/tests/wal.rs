@@ -6,7 +6,10 @@ use strongroom_layout::{
     position::{Lsn, SegmentSize, TimelineId},
 };
 use strongroom_wire::{
-    job::{ClusterPoint, Leg, Success, WalMethod, WalWork},
+    job::{
+        ClusterPoint, Leg, Recovery, RecoveryTarget, RestoreClusterWork, Success, WalMethod,
+        WalWork, WarningCode, Work,
+    },
     wal::{
         Commits, RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalBehind,
         WalDigest, WalPosition, WalRange,
@@ -15,12 +18,15 @@ use strongroom_wire::{
 
 use super::{
     Fixture, contract,
-    fixture::{policy, success},
+    fixture::{policy, report, snapshot_id, success},
 };
 use crate::{
-    catalog::{Publication, RecordError},
+    catalog::{Publication, RecordError, wal::warn_of_end_in},
     jobs::request,
-    model::{Agent, Comparison, DatasetName, LostObject, Repository, RepositoryState, WalArchive},
+    model::{
+        Agent, Comparison, DatasetName, LostObject, Repository, RepositoryState, WalArchive,
+        WalBreak,
+    },
 };
 
 const SYSTEM: SystemId = SystemId(u64::MAX);
@@ -411,6 +417,7 @@ async fn the_same_place_with_other_content_ends_the_line(fixture: Fixture) {
         }
         let line = catalog.wal_line(&name, SYSTEM, &dataset()).await.unwrap();
         assert_eq!(line.broken.as_ref(), Some(&end));
+        says_that_it_ended(&log, round, &end).await;
         // Nothing of it is entered but what came before, and nothing more is,
         // whatever it is.
         let more = log.record(log.request(vec![part(0, 100)])).await;
@@ -444,6 +451,51 @@ async fn the_same_place_with_other_content_ends_the_line(fixture: Fixture) {
     let useless = catalog.useless_wal(log.fixture.now()).await.unwrap();
     let kept = other(part(100, 150)).object();
     assert!(useless.iter().all(|it| it.name != kept), "{useless:?}");
+}
+
+/// A restore to the latest moment of a line is told that there is more, and a
+/// restore to another one, or of another line, is not.
+async fn says_that_it_ended(log: &Log, line: u32, end: &WalBreak) {
+    let catalog = &log.fixture.catalog;
+    let mut job = catalog.job(log.attempt.job).await.unwrap();
+    let mut connection = catalog.begin().await.unwrap();
+    let latest = RecoveryTarget::Latest;
+    for (target, line, said) in [
+        (latest.clone(), line, true),
+        (RecoveryTarget::Time(at(0)), line, false),
+        (latest, line + 1, false),
+    ] {
+        job.work = Work::RestoreCluster(to(target, line));
+        let mut report = report(log.attempt, Ok(success(1)));
+        let before = report.warning_count;
+        let warned = warn_of_end_in(&mut connection, &job, &mut report).await;
+        warned.unwrap();
+        assert_eq!(report.warning_count, before + u64::from(said));
+        let first = report.warnings.first();
+        let cause = first.filter(|it| it.code == WarningCode::LogEnded);
+        assert_eq!(cause.is_some(), said, "{report:?}");
+        assert!(cause.is_none_or(|it| it.cause.contains(&end.cause)));
+    }
+}
+
+/// A restore of the cluster, with the log of that line.
+fn to(target: RecoveryTarget, line: u32) -> RestoreClusterWork {
+    RestoreClusterWork {
+        snapshot: snapshot_id(1),
+        target: "/srv/data".into(),
+        tablespaces: Vec::new(),
+        start: true,
+        keep_settings: false,
+        dry_run: false,
+        recovery: Some(Recovery {
+            system: SYSTEM,
+            legs: Vec::new(),
+            end: Lsn(150),
+            target,
+            line,
+            new_timeline: None,
+        }),
+    }
 }
 
 /// A stolen agent enters what it thinks will come, before it comes: that takes the

@@ -2,12 +2,14 @@
 //!
 //! `record` enters what [`compare`] finds to be of the log that is archived,
 //! [`line`] and [`lines`] know which log that is and for whom another ended,
-//! [`speaker`] who enters something, [`conflict`] what differs, [`lost`] takes out what
+//! [`speaker`] who enters something, [`conflict`] what differs, [`ended`] what a restore to
+//! the end of such a log says, [`lost`] takes out what
 //! the store has no more, [`stretch`] keeps sums so that nobody has to read
 //! every part in order to find gaps, `read` answers.
 
 mod compare;
 mod conflict;
+mod ended;
 mod line;
 mod lines;
 mod lost;
@@ -16,6 +18,7 @@ mod record;
 mod speaker;
 mod stretch;
 
+pub(super) use ended::warn_of_end_in;
 pub use lines::WalLines;
 pub(super) use lost::mark_wal_in;
 pub use read::WalPage;

@@ -133,6 +133,8 @@ codes! {
     StrayTablespace => "stray-tablespace",
     /// Log was not archived: moments are missing until the next base backup.
     LogGap => "log-gap",
+    /// The log that was replayed to its end has ended: its database went on.
+    LogEnded => "log-ended",
     /// Nothing bounds what a replication slot holds back while the agent is away.
     SlotUnbounded => "slot-unbounded",
     /// A database of a restored server is invalid, or its files are not there.
