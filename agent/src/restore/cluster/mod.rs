@@ -61,7 +61,6 @@ use self::{
     quiet::Quiet,
     recovery::{Forwarding, Inputs, LogSource, RollForward},
     replayed::{Replay, Terms, held::HeldLog},
-    served::Served,
     server::Running,
     snapshot::Source,
 };
@@ -126,7 +125,7 @@ pub fn run(
     let has_files = forward.as_ref().is_some_and(RollForward::has_files);
     let decided = decide(inputs, forward.as_mut(), programs.as_ref(), consent)?;
     if let (true, Some(owner)) = (work.start, owner.as_ref()) {
-        Served::of(&target, owner)?;
+        served::check(&target, owner)?;
         for directory in decided.replay.directories() {
             server::check_steady(directory, owner)?;
         }

@@ -44,16 +44,9 @@ impl Served {
         directory: &AllowedDirectory,
         owner: &Owner,
     ) -> Result<Self, ClusterRestoreError> {
-        let because = match directory.check_steady(owner.uid) {
-            Ok(()) => {
-                let path = directory.path().into();
-                return Ok(Self { path, handed: None });
-            }
-            Err(because @ Unsteady::Writable { .. }) => because,
-            Err(source) => {
-                let path = directory.path().into();
-                return Err(ClusterRestoreError::Unsteady { path, source });
-            }
+        let Some(because) = check(directory, owner)? else {
+            let path = directory.path().into();
+            return Ok(Self { path, handed: None });
         };
         let opened = directory.descriptor().and_then(|it| it.try_clone());
         let opened = opened.map_err(ClusterRestoreError::file("open", directory.path()))?;
@@ -98,5 +91,21 @@ impl Served {
              settings again",
             self.path.display()
         ))
+    }
+}
+
+/// Why a server cannot be given the directory's own path, if so. It need not be there
+/// yet; an error when its path leads elsewhere.
+pub(super) fn check(
+    directory: &AllowedDirectory,
+    owner: &Owner,
+) -> Result<Option<Unsteady>, ClusterRestoreError> {
+    match directory.check_steady(owner.uid) {
+        Ok(()) => Ok(None),
+        Err(because @ Unsteady::Writable { .. }) => Ok(Some(because)),
+        Err(source) => {
+            let path = directory.path().into();
+            Err(ClusterRestoreError::Unsteady { path, source })
+        }
     }
 }
