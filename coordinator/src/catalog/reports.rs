@@ -65,6 +65,7 @@ impl Catalog {
         {
             believed.outcome = Err(never_published(result.snapshot));
         }
+        warn_of_end_in(&mut transaction, &job, &mut believed).await?;
         let finished = match transition::finish(job.clone(), &believed, backoff, self.now()) {
             Ok(_) if !seen && matches!(believed.outcome, Ok(Success::Backup(_))) => {
                 return Ok(Finished::Unseen);
@@ -72,7 +73,6 @@ impl Catalog {
             Ok(ended) => {
                 name_snapshots_in(&mut transaction, &job, &mut believed.warnings, self.now())
                     .await?;
-                warn_of_end_in(&mut transaction, &job, &mut believed).await?;
                 self.record_report(&mut transaction, &ended, &believed)
                     .await?;
                 Finished::Recorded(Box::new(ended))
