@@ -34,6 +34,7 @@ mod marks;
 mod objects;
 mod open;
 mod operators;
+mod own_keys;
 mod policies;
 mod publications;
 mod reports;

@@ -28,12 +28,15 @@ use strongroom_runtime::{
 use tokio::runtime::Builder;
 
 use self::{
-    args::{Cli, ClientCommand, Command, ConfigCommand, GlobalArgs, ServeArgs},
+    args::{Cli, ClientCommand, Command, ConfigArgs, ConfigCommand, GlobalArgs},
     command::Context,
     error::Exit,
     render::Renderer,
 };
-use crate::{config::Config, serve};
+use crate::{
+    config::Config,
+    serve::{self, OtherKeys},
+};
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -41,7 +44,12 @@ pub fn main() -> ExitCode {
     render::set_wide(global.wide);
     let exit = match command {
         Command::Serve(args) => on(&mut Builder::new_multi_thread(), async {
-            let well = serve::run(&args.config).await;
+            let others = if args.replace_keys {
+                OtherKeys::Replace
+            } else {
+                OtherKeys::Refuse
+            };
+            let well = serve::run(&args.config.config, others).await;
             finish(well.map(|well| if well { Exit::Done } else { Exit::Failed }))
         }),
         Command::Config(ConfigCommand::Check(args)) => Ok(check(&global, &args)),
@@ -61,7 +69,7 @@ fn on(runtime: &mut Builder, work: impl Future<Output = ExitCode>) -> io::Result
 }
 
 /// Says whether a coordinator would start with a configuration.
-fn check(global: &GlobalArgs, args: &ServeArgs) -> ExitCode {
+fn check(global: &GlobalArgs, args: &ConfigArgs) -> ExitCode {
     let renderer = Renderer::new(global.output, SystemClock.now());
     let problems = match Config::load(&args.config) {
         Ok(config) => serve::check(&config),

@@ -34,7 +34,7 @@ use self::{
 };
 use crate::{
     cli::{args::DevArgs, client::Client, error::Exit, profile::Profile},
-    serve::{Addresses, Coordinator, GRACE, Running, ServeError},
+    serve::{Addresses, Coordinator, GRACE, OtherKeys, Running, ServeError},
 };
 
 /// Runs everything. With `--once` it ends behind the comparison, else with
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: &DevArgs) -> anyhow::Result<Exit> {
 async fn start(place: &Place, shutdown: &Shutdown) -> anyhow::Result<(Running, Addresses)> {
     let open = async |ports: Ports| {
         let config = place.coordinator_config(ports);
-        Coordinator::open(&config, SystemClock::shared(), shutdown).await
+        Coordinator::open(&config, OtherKeys::Refuse, SystemClock::shared(), shutdown).await
     };
     let remembered = place.ports()?;
     let coordinator = match open(remembered).await {

@@ -2,18 +2,27 @@
 
 use std::{fmt, path::Path};
 
-use data_encoding::BASE64URL_NOPAD;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    digest::{Context, SHA256},
+};
 use strongroom_runtime::files::{self, FileError};
 use zeroize::Zeroizing;
 
 /// What a sealed text begins with; another number will mean another form.
 const FORM: &str = "v1.";
 
+/// What is digested before a key, for its fingerprint.
+const FINGERPRINT: &str = "strongroom: the fingerprint of a key-encryption key\n";
+
 /// Seals and opens repository passwords: AES-256-GCM with a random nonce and
 /// the repository's name as associated data, so that no password can be taken
 /// for another repository's.
-pub struct KeyEncryptionKey(LessSafeKey);
+pub struct KeyEncryptionKey {
+    key: LessSafeKey,
+    fingerprint: String,
+}
 
 impl fmt::Debug for KeyEncryptionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,9 +75,21 @@ impl KeyEncryptionKey {
         }
     }
 
+    /// What tells it from other keys, 64 hex digits: SHA-256 of it behind a label. Of
+    /// 32 random bytes that gives nothing away.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let key = UnboundKey::new(&AES_256_GCM, bytes).ok()?;
-        Some(Self(LessSafeKey::new(key)))
+        let mut digest = Context::new(&SHA256);
+        digest.update(FINGERPRINT.as_bytes());
+        digest.update(bytes);
+        Some(Self {
+            key: LessSafeKey::new(key),
+            fingerprint: HEXLOWER.encode(digest.finish().as_ref()),
+        })
     }
 
     /// Seals the password of a repository: `v1.` and base64url of nonce,
@@ -77,7 +98,7 @@ impl KeyEncryptionKey {
         let nonce = *files::random_bytes::<NONCE_LEN>().map_err(KeyError::Random)?;
         let mut sealed = Zeroizing::new(password.as_bytes().to_vec());
         let tag = self
-            .0
+            .key
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::from(repository.as_bytes()),
@@ -106,7 +127,7 @@ impl KeyEncryptionKey {
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut opened = Zeroizing::new(ciphertext.to_vec());
         let password = self
-            .0
+            .key
             .open_in_place(nonce, Aad::from(repository.as_bytes()), &mut opened)
             .ok()?;
         let password = std::str::from_utf8(password).ok()?;

@@ -2,6 +2,7 @@
 //!
 //! - [`data`]: the data directory, its version and its lock,
 //! - [`stores`]: from the configuration to stores, the embedded one included,
+//! - `keys`: the coordinator's own keys, and whether they fit the catalog,
 //! - [`first`]: the first operator and the profile in the data directory,
 //! - [`check`]: whether a configuration can be used, without using it,
 //! - `reload`: SIGHUP,
@@ -14,6 +15,7 @@
 mod check;
 mod data;
 mod first;
+mod keys;
 mod live;
 mod reload;
 mod reset;
@@ -51,6 +53,7 @@ pub use self::{
     check::check,
     data::{DataDirectory, DataError},
     first::FirstError,
+    keys::{KeysError, OtherKeys},
     reset::{Reset, ResetError, as_owner, reset},
     run::run,
     stores::StoresError,
@@ -70,7 +73,6 @@ use crate::{
     },
     identity::{Authority, EnrolmentService, Lifetimes},
     jobs::{Backoff, Concurrency},
-    keys::{KeyEncryptionKey, KeyError},
     schedule,
     sessions::{AgentPort, CHALLENGE, Gateway, PortError, Registry, SessionConfig},
     stores::Stores,
@@ -92,12 +94,12 @@ pub enum ServeError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// The certificate authority.
+    /// The certificate authority, or what it issued.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// The key-encryption key.
+    /// The coordinator's own keys.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Keys(#[from] KeysError),
     /// A store's configuration.
     #[error(transparent)]
     Stores(#[from] StoresError),
@@ -161,21 +163,17 @@ impl Coordinator {
     /// Opens everything and binds every port; nothing runs yet.
     pub async fn open(
         config: &Config,
+        others: OtherKeys,
         clock: SharedClock,
         shutdown: &Shutdown,
     ) -> Result<Self, ServeError> {
         let data = DataDirectory::open(&config.data_directory)?;
         let catalog = Catalog::open(&config.catalog_url()?, Arc::clone(&clock)).await?;
         let names = server_names(config);
-        let authority = Arc::new(Authority::open(
-            data.path(),
-            &names,
-            lifetimes(config),
-            Arc::clone(&clock),
-        )?);
-        let key = Arc::new(KeyEncryptionKey::open_or_create(
-            &data.path().join("key-encryption.key"),
-        )?);
+        let made = (&*names, lifetimes(config));
+        let (authority, key) =
+            keys::open(&catalog, &data, made, Arc::clone(&clock), others).await?;
+        let (authority, key) = (Arc::new(authority), Arc::new(key));
         let BuiltStores {
             stores,
             places,

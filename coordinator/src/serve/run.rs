@@ -9,19 +9,19 @@ use strongroom_runtime::{
     telemetry,
 };
 
-use super::{Addresses, Coordinator, GRACE, reload::Reload};
+use super::{Addresses, Coordinator, GRACE, OtherKeys, reload::Reload};
 use crate::config::Config;
 
 /// Runs a coordinator until SIGINT or SIGTERM. `true`: it ran well and every
 /// task came to its end.
-pub async fn run(path: &Path) -> anyhow::Result<bool> {
+pub async fn run(path: &Path, others: OtherKeys) -> anyhow::Result<bool> {
     let started = files::read_text(path)?;
     let config = Config::parse(path, &started)?;
     let telemetry = telemetry::init("strongroom", env!("CARGO_PKG_VERSION"), &config.telemetry)?;
     let signals = Signals::listen()?;
     let reloads = Reloads::listen()?;
     let shutdown = Shutdown::new();
-    let coordinator = Coordinator::open(&config, SystemClock::shared(), &shutdown).await?;
+    let coordinator = Coordinator::open(&config, others, SystemClock::shared(), &shutdown).await?;
     let addresses = coordinator.addresses();
     let running = coordinator.run(&shutdown);
     let reload = Reload {

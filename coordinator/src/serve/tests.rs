@@ -23,7 +23,7 @@ fn config(directory: &Path) -> Config {
 }
 
 async fn open(config: &Config, shutdown: &Shutdown) -> Result<Coordinator, ServeError> {
-    Coordinator::open(config, SystemClock::shared(), shutdown).await
+    Coordinator::open(config, OtherKeys::Refuse, SystemClock::shared(), shutdown).await
 }
 
 async fn refusal(config: &Config) -> String {
@@ -209,4 +209,67 @@ fn invitations_name_what_agents_can_reach() {
     config.agents.public_names = vec!["backup.example.com".into()];
     assert_eq!(public(&config, "0.0.0.0"), "backup.example.com:7443");
     assert!(server_names(&config).contains(&"127.0.0.1".to_owned()));
+}
+
+/// Two data directories and one catalog.
+#[tokio::test]
+async fn a_catalog_is_served_with_the_keys_that_it_was_written_with() {
+    let scratch = tempfile::tempdir().unwrap();
+    let beside = |name: &str| {
+        let directory = scratch.path().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut config = config(&directory);
+        config.catalog.url = Some(format!(
+            "sqlite:{}",
+            scratch.path().join("catalog").display()
+        ));
+        config
+    };
+    let (one, two) = (beside("one"), beside("two"));
+    let start = async |config: &Config, others: OtherKeys| {
+        let shutdown = Shutdown::new();
+        let opened = Coordinator::open(config, others, SystemClock::shared(), &shutdown);
+        opened.await.map(drop).map_err(|error| error.to_string())
+    };
+    start(&one, OtherKeys::Refuse).await.unwrap();
+    start(&one, OtherKeys::Refuse).await.unwrap();
+
+    // Nothing is made beside a catalog that names others.
+    let said = start(&two, OtherKeys::Refuse).await.unwrap_err();
+    for word in [
+        "certificate authority",
+        "is not there",
+        "ca.pem and ca.key",
+        "--replace-keys",
+    ] {
+        assert!(said.contains(word), "{said}");
+    }
+    let keys = || {
+        let entries = std::fs::read_dir(&two.data_directory).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains("key")).count()
+    };
+    assert_eq!(keys(), 0);
+
+    // One of the two is not enough.
+    for file in ["ca.pem", "ca.key"] {
+        std::fs::copy(one.data_directory.join(file), two.data_directory.join(file)).unwrap();
+    }
+    let said = start(&two, OtherKeys::Refuse).await.unwrap_err();
+    assert!(said.contains("key-encryption.key is not there"), "{said}");
+
+    start(&two, OtherKeys::Replace).await.unwrap();
+    start(&two, OtherKeys::Refuse).await.unwrap();
+    let said = start(&one, OtherKeys::Refuse).await.unwrap_err();
+    assert!(said.contains("key-encryption.key holds"), "{said}");
+    let catalog = one.catalog_url().unwrap();
+    let catalog = Catalog::open(&catalog, SystemClock::shared())
+        .await
+        .unwrap();
+    let replaced = crate::catalog::AuditFilter {
+        action: Some("keys.replace".into()),
+        ..Default::default()
+    };
+    let audited = catalog.audit_log(&replaced, 10).await.unwrap().items;
+    assert_eq!(audited.len(), 1, "only what was another");
 }

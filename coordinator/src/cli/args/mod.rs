@@ -161,11 +161,23 @@ pub(crate) enum ConfigCommand {
     /// Whether a coordinator would start with this file: parses it, reads what it
     /// names, and says what would be refused. Starts nothing, asks no store; ends
     /// with 1 if anything is wrong.
-    Check(ServeArgs),
+    Check(ConfigArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Go on although the catalog was written with other keys than those of the data
+    /// directory, which are made if they are missing: only if the others are lost for
+    /// ever. Agents must be enrolled again, and passwords that were sealed cannot be
+    /// opened.
+    #[arg(long)]
+    pub(crate) replace_keys: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
     /// The coordinator's configuration.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,

@@ -1,6 +1,9 @@
 //! The coordinator's certificate authority.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
@@ -96,11 +99,15 @@ impl fmt::Debug for CertificateAuthority {
 }
 
 impl CertificateAuthority {
+    /// The files of a CA in `directory`: its certificate and its key.
+    pub fn files(directory: &Path) -> [PathBuf; 2] {
+        [directory.join(CERTIFICATE_FILE), directory.join(KEY_FILE)]
+    }
+
     /// The CA in `directory` (`ca.pem`, `ca.key` with mode 0600), made if
     /// neither file is there.
     pub fn open_or_create(directory: &Path, now: Timestamp) -> Result<Self, PkiError> {
-        let certificate_path = directory.join(CERTIFICATE_FILE);
-        let key_path = directory.join(KEY_FILE);
+        let [certificate_path, key_path] = Self::files(directory);
         match (certificate_path.exists(), key_path.exists()) {
             (true, true) => {
                 let certificate = files::read_text(&certificate_path)?;
