@@ -136,3 +136,31 @@ fn every_test_that_security_md_names_exists() {
         assert!(code.contains(&format!("fn {name}(")), "no test {name}");
     }
 }
+
+/// A path in a document for newcomers leads somewhere.
+#[test]
+fn every_file_that_a_document_names_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let tops = [
+        "agent/",
+        "coordinator/",
+        "shared/",
+        "tests/",
+        "proto/",
+        "deploy/",
+        "docs/",
+    ];
+    let mut named = 0;
+    for document in ["README.md", "docs/architecture.md", "docs/contributing.md"] {
+        let text = std::fs::read_to_string(root.join(document)).expect("the document");
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let is_path = tops.iter().any(|top| quoted.starts_with(top));
+            if !is_path || quoted.contains([' ', '{', '*', '\n']) {
+                continue;
+            }
+            named += 1;
+            assert!(root.join(quoted).exists(), "{document} names {quoted}");
+        }
+    }
+    assert!(named > 60, "{named} paths");
+}
