@@ -6,17 +6,17 @@ use std::path::Path;
 use strongroom_runtime::config;
 use strongroom_wire::job::Report;
 
-use crate::{
-    config::AgentConfig,
-    sources::{files::globs::Filter, redis::Manifest},
-};
 pub use crate::{
+    backup::upload::fuzz::upload_head,
     restore::{
         cluster::fuzz::{library_list, recovery_log, recovery_plan, recovery_state, settings_file},
         fuzz::{restore_marker, selected_paths},
     },
-    sources::upload::fuzz::upload_head,
     wal::push::fuzz::push_request,
+};
+use crate::{
+    config::AgentConfig,
+    sources::{files::globs::Filter, redis::Manifest},
 };
 
 /// `agent.toml`.
@@ -69,7 +69,7 @@ pub fn report_json(data: &[u8]) {
 
 #[cfg(test)]
 mod runs {
-    use crate::sources::upload::fuzz::seeds::heads;
+    use crate::backup::upload::fuzz::seeds::heads;
 
     fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
         texts.iter().map(|text| (*text).into()).collect()

@@ -4,9 +4,9 @@ use std::{hint::black_box, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
-use strongroom::{
-    grants::sign::{PutTerms, Signer},
-    stores::{StoreConfig, StoreCredentials},
+use strongroom::stores::{
+    StoreConfig, StoreCredentials,
+    sign::{PutTerms, Signer},
 };
 use strongroom_layout::ObjectId;
 use strongroom_wire::grant::Action;

@@ -14,8 +14,11 @@ pub use crate::{
 use crate::{
     config::Config,
     model::DatasetName,
-    policy::{self, Cron, Schedule, Span},
-    schedule::{check_cron, check_time_zone, next_due},
+    policy::{
+        self, Cron, Schedule, Span,
+        cron::{check_cron, check_time_zone},
+    },
+    schedule::next_due,
 };
 
 /// A document of policies. Every problem has a line of it.

@@ -24,6 +24,8 @@ pub mod keys;
 pub mod losses;
 pub mod model;
 pub mod policy;
+pub mod profile;
+pub mod program;
 pub mod recovery;
 pub mod schedule;
 pub mod serve;

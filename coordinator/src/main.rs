@@ -1,5 +1,5 @@
 //! The coordinator's entry point.
 
 fn main() -> std::process::ExitCode {
-    strongroom::cli::main()
+    strongroom::program::main()
 }

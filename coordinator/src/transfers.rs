@@ -18,10 +18,10 @@ use uuid::Uuid;
 
 use crate::{
     catalog::{Catalog, CatalogError},
-    grants::sign::SignError,
     jobs::request,
     keys::{KeyEncryptionKey, KeyError, new_password},
     model::{Actor, Agent, Job, NewAudit, NewJob, NewRepository, Repository, StateWord, Transfer},
+    stores::sign::SignError,
     stores::{NotSigned, Store, StoreError, Stores},
 };
 

@@ -14,6 +14,7 @@ mod crash;
 mod damage;
 mod dev;
 mod disk_full;
+mod folders;
 mod foreign;
 mod hostile;
 mod identity;

@@ -8,12 +8,12 @@ use strongroom_repository::{
 };
 use strongroom_wire::job::{Failure, FailureCode};
 
+use super::upload::UploadError;
 use crate::sources::{
     command::CommandError,
     files::FilesError,
     postgres::{logical::LogicalError, physical::ClusterError},
     redis::RedisSourceError,
-    upload::UploadError,
 };
 
 /// A failed backup. Nothing was published.

@@ -7,6 +7,7 @@
 mod error;
 mod losses;
 mod snapshot;
+pub mod upload;
 
 use std::{
     future::Future,
@@ -37,6 +38,7 @@ use tokio::runtime::Handle;
 pub use error::BackupError;
 
 use self::losses::Losses;
+use self::upload::UploadSource;
 use crate::{
     allowed::AllowedPaths,
     limits,
@@ -50,7 +52,6 @@ use crate::{
             physical::{self, ClusterOptions, ClusterSource},
         },
         redis::{self, RedisOptions, RedisSource},
-        upload::{self, UploadSource},
     },
 };
 

@@ -35,7 +35,7 @@ pub(super) fn main(args: EnrollArgs) -> anyhow::Result<ExitCode> {
         token,
         state_dir: state_dir.clone(),
         force: args.force,
-        hostname: super::hostname(),
+        hostname: crate::host::hostname(),
     };
     let identity = super::runtime()?.block_on(enrol::enrol(enrolment))?;
     printable::out(&format!(

@@ -142,16 +142,6 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start")
 }
 
-/// This host's own name.
-pub(crate) fn hostname() -> String {
-    // What gethostname(2) gives.
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "localhost".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,12 +157,6 @@ mod tests {
         assert_eq!(causes::said(&*error), "cannot reach it: no route");
         let error = anyhow::anyhow!("no route").context("cannot reach it");
         assert_eq!(causes::said(&*error), "cannot reach it: no route");
-    }
-
-    #[test]
-    fn this_host_has_a_name() {
-        assert!(!hostname().is_empty());
-        assert!(!hostname().contains('\n'));
     }
 
     fn check(mut command: clap::Command) {

@@ -22,7 +22,7 @@ use crate::{
     reload::Reload,
     restore,
     runner::{Engine, Runner},
-    session::{self, Session, SessionError},
+    session::{Session, SessionError},
     transfer,
     wal::{self, push::Desks},
 };
@@ -89,11 +89,11 @@ async fn serve(
         version = crate::VERSION, "strongroom-agent starts");
     let outbox = Outbox::open(&config.state_dir)?;
     let transfer_key = transfer::key::load(&config.state_dir)?.public();
-    let (owner, link) = session::link();
+    let (owner, link) = crate::link::link();
     let state_dir = config.state_dir.clone();
     restore::postgres::sweep(&state_dir);
     let (say_consent, consent) = watch::channel(config.consent());
-    let hostname = super::hostname();
+    let hostname = crate::host::hostname();
     let socket = config.wal_socket();
     let (set_live, live) = watch::channel(Arc::new(config));
     let reload = Reload {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Response, Status, transport::Channel};
 use tracing::warn;
 
-use crate::session::Link;
+use crate::link::Link;
 
 /// A question that is not answered in this time is asked again.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -28,7 +28,7 @@ use strongroom_wire::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::session::Link;
+use crate::link::Link;
 use ask::{AskError, Asker};
 use batch::Batcher;
 

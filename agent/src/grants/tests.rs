@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     enrol::Identity,
     fake::{Call, Fake, days, offer},
-    session::{LinkOwner, link},
+    link::{LinkOwner, link},
     transport,
 };
 

@@ -28,8 +28,8 @@ use super::{
 use crate::{
     allowed::AllowedPaths,
     backup::{BackupRequest, BackupSource, PreparedBackup},
-    cli::hostname,
     config::{ByteRate, parse_rate},
+    host::hostname,
     sources::{command::Command, pace::Pace},
 };
 

@@ -23,7 +23,7 @@ use strongroom_runtime::printable::{self, Line};
 use zeroize::Zeroizing;
 
 use super::{Common, Session, Style, limits::StoreLimits};
-use crate::{cli::hostname, sources::files::owners::Owners};
+use crate::{host::hostname, sources::files::owners::Owners};
 
 /// A repository that is not opened yet.
 pub(super) struct Place<'a> {

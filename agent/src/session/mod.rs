@@ -5,7 +5,6 @@
 //! [`Link`], and report to the outbox.
 
 mod conversation;
-mod link;
 mod renewal;
 
 use std::{path::PathBuf, time::Duration};
@@ -27,13 +26,12 @@ use crate::{
     config::Address,
     enrol::Identity,
     inventory::Found,
+    link::LinkOwner,
     outbox::Outbox,
     runner::{Runner, Stop},
     transport,
 };
 use conversation::{Conversation, Outcome};
-
-pub use link::{Link, LinkOwner, link};
 
 /// Tries again after up to this long at first …
 const FIRST_WAIT: Duration = Duration::from_secs(1);

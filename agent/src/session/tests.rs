@@ -73,7 +73,7 @@ async fn scene_with(valid: Validity) -> Scene {
     let outbox = Outbox::open(state.path()).unwrap();
     let finish = CancellationToken::new();
     let runner = Runner::new(Held(finish.clone()), outbox.clone(), Shutdown::new());
-    let (owner, _) = link();
+    let (owner, _) = crate::link::link();
     let allowed = tokio::sync::watch::channel(Consent {
         sources: vec!["files".into()],
         ..Consent::default()

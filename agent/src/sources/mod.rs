@@ -10,4 +10,3 @@ pub mod made;
 pub mod pace;
 pub mod postgres;
 pub mod redis;
-pub mod upload;

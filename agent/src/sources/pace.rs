@@ -114,9 +114,9 @@ impl Pace {
 }
 
 /// A reader that keeps the pace.
-pub(super) struct Paced<'a, R: ?Sized> {
-    pub(super) pace: &'a Pace,
-    pub(super) inner: &'a mut R,
+pub(crate) struct Paced<'a, R: ?Sized> {
+    pub(crate) pace: &'a Pace,
+    pub(crate) inner: &'a mut R,
 }
 
 impl<R: io::Read + ?Sized> io::Read for Paced<'_, R> {

@@ -7,7 +7,7 @@
 //! - [`download`]: a file or a directory of a snapshot into pieces; [`archive`]
 //!   makes the tar of a directory.
 //!
-//! What becomes of an upload is a matter of [`crate::sources::upload`].
+//! What becomes of an upload is a matter of [`crate::backup::upload`].
 
 mod archive;
 pub mod download;

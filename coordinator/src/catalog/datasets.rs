@@ -13,7 +13,10 @@ use super::{
     policies::{StoredPolicy, policies_in},
     row::{Columns, micros, read_all},
 };
-use crate::model::{Agent, Dataset, DatasetName, Job, JobKind, NewJob};
+use crate::{
+    model::{Agent, DatasetName, Job, JobKind, NewJob},
+    policy::Dataset,
+};
 
 /// A scheduled run for which a job is to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]

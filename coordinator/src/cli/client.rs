@@ -8,8 +8,8 @@ use strongroom_runtime::pki::tls::{ALPN_HTTP, client_config};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::profile::Profile;
 use crate::http::problem::Problem;
+use crate::profile::Profile;
 
 /// Longer than any long poll.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);

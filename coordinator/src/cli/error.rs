@@ -5,8 +5,8 @@ use std::{io, path::PathBuf, process::ExitCode};
 use strongroom_runtime::printable;
 use strongroom_transfer::{OpenError, SealError};
 
-use super::{client::ClientError, profile::ProfileError, store::StoreError};
-use crate::{http::problem::Code, serve::ResetError};
+use super::{client::ClientError, store::StoreError};
+use crate::{http::problem::Code, profile::ProfileError, serve::ResetError};
 
 /// The exit codes that `--help` documents. Clap itself ends with 2 on a wrong
 /// command line.

@@ -7,8 +7,9 @@ use reqwest::{Method, StatusCode, header};
 use strongroom_runtime::{backoff::Backoff, pki};
 use strongroom_transfer::MAX_OBJECT;
 
-use super::{client::root_cause, profile::Profile};
+use super::client::root_cause;
 use crate::http::shape::SignedRequest;
+use crate::profile::Profile;
 
 const TRIES: u32 = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

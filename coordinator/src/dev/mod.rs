@@ -33,7 +33,8 @@ use self::{
     place::{Place, Ports},
 };
 use crate::{
-    cli::{args::DevArgs, client::Client, error::Exit, profile::Profile},
+    cli::{args::DevArgs, client::Client, error::Exit},
+    profile::Profile,
     serve::{Addresses, Coordinator, GRACE, OtherKeys, Running, ServeError},
 };
 

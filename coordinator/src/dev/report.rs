@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use strongroom_runtime::units;
+
 use super::{place::Place, prove::Proof, verdict::Verdict};
 use crate::{
     cli::render::{fields, format},
@@ -82,10 +84,10 @@ fn speed(proof: &Proof) -> String {
     let took = proof.took();
     let seconds = took.as_secs_f64();
     if seconds == 0.0 {
-        return format!("done in {}", format::duration(took));
+        return format!("done in {}", units::duration(took));
     }
     let rate = proof.figures.bytes_total as f64 / seconds / f64::from(1 << 20);
-    format!("{rate:.1} MiB/s, {}", format::duration(took))
+    format!("{rate:.1} MiB/s, {}", units::duration(took))
 }
 
 /// Whether it is identical, and what is not.

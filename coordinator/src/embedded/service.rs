@@ -490,7 +490,7 @@ pub(super) fn decode_token(token: &str) -> S3Result<String> {
 fn sort_lines(lines: Vec<Line>, url_encoded: bool) -> (Vec<Object>, Vec<CommonPrefix>) {
     let name = |key: String| {
         if url_encoded {
-            crate::grants::sign::encode_path(&key)
+            crate::stores::sign::encode_path(&key)
         } else {
             key
         }

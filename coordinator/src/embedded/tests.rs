@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::{
-    grants::sign::{PutTerms, Signer},
+    stores::sign::{PutTerms, Signer},
     stores::{StoreClient, StoreConfig, StoreCredentials, StoreProblem},
 };
 

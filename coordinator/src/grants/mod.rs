@@ -4,7 +4,6 @@
 //!   security review here.
 //! - [`budget`]: how much a job may write in all.
 //! - `pace`: how fast an agent may ask.
-//! - [`sign`]: SigV4 for exactly that request.
 //! - `headers`: which part of a pack a backup may read.
 //! - `index_files`: which index files jobs are shown.
 //! - `claims`: whose an object is.
@@ -23,7 +22,6 @@ mod pace;
 mod refusals;
 mod reported;
 mod service;
-pub mod sign;
 mod spending;
 mod wal;
 

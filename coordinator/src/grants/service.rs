@@ -20,13 +20,12 @@ use super::{
     decide::{self, Scope, decide, decide_publish, live_scope, must_be_new},
     pace::{self, Pace},
     refusals::{Refusals, Refused},
-    sign::SignError,
 };
 use crate::{
     catalog::{AttemptState, Catalog, CatalogError, Publication, PublishError, RecordError},
     door::Origin,
     model::{JobKind, Repository},
-    stores::{NotSigned, Store, StoreError, Stores},
+    stores::{NotSigned, Store, StoreError, Stores, sign::SignError},
 };
 
 /// Attempts whose lease ran out that are remembered: far more than are at work.

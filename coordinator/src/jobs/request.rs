@@ -5,17 +5,11 @@ use std::num::NonZeroU64;
 use strongroom_wire::job::{BackupWork, ListWork, Source, WalMethod, WalWork, Work};
 
 use crate::{
-    model::{Actor, Agent, DatasetName, Job, JobLimits, NewJob, Repository, Snapshot},
+    model::{
+        Actor, Agent, DatasetName, Job, JobLimits, NewJob, Repository, SAFETY_POLICY, Snapshot,
+    },
     policy::{Policy, PolicyLimits, Span},
 };
-
-/// What stands in the place of a policy's name in the dataset of
-/// [`safety_backup`]s; no policy may be called so.
-pub const SAFETY_POLICY: &str = "before-restore";
-
-/// What stands before an upload's name in the place of a policy's; no policy's
-/// name may begin so.
-pub const UPLOAD_POLICY: &str = "upload-";
 
 /// Attempts of a transfer that may fail before it does: somebody waits, and an
 /// agent that restarts should not cost them their time.

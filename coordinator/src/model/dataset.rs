@@ -1,12 +1,8 @@
-//! Datasets: a policy on one agent.
+//! The name of a dataset: a policy on one agent.
 
 use std::{fmt, str::FromStr};
 
-use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-
-use super::Agent;
-use crate::policy::Policy;
 
 /// `policy@agent`. Neither name holds an `@`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,22 +46,4 @@ impl Serialize for DatasetName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-/// A policy on one agent, as it stands.
-#[derive(Debug, Clone)]
-pub struct Dataset {
-    /// `policy@agent`.
-    pub name: DatasetName,
-    /// The policy.
-    pub policy: Policy,
-    /// The agent.
-    pub agent: Agent,
-    /// Runs that were due before this are not caught up: when the policy's
-    /// schedule last changed, or the agent joined.
-    pub scheduled_since: Timestamp,
-    /// The last scheduled run for which a job was made.
-    pub last_due: Option<Timestamp>,
-    /// Whether a backup of it has not ended.
-    pub busy: bool,
 }

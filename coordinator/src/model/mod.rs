@@ -28,13 +28,16 @@ pub use agent::{
 };
 pub use audit::{Actor, AuditRow, NewAudit, Outcome};
 pub use budget::{Budget, Written};
-pub use dataset::{Dataset, DatasetName};
+pub use dataset::DatasetName;
 pub use job::{
     Attempt, CancelRequest, Job, JobDetail, JobKind, JobLimits, JobMark, JobState, Lease, NewJob,
     StateWord, TraceRef,
 };
 pub use lost_object::{Comparison, LossAlarm, LostObject};
-pub use names::{InvalidLabel, InvalidName, check_labels, check_name, name_from_hostname};
+pub use names::{
+    InvalidLabel, InvalidName, SAFETY_POLICY, UPLOAD_POLICY, check_labels, check_name,
+    name_from_hostname,
+};
 pub use object::ObjectRow;
 pub use operator::Operator;
 pub use own_key::{OwnKey, OwnKeyKind};

@@ -17,6 +17,14 @@ pub struct InvalidName {
 /// Bytes of a name at most.
 const MAX_NAME: usize = 64;
 
+/// What stands in the place of a policy's name in the dataset of
+/// safety backups; no policy may be called so.
+pub const SAFETY_POLICY: &str = "before-restore";
+
+/// What stands before an upload's name in the place of a policy's; no policy's
+/// name may begin so.
+pub const UPLOAD_POLICY: &str = "upload-";
+
 /// Checks a name that somebody chose.
 pub fn check_name(what: &'static str, name: &str) -> Result<(), InvalidName> {
     let fits = !name.is_empty()

@@ -12,6 +12,8 @@
 //! [`Policy`]; until then their keys are unknown and therefore errors.
 
 mod consent;
+pub(crate) mod cron;
+mod dataset;
 mod diff;
 mod parse;
 mod patterns;
@@ -27,6 +29,7 @@ use strongroom_runtime::units::{ByteRate, ByteSize};
 use strongroom_wire::job::{ResourceLimits, Source, WarningCode};
 
 pub use consent::Connections;
+pub use dataset::Dataset;
 pub use diff::{Change, FieldChange, PolicyChange, diff};
 pub use parse::{InvalidPolicies, Problem, parse};
 pub use schedule::{Cron, Preset, Schedule};

@@ -12,10 +12,7 @@ use strongroom_wire::job::{ResourceLimits, Source};
 use toml::de::{DeTable, ValueDeserializer};
 
 use super::{Policy, PolicyLimits, patterns};
-use crate::{
-    jobs::request::{SAFETY_POLICY, UPLOAD_POLICY},
-    model::check_name,
-};
+use crate::model::{SAFETY_POLICY, UPLOAD_POLICY, check_name};
 
 /// A policy document with mistakes in it: nothing of it is applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -66,13 +66,13 @@ fn utc() -> String {
 
 fn cron_expression<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    crate::schedule::check_cron(&text).map_err(de::Error::custom)?;
+    super::cron::check_cron(&text).map_err(de::Error::custom)?;
     Ok(text)
 }
 
 fn time_zone<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
-    crate::schedule::check_time_zone(&text).map_err(de::Error::custom)?;
+    super::cron::check_time_zone(&text).map_err(de::Error::custom)?;
     Ok(text)
 }
 

@@ -6,11 +6,11 @@
 //! whose hours are `*` keeps to elapsed time: it runs in both of the doubled
 //! hours.
 
-use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
+use cronexpr::{Crontab, MakeTimestamp};
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
-use crate::policy::Schedule;
+use crate::policy::{Schedule, cron::parse_cron};
 
 /// A run that is to come, or that should have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,54 +178,6 @@ impl Calendar {
         time.checked_sub(SignedDuration::from_nanos(1))
             .is_ok_and(|before| self.next_time(before) == Some(time))
     }
-}
-
-fn parse_cron(expression: &str) -> Result<Crontab, cronexpr::Error> {
-    let mut options = ParseOptions::default();
-    options.fallback_timezone_option = FallbackTimezoneOption::UTC;
-    cronexpr::parse_crontab_with(expression, options)
-}
-
-/// Whether a cron expression of five fields can be read and has a moment at
-/// all: one like 31 February would be a backup that is never made.
-pub fn check_cron(expression: &str) -> Result<(), String> {
-    let fields = expression.split_whitespace().count();
-    if fields != 5 {
-        return Err(format!(
-            "the cron expression {expression:?} has {fields} fields instead of five: write minute, \
-             hour, day of month, month, day of week, for example \"0 2 * * *\"; the time zone has \
-             its own key"
-        ));
-    }
-    let crontab = parse_cron(expression).map_err(|error| {
-        let error = error.to_string();
-        let cause = error.lines().last().unwrap_or_default();
-        let cause = cause.trim_start_matches([' ', '^']).trim();
-        format!(
-            "{expression:?} is not a cron expression ({cause}): write minute, hour, day of month, \
-             month, day of week, for example \"0 2 * * *\""
-        )
-    })?;
-    // From the beginning of a leap year, so that the answer is the same on
-    // every day and 29 February is found.
-    let leap_year = TimeZone::UTC
-        .to_timestamp(jiff::civil::date(2000, 1, 1).at(0, 0, 0, 0))
-        .unwrap_or(Timestamp::UNIX_EPOCH);
-    if crontab.find_next(MakeTimestamp(leap_year)).is_err() {
-        return Err(format!(
-            "the cron expression {expression:?} never runs: no month that it names has a day that \
-             it names; write a day that exists, like \"0 2 28 2 *\", or \"0 2 L * *\" for the last \
-             of each month"
-        ));
-    }
-    Ok(())
-}
-
-/// Whether a time zone is known.
-pub fn check_time_zone(name: &str) -> Result<(), String> {
-    TimeZone::get(name).map(drop).map_err(|_| {
-        format!("{name:?} is not a time zone: take a name like \"Europe/Berlin\" or \"UTC\"")
-    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ mod plan;
 mod task;
 mod wal;
 
-pub use due::{Due, check_cron, check_time_zone, next_due};
+pub use due::{Due, next_due};
 pub use plan::{Plan, next_run, plan};
 pub use task::run;
 pub use wal::{WalPlan, plan_wal};

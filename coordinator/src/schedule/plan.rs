@@ -6,7 +6,8 @@ use super::{Due, next_due};
 use crate::{
     catalog::DueRun,
     jobs::request,
-    model::{Actor, Dataset, NewJob},
+    model::{Actor, NewJob},
+    policy::Dataset,
 };
 
 /// What the scheduler does now, and when it looks again.

@@ -8,7 +8,8 @@ use tokio_util::sync::CancellationToken;
 use super::{plan, plan_wal};
 use crate::{
     catalog::{Catalog, CatalogError},
-    model::{Actor, Dataset},
+    model::Actor,
+    policy::Dataset,
 };
 
 /// The longest sleep: the host's clock may be set, and another coordinator on

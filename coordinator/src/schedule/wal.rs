@@ -13,7 +13,8 @@ use strongroom_wire::job::{WalMethod, WalWork, Work};
 
 use crate::{
     jobs::request,
-    model::{Agent, Dataset, DatasetName, Job, NewJob},
+    model::{Agent, DatasetName, Job, NewJob},
+    policy::Dataset,
 };
 
 /// What changes.

@@ -8,10 +8,10 @@ use std::{
 use super::DataDirectory;
 use crate::{
     catalog::{Catalog, CatalogError},
-    cli::profile::{Profile, ProfileError},
     http::auth,
     identity::Authority,
     model::{Actor, Operator, SecretHash},
+    profile::{Profile, ProfileError},
 };
 
 /// The first operator's name.

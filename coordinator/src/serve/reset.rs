@@ -27,9 +27,9 @@ use strongroom_runtime::{
 use super::first::{PROFILE, reachable};
 use crate::{
     catalog::{Catalog, CatalogError},
-    cli::profile::{Profile, ProfileError},
     config::{Config, ConfigError},
     http::auth,
+    profile::{Profile, ProfileError},
 };
 
 /// What was done.

@@ -7,8 +7,9 @@ use strongroom_runtime::{
 
 use super::*;
 use crate::{
-    cli::{client::Client, profile::Profile},
+    cli::client::Client,
     http::shape::{Operators, Status},
+    profile::Profile,
 };
 
 /// Free ports on loopback, the embedded store included.

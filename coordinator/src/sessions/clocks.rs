@@ -28,7 +28,7 @@ impl Skew {
 impl fmt::Display for Skew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let distance = Duration::from_secs(self.0.as_secs().unsigned_abs());
-        let distance = crate::cli::render::format::duration(distance);
+        let distance = strongroom_runtime::units::duration(distance);
         let side = if self.0.is_negative() {
             "behind"
         } else {

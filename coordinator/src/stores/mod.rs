@@ -1,6 +1,7 @@
 //! The coordinator's own access to stores.
 //!
-//! Agents never come here: they send requests that [`crate::grants`] signed.
+//! Agents never come here: they send requests that [`sign`] signed, where
+//! `grants` allowed it.
 //! The coordinator itself lists, deletes locks, and keeps the sealed
 //! repository passwords beside the data they open. Nothing is signed for a
 //! store that does not hold to what a signature covers: see [`check`].
@@ -12,6 +13,7 @@ mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod registry;
+pub mod sign;
 mod watch;
 
 pub(crate) use check::keeper::keep;

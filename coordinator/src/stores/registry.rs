@@ -11,7 +11,7 @@ use super::{
     NotSigned, Outage, Risk, Standing, StoreClient, StoreConfig, StoreError, check::keeper::Gate,
     watch::Reach,
 };
-use crate::grants::sign::{self, PutTerms, SignError, Signer};
+use crate::stores::sign::{self, PutTerms, SignError, Signer};
 
 /// One store: the coordinator's own client, and what signs for agents.
 #[derive(Debug)]

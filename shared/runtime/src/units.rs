@@ -1,6 +1,7 @@
-//! Amounts of bytes and rates as people write them: `256MiB`, `50MiB/s`.
+//! Amounts of bytes and rates as people write them: `256MiB`, `50MiB/s`; how long
+//! something takes, as they read it.
 
-use std::{fmt, num::NonZeroU64, str::FromStr};
+use std::{fmt, num::NonZeroU64, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -181,6 +182,18 @@ impl<'de> Deserialize<'de> for ByteRate {
         String::deserialize(deserializer)?
             .parse()
             .map_err(de::Error::custom)
+    }
+}
+
+/// The one unit that matters: `0.4 s`, `59 s`, `3 min`, `2 h`, `5 d`.
+pub fn duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        0 if duration.is_zero() => "0 s".into(),
+        0..10 if duration.subsec_millis() > 0 => format!("{:.1} s", duration.as_secs_f64()),
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3_600 => format!("{} min", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
     }
 }
 

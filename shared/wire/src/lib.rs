@@ -8,6 +8,7 @@
 //! ([`identity`], [`session`], [`job`], [`grant`], [`wal`]), the two conversions next
 //! to it, and add it to the round-trip property test.
 
+mod clip;
 mod field;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -18,6 +19,8 @@ pub mod session;
 #[cfg(test)]
 mod tests;
 pub mod wal;
+
+pub use clip::MAX_FIGURE;
 
 /// How large a message either side takes: a report with a thousand warnings
 /// about long paths and a page of a listing both fit.

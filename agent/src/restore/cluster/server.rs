@@ -86,7 +86,7 @@ impl Programs {
             let mut start = self.command(&served, owner, "start");
             start
                 .args(["-s", "-w", "-t", PATIENCE, "-l"])
-                .arg(ours.log_in(served.path()))
+                .arg(ServerDirectory::log_in(served.path()))
                 .arg("-o")
                 .arg(options);
             served

@@ -130,8 +130,8 @@ impl ServerDirectory {
         self.path.join(LOG)
     }
 
-    /// The same, by the path that the server has for its data directory.
-    pub(super) fn log_in(&self, data: &Path) -> PathBuf {
+    /// Where that is in a data directory, by any path of it.
+    pub(super) fn log_in(data: &Path) -> PathBuf {
         data.join(NAME).join(LOG)
     }
 

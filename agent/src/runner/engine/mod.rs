@@ -25,8 +25,8 @@ use crate::{
     config::{AgentConfig, LiveConfig},
     grants::GrantAuthority,
     limits::HostLimits,
+    link::Link,
     monitor::Monitor,
-    session::Link,
     wal::{self, WalJob, push::Desks},
 };
 use access::Stores;

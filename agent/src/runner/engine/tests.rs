@@ -35,7 +35,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::{
     fake::{Call, Fake, days, offer},
-    session::{LinkOwner, link},
+    link::{LinkOwner, link},
     transport,
 };
 

@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 use super::{Engine, SharedRepository, access::Stores, blocking, work::Wanted};
 use crate::{
     backup::BackupSource,
+    backup::upload::UploadSource,
     grants::GrantAuthority,
     limits::JobLimits,
     monitor::Monitor,
-    sources::upload::UploadSource,
     transfer::{download, key},
 };
 

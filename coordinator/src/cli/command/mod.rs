@@ -20,9 +20,9 @@ use super::{
     args::ClientCommand,
     client::Client,
     error::{CliError, Exit},
-    profile::Profile,
     render::Renderer,
 };
+use crate::profile::Profile;
 
 /// What every client command needs.
 #[derive(Debug)]

@@ -11,11 +11,11 @@ use crate::{
     cli::{
         args::OperatorsCommand,
         error::{CliError, Exit},
-        profile::Profile,
         render::{Table, format},
     },
     config::Config,
     http::shape::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
+    profile::Profile,
     serve::{self, ResetError},
 };
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 pub(crate) use strongroom_runtime::printable::line as printable;
+use strongroom_runtime::units;
 
 /// Bytes with a binary unit and three digits: `512 B`, `1.50 MiB`, `12.3 GiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
@@ -51,23 +52,11 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
 /// How long ago, or how soon: `12 s ago`, `3 min ago`, `in 2 h`, `5 d ago`.
 pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second().saturating_sub(time.as_second());
-    let distance = duration(Duration::from_secs(seconds.unsigned_abs()));
+    let distance = units::duration(Duration::from_secs(seconds.unsigned_abs()));
     match seconds {
         0 => "now".into(),
         1.. => format!("{distance} ago"),
         _ => format!("in {distance}"),
-    }
-}
-
-/// The one unit that matters: `0.4 s`, `59 s`, `3 min`, `2 h`, `5 d`.
-pub(crate) fn duration(duration: Duration) -> String {
-    match duration.as_secs() {
-        0 if duration.is_zero() => "0 s".into(),
-        0..10 if duration.subsec_millis() > 0 => format!("{:.1} s", duration.as_secs_f64()),
-        seconds @ 0..60 => format!("{seconds} s"),
-        seconds @ 60..3_600 => format!("{} min", seconds / 60),
-        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
-        seconds => format!("{} d", seconds / 86_400),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
-use strongroom_runtime::units::{ByteRate, ByteSize};
+use strongroom_runtime::units::{self, ByteRate, ByteSize};
 
 use super::{Table, fields, format, progress};
 use crate::http::shape::{
@@ -48,7 +48,7 @@ fn state(job: &Job) -> String {
 
 fn took(job: &Job) -> Option<String> {
     let took = job.finished_at?.duration_since(job.started_at?);
-    Some(format::duration(Duration::try_from(took).ok()?))
+    Some(units::duration(Duration::try_from(took).ok()?))
 }
 
 /// Everything about a job.

@@ -14,8 +14,8 @@ use crate::{
         shape::{AgentClock, ContestedAgent, Counts, DatasetStatus, LossStatus, Status},
         state::{ApiState, SharedState},
     },
-    model::{Agent, Dataset, Job, JobKind, Snapshot, StateWord},
-    policy::Policy,
+    model::{Agent, Job, JobKind, Snapshot, StateWord},
+    policy::{Dataset, Policy},
 };
 
 /// Dry runs among the last restores are passed over; more than this many of

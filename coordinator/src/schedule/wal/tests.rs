@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     model::{Actor, JobKind, JobState, TraceRef, agent::testing},
-    policy::Policy,
+    policy::{Dataset, Policy},
 };
 
 fn policy(wal: &str) -> Policy {

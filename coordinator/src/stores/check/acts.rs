@@ -115,7 +115,7 @@ async fn copy(lab: &Lab<'_>, probe: Probe, body: &[u8]) -> Outcome {
     let source = format!("/{}/{}", config.bucket, config.key(&lab.secret()));
     let source = (
         "x-amz-copy-source",
-        crate::grants::sign::encode_path(&source),
+        crate::stores::sign::encode_path(&source),
     );
     let said = forge(lab, probe, body, body, &[source]).await?;
     let content = content(lab, &lab.path(probe.as_str())).await?;

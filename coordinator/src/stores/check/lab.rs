@@ -12,7 +12,7 @@ use super::{
     super::{Store, StoreError, StoreProblem},
     forge::{Forger, Said},
 };
-use crate::grants::sign::{self, PutTerms};
+use crate::stores::sign::{self, PutTerms};
 
 /// Below the store's prefix. No directories below it: on a disk they would stay.
 const DIRECTORY: &str = ".strongroom/check";

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Probe, Risk};
-use crate::grants::sign::PutTerms;
+use crate::stores::sign::PutTerms;
 
 /// What became of a forged request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

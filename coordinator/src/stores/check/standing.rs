@@ -133,8 +133,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        grants::sign::PutTerms,
         stores::check::{Finding, Probe, Verdict},
+        stores::sign::PutTerms,
     };
 
     fn report(verdicts: &[(Probe, Verdict)]) -> Report {

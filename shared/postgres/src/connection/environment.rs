@@ -3,7 +3,7 @@
 use std::{ffi::OsString, fmt, process::Command};
 
 use super::{Connection, Host, session::APPLICATION_NAME, startup};
-use crate::{logical::sum::SETTINGS, name};
+use crate::name;
 
 /// The whole environment of a libpq program. Holds the password: never
 /// printed. Other processes of the same user, and root, can read it from the
@@ -29,7 +29,7 @@ impl Connection {
     /// so that they can be compared.
     pub fn environment_of_dump(&self, database: &str) -> Environment {
         let mut settings = vec![("search_path", startup::SEARCH_PATH)];
-        settings.extend(SETTINGS);
+        settings.extend(startup::TEXTS);
         self.environment_with(database, &settings)
     }
 

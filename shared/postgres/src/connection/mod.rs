@@ -23,8 +23,8 @@ pub use rows::RowsIn;
 pub use service::{Service, ServiceError};
 pub(crate) use session::CONNECT_TIMEOUT;
 pub use session::{APPLICATION_NAME, Session, default_search_path};
-pub use startup::SEARCH_PATH;
 pub(crate) use startup::with_path;
+pub use startup::{SEARCH_PATH, TEXTS};
 pub use tls::{ParseSslModeError, SslMode, Tls, TlsError};
 
 /// A server and how to be let in. Never prints its password.

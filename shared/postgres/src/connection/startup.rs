@@ -29,6 +29,18 @@ const OURS: [(&str, &str); 6] = [
     ("standard_conforming_strings", "on"),
 ];
 
+/// What a session must have set for the texts of rows to be comparable, besides the
+/// encoding and what `pg_dump` sets itself.
+pub const TEXTS: [(&str, &str); 6] = [
+    ("TimeZone", "UTC"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    // As `pg_dump` has it: names of relations and types are texts of rows, too.
+    ("quote_all_identifiers", "on"),
+];
+
 /// A setting that means nothing to a server, and comes back only in the very
 /// session that was told it.
 pub(super) const TOKEN: &str = "strongroom.session";

@@ -13,10 +13,10 @@ use super::{
     properties,
     rights::{MissingRights, Unread},
     select::{Empty, Selected, has_rows, select},
-    sum::{RowHasher, RowSum, SETTINGS},
+    sum::{RowHasher, RowSum},
 };
 use crate::{
-    connection::{ServerError, Session},
+    connection::{ServerError, Session, TEXTS},
     inventory::{Database, Role},
     logical::manifest::Properties,
     name::{self, Text},
@@ -331,7 +331,7 @@ pub(super) async fn sum_of(
 /// Lets the session write values as `pg_dump` was told to; `set`: `SET`, or `SET
 /// LOCAL` where there is a transaction.
 pub(super) async fn make_comparable(session: &Session, set: &str) -> Result<(), ServerError> {
-    let settings = SETTINGS.map(|(name, value)| format!("{set} {name} = {}", sql::literal(value)));
+    let settings = TEXTS.map(|(name, value)| format!("{set} {name} = {}", sql::literal(value)));
     session
         .run("set up the session", &settings.join("; "))
         .await

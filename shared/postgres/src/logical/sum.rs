@@ -5,21 +5,9 @@
 //! the same sum hold the same rows, each as often. The sum of an empty table
 //! is 0. The line feeds between rows do not count.
 //!
-//! What a row's text is depends on the session: `SETTINGS` fixes that.
+//! What a row's text is depends on the session: [`crate::connection::TEXTS`] fixes that.
 
 use ring::digest::{Context, SHA256, digest};
-
-/// What a session must have set for texts to be comparable, besides the
-/// encoding and what `pg_dump` sets itself.
-pub const SETTINGS: [(&str, &str); 6] = [
-    ("TimeZone", "UTC"),
-    ("DateStyle", "ISO"),
-    ("IntervalStyle", "postgres"),
-    ("extra_float_digits", "3"),
-    ("bytea_output", "hex"),
-    // As `pg_dump` has it: names of relations and types are texts of rows, too.
-    ("quote_all_identifiers", "on"),
-];
 
 /// Ends the rows in a dump; no row is written so.
 const END: [u8; 2] = *b"\\.";

@@ -6,17 +6,13 @@
 //! exactly, so that no sum of them overflows.
 
 use crate::{
+    clip::{LINE, cut, limit},
     job::{BackupResult, Failure, Report, Success, Warning},
     session::{AgentHello, AgentMessage, Connection, Consent, Heartbeat, Progress, Server},
-    wal::{Commits, WalPosition},
 };
 
-/// The largest figure: 2^53, bytes of eight pebibytes.
-pub const MAX_FIGURE: u64 = 1 << 53;
 /// Names, versions, stages; bytes.
 const NAME: usize = 255;
-/// Paths, causes, values; bytes.
-const LINE: usize = 4 << 10;
 /// Messages of failures; bytes.
 const PAGE: usize = 16 << 10;
 /// Paths that are read back, such as those of a listing; bytes.
@@ -177,19 +173,6 @@ pub(crate) fn bound_backup(result: &mut BackupResult) {
     ]);
 }
 
-/// What an agent says of its log.
-pub(crate) fn bound_position(position: &mut WalPosition) {
-    limit([&mut position.waiting]);
-    if let Some(problem) = &mut position.problem {
-        cut(problem, LINE);
-    }
-}
-
-/// What a part or a history of the log is said to be.
-pub(crate) fn bound_commits(commits: &mut Commits) {
-    limit([&mut commits.count]);
-}
-
 fn bound_success(success: &mut Success) {
     match success {
         Success::Backup(result) => bound_backup(result),
@@ -232,20 +215,6 @@ fn bound_success(success: &mut Success) {
     }
 }
 
-/// Ends a text at the last character that lies within `max` bytes.
-fn cut(text: &mut String, max: usize) {
-    if text.len() > max {
-        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-    }
-}
-
-fn limit<'a>(figures: impl IntoIterator<Item = &'a mut u64>) {
-    for figure in figures {
-        *figure = (*figure).min(MAX_FIGURE);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use strongroom_layout::{AttemptRef, JobId, ObjectId};
@@ -253,6 +222,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        MAX_FIGURE,
         job::{FailureCode, WarningCode},
         session::{Database, Fact},
     };

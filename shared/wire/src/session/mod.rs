@@ -9,7 +9,6 @@ use strongroom_layout::AttemptRef;
 use strongroom_transfer::PublicKey;
 use uuid::Uuid;
 
-pub use bounds::MAX_FIGURE;
 pub use inventory::{Connection, Database, Fact, MAX_CONNECTIONS, Server};
 
 use crate::job::{JobOffer, Report};

@@ -296,7 +296,7 @@ fn what_is_not_refused_is_bounded() {
     });
     let result = published.unwrap().result;
     let figures = [result.files, result.bytes_new, result.packs_new];
-    assert_eq!(figures, [MAX_FIGURE; 3]);
+    assert_eq!(figures, [crate::MAX_FIGURE; 3]);
 
     let position = WalPosition::try_from(v1::WalPosition {
         timeline: 1,
@@ -305,14 +305,14 @@ fn what_is_not_refused_is_bounded() {
         ..v1::WalPosition::default()
     });
     let position = position.unwrap();
-    assert_eq!(position.waiting, MAX_FIGURE);
+    assert_eq!(position.waiting, crate::MAX_FIGURE);
     assert!(position.problem.unwrap().len() <= 4096);
 
     let part = StoredWal::try_from(v1::StoredWal {
         commits: most,
         ..stored(0, &[])
     });
-    assert_eq!(part.unwrap().commits.unwrap().count, MAX_FIGURE);
+    assert_eq!(part.unwrap().commits.unwrap().count, crate::MAX_FIGURE);
 }
 
 fn stored(start: u64, points: &[u64]) -> v1::StoredWal {

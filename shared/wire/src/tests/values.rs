@@ -499,7 +499,7 @@ prop_compose! {
 
 prop_compose! {
     pub(super) fn backup_result()(
-        snapshot in id(), n in proptest::array::uniform9(0..=MAX_FIGURE),
+        snapshot in id(), n in proptest::array::uniform9(0..=crate::MAX_FIGURE),
         cluster in option::of(cluster()),
         partial: bool,
     ) -> BackupResult {
@@ -683,7 +683,7 @@ prop_compose! {
 
 prop_compose! {
     fn stored()(place in place())(
-        place in Just(place), id in id(), length in any::<u64>(), count in 0..=MAX_FIGURE,
+        place in Just(place), id in id(), length in any::<u64>(), count in 0..=crate::MAX_FIGURE,
         last in moment(), xids in any::<(u32, u32)>(),
         restore_points in restore_points(place.2, place.3), digests in vec(digest(), 0..3),
     ) -> StoredWal {
@@ -708,7 +708,7 @@ prop_compose! {
     fn position()(
         system in system(), timeline in timeline(), lsn in lsn(),
         as_of in option::of(moment().prop_filter("0 is none", |at| *at != Timestamp::UNIX_EPOCH)),
-        waiting in 0..=MAX_FIGURE, problem in option::of(word()),
+        waiting in 0..=crate::MAX_FIGURE, problem in option::of(word()),
     ) -> WalPosition {
         WalPosition { system, timeline, lsn, as_of, waiting, problem }
     }

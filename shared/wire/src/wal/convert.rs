@@ -9,6 +9,7 @@ use strongroom_layout::{
 };
 use strongroom_proto::v1;
 
+use super::bounds::{bound_commits, bound_position};
 use super::{
     ArchivedWalRequest, ArchivedWalResponse, Commits, MAX_DETAILS, MAX_DIGESTS, MAX_POINTS,
     MAX_RESTORE_POINT, MAX_STORED, RecordWalRequest, RestorePoint, StoredHistory, StoredWal,
@@ -18,7 +19,6 @@ use crate::{
     InvalidMessage,
     field::{Reader, all, attempt_to_wire, into_all},
     job::recovery::{time, timeline},
-    session::bounds::{bound_commits, bound_position},
 };
 
 impl TryFrom<v1::RecordWalRequest> for RecordWalRequest {

@@ -1,6 +1,7 @@
 //! The write-ahead log in the store: what agents enter into the catalog, and
 //! what they learn from it.
 
+mod bounds;
 mod convert;
 
 use std::collections::BTreeMap;

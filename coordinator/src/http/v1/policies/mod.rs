@@ -22,8 +22,7 @@ use crate::{
         v1::limits,
     },
     jobs::request,
-    model::Dataset,
-    policy::{self, Preset, Schedule},
+    policy::{self, Dataset, Preset, Schedule},
     schedule,
 };
 

@@ -15,7 +15,7 @@ use crate::{
         v1::jobs,
     },
     jobs::request,
-    model::Dataset,
+    policy::Dataset,
 };
 
 /// Starts a policy now, on one of its agents or on all. A dataset that is at

@@ -21,7 +21,7 @@ use crate::{
         v1::jobs,
     },
     jobs::request,
-    model::{DatasetName, check_name},
+    model::{DatasetName, UPLOAD_POLICY, check_name},
 };
 
 /// Begins an upload: its pieces are sealed to the agent's key, sent to the
@@ -39,7 +39,7 @@ pub async fn begin(
 ) -> Result<Json<Upload>, Problem> {
     let invalid = |message: String| Problem::new(Code::Invalid, message);
     let agent = state.catalog.find_agent(&request.agent).await?;
-    let policy = format!("{}{}", request::UPLOAD_POLICY, request.name);
+    let policy = format!("{}{}", UPLOAD_POLICY, request.name);
     check_name("upload", &policy).map_err(|error| invalid(error.to_string()))?;
     let file = &request.file_name;
     let possible = (1..=255).contains(&file.len()) && !file.contains(['/', '\0']);

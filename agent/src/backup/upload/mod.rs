@@ -35,12 +35,12 @@ use strongroom_wire::job::UploadFormat;
 use tokio::runtime::Handle;
 
 use self::script::Checked;
-use super::{
-    made::{self, directory, file, save_stream, save_tree},
-    pace::{Pace, Paced},
-};
 use crate::{
     monitor::Monitor,
+    sources::{
+        made::{self, directory, file, save_stream, save_tree},
+        pace::{Pace, Paced},
+    },
     transfer::{TransferError, read::PieceReader},
 };
 
