@@ -5,19 +5,28 @@
 //! everything for the connection's role there, and behind that its own statements
 //! about roles are run one by one: what names a role that is not there is left out,
 //! by name, and all else holds, such as what is taken from everybody.
+//!
+//! What lends its owner's rights to others and belongs to the connection's role, which
+//! may be a superuser, lends nothing unless the dump says that it was this role's. Of a
+//! dump that was uploaded everything belongs to that role, and nothing was its own.
 
 use std::collections::{BTreeMap, HashSet};
 
 use strongroom_postgres::{
-    connection::{ServerError, Session},
+    connection::{SEARCH_PATH, ServerError, Session},
     logical::{
-        acting::{Acting, acting},
+        acting::{Acting, Key, acting},
         script::{Statement, StatementKind},
+        subject::{Part, parts},
     },
 };
 use strongroom_wire::job::WarningCode;
 
-use super::{PostgresRestoreError, Restore, fill::Filling, plan::Way, script::LOCK};
+use super::{
+    PostgresRestoreError, Restore,
+    fill::{Filling, Script},
+    script::LOCK,
+};
 
 /// Bytes of SQL that are looked through at most.
 const MAX_SCRIPT: usize = 256 << 20;
@@ -29,6 +38,12 @@ const NOT_THERE: [&str; 3] = ["42P01", "42883", "3F000"];
 const SAVE: &str = "set a savepoint";
 const GRANTOR: &str = "SET SESSION AUTHORIZATION";
 const GRANTOR_ENDS: &str = "RESET SESSION AUTHORIZATION";
+/// A superuser's session does not run what event triggers of the database do.
+const UNHEARD: &str = "SELECT pg_catalog.set_config('session_replication_role', 'replica', false) \
+    FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user AND rolsuper";
+
+/// What was there before a restore.
+pub(super) type There = HashSet<Key>;
 
 /// What was not given.
 #[derive(Debug, Default)]
@@ -37,10 +52,25 @@ struct LeftOut {
     of_roles: BTreeMap<String, Vec<String>>,
     /// For another reason.
     failed: Vec<String>,
-    /// Statements that give an owner, without their quotes.
-    unowned: Vec<String>,
     /// What nobody but its owner may use now.
-    closed: Vec<String>,
+    closed: Vec<Acting>,
+}
+
+impl Restore<'_> {
+    /// Closes whatever a script made in a database of its own.
+    pub(super) fn close_all(&self, database: &str) -> Result<(), PostgresRestoreError> {
+        let left_out = self.wait(async {
+            let session = Session::open(self.connection, Some(database)).await?;
+            session.unhurried(LOCK).await?;
+            session.run("pass over event triggers", UNHEARD).await?;
+            let mut left_out = LeftOut::default();
+            close(&session, &There::new(), &[], &mut left_out).await?;
+            session.close().await;
+            Ok(left_out)
+        })?;
+        left_out.name(self);
+        Ok(())
+    }
 }
 
 impl Filling<'_> {
@@ -49,9 +79,9 @@ impl Filling<'_> {
     pub(super) fn acting_before(
         &self,
         within: Option<&Session>,
-    ) -> Result<HashSet<String>, PostgresRestoreError> {
-        if !self.plan.lacks_roles {
-            return Ok(HashSet::new());
+    ) -> Result<There, PostgresRestoreError> {
+        if !self.plan.without_roles {
+            return Ok(There::new());
         }
         let restore = self.restore;
         let there = match within {
@@ -63,7 +93,7 @@ impl Filling<'_> {
                 Ok(there)
             })?,
         };
-        Ok(there.into_iter().map(|it| it.object).collect())
+        Ok(there.into_iter().map(|it| it.key).collect())
     }
 
     /// Gives what these entries make to whom it belonged, as far as those are there;
@@ -73,25 +103,38 @@ impl Filling<'_> {
         &self,
         within: Option<&Session>,
         numbers: &[u32],
-        there: &HashSet<String>,
+        there: &There,
     ) -> Result<(), PostgresRestoreError> {
-        if !self.plan.lacks_roles {
+        if !self.plan.without_roles {
             return Ok(());
         }
-        let Some(statements) = self.about_roles(numbers)? else {
-            let cause = "owners and privileges could not be read from the dump, and are left \
-                         out: everything belongs to the connection's role";
-            let to = &self.restore.work.to;
-            self.restore.warn(WarningCode::RightsNotGiven, to, cause);
-            return self.close_all();
-        };
         let restore = self.restore;
+        let about_roles = if self.plan.lacks_roles {
+            let read = self.about_roles(numbers)?;
+            if read.is_none() {
+                let cause = "owners and privileges could not be read from the dump, and are left \
+                             out: everything belongs to the connection's role";
+                restore.warn(WarningCode::RightsNotGiven, &restore.work.to, cause);
+            }
+            read
+        } else {
+            None
+        };
+        let about_roles = about_roles.unwrap_or_default();
         let left_out = match within {
-            Some(session) => restore.wait(give(session, &statements, true, there))?,
+            Some(session) => restore.wait(async {
+                // A type of a function's argument has its schema then, as in the dump.
+                let path = format!("SET LOCAL search_path = {SEARCH_PATH}");
+                session.run("set up the session", &path).await?;
+                give(session, &about_roles.statements, true, there).await
+            })?,
             None => restore.wait(async {
                 let session = Session::open(restore.connection, Some(&self.plan.fill)).await?;
                 session.unhurried(LOCK).await?;
-                let left_out = give(&session, &statements, false, there).await?;
+                if let Some(encoding) = &about_roles.encoding {
+                    session.speak(encoding).await?;
+                }
+                let left_out = give(&session, &about_roles.statements, false, there).await?;
                 session.close().await;
                 Ok(left_out)
             })?,
@@ -100,30 +143,14 @@ impl Filling<'_> {
         Ok(())
     }
 
-    /// Whom what belonged to is not known.
-    fn close_all(&self) -> Result<(), PostgresRestoreError> {
-        // What else is in a database that is there is not ours to close.
-        if self.plan.way == Way::Into {
-            return Ok(());
-        }
-        let restore = self.restore;
-        let mut left_out = LeftOut::default();
-        restore.wait(async {
-            let session = Session::open(restore.connection, Some(&self.plan.fill)).await?;
-            close(&session, |_| true, &mut left_out).await?;
-            session.close().await;
-            Ok(())
-        })?;
-        left_out.name(restore);
-        Ok(())
-    }
-
     /// Statements about roles, in the dump's order; `None`: they cannot be read.
-    fn about_roles(&self, numbers: &[u32]) -> Result<Option<Vec<Statement>>, PostgresRestoreError> {
-        let statements = self.statements(numbers, MAX_SCRIPT)?;
-        Ok(statements.map(|mut all| {
-            all.retain(|it| it.kind == StatementKind::Ownership || it.text == GRANTOR_ENDS);
-            all
+    fn about_roles(&self, numbers: &[u32]) -> Result<Option<Script>, PostgresRestoreError> {
+        let script = self.statements(numbers, MAX_SCRIPT)?;
+        Ok(script.map(|mut script| {
+            let of_roles =
+                |it: &Statement| it.kind == StatementKind::Ownership || it.text == GRANTOR_ENDS;
+            script.statements.retain(of_roles);
+            script
         }))
     }
 }
@@ -132,9 +159,10 @@ async fn give(
     session: &Session,
     statements: &[Statement],
     within: bool,
-    there: &HashSet<String>,
+    there: &There,
 ) -> Result<LeftOut, ServerError> {
     let mut left_out = LeftOut::default();
+    let mut given = Vec::new();
     // Whoever granted is not there: nobody else grants in his place.
     let mut lacks_grantor: Option<String> = None;
     for statement in statements {
@@ -149,13 +177,13 @@ async fn give(
             continue;
         }
         let Err(error) = run(session, statement, within).await else {
+            if statement.text.starts_with("ALTER ") {
+                given.push(parts(&statement.text));
+            }
             continue;
         };
         if error.is_retryable() {
             return Err(error);
-        }
-        if statement.text.starts_with("ALTER ") && statement.text.contains(" OWNER TO ") {
-            left_out.unowned.push(statement.text.replace('"', ""));
         }
         let cause = error.to_string();
         let role = lacking(&cause).map(str::to_owned);
@@ -168,26 +196,28 @@ async fn give(
             left_out.failed.push(format!("{what} ({cause})"));
         }
     }
-    let unowned = std::mem::take(&mut left_out.unowned);
-    let is_unowned = |it: &Acting| {
-        !there.contains(&it.object) && unowned.iter().any(|statement| it.is_of(statement))
-    };
-    close(session, is_unowned, &mut left_out).await?;
+    close(session, there, &given, &mut left_out).await?;
     Ok(left_out)
 }
 
 /// Takes from everybody what would lend them the rights of the connection's role,
-/// which may be a superuser's, in place of those of its owner.
+/// which may be a superuser's, in place of those of its owner: all but what was `there`
+/// and what a statement of those has `given` to that very role. What is misread stays
+/// closed.
 async fn close(
     session: &Session,
-    which: impl Fn(&Acting) -> bool,
+    there: &There,
+    given: &[Vec<Part>],
     left_out: &mut LeftOut,
 ) -> Result<(), ServerError> {
-    for acting in acting(session).await?.iter().filter(|it| which(it)) {
-        acting.close(session).await?;
-        if !left_out.closed.contains(&acting.object) {
-            left_out.closed.push(acting.object.clone());
+    let role = session.role().await?;
+    for acting in acting(session).await? {
+        let is_own = given.iter().any(|it| acting.is_given(it, &role));
+        if is_own || there.contains(&acting.key) {
+            continue;
         }
+        acting.close(session).await?;
+        left_out.closed.push(acting);
     }
     Ok(())
 }
@@ -266,11 +296,16 @@ impl LeftOut {
             let object = format!("{to}: role {role}");
             restore.warn(WarningCode::RoleMissing, &object, &cause);
         }
-        for object in &self.closed {
-            let cause = "it acts with its owner's rights and belongs to the connection's role, \
-                         so nobody else may use it: give it its owner, then grant again what was \
-                         granted";
-            let object = format!("{to}: {object}");
+        for acting in &self.closed {
+            let cause = if acting.is_function() {
+                "it acted with its owner's rights and belongs to the connection's role, so it acts \
+                 with its caller's now, and nobody else may call it: give it its owner, then make \
+                 it SECURITY DEFINER and grant again what was granted"
+            } else {
+                "it acts with its owner's rights and belongs to the connection's role, so nobody \
+                 else may use it: give it its owner, then grant again what was granted"
+            };
+            let object = format!("{to}: {}", acting.object);
             restore.warn(WarningCode::RightsWithheld, &object, cause);
         }
         if !self.failed.is_empty() {

@@ -29,11 +29,12 @@ use strongroom_wire::job::{RestoreResult, WarningCode};
 
 use super::{
     PostgresRestoreError, Refusal, Restore,
+    belongings::There,
     contents::Contents,
     objects::Objects,
     plan::{Plan, Way},
     program::{Input, PgRestore},
-    unmade::Unmade,
+    unmade::{Policy, Unmade},
 };
 
 /// Failed entries are tried again at most as often.
@@ -136,6 +137,42 @@ pub(super) struct Filling<'a> {
 
 /// Large objects whose owners are given one by one: with their statements, some 40 MiB.
 const LARGE_OBJECTS: usize = 500_000;
+
+/// SQL that `pg_restore` wrote. Names are bytes ([`name`]).
+#[derive(Debug, Default)]
+pub(super) struct Script {
+    pub(super) statements: Vec<Statement>,
+    /// That the bytes are in; `None`: it does not say.
+    pub(super) encoding: Option<String>,
+}
+
+impl Script {
+    /// `None` if it cannot be taken apart. In every encoding that a database can have,
+    /// what is ASCII stands for itself.
+    fn of(sql: &[u8]) -> Option<Self> {
+        const ENCODING: &[u8] = b"SET client_encoding = '";
+        let mut encoding = None;
+        let mut rest = Vec::with_capacity(sql.len());
+        for line in sql.split_inclusive(|byte| *byte == b'\n') {
+            match line.strip_prefix(ENCODING) {
+                Some(value) if encoding.is_none() => {
+                    let end = value.iter().position(|byte| *byte == b'\'')?;
+                    encoding = Some(name::decode(&value[..end]));
+                }
+                _ => rest.extend_from_slice(line),
+            }
+        }
+        let items = Splitter::default().feed(name::decode(&rest).as_bytes());
+        let statements = items.ok()?.into_iter().filter_map(|item| match item {
+            Item::Statement(it) => Some(it),
+            _ => None,
+        });
+        Some(Self {
+            statements: statements.collect(),
+            encoding,
+        })
+    }
+}
 
 /// Where entries are read from.
 enum From<'a> {
@@ -276,12 +313,12 @@ impl Filling<'_> {
         failed.extend(self.make(&rest, false, result)?);
         let mut unmade = self.unmade(&failed)?;
         self.restore.close_rows(&self.plan.fill, &unmade)?;
-        let none = HashSet::new();
-        self.give(None, &self.belongings(&of_events), &none)?;
+        self.give(None, &self.belongings(&of_events), &There::new())?;
         if !of_events.is_empty() {
+            let there = self.acting_before(None)?;
             let failed = self.make(&of_events, false, result)?;
             unmade.extend(self.unmade(&failed)?);
-            self.give(None, &of_events, &none)?;
+            self.give(None, &of_events, &there)?;
         }
         Ok(unmade)
     }
@@ -313,7 +350,7 @@ impl Filling<'_> {
                 continue;
             };
             let policy = match entry.kind.as_str() {
-                "POLICY" => self.statement(entry.id)?,
+                "POLICY" => self.policy(entry.id)?,
                 _ => None,
             };
             unmade.push(Unmade {
@@ -326,10 +363,10 @@ impl Filling<'_> {
         Ok(unmade)
     }
 
-    /// Event triggers, where owners and privileges are given one by one: they would
-    /// run for each of those, and come behind them. `pg_restore` makes them last, too.
+    /// Event triggers, where owners and privileges are given, or taken, one by one: they
+    /// would run for each of those, and come behind them. `pg_restore` makes them last, too.
     fn event_triggers(&self) -> Vec<u32> {
-        if !self.plan.lacks_roles {
+        if !self.plan.without_roles {
             return Vec::new();
         }
         let is_of_them = |kind: &str, rest: &str| {
@@ -365,39 +402,31 @@ impl Filling<'_> {
         numbers
     }
 
-    /// The first statement of an entry that makes something; `None` if it cannot
-    /// be read as UTF-8.
-    fn statement(&self, number: u32) -> Result<Option<String>, PostgresRestoreError> {
-        let statements = self.statements(&[number], MAX_STATEMENT)?;
-        let mut statements = statements.into_iter().flatten();
-        Ok(statements
-            .find(|it| it.text.starts_with("CREATE "))
-            .map(|it| it.text))
+    /// The statement that makes a policy; `None` if it cannot be read.
+    fn policy(&self, number: u32) -> Result<Option<Policy>, PostgresRestoreError> {
+        let Some(script) = self.statements(&[number], MAX_STATEMENT)? else {
+            return Ok(None);
+        };
+        let mut statements = script.statements.into_iter();
+        let made = statements.find(|it| it.text.starts_with("CREATE "));
+        Ok(made.map(|it| Policy {
+            statement: it.text,
+            encoding: script.encoding,
+        }))
     }
 
     /// The statements of entries without rows, with all that is said about roles;
-    /// `None` if they cannot be read as UTF-8. `limit`: bytes.
+    /// `None` if they cannot be taken apart. `limit`: bytes.
     pub(super) fn statements(
         &self,
         numbers: &[u32],
         limit: usize,
-    ) -> Result<Option<Vec<Statement>>, PostgresRestoreError> {
+    ) -> Result<Option<Script>, PostgresRestoreError> {
         let mut arguments = self.arguments_with(numbers, false)?;
         arguments.push("--file=-".into());
         arguments.push(self.contents.head.clone().into());
         let sql = self.program.run(&arguments, "", None, limit)?;
-        let lines = sql.split_inclusive(|byte| *byte == b'\n');
-        let of_encoding = |line: &&[u8]| !line.starts_with(b"SET client_encoding");
-        let sql = lines.filter(of_encoding).collect::<Vec<_>>().concat();
-        let mut splitter = Splitter::default();
-        let Ok(items) = splitter.feed(&sql) else {
-            return Ok(None);
-        };
-        let statements = items.into_iter().filter_map(|item| match item {
-            Item::Statement(it) => Some(it),
-            _ => None,
-        });
-        Ok(Some(statements.collect()))
+        Ok(Script::of(&sql))
     }
 
     /// Entries without rows.

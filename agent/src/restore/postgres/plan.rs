@@ -53,7 +53,7 @@ pub(super) struct Plan {
     pub(super) fill: String,
     /// Left of an earlier attempt of this job.
     pub(super) stale: Vec<String>,
-    /// `None`: the connection's role.
+    /// Whom the database belongs to in the end; `None`: the connection's role.
     pub(super) owner: Option<String>,
     pub(super) tablespace: Option<String>,
     /// Owners and privileges are left to the connection's role.

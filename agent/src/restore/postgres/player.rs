@@ -12,7 +12,10 @@ use strongroom_postgres::{
 };
 
 use self::rows::{Again, Copying};
-use super::{PostgresRestoreError, Restore, unmade::Unmade};
+use super::{
+    PostgresRestoreError, Restore,
+    unmade::{Policy, Unmade},
+};
 
 /// Statements that failed are tried again at most as often.
 const ROUNDS: usize = 5;
@@ -252,7 +255,10 @@ impl Failed {
             } else {
                 String::new()
             },
-            policy: is_policy.then(|| text.clone()),
+            policy: is_policy.then(|| Policy {
+                statement: text.clone(),
+                encoding: None,
+            }),
             rest: match statement.about.as_str() {
                 "" => format!("line {}", statement.line),
                 about => about.to_owned(),

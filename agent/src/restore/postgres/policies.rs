@@ -40,7 +40,13 @@ pub(super) async fn close(
 ) -> Result<(), ServerError> {
     let save = "set a savepoint";
     for it in unmade {
-        if let Some(statement) = it.policy.as_deref().and_then(stand_in) {
+        let Some(policy) = &it.policy else {
+            continue;
+        };
+        if let Some(statement) = stand_in(&policy.statement) {
+            if let Some(encoding) = &policy.encoding {
+                session.speak(encoding).await?;
+            }
             let what = format!(
                 "make a policy that refuses every row in place of {}",
                 it.name()

@@ -39,7 +39,10 @@ impl Restore<'_> {
                 Err(_) => session.abandon(self.connection).await,
             }
         });
-        played
+        // Another session may have had to wait for a transaction that was left open.
+        let unmade = played?;
+        self.close_all(&plan.fill)?;
+        Ok(unmade)
     }
 
     fn play_into(

@@ -10,8 +10,16 @@ pub(super) struct Unmade {
     pub(super) rest: String,
     /// Why, as far as it may be shown.
     pub(super) cause: String,
-    /// Its statement, of a policy: there are no secrets in it.
-    pub(super) policy: Option<String>,
+    /// Of a policy that could be read: there are no secrets in it.
+    pub(super) policy: Option<Policy>,
+}
+
+/// A policy's statement.
+#[derive(Debug)]
+pub(super) struct Policy {
+    pub(super) statement: String,
+    /// That its bytes are in; `None`: that of the session.
+    pub(super) encoding: Option<String>,
 }
 
 /// Kinds that hold rows, bytes that are like rows, or where a sequence goes on:
@@ -71,7 +79,10 @@ mod tests {
         assert!(unmade("SEQUENCE SET", "").has_rows() && !unmade("INDEX", "").has_rows());
         assert!(unmade("ROW SECURITY", "").closes() && unmade("POLICY", "").closes());
         let read = Unmade {
-            policy: Some("CREATE POLICY p ON t USING (true)".into()),
+            policy: Some(Policy {
+                statement: "CREATE POLICY p ON t USING (true)".into(),
+                encoding: None,
+            }),
             ..unmade("POLICY", "")
         };
         assert!(!read.closes() && !unmade("INDEX", "").closes());

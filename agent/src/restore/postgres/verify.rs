@@ -185,7 +185,7 @@ impl Restore<'_> {
         let cause = &unmade.cause;
         let (code, cause) = if unmade.lacks_role() {
             let kept = match &unmade.policy {
-                Some(policy) if policies::stand_in(policy).is_some() => {
+                Some(policy) if policies::stand_in(&policy.statement).is_some() => {
                     "; it restricts, so a policy that refuses every row stands in its place"
                 }
                 _ if unmade.is_policy() => "; row security stays on",

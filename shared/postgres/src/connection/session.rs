@@ -154,6 +154,21 @@ impl Session {
         statements
     }
 
+    /// Speaks this encoding from here on: what is no UTF-8 in statements and texts is
+    /// its bytes ([`crate::name`]).
+    pub async fn speak(&self, encoding: &str) -> Result<(), ServerError> {
+        let statement = format!("SET client_encoding = {}", sql::literal(encoding));
+        self.run("set the encoding", &statement).await
+    }
+
+    /// The name of its role.
+    pub async fn role(&self) -> Result<String, ServerError> {
+        let failed = |error| ServerError::query("say whose session this is", &error);
+        let question = "SELECT current_user::pg_catalog.text";
+        let row = self.query_one(question, &[]).await.map_err(failed)?;
+        row.try_get(0).map(|Text(role)| role).map_err(failed)
+    }
+
     /// The server's version.
     pub fn version(&self) -> ServerVersion {
         self.version

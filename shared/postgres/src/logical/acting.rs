@@ -1,30 +1,44 @@
 //! What acts with its owner's rights, whoever uses it: functions that are
 //! `SECURITY DEFINER`, and views that are not `security_invoker`.
 
+use std::collections::BTreeMap;
+
+use super::subject::{Part, parts};
 use crate::{
     connection::{ServerError, Session},
     name::Text,
     sql,
 };
 
-/// Something of the session's role that another may use with its rights.
+/// Something of the session's role that another may use with its rights. Members of
+/// extensions are not among them: whoever installs one gives it what it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acting {
-    /// Its schema and name, without quotes: `public.f`.
-    pub name: String,
-    /// As a statement has it: `FUNCTION public.f(integer)`.
+    /// The same as long as it is there.
+    pub key: Key,
+    /// As a statement has it: `ROUTINE public.f(integer)`.
     pub object: String,
-    /// Whether it is a function.
-    pub function: bool,
-    /// Who may; `None`: everybody.
-    pub role: Option<String>,
+    /// Its name as [`parts`] has it; of a function with what tells it from its
+    /// namesakes.
+    subject: Vec<Part>,
+    /// Who may use it, besides whom a trigger calls it for; `None`: everybody.
+    roles: Vec<Option<String>>,
+}
+
+/// See [`Acting::key`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// The object id of a function or a procedure.
+    Function(u32),
+    /// That of a view, or of a table that has rules.
+    View(u32),
 }
 
 macro_rules! views {
     ($acl:literal, $join:literal) => {
         concat!(
-            "SELECT DISTINCT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
-             c.oid::pg_catalog.regclass::pg_catalog.text, \
+            "SELECT DISTINCT c.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, \
+             '', c.oid::pg_catalog.regclass::pg_catalog.text, a.grantee, \
              CASE WHEN a.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
              THEN pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n \
@@ -35,29 +49,40 @@ macro_rules! views {
             ") a WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner \
              AND c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
              AND pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.=) current_user \
+             AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE \
+             d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid \
+             AND d.objid OPERATOR(pg_catalog.=) c.oid \
+             AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog.\"char\") \
              AND (EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite w \
              WHERE w.ev_class OPERATOR(pg_catalog.=) c.oid \
              AND w.ev_type OPERATOR(pg_catalog.<>) '1'::pg_catalog.\"char\") \
              OR c.relkind OPERATOR(pg_catalog.=) 'v' \
              AND NOT COALESCE(c.reloptions OPERATOR(pg_catalog.&&) \
              ARRAY['security_invoker=true', 'security_invoker=on', 'security_invoker=1'], false)) \
-             ORDER BY 1, 2, 3, 4"
+             ORDER BY 1, 6"
         )
     };
 }
 
-const FUNCTIONS: &str = "SELECT n.nspname::pg_catalog.text, p.proname::pg_catalog.text, \
-    p.oid::pg_catalog.regprocedure::pg_catalog.text, \
+/// Those that nobody may call are among them: a trigger calls without being asked for
+/// that right.
+const FUNCTIONS: &str = "SELECT p.oid, n.nspname::pg_catalog.text, p.proname::pg_catalog.text, \
+    pg_catalog.pg_get_function_identity_arguments(p.oid), \
+    p.oid::pg_catalog.regprocedure::pg_catalog.text, a.grantee, \
     CASE WHEN a.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid \
     THEN pg_catalog.pg_get_userbyid(a.grantee)::pg_catalog.text END \
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n \
     ON n.oid OPERATOR(pg_catalog.=) p.pronamespace \
-    CROSS JOIN pg_catalog.aclexplode(COALESCE(p.proacl, \
+    LEFT JOIN pg_catalog.aclexplode(COALESCE(p.proacl, \
     pg_catalog.acldefault('f', p.proowner))) a \
-    WHERE p.prosecdef AND a.grantee OPERATOR(pg_catalog.<>) p.proowner \
-    AND p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    ON a.grantee OPERATOR(pg_catalog.<>) p.proowner \
+    WHERE p.prosecdef AND p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
     AND pg_catalog.pg_get_userbyid(p.proowner) OPERATOR(pg_catalog.=) current_user \
-    ORDER BY 1, 2, 3, 4";
+    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE \
+    d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid \
+    AND d.objid OPERATOR(pg_catalog.=) p.oid \
+    AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog.\"char\") \
+    ORDER BY 1, 6";
 
 /// Of the view itself, or of its columns.
 const VIEWS: [&str; 2] = [
@@ -68,7 +93,7 @@ const VIEWS: [&str; 2] = [
     ),
 ];
 
-/// All of them in the session's database, once for each role that may use one.
+/// All of them in the session's database.
 pub async fn acting(session: &Session) -> Result<Vec<Acting>, ServerError> {
     // Procedures have the word since they exist.
     let routine = match session.version().major() {
@@ -76,59 +101,79 @@ pub async fn acting(session: &Session) -> Result<Vec<Acting>, ServerError> {
         _ => "ROUTINE",
     };
     let error = |error| ServerError::query("list what acts with its owner's rights", &error);
-    let mut all = Vec::new();
-    for (query, kind) in [
-        (FUNCTIONS, routine),
-        (VIEWS[0], "TABLE"),
-        (VIEWS[1], "TABLE"),
-    ] {
+    let mut all: BTreeMap<Key, Acting> = BTreeMap::new();
+    for (query, function) in [(FUNCTIONS, true), (VIEWS[0], false), (VIEWS[1], false)] {
         for row in session.query(query, &[]).await.map_err(error)? {
             let text = |at| row.try_get(at).map(|Text(text)| text).map_err(error);
-            let role: Option<Text> = row.try_get(3).map_err(error)?;
-            all.push(Acting {
-                name: format!("{}.{}", text(0)?, text(1)?),
-                object: format!("{kind} {}", text(2)?),
-                function: kind == routine,
-                role: role.map(|Text(role)| role),
+            let oid: u32 = row.try_get(0).map_err(error)?;
+            let granted: Option<u32> = row.try_get(5).map_err(error)?;
+            let role: Option<Text> = row.try_get(6).map_err(error)?;
+            let mut subject = vec![Part::Name(text(1)?), Part::Mark('.'), Part::Name(text(2)?)];
+            let (key, kind) = if function {
+                subject.extend(parts(&format!("({})", text(3)?)));
+                (Key::Function(oid), routine)
+            } else {
+                (Key::View(oid), "TABLE")
+            };
+            let object = format!("{kind} {}", text(4)?);
+            let acting = all.entry(key).or_insert_with(|| Acting {
+                key,
+                object,
+                subject,
+                roles: Vec::new(),
             });
+            let role = granted.map(|_| role.map(|Text(role)| role));
+            acting
+                .roles
+                .extend(role.filter(|it| !acting.roles.contains(it)));
         }
     }
-    Ok(all)
+    Ok(all.into_values().collect())
 }
 
 impl Acting {
-    /// Takes from the role what it may do with it.
-    pub async fn close(&self, session: &Session) -> Result<(), ServerError> {
-        let role = self.role.as_deref().map(sql::identifier);
-        let role = role.as_deref().unwrap_or("PUBLIC");
-        let what = format!("take {} from {role}", self.object);
-        let statement = format!("REVOKE ALL ON {} FROM {role} CASCADE", self.object);
-        // The names in it are the server's own words.
-        session.run_foreign(&what, &statement).await?;
-        if !self.function {
-            return Ok(());
-        }
-        // A trigger or an aggregate calls it without being asked for that right.
-        let what = format!("have {} run with its caller's rights", self.object);
-        let statement = format!("ALTER {} SECURITY INVOKER", self.object);
-        session.run_foreign(&what, &statement).await
+    /// Whether it is a function or a procedure.
+    pub fn is_function(&self) -> bool {
+        matches!(self.key, Key::Function(_))
     }
 
-    /// Whether `ALTER … OWNER TO …`, without quotes, is about it.
-    pub fn is_of(&self, statement: &str) -> bool {
-        let kinds: &[&str] = if self.function {
-            &["FUNCTION ", "PROCEDURE "]
+    /// Has it lend nothing: takes it from all but its owner, and has a function run
+    /// with its caller's rights.
+    pub async fn close(&self, session: &Session) -> Result<(), ServerError> {
+        // The names in these are the server's own words.
+        if self.is_function() {
+            // A trigger or an aggregate calls it without being asked for that right.
+            let what = format!("have {} run with its caller's rights", self.object);
+            let statement = format!("ALTER {} SECURITY INVOKER", self.object);
+            session.run_foreign(&what, &statement).await?;
+        }
+        for role in &self.roles {
+            let role = role.as_deref().map(sql::identifier);
+            let role = role.as_deref().unwrap_or("PUBLIC");
+            let what = format!("take {} from {role}", self.object);
+            let statement = format!("REVOKE ALL ON {} FROM {role} CASCADE", self.object);
+            session.run_foreign(&what, &statement).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether `ALTER … OWNER TO …`, as `parts` has it, gives it to this role. What is
+    /// written otherwise than `pg_dump` does gives nothing here.
+    pub fn is_given(&self, statement: &[Part], role: &str) -> bool {
+        let kinds: &[&[&str]] = if self.is_function() {
+            &[&["FUNCTION"], &["PROCEDURE"], &["ROUTINE"]]
         } else {
-            &["TABLE ", "VIEW "]
+            &[&["TABLE"], &["VIEW"], &["FOREIGN", "TABLE"]]
         };
-        let behind = if self.function { "(" } else { " OWNER TO " };
-        let name = self.name.replace('"', "");
-        let rest = statement.strip_prefix("ALTER ").unwrap_or_default();
-        kinds.iter().any(|kind| {
-            let rest = rest
-                .strip_prefix(kind)
-                .and_then(|it| it.strip_prefix(&name));
-            rest.is_some_and(|rest| rest.starts_with(behind))
+        let word = |it: &str| Part::Keyword(it.to_owned());
+        let behind = [word("OWNER"), word("TO"), Part::Name(role.to_owned())];
+        let rest = statement.strip_suffix(&behind);
+        let rest = rest.and_then(|it| it.strip_prefix(&[word("ALTER")]));
+        rest.is_some_and(|rest| {
+            kinds.iter().any(|kind| {
+                let kind: Vec<_> = kind.iter().map(|it| word(it)).collect();
+                rest.strip_prefix(kind.as_slice()) == Some(&self.subject)
+            })
         })
     }
 }
@@ -144,21 +189,44 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_statement_is_of_what_it_names() {
-        let acting = |name: &str, function| Acting {
-            name: name.into(),
+    fn acting(name: &str, key: Key) -> Acting {
+        Acting {
+            key,
             object: String::new(),
-            function,
-            role: None,
-        };
-        let f = acting("public.f", true);
-        assert!(f.is_of("ALTER FUNCTION public.f(a integer) OWNER TO x"));
-        assert!(f.is_of("ALTER PROCEDURE public.f() OWNER TO x"));
-        assert!(!f.is_of("ALTER FUNCTION public.ff() OWNER TO x"));
-        assert!(!f.is_of("ALTER TABLE public.f OWNER TO x"));
-        let v = acting("a b.v", false);
-        assert!(v.is_of("ALTER VIEW a b.v OWNER TO x") && v.is_of("ALTER TABLE a b.v OWNER TO x"));
-        assert!(!v.is_of("ALTER VIEW a b.v2 OWNER TO x"));
+            subject: parts(name),
+            roles: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_statement_gives_what_it_names_to_whom_it_names() {
+        let given = |it: &Acting, statement: &str| it.is_given(&parts(statement), "x");
+        let f = acting("public.f(a integer)", Key::Function(1));
+        for statement in [
+            "ALTER FUNCTION public.f(a integer) OWNER TO x",
+            "ALTER FUNCTION \"public\".\"f\"(\"a\" integer) OWNER TO \"x\"",
+            "ALTER PROCEDURE public.f(IN a integer) OWNER TO x",
+        ] {
+            assert!(given(&f, statement), "{statement}");
+        }
+        for statement in [
+            "ALTER FUNCTION public.f(a integer) OWNER TO y",
+            "ALTER FUNCTION public.f(a integer) OWNER TO \"X\"",
+            "ALTER FUNCTION public.f(a text) OWNER TO x",
+            "ALTER FUNCTION public.f(a integer, b integer) OWNER TO x",
+            "ALTER FUNCTION public.f() OWNER TO x",
+            "ALTER FUNCTION public.ff(a integer) OWNER TO x",
+            "ALTER FUNCTION \"public.f\"(a integer) OWNER TO x",
+            "ALTER FUNCTION public.\"f\"\"\"(a integer) OWNER TO x",
+            "ALTER TABLE public.f OWNER TO x",
+            "",
+        ] {
+            assert!(!given(&f, statement), "{statement}");
+        }
+        let v = acting("\"a b\".v", Key::View(1));
+        assert!(given(&v, "ALTER VIEW \"a b\".v OWNER TO x"));
+        assert!(given(&v, "ALTER TABLE \"a b\".\"v\" OWNER TO x"));
+        assert!(!given(&v, "ALTER VIEW \"a b\".v2 OWNER TO x"));
+        assert!(!given(&v, "ALTER VIEW a.v OWNER TO x"));
     }
 }

@@ -15,7 +15,7 @@
 //! - [`arguments`]: command lines,
 //! - [`toc`], [`phases`] and [`roles`]: which parts of a dump, and of the
 //!   globals, a restore takes, and in which order; [`script`]: plain SQL, statement by statement,
-//! - [`acting`]: what lends its owner's rights,
+//! - [`acting`]: what lends its owner's rights; [`subject`]: what a statement is about,
 //! - [`create`], [`properties`], [`verify`]: databases made, dressed, compared
 //!   and exchanged.
 
@@ -37,6 +37,7 @@ pub mod rights;
 pub mod roles;
 pub mod script;
 pub mod select;
+pub mod subject;
 pub mod sum;
 pub mod toc;
 pub mod trial;
