@@ -50,10 +50,17 @@ impl Restore<'_> {
         for stale in &plan.stale {
             create::discard(&session, stale).await?;
         }
+        // Its owner could connect while it is filled. Without him only a superuser can
+        // give to him what is in the schema `public`.
+        let owner = if session.is_superuser().await? {
+            None
+        } else {
+            plan.owner.as_deref()
+        };
         let statement = create::statement(
             &plan.fill,
             &self.database.locale,
-            plan.owner.as_deref(),
+            owner,
             plan.tablespace.as_deref(),
             session.version().major(),
         );

@@ -21,47 +21,31 @@ use super::{
 impl Restore<'_> {
     /// Each of them, with what is said of it; what fails besides the role
     /// itself is named. No statement is shown: there may be a password in it.
+    /// All in one transaction: a role that is there is left as it is, and one that was
+    /// made by half would stay so.
     pub(super) fn make_roles(
         &self,
         new: &NewRoles,
         notes: &mut Vec<String>,
     ) -> Result<(), PostgresRestoreError> {
-        let lacks = |what: &str, error: &ServerError| {
-            self.warn(WarningCode::RoleIncomplete, what, &error.to_string());
-        };
         if new.roles.is_empty() {
             return Ok(());
         }
         self.monitor.enter("creating roles");
-        self.wait(async {
+        let lacks = self.wait(async {
             let session = Session::open(self.connection, None).await?;
-            for role in &new.roles {
-                for (position, statement) in role.statements.iter().enumerate() {
-                    let what = format!("make the role {:?}", role.name);
-                    match session.one(&what, statement).await {
-                        Ok(()) => {}
-                        Err(error) if position == 0 => return Err(error),
-                        Err(error) if error.is_retryable() => return Err(error),
-                        Err(error) => lacks(&format!("role {}", role.name), &error),
-                    }
-                }
-                notes.push(format!("the role {:?} was made", role.name));
-            }
-            for membership in &new.memberships {
-                let bare = roles::without_grantor(membership);
-                if session.one("grant a role", membership).await.is_err()
-                    && let Err(error) = session.one("grant a role", bare).await
-                {
-                    if error.is_retryable() {
-                        return Err(error);
-                    }
-                    // There is nothing but names in it.
-                    lacks(bare, &error);
-                }
-            }
+            session.run("begin a transaction", "BEGIN").await?;
+            let lacks = make_roles(&session, new).await?;
+            session.run("commit the roles", "COMMIT").await?;
             session.close().await;
-            Ok(())
-        })
+            Ok(lacks)
+        })?;
+        for (what, cause) in lacks {
+            self.warn(WarningCode::RoleIncomplete, &what, &cause);
+        }
+        let made = new.roles.iter().map(|it| &it.name);
+        notes.extend(made.map(|it| format!("the role {it:?} was made")));
+        Ok(())
     }
 
     /// Settings, privileges and the like: those of the database that gives
@@ -73,7 +57,8 @@ impl Restore<'_> {
             _ => self.database.properties.clone(),
         };
         let roles = create::roles(&session).await?;
-        if plan.owner.as_ref() != Some(&properties.owner) && roles.contains(&properties.owner) {
+        let owner = properties::of(&session, &plan.fill).await?.owner;
+        if owner != properties.owner && roles.contains(&properties.owner) {
             let statement = format!(
                 "ALTER DATABASE {} OWNER TO {}",
                 sql::identifier(&plan.fill),
@@ -188,4 +173,51 @@ impl Restore<'_> {
             },
         }
     }
+}
+
+/// In an open transaction; gives what failed, and why.
+async fn make_roles(
+    session: &Session,
+    new: &NewRoles,
+) -> Result<Vec<(String, String)>, ServerError> {
+    let mut lacks = Vec::new();
+    for role in &new.roles {
+        let what = format!("make the role {:?}", role.name);
+        for (position, statement) in role.statements.iter().enumerate() {
+            if position == 0 {
+                session.one(&what, statement).await?;
+            } else if let Err(error) = try_one(session, &what, statement).await? {
+                lacks.push((format!("role {}", role.name), error.to_string()));
+            }
+        }
+    }
+    for membership in &new.memberships {
+        let what = "grant a role";
+        let bare = roles::without_grantor(membership);
+        if try_one(session, what, membership).await?.is_err()
+            && let Err(error) = try_one(session, what, bare).await?
+        {
+            // There is nothing but names in it.
+            lacks.push((bare.to_owned(), error.to_string()));
+        }
+    }
+    Ok(lacks)
+}
+
+/// One statement in an open transaction, which goes on when it fails: the inner error.
+async fn try_one(
+    session: &Session,
+    what: &str,
+    statement: &str,
+) -> Result<Result<(), ServerError>, ServerError> {
+    let save = "set a savepoint";
+    session.run(save, "SAVEPOINT strongroom").await?;
+    let done = session.one(what, statement).await;
+    let then = match &done {
+        Ok(()) => "RELEASE strongroom",
+        Err(error) if error.is_retryable() => return done.map(Ok),
+        Err(_) => "ROLLBACK TO strongroom",
+    };
+    session.run(save, then).await?;
+    Ok(done)
 }

@@ -169,6 +169,15 @@ impl Session {
         row.try_get(0).map(|Text(role)| role).map_err(failed)
     }
 
+    /// Whether its role is a superuser.
+    pub async fn is_superuser(&self) -> Result<bool, ServerError> {
+        let failed = |error| ServerError::query("tell the role's rights", &error);
+        let question = "SELECT COALESCE((SELECT rolsuper FROM pg_catalog.pg_roles \
+            WHERE rolname OPERATOR(pg_catalog.=) current_user), false)";
+        let row = self.query_one(question, &[]).await.map_err(failed)?;
+        row.try_get(0).map_err(failed)
+    }
+
     /// The server's version.
     pub fn version(&self) -> ServerVersion {
         self.version

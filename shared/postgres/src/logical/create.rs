@@ -85,11 +85,15 @@ pub fn statement(
     if let Some(tablespace) = tablespace {
         let _infallible = write!(statement, " TABLESPACE {}", sql::identifier(tablespace));
     }
+    // Until nobody may whom it is not for: see `create`.
+    statement.push_str(" ALLOW_CONNECTIONS false");
     statement
 }
 
 /// Runs [`statement`]'s statement. `job` marks the database as unfinished until
-/// [`rename`], [`exchange`] or [`finished`].
+/// [`rename`], [`exchange`] or [`finished`]. Nobody but its owner and superusers may
+/// connect to it, before [`properties::give`]: what lends its owner's rights is open
+/// while it is made.
 pub async fn create(
     session: &Session,
     name: &str,
@@ -99,17 +103,22 @@ pub async fn create(
     session.unhurried(Duration::from_mins(1)).await?;
     let what = format!("create the database {name:?}");
     session.run(&what, statement).await?;
-    let mark = format!(
-        "COMMENT ON DATABASE {} IS {}",
-        sql::identifier(name),
-        sql::literal(&format!("{UNFINISHED}{job}"))
-    );
-    let marked = session.run(&what, &mark).await;
-    if marked.is_err() {
-        // Nobody would know whose it is.
-        discard(session, name).await?;
+    let database = sql::identifier(name);
+    let comment = sql::literal(&format!("{UNFINISHED}{job}"));
+    let mut prepared = Ok(());
+    for statement in [
+        format!("COMMENT ON DATABASE {database} IS {comment}"),
+        format!("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"),
+        format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true"),
+    ] {
+        prepared = session.run(&what, &statement).await;
+        if prepared.is_err() {
+            // Nobody would know whose it is.
+            discard(session, name).await?;
+            break;
+        }
     }
-    marked
+    prepared
 }
 
 /// Takes the mark of [`create`] away from a database that keeps its name:
@@ -468,7 +477,10 @@ mod tests {
         assert!(!old.contains("LOCALE_PROVIDER"), "{old}");
         let new = statement("a", &locale, Some("o"), Some("t"), 15);
         assert!(
-            new.ends_with("LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' OWNER \"o\" TABLESPACE \"t\""),
+            new.ends_with(
+                "LOCALE_PROVIDER icu ICU_LOCALE 'de-DE' OWNER \"o\" TABLESPACE \"t\" \
+                 ALLOW_CONNECTIONS false"
+            ),
             "{new}"
         );
     }

@@ -186,6 +186,11 @@ pub async fn give(
         let statement = format!("ALTER DATABASE {name} IS_TEMPLATE true");
         attempts.push(("template".into(), vec![statement]));
     }
+    if properties.privileges.is_none() {
+        // As every server does it, and as `create::create` does not.
+        let statement = format!("GRANT CONNECT ON DATABASE {name} TO PUBLIC");
+        attempts.push(("privileges".into(), vec![statement]));
+    }
     if let Some(privileges) = &properties.privileges {
         // Whoever its owner is: what was closed to everybody stays closed.
         let mut revoke = |of: String| {
