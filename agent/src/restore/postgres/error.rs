@@ -132,8 +132,8 @@ pub enum PostgresRestoreError {
     },
     /// Rows are missing, and what there is was kept.
     #[error(
-        "{cause}; it was kept as {database:?}, as was asked for: take from it what you need, and \
-         drop it"
+        "{cause}; it was kept as {database:?}, as was asked for, and only its owner and superusers \
+         may connect to it: take from it what you need, and drop it"
     )]
     Kept {
         /// What is missing.

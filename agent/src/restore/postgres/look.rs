@@ -45,15 +45,21 @@ impl Restore<'_> {
             Ok((existing, memberships))
         })?;
         let text = name::decode(&text);
-        for (role, member) in roles::left_out(&text, &existing, &memberships) {
-            self.monitor.warn(
-                WarningCode::MembershipLeftOut,
-                format!("role {member}"),
-                format!(
-                    "it is no member of {role:?} here, and was where the snapshot was made: both \
-                     are there already, and keep what they have; GRANT it if that is meant"
+        for left_out in roles::left_out(&text, &existing, &memberships) {
+            let role = &left_out.role;
+            let differs = match left_out.options.as_slice() {
+                [] => format!("it is no member of {role:?} here, and was"),
+                options => format!(
+                    "it is a member of {role:?} with other options here, and had {}",
+                    options.join(", ")
                 ),
+            };
+            let cause = format!(
+                "{differs} where the snapshot was made: both are there already, and keep what they \
+                 have; GRANT it if that is meant"
             );
+            let object = format!("role {}", left_out.member);
+            self.warn(WarningCode::MembershipLeftOut, &object, &cause);
         }
         Ok(roles::missing(&text, &existing))
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{manifest::Properties, properties};
+use super::{manifest::Properties, properties, roles::Membership};
 use crate::{
     connection::{Connection, ServerError, Session},
     inventory::Locale,
@@ -341,11 +341,30 @@ pub async fn roles(session: &Session) -> Result<Vec<String>, ServerError> {
     .await
 }
 
-/// Memberships of the server, as role and member.
-pub async fn memberships(session: &Session) -> Result<Vec<(String, String)>, ServerError> {
-    let query = "SELECT pg_catalog.pg_get_userbyid(roleid)::pg_catalog.text, \
-        pg_catalog.pg_get_userbyid(member)::pg_catalog.text FROM pg_catalog.pg_auth_members";
-    pairs(session, "list the memberships of roles", query).await
+/// Memberships of the server.
+pub async fn memberships(session: &Session) -> Result<Vec<Membership>, ServerError> {
+    let of_both = "SELECT pg_catalog.pg_get_userbyid(roleid)::pg_catalog.text, \
+        pg_catalog.pg_get_userbyid(member)::pg_catalog.text, admin_option";
+    let from = "FROM pg_catalog.pg_auth_members";
+    let query = match session.version().major() {
+        ..16 => format!("{of_both}, NULL::pg_catalog.bool, NULL::pg_catalog.bool {from}"),
+        _ => format!("{of_both}, inherit_option, set_option {from}"),
+    };
+    let failed = |error| ServerError::query("list the memberships of roles", &error);
+    let rows = session.query(&query, &[]).await.map_err(failed)?;
+    let read = |row: &tokio_postgres::Row| {
+        let Text(role) = row.try_get(0)?;
+        let Text(member) = row.try_get(1)?;
+        Ok(Membership {
+            role,
+            member,
+            admin: row.try_get(2)?,
+            inherit: row.try_get(3)?,
+            set: row.try_get(4)?,
+        })
+    };
+    let all: Result<_, tokio_postgres::Error> = rows.iter().map(read).collect();
+    all.map_err(failed)
 }
 
 /// User mappings of the session's database that have no options, as server and
