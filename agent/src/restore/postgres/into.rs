@@ -3,13 +3,15 @@
 //!
 //! Triggers of tables that are there would act on rows that come: they are
 //! switched off, by name, and on again as they were, within the transaction.
-//! Foreign keys are none of these, and are checked.
+//! Foreign keys are none of these, and are checked. Those that lead in a circle are
+//! made to wait for the end.
 
 use std::{collections::HashMap, rc::Rc};
 
 use strongroom_postgres::{
     connection::{SEARCH_PATH, ServerError, Session},
     logical::{
+        circles::{self, StiffKey},
         manifest::Relation,
         triggers::{self, Trigger},
         verify,
@@ -73,6 +75,11 @@ impl Filling<'_> {
             Some(_) => self.switch_off(session, expected(), result)?,
             None => Vec::new(),
         };
+        let waiting = if restore.adds_rows() {
+            self.let_wait(session, expected(), result)?
+        } else {
+            Vec::new()
+        };
         let there = self.acting_before(Some(session))?;
         restore.wait(make_schemas(session, schemas, result))?;
         if restore.adds_rows() {
@@ -101,6 +108,9 @@ impl Filling<'_> {
             // switched on while anything waits for that.
             let immediate = "SET CONSTRAINTS ALL IMMEDIATE";
             session.run("check the constraints", immediate).await?;
+            for key in &waiting {
+                key.stiffen(session).await?;
+            }
             for trigger in &switched_off {
                 trigger.switch_on(session).await?;
             }
@@ -110,6 +120,42 @@ impl Filling<'_> {
         restore.verify_within(session, &expected(), before.as_ref(), &unmade, result)?;
         restore.wait(session.run("commit what was restored", "COMMIT"))?;
         Ok(unmade)
+    }
+
+    /// Lets keys wait that no order of the rows would satisfy.
+    fn let_wait<'r>(
+        &self,
+        session: &Session,
+        tables: impl Iterator<Item = &'r Relation>,
+        result: &mut RestoreResult,
+    ) -> Result<Vec<StiffKey>, PostgresRestoreError> {
+        let restore = self.restore;
+        let among = tables.map(|it| (it.schema.as_str(), it.name.as_str()));
+        let among: Vec<_> = among.collect();
+        let keys = restore.wait(circles::stiff(session, &among))?;
+        if keys.is_empty() {
+            return Ok(keys);
+        }
+        let names = keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let names = names.join(", ");
+        let softened = restore.wait(async {
+            for key in &keys {
+                match key.soften(session).await {
+                    Err(error @ ServerError::Privilege { .. }) => return Ok(Err(error)),
+                    done => done?,
+                }
+            }
+            Ok(Ok(()))
+        })?;
+        if let Err(error) = softened {
+            let cause = error.to_string();
+            return Err(Refusal::Circle { names, cause }.into());
+        }
+        result.notes.push(format!(
+            "foreign keys that lead in a circle waited until all rows were there, and are as they \
+             were: {names}"
+        ));
+        Ok(keys)
     }
 
     fn switch_off<'r>(

@@ -147,6 +147,18 @@ pub enum Refusal {
         /// Why not.
         cause: String,
     },
+    /// No order of the rows satisfies them.
+    #[error(
+        "the foreign keys {names} lead in a circle, and cannot be made to wait for all rows: \
+         {cause}; restore as the owner of their tables, or let them wait yourself (ALTER TABLE … \
+         ALTER CONSTRAINT … DEFERRABLE)"
+    )]
+    Circle {
+        /// Each with its table.
+        names: String,
+        /// Why not.
+        cause: String,
+    },
     /// In the way.
     #[error(
         "the database {database:?} has {} already: drop or rename them, or restore into a new \

@@ -1,7 +1,8 @@
 //! SQL that is sent to a server statement by statement. What fails and holds no
 //! rows is kept, and tried again behind the last one. Rows that fail are read once
-//! more (`rows`).
+//! more (`rows`), or kept (`inserts`).
 
+mod inserts;
 pub(super) mod rows;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,10 @@ use strongroom_postgres::{
     logical::script::{Effect, Item, Splitter, Statement, StatementKind},
 };
 
-use self::rows::{Again, Copying};
+use self::{
+    inserts::Held,
+    rows::{Again, Copying},
+};
 use super::{
     PostgresRestoreError, Restore,
     unmade::{Policy, Unmade},
@@ -48,6 +52,7 @@ pub(super) struct Player<'a> {
     /// The definitions that come behind rows have begun.
     behind_rows: bool,
     failed: Vec<Failed>,
+    held: Held,
     /// What a reader may want to know.
     pub(super) notes: Vec<String>,
     pub(super) subscriptions: u64,
@@ -76,6 +81,7 @@ impl<'a> Player<'a> {
             lost: BTreeMap::new(),
             behind_rows: false,
             failed: Vec::new(),
+            held: Held::default(),
             notes: Vec::new(),
             subscriptions: 0,
         }
@@ -95,6 +101,7 @@ impl<'a> Player<'a> {
                     StatementKind::Ownership => self.play(statement)?,
                     StatementKind::Plain => {
                         self.before(&statement)?;
+                        self.before_held(&statement)?;
                         self.play(statement)?;
                     }
                 },
@@ -109,36 +116,43 @@ impl<'a> Player<'a> {
     pub(super) fn finish(&mut self) -> Result<Vec<Unmade>, PostgresRestoreError> {
         std::mem::take(&mut self.splitter).finish()?;
         self.last_rows()?;
-        let mut failed = std::mem::take(&mut self.failed);
-        if !failed.is_empty() {
+        self.last_held()?;
+        if !self.failed.is_empty() {
             // That of every client: the script may have emptied it.
             let session = self.session;
             let path = session.run("set up the session", "RESET search_path");
             self.restore.wait(path)?;
         }
         for _ in 0..ROUNDS {
-            let count = failed.len();
-            let mut left = Vec::new();
-            for mut it in failed {
-                match self.run(&it.statement)? {
-                    Ok(()) => {}
-                    Err(error) => {
-                        it.cause = error.to_string();
-                        left.push(it);
-                    }
-                }
-            }
-            failed = left;
-            if failed.is_empty() || failed.len() == count {
+            let count = self.failed.len() + self.held.len();
+            self.failed_again()?;
+            // A table that could not be made before may be there now.
+            self.last_held()?;
+            let left = self.failed.len() + self.held.len();
+            if left == 0 || left == count {
                 break;
             }
         }
         let lost = std::mem::take(&mut self.lost).into_values();
+        let lost = lost.chain(self.held.take(&mut self.notes));
         let lost = lost.map(|it| Unmade {
             kind: "TABLE DATA".into(),
             ..it.unmade()
         });
-        Ok(lost.chain(failed.into_iter().map(Failed::unmade)).collect())
+        let failed = std::mem::take(&mut self.failed).into_iter();
+        Ok(lost.chain(failed.map(Failed::unmade)).collect())
+    }
+
+    fn failed_again(&mut self) -> Result<(), PostgresRestoreError> {
+        let mut left = Vec::new();
+        for mut it in std::mem::take(&mut self.failed) {
+            if let Err(error) = self.run(&it.statement)? {
+                it.cause = error.to_string();
+                left.push(it);
+            }
+        }
+        self.failed = left;
+        Ok(())
     }
 
     fn play(&mut self, statement: Statement) -> Result<(), PostgresRestoreError> {
@@ -171,8 +185,14 @@ impl<'a> Player<'a> {
             _ => {}
         }
         let rows = statement.effect == Effect::Rows;
-        if rows || error.state() == Some(FAILED_BEFORE) || self.is_lost()? {
+        if error.state() == Some(FAILED_BEFORE)
+            || (rows && !self.held.takes(&statement, &error))
+            || self.is_lost()?
+        {
             return Err(self.because(self.restore.server(error)));
+        }
+        if rows {
+            return self.hold(statement, &error);
         }
         self.failed.push(Failed {
             statement,

@@ -16,6 +16,7 @@
 //! - [`toc`], [`phases`] and [`roles`]: which parts of a dump, and of the
 //!   globals, a restore takes, and in which order; [`script`]: plain SQL, statement by statement,
 //! - [`acting`]: what lends its owner's rights; [`subject`]: what a statement is about,
+//! - [`triggers`] and [`circles`]: what is in the way of rows that come alone,
 //! - [`create`], [`properties`], [`verify`]: databases made, dressed, compared
 //!   and exchanged.
 
@@ -23,6 +24,7 @@ pub mod acting;
 pub mod archive;
 pub mod arguments;
 pub mod choose;
+pub mod circles;
 pub mod count;
 pub mod create;
 pub mod hold;

@@ -97,11 +97,7 @@ pub struct LeftOut {
 /// Memberships that `globals` has of roles that are in `existing`, and that
 /// `memberships` of the server lacks, or has with other options: those are left to
 /// whoever administers the server.
-pub fn left_out(
-    globals: &str,
-    existing: &[String],
-    memberships: &[Membership],
-) -> Vec<LeftOut> {
+pub fn left_out(globals: &str, existing: &[String], memberships: &[Membership]) -> Vec<LeftOut> {
     let mut all: BTreeMap<(String, String), Membership> = BTreeMap::new();
     for it in statements(globals).into_iter().filter_map(membership) {
         if existing.contains(&it.member) {
@@ -350,9 +346,17 @@ pub(crate) mod tests {
             ("", here(false, None, None), &[][..]),
             ("", here(false, Some(true), Some(false)), &[]),
             (" WITH ADMIN OPTION", here(true, None, None), &[]),
-            (" WITH ADMIN OPTION", here(false, None, None), &["ADMIN true"]),
+            (
+                " WITH ADMIN OPTION",
+                here(false, None, None),
+                &["ADMIN true"],
+            ),
             ("", here(true, None, None), &["ADMIN false"]),
-            (" WITH INHERIT TRUE", here(false, Some(true), Some(true)), &[]),
+            (
+                " WITH INHERIT TRUE",
+                here(false, Some(true), Some(true)),
+                &[],
+            ),
             (
                 " WITH INHERIT TRUE",
                 here(false, Some(false), Some(false)),
@@ -363,7 +367,11 @@ pub(crate) mod tests {
                 here(false, Some(true), Some(true)),
                 &["ADMIN true", "INHERIT false", "SET false"],
             ),
-            (" WITH ADMIN TRUE, INHERIT FALSE", here(true, None, None), &[]),
+            (
+                " WITH ADMIN TRUE, INHERIT FALSE",
+                here(true, None, None),
+                &[],
+            ),
         ] {
             let found = differ(options, std::slice::from_ref(&here));
             if wanted.is_empty() {

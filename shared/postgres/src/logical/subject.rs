@@ -24,7 +24,8 @@ pub fn parts(statement: &str) -> Vec<Part> {
                 let length = rest.find(|it| !is_letter(it)).unwrap_or(rest.len());
                 let word = rest[..length].to_owned();
                 let capital = |it: char| it.is_ascii_uppercase();
-                let keyword = word.contains(capital) && word.chars().all(|it| capital(it) || it == '_');
+                let keyword =
+                    word.contains(capital) && word.chars().all(|it| capital(it) || it == '_');
                 let part = if keyword {
                     Part::Keyword(word)
                 } else {

@@ -37,17 +37,9 @@ pub(super) struct Copying {
 impl Player<'_> {
     /// Looks whether the rows end before this statement.
     pub(super) fn before(&mut self, statement: &Statement) -> Result<(), PostgresRestoreError> {
-        let text = statement.text.as_bytes();
-        let begins = |words: &[&str]| {
-            words.iter().any(|word| {
-                let head = text.get(..word.len());
-                head.is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
-            })
-        };
         // What may build on the rows must not find them missing, nor be undone before
         // they come.
-        let builds = statement.effect != Effect::Definition
-            || begins(&["REFRESH", "ROLLBACK", "ABORT", "TRUNCATE"]);
+        let builds = statement.effect != Effect::Definition || changes_rows(statement);
         if !self.lost.is_empty() && builds {
             self.rows_again()?;
             if self.author == Author::Operator
@@ -59,12 +51,7 @@ impl Player<'_> {
                 });
             }
         }
-        let makes = begins(&["CREATE ", "ALTER "]);
-        if !self.behind_rows
-            && !self.lost.is_empty()
-            && makes
-            && statement.effect == Effect::Definition
-        {
+        if !self.behind_rows && !self.lost.is_empty() && makes(statement) {
             self.behind_rows = true;
             self.rows_again()?;
         }
@@ -240,9 +227,33 @@ impl Player<'_> {
     }
 }
 
+fn begins(statement: &Statement, words: &[&str]) -> bool {
+    let text = statement.text.as_bytes();
+    words.iter().any(|word| {
+        let head = text.get(..word.len());
+        head.is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
+    })
+}
+
+/// Whether it makes something that may act on rows.
+pub(super) fn makes(statement: &Statement) -> bool {
+    statement.effect == Effect::Definition && begins(statement, &["CREATE ", "ALTER "])
+}
+
+/// Whether it depends on rows that are there, and holds none.
+pub(super) fn changes_rows(statement: &Statement) -> bool {
+    begins(statement, &["REFRESH", "ROLLBACK", "ABORT", "TRUNCATE"])
+}
+
 /// Whether a `COPY` says which schema its table is in.
 fn names_its_schema(copy: &str) -> bool {
-    let target = copy.get("COPY".len()..).unwrap_or_default().trim_start();
+    let target = copy.get("COPY".len()..).unwrap_or_default();
+    begins_with_schema(target)
+}
+
+/// Whether what begins with a table's name says which schema that is in.
+pub(super) fn begins_with_schema(target: &str) -> bool {
+    let target = target.trim_start();
     let mut quoted = false;
     for character in target.chars() {
         match character {
