@@ -310,6 +310,41 @@ fn rows_of_sql_that_need_later_ones_come_when_those_are_there() {
     let touched = "INSERT INTO a_data VALUES ('w1') RETURNING note";
     assert_eq!(server.sql(&to, touched).trim(), "touched");
 
+    // The same by INSERTs.
+    let by_inserts = server.dump(&from, &["--inserts"]);
+    let (_, inserted) = restore("inserts", &by_inserts, 0);
+    assert_eq!(server.dump(&inserted, &[]), script);
+    let by_hand = "CREATE TABLE parent (id int PRIMARY KEY);\n\
+        CREATE TABLE child (id int REFERENCES parent, note text DEFAULT 'as it was');\n\
+        CREATE FUNCTION asks() RETURNS trigger LANGUAGE plpgsql AS\n\
+        $$ BEGIN PERFORM FROM rules; NEW.note := NEW.note || '!'; RETURN NEW; END $$;\n\
+        CREATE TRIGGER asks BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION asks();\n\
+        INSERT INTO child VALUES (1), (2);\nINSERT INTO child (id) VALUES (3);\n\
+        INSERT INTO later VALUES (1);\n\
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS\n\
+        $$ BEGIN NEW.note := 'touched'; RETURN NEW; END $$;\n\
+        CREATE TRIGGER touch BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION touch();\n\
+        CREATE TABLE rules ();\nCREATE TABLE later (id int);\n\
+        INSERT INTO parent VALUES (1), (2), (3);\n";
+    let (answer, by_hand_to) = restore("hand", by_hand, 0);
+    let notes = answer["jobs"][0]["result"]["restore"]["notes"].to_string();
+    assert_says(&notes, &["3 INSERTs failed at first and were run again"]);
+    let rows = "SELECT string_agg(id || note, ' ' ORDER BY id), (SELECT count(*) FROM later) \
+        FROM child";
+    let wanted = "1as it was! 2as it was! 3as it was!|1";
+    assert_eq!(server.sql(&by_hand_to, rows), wanted);
+    let touched = "INSERT INTO child VALUES (1) RETURNING note";
+    assert_eq!(server.sql(&by_hand_to, touched), "touched");
+    let no_parent = by_hand.replace("VALUES (1), (2), (3);", "VALUES (1), (2);");
+    let (answer, never) = restore("orphan", &no_parent, 1);
+    assert_says(&failure(&answer), &["TABLE DATA line 7", "foreign key"]);
+    assert_eq!(server.databases(&never), Vec::<String>::new());
+    // What builds on rows does not find them missing.
+    let builds = "CREATE TABLE kept (id int CHECK (id < 2));\nINSERT INTO kept VALUES (2);\n\
+        CREATE TABLE sums AS SELECT sum(id) FROM kept;\n";
+    let (answer, _) = restore("builds", builds, 1);
+    assert_says(&failure(&answer), &["line 2", "check constraint"]);
+
     // In a transaction of its own, and with nothing but rows at its end.
     let own = "BEGIN;\nCREATE TABLE d (v int);\nCREATE FUNCTION in_d(int) RETURNS bool LANGUAGE sql \
         AS 'SELECT EXISTS (SELECT FROM public.d WHERE v = $1)';\n\
@@ -328,7 +363,7 @@ fn rows_of_sql_that_need_later_ones_come_when_those_are_there() {
         &["TABLE DATA", "a_data", "check constraint"],
     );
     assert_eq!(server.databases(&never), Vec::<String>::new());
-    drop_databases(&server, &[&from, &to, &own]);
+    drop_databases(&server, &[&from, &to, &own, &inserted, &by_hand_to]);
 }
 
 #[test]

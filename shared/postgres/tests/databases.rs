@@ -7,6 +7,7 @@ use strongroom_postgres::{
     connection::{Connection, Session, Tls},
     inventory::{self, Inventory},
     logical::{
+        acting::acting,
         create,
         hold::Held,
         manifest::Privilege,
@@ -216,4 +217,58 @@ async fn what_is_closed_to_everybody_stays_closed_without_its_owner() {
     assert!(open.iter().all(|it| it.role.is_some()), "{open:?}");
     let reads = |it: &&_| matches!(it, Privilege { role: Some(role), .. } if role == "reader");
     assert_eq!(open.iter().filter(reads).count(), 1, "{open:?}");
+}
+
+#[tokio::test]
+async fn what_acts_is_known_one_by_one_and_closed_alone() {
+    let scratch = Scratch::new("acting");
+    let cluster = Cluster::start(&scratch, "server");
+    let connection = connection(&cluster);
+    let session = Session::open(&connection, None).await.unwrap();
+    let make = "CREATE EXTENSION hstore SCHEMA public; \
+        CREATE FUNCTION public.member() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
+        CREATE VIEW public.member AS SELECT 1 AS a; GRANT SELECT ON public.member TO PUBLIC; \
+        ALTER EXTENSION hstore ADD FUNCTION public.member(); \
+        ALTER EXTENSION hstore ADD VIEW public.member; \
+        CREATE FUNCTION public.f(a int) RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
+        CREATE FUNCTION public.f(a text) RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
+        CREATE FUNCTION public.hidden() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
+        REVOKE ALL ON FUNCTION public.hidden() FROM PUBLIC; \
+        CREATE VIEW public.nobodys AS SELECT 1 AS a; \
+        CREATE VIEW public.column AS SELECT 1 AS a; \
+        GRANT SELECT (a) ON public.column TO pg_monitor; \
+        CREATE VIEW public.invokes WITH (security_barrier) AS SELECT 1 AS a; \
+        GRANT SELECT ON public.invokes TO PUBLIC";
+    session.run("make", make).await.unwrap();
+    let objects = async || {
+        let all = acting(&session).await.unwrap();
+        all.into_iter().map(|it| it.object).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        objects().await,
+        [
+            "ROUTINE public.f(integer)",
+            "ROUTINE public.f(text)",
+            "ROUTINE public.hidden()",
+            "TABLE public.\"column\"",
+            "TABLE public.invokes",
+        ]
+    );
+    let all = acting(&session).await.unwrap();
+    for at in [0, 2, 3] {
+        all[at].close(&session).await.unwrap();
+    }
+    let left = ["ROUTINE public.f(text)", "TABLE public.invokes"];
+    assert_eq!(objects().await, left);
+    let still = session
+        .query_one(
+            "SELECT pg_catalog.has_function_privilege('pg_monitor', 'public.f(integer)', 'EXECUTE'), \
+             pg_catalog.has_function_privilege('pg_monitor', 'public.f(text)', 'EXECUTE'), \
+             pg_catalog.has_column_privilege('pg_monitor', 'public.column', 'a', 'SELECT')",
+            &[],
+        )
+        .await
+        .unwrap();
+    let still = [0, 1, 2].map(|at| still.get::<_, bool>(at));
+    assert_eq!(still, [false, true, false]);
 }

@@ -3,12 +3,14 @@
 mod backups;
 mod connections;
 mod errors;
+mod lends;
 mod locks;
 mod names;
 mod partial;
 mod replaces;
 mod restores;
 mod rights;
+mod roles;
 mod secrets;
 mod selection;
 mod survives;

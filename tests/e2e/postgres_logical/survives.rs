@@ -474,18 +474,27 @@ fn one_command_restores_all_databases_and_each_has_its_outcome() {
 fn memberships_of_roles_that_are_there_are_not_changed_and_named() {
     let survives = Survives::with(
         "survives-members",
-        "CREATE ROLE @N_group; CREATE ROLE @N_clerk IN ROLE @N_group; CREATE TABLE t AS SELECT 1 AS a",
+        "CREATE ROLE @N_group; CREATE ROLE @N_clerk IN ROLE @N_group; CREATE ROLE @N_head; \
+         GRANT @N_group TO @N_head WITH ADMIN OPTION; CREATE TABLE t AS SELECT 1 AS a",
         "",
         "globals = true",
     );
     let name = &survives.name;
-    let revoke = format!("REVOKE {name}_group FROM {name}_clerk");
+    let revoke = format!(
+        "REVOKE {name}_group FROM {name}_clerk; REVOKE ADMIN OPTION FOR {name}_group FROM {name}_head"
+    );
     survives.dumps.server.sql("postgres", &revoke);
     let job = survives.copy(3, &["--roles"]);
     let left_out = warnings(&job);
     let ours: Vec<_> = left_out.iter().filter(|it| it.contains(name)).collect();
-    assert_eq!(ours.len(), 1, "{left_out:#?}");
+    assert_eq!(ours.len(), 2, "{left_out:#?}");
     assert_says(ours[0], &["membership-left-out", "_clerk"]);
+    assert_says(ours[1], &["membership-left-out", "_head"]);
+    let said = [
+        "it is no member of",
+        "other options here, and had ADMIN true",
+    ];
+    assert_says(&job["warnings"].to_string(), &said);
 }
 
 #[test]
@@ -565,35 +574,123 @@ fn where_policies_hide_rows_none_are_added_uncounted() {
     assert_eq!(dumps.server.sql(&name, "SELECT count(*) FROM t"), "20");
 }
 
+/// Two tables whose keys lead to each other, in rows alone.
+const CIRCLE: &str = "CREATE TABLE a (id int PRIMARY KEY, b int); \
+    CREATE TABLE b (id int PRIMARY KEY, a int CONSTRAINT b_a REFERENCES a WAITS); \
+    INSERT INTO a VALUES (1, 1); INSERT INTO b VALUES (1, 1); \
+    ALTER TABLE a ADD CONSTRAINT a_b FOREIGN KEY (b) REFERENCES b WAITS";
+const WAITING: &str = "SELECT string_agg(conname || condeferrable || convalidated, ' ' ORDER BY \
+    conname) FROM pg_constraint WHERE contype = 'f'";
+
 #[test]
-fn rows_alone_that_refer_to_each_other_come_if_their_keys_may_wait() {
-    let tables = |waits: &str| {
-        format!(
-            "CREATE TABLE a (id int PRIMARY KEY, b int); \
-             CREATE TABLE b (id int PRIMARY KEY, a int CONSTRAINT b_a REFERENCES a {waits}); \
-             INSERT INTO a VALUES (1, 1); INSERT INTO b VALUES (1, 1); \
-             ALTER TABLE a ADD CONSTRAINT a_b FOREIGN KEY (b) REFERENCES b {waits}"
-        )
-    };
-    for (name, waits, comes) in [
-        ("survives-circle", "DEFERRABLE", true),
-        ("survives-stiff-circle", "", false),
+fn rows_alone_that_refer_to_each_other_wait_for_each_other() {
+    for (name, waits) in [
+        ("survives-circle", "DEFERRABLE"),
+        ("survives-stiff-circle", ""),
     ] {
         let dumps = Dumps::new(name, "allow_restore = true");
         let name = &Server::unique("circle");
         let server = &dumps.server;
         server.sql("postgres", &format!("CREATE DATABASE {name}"));
-        server.sql(name, &tables(waits));
+        server.sql(name, &CIRCLE.replace("WAITS", waits));
         dumps.policy(&[name.as_str()], "content = \"data\"");
         // pg_dump warns of the circle.
         let snapshot = snapshot_of(&run(&dumps));
+        let before = server.sql(name, WAITING);
         server.sql(name, "TRUNCATE a, b");
-        if comes {
-            let job = dumps.restore(&snapshot, name, &[]);
-            assert_says(&notes(&job), &["verified: 2 tables with 2 rows"]);
-        } else {
-            let message = dumps.refused(&snapshot, name, &[]);
-            assert_says(&message, &["a_b", "b_a", "TABLE DATA"]);
-        }
+        let job = dumps.restore(&snapshot, name, &[]);
+        assert_says(&notes(&job), &["verified: 2 tables with 2 rows"]);
+        let waited = notes(&job).contains("\"a_b\" of \"public\".\"a\"");
+        assert_eq!(waited, waits.is_empty(), "{job:#}");
+        assert_eq!(server.sql(name, WAITING), before);
+        // They hold still.
+        let (sql, nowhere) = ("UPDATE a SET b = 2", "SET CONSTRAINTS ALL IMMEDIATE");
+        let held = format!(
+            "DO $$ BEGIN {nowhere}; {sql}; RAISE 'it was taken'; EXCEPTION \
+             WHEN foreign_key_violation THEN NULL; END $$"
+        );
+        server.sql(name, &held);
     }
+}
+
+#[test]
+fn a_circle_that_its_role_cannot_have_wait_is_refused_before_a_row_comes() {
+    let server = Server::shared();
+    let (name, writer) = (Server::unique("stiff"), Server::unique("writer"));
+    let create = format!("CREATE ROLE {writer} LOGIN PASSWORD 'hush'");
+    server.sql("postgres", &create);
+    server.sql("postgres", &format!("CREATE DATABASE {name}"));
+    server.sql(&name, &CIRCLE.replace("WAITS", ""));
+    let grant = format!("GRANT SELECT, INSERT ON a, b TO {writer}");
+    server.sql(&name, &grant);
+    let passwords = Scratch::new("password");
+    let source = super::connection("source", &server, &passwords, server.password(), "");
+    let target = super::connection(
+        super::CONNECTION,
+        &server,
+        &passwords,
+        "hush",
+        "allow_restore = true",
+    );
+    let target = target.replace(&server.url(), &server.url_as(&writer));
+    let toml = [source, target].concat();
+    let dumps = Dumps::with_connections("survives-writer", server, passwords, &toml);
+    dumps.policy_of(
+        super::POLICY,
+        "source",
+        &[&name],
+        "content = \"data\"\nglobals = false",
+    );
+    let snapshot = snapshot_of(&run(&dumps));
+    let server = &dumps.server;
+    server.sql(&name, "TRUNCATE a, b");
+    let message = dumps.refused(&snapshot, &name, &[]);
+    let said = [
+        "\"a_b\" of \"public\".\"a\", \"b_a\" of \"public\".\"b\"",
+        "circle",
+        "DEFERRABLE",
+    ];
+    assert_says(&message, &said);
+    assert!(!message.contains("TABLE DATA"), "{message}");
+    assert_eq!(server.sql(&name, WAITING), "a_bfalsetrue b_afalsetrue");
+}
+
+#[test]
+fn a_table_whose_check_asks_another_comes_into_a_database_that_is_there() {
+    let survives = Survives::new(
+        "survives-check",
+        "CREATE TABLE z_dict (v text PRIMARY KEY); \
+         INSERT INTO z_dict SELECT 'w' || g FROM generate_series(1, 100) g; \
+         CREATE FUNCTION in_dict(text) RETURNS bool LANGUAGE sql AS \
+         'SELECT EXISTS (SELECT 1 FROM public.z_dict WHERE v = $1)'; \
+         CREATE TABLE a_data (v text CHECK (in_dict(v))); \
+         INSERT INTO a_data SELECT 'w' || g FROM generate_series(1, 100) g",
+    );
+    let name = &survives.name;
+    let server = &survives.dumps.server;
+    let into = format!("{name}_into");
+    server.sql("postgres", &format!("CREATE DATABASE {into}"));
+    server.sql(
+        &into,
+        "SET check_function_bodies = false; CREATE FUNCTION in_dict(text) RETURNS bool \
+         LANGUAGE sql AS 'SELECT EXISTS (SELECT 1 FROM public.z_dict WHERE v = $1)'",
+    );
+    let both = ["--as", &into, "--table", "a_data", "--table", "z_dict"];
+    let job = survives.dumps.restore(&survives.snapshot, name, &both);
+    assert_says(&notes(&job), &["verified: 2 tables with 200 rows"]);
+    // Alone, where the other is there with its rows.
+    server.sql(&into, "DROP TABLE a_data");
+    let one = ["--as", &into, "--table", "a_data"];
+    let job = survives.dumps.restore(&survives.snapshot, name, &one);
+    assert_says(&notes(&job), &["verified: 1 tables with 100 rows"]);
+    server.sql(
+        &into,
+        "DROP TABLE a_data; DELETE FROM z_dict WHERE v = 'w7'",
+    );
+    let message = survives.dumps.refused(&survives.snapshot, name, &one);
+    assert_says(&message, &["a_data", "check constraint"]);
+    assert_eq!(
+        server.sql(&into, "SELECT to_regclass('a_data') IS NULL"),
+        "t"
+    );
 }
