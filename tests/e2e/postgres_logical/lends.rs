@@ -210,3 +210,53 @@ fn nobody_connects_to_a_database_while_it_is_filled() {
         assert_eq!(rights(&copy), before);
     }
 }
+
+/// Indexes are computed with the rights of their table's owner, whoever vacuums.
+#[test]
+fn what_a_table_of_an_absent_owner_runs_is_nobody_elses_to_change() {
+    let dumps = Dumps::new("lends-index", "allow_restore = true");
+    let server = &dumps.server;
+    let name = Server::unique("lends_index");
+    server.sql("postgres", &format!("CREATE DATABASE {name}"));
+    server.sql(
+        &name,
+        &format!(
+            "CREATE ROLE {name}_owner; CREATE ROLE {name}_here; \
+             CREATE FUNCTION plain(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
+             CREATE FUNCTION ours(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
+             CREATE FUNCTION other(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
+             CREATE FUNCTION stat(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
+             CREATE FUNCTION mat(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
+             CREATE TABLE theirs AS SELECT 1 AS a; CREATE INDEX by_plain ON theirs (plain(a)); \
+             CREATE STATISTICS by_stat ON (stat(a)), (a + 1) FROM theirs; \
+             CREATE TABLE mine AS SELECT 1 AS a; CREATE INDEX by_ours ON mine (ours(a)); \
+             CREATE MATERIALIZED VIEW sums AS SELECT mat(1); \
+             ALTER TABLE theirs OWNER TO {name}_owner; \
+             ALTER MATERIALIZED VIEW sums OWNER TO {name}_owner; \
+             ALTER FUNCTION plain(int) OWNER TO {name}_here; \
+             ALTER FUNCTION ours(int) OWNER TO {name}_here; \
+             ALTER FUNCTION stat(int) OWNER TO {name}_here; \
+             ALTER FUNCTION mat(int) OWNER TO {name}_here; \
+             ALTER FUNCTION other(int) OWNER TO {name}_here; \
+             REVOKE ALL ON FUNCTION plain(int) FROM PUBLIC"
+        ),
+    );
+    dumps.policy(&[&name], "globals = false");
+    let snapshot = dumps.backup();
+    let gone = format!("ALTER ROLE {name}_owner RENAME TO {name}_gone");
+    server.sql("postgres", &gone);
+    let copy = format!("{name}_copy");
+    let job = job_of(&dumps, &snapshot, &name, &["--as", &copy]);
+    let state = format!(
+        "SELECT string_agg(proname || ' ' || (pg_get_userbyid(proowner) = '{name}_here') || ' ' || \
+         has_function_privilege('{name}_here', oid, 'EXECUTE'), ', ' ORDER BY proname) \
+         FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    );
+    assert_eq!(
+        server.sql(&copy, &state),
+        "mat false true, other true true, ours true true, plain false true, stat false true"
+    );
+    let wanted = ["mat", "plain", "stat"].map(|it| format!("{copy}: ROUTINE public.{it}(integer)"));
+    assert_eq!(withheld(&job), wanted, "{job:#}");
+    assert_says(&job["warnings"].to_string(), &["by_plain", "by_stat"]);
+}

@@ -16,6 +16,7 @@ use strongroom_postgres::{
     connection::{SEARCH_PATH, ServerError, Session},
     logical::{
         acting::{Acting, Key, acting},
+        lent::{Lent, lent},
         script::{Statement, StatementKind},
         subject::{Part, parts},
     },
@@ -54,6 +55,8 @@ struct LeftOut {
     failed: Vec<String>,
     /// What nobody but its owner may use now.
     closed: Vec<Acting>,
+    /// What nobody but the connection's role may change now.
+    withheld: Vec<Lent>,
 }
 
 impl Restore<'_> {
@@ -84,16 +87,15 @@ impl Filling<'_> {
             return Ok(There::new());
         }
         let restore = self.restore;
-        let there = match within {
-            Some(session) => restore.wait(acting(session))?,
+        match within {
+            Some(session) => restore.wait(there(session)),
             None => restore.wait(async {
                 let session = Session::open(restore.connection, Some(&self.plan.fill)).await?;
-                let there = acting(&session).await?;
+                let there = there(&session).await?;
                 session.close().await;
                 Ok(there)
-            })?,
-        };
-        Ok(there.into_iter().map(|it| it.key).collect())
+            }),
+        }
     }
 
     /// Gives what these entries make to whom it belonged, as far as those are there;
@@ -155,6 +157,12 @@ impl Filling<'_> {
     }
 }
 
+async fn there(session: &Session) -> Result<There, ServerError> {
+    let acting = acting(session).await?.into_iter().map(|it| it.key);
+    let lent = lent(session).await?.into_iter().map(|it| it.key);
+    Ok(acting.chain(lent).collect())
+}
+
 async fn give(
     session: &Session,
     statements: &[Statement],
@@ -211,6 +219,17 @@ async fn close(
     left_out: &mut LeftOut,
 ) -> Result<(), ServerError> {
     let role = session.role().await?;
+    for lent in lent(session).await? {
+        let is_own = given.iter().any(|it| lent.is_given(it, &role));
+        if is_own || there.contains(&lent.key) {
+            continue;
+        }
+        // Several may call it.
+        if !left_out.withheld.iter().any(|it| it.key == lent.key) {
+            lent.withhold(session).await?;
+        }
+        left_out.withheld.push(lent);
+    }
     for acting in acting(session).await? {
         let is_own = given.iter().any(|it| acting.is_given(it, &role));
         if is_own || there.contains(&acting.key) {
@@ -307,6 +326,17 @@ impl LeftOut {
             };
             let object = format!("{to}: {}", acting.object);
             restore.warn(WarningCode::RightsWithheld, &object, cause);
+        }
+        for lent in &self.withheld {
+            let cause = format!(
+                "{} calls it with the rights of whom its table belongs to, which is the \
+                 connection's role: so it belongs to that role, and {:?} may call it, but not \
+                 change it; give the table its owner, then the function, and look at what it \
+                 calls in turn",
+                lent.by, lent.owner
+            );
+            let object = format!("{to}: {}", lent.object);
+            restore.warn(WarningCode::RightsWithheld, &object, &cause);
         }
         if !self.failed.is_empty() {
             let cause = format!("could not be given: {}", listed(&self.failed));

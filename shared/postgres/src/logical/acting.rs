@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::subject::{Part, parts};
+use super::subject::{Part, gives, parts};
 use crate::{
     connection::{ServerError, Session},
     name::Text,
@@ -165,16 +165,7 @@ impl Acting {
         } else {
             &[&["TABLE"], &["VIEW"], &["FOREIGN", "TABLE"]]
         };
-        let word = |it: &str| Part::Keyword(it.to_owned());
-        let behind = [word("OWNER"), word("TO"), Part::Name(role.to_owned())];
-        let rest = statement.strip_suffix(&behind);
-        let rest = rest.and_then(|it| it.strip_prefix(&[word("ALTER")]));
-        rest.is_some_and(|rest| {
-            kinds.iter().any(|kind| {
-                let kind: Vec<_> = kind.iter().map(|it| word(it)).collect();
-                rest.strip_prefix(kind.as_slice()) == Some(&self.subject)
-            })
-        })
+        gives(statement, kinds, &self.subject, role)
     }
 }
 

@@ -15,7 +15,7 @@
 //! - [`arguments`]: command lines,
 //! - [`toc`], [`phases`] and [`roles`]: which parts of a dump, and of the
 //!   globals, a restore takes, and in which order; [`script`]: plain SQL, statement by statement,
-//! - [`acting`]: what lends its owner's rights; [`subject`]: what a statement is about,
+//! - [`acting`] and [`lent`]: what lends its owner's rights; [`subject`]: what a statement is about,
 //! - [`triggers`] and [`circles`]: what is in the way of rows that come alone,
 //! - [`create`], [`properties`], [`verify`]: databases made, dressed, compared
 //!   and exchanged.
@@ -28,6 +28,7 @@ pub mod circles;
 pub mod count;
 pub mod create;
 pub mod hold;
+pub mod lent;
 pub mod list;
 pub mod loss;
 pub mod manifest;

@@ -44,6 +44,20 @@ pub fn parts(statement: &str) -> Vec<Part> {
     all
 }
 
+/// Whether a statement is `ALTER kind subject OWNER TO role`, of one of these kinds.
+pub(super) fn gives(statement: &[Part], kinds: &[&[&str]], subject: &[Part], role: &str) -> bool {
+    let word = |it: &str| Part::Keyword(it.to_owned());
+    let behind = [word("OWNER"), word("TO"), Part::Name(role.to_owned())];
+    let rest = statement.strip_suffix(&behind);
+    let rest = rest.and_then(|it| it.strip_prefix(&[word("ALTER")]));
+    rest.is_some_and(|rest| {
+        kinds.iter().any(|kind| {
+            let kind: Vec<_> = kind.iter().map(|it| word(it)).collect();
+            rest.strip_prefix(kind.as_slice()) == Some(subject)
+        })
+    })
+}
+
 fn is_letter(it: char) -> bool {
     it.is_ascii_alphanumeric() || it == '_' || it == '$' || !it.is_ascii()
 }
