@@ -1,6 +1,6 @@
 //! A client for one store.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{collections::HashMap, fmt, ops::ControlFlow, time::Duration};
 
 use aws_credential_types::Credentials;
 use aws_sdk_s3::{
@@ -206,48 +206,34 @@ impl StoreClient {
         &self,
         repository: &str,
     ) -> Result<Vec<(ListedObject, Timestamp)>, StoreError> {
-        let prefix = self
-            .config
-            .key(&format!("{repository}/{}/", Directory::Locks));
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.config.bucket)
-            .prefix(&prefix)
-            .into_paginator()
-            .send();
+        let prefix = format!("{repository}/{}/", Directory::Locks);
         let mut locks = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| self.failed(&format!("listing {prefix}"), &error))?;
-            locks.extend(page.contents().iter().filter_map(|object| {
+        self.pages(&self.config.key(&prefix), None, |page, _| {
+            locks.extend(page.iter().filter_map(|object| {
                 let written = object
                     .last_modified()
                     .and_then(|at| Timestamp::new(at.secs(), 0).ok());
                 Some((listed(object)?, written.unwrap_or(Timestamp::MAX)))
             }));
-        }
+            ControlFlow::Continue(())
+        })
+        .await?;
         Ok(locks)
     }
 
     /// The parts of the log of a repository: the hashes in their names, and lengths.
     pub async fn log(&self, repository: &str) -> Result<HashMap<ObjectId, u64>, StoreError> {
         let prefix = self.config.key(&format!("{repository}/wal/"));
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.config.bucket)
-            .prefix(&prefix)
-            .into_paginator()
-            .send();
         let mut parts = HashMap::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| self.failed(&format!("listing {prefix}"), &error))?;
-            parts.extend(page.contents().iter().filter_map(|object| {
+        self.pages(&prefix, None, |page, _| {
+            parts.extend(page.iter().filter_map(|object| {
                 let below = object.key()?.strip_prefix(&prefix)?;
                 let name: WalName = format!("wal/{below}").parse().ok()?;
                 Some((name.id, u64::try_from(object.size()?).ok()?))
             }));
-        }
+            ControlFlow::Continue(())
+        })
+        .await?;
         Ok(parts)
     }
 
@@ -283,25 +269,45 @@ impl StoreClient {
             };
             self.config.object_key(repository, &object)
         });
+        let mut response = ListObjectsResponse {
+            objects: Vec::new(),
+            more: false,
+        };
+        self.pages(&prefix, after, |page, more| {
+            response.objects.extend(page.iter().filter_map(listed));
+            if more && response.objects.len() >= enough {
+                response.more = true;
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(response)
+    }
+
+    /// Hands the pages of a listing on in order of their keys, each with whether there
+    /// are more: those behind `after`, a key, until told to stop.
+    async fn pages(
+        &self,
+        prefix: &str,
+        after: Option<String>,
+        mut take: impl FnMut(&[Object], bool) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         let mut pages = self
             .client
             .list_objects_v2()
             .bucket(&self.config.bucket)
-            .prefix(&prefix)
+            .prefix(prefix)
             .set_start_after(after)
             .into_paginator()
             .send();
-        let mut objects = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| self.failed(&format!("listing {prefix}"), &error))?;
-            let more = page.is_truncated() == Some(true);
-            objects.extend(page.contents().iter().filter_map(listed));
-            if more && objects.len() >= enough {
-                return Ok(ListObjectsResponse { objects, more });
+            if take(page.contents(), page.is_truncated() == Some(true)).is_break() {
+                break;
             }
         }
-        let more = false;
-        Ok(ListObjectsResponse { objects, more })
+        Ok(())
     }
 
     /// How many bytes a pack has, and its last four; `None` when there is no such
