@@ -196,6 +196,86 @@ fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     assert_eq!(action("contents/one-byte"), "keep");
 }
 
+/// The accounts of this host, but that these two have each other's number.
+fn exchanged(one: &str, other: &str) -> String {
+    let accounts = fs::read_to_string("/etc/passwd").expect("accounts");
+    let number = |name: &str| {
+        let mut lines = accounts.lines().map(|line| line.split(':'));
+        let mut line = lines.find(|line| line.clone().next() == Some(name));
+        line.as_mut().and_then(|line| line.nth(2)).expect(name)
+    };
+    let lines = accounts.lines().map(|line| {
+        let mut fields: Vec<_> = line.split(':').collect();
+        match fields[0] {
+            name if name == one => fields[2] = number(other),
+            name if name == other => fields[2] = number(one),
+            _ => {}
+        }
+        fields.join(":") + "\n"
+    });
+    lines.collect()
+}
+
+#[test]
+fn owners_are_their_names_or_with_numeric_ids_their_numbers() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root gives files away");
+        return;
+    }
+    let mut world = World::new("numeric-ids");
+    let file = world.source.join("played");
+    fs::write(&file, "played").expect("a file");
+    let owner = |path: &Path| fs::symlink_metadata(path).expect("a file").uid();
+    let (games, man) = (5, 6);
+    std::os::unix::fs::chown(&file, Some(games), None).expect("chown");
+    world.operator().apply(&world.policy(""));
+    let snapshot = world.backup();
+
+    world.agent.stop();
+    let accounts = world.scratch.file("passwd", exchanged("games", "man"));
+    world.agent.on_a_host_with(&accounts);
+    world.agent.start();
+    for (target, more, expected) in [
+        ("by-name", &[][..], man),
+        ("by-number", &["--numeric-ids"], games),
+    ] {
+        world.restore_with(0, &snapshot, target, more);
+        let restored = world.below(&world.restores.join(target)).join("played");
+        assert_eq!(owner(&restored), expected, "{target}");
+    }
+}
+
+#[test]
+fn an_offline_restore_compares_what_is_there_with_the_snapshot() {
+    let (world, snapshot) = backed_up("offline-if-changed");
+    let (directory, password) = world.repository();
+    let offline = Offline::new(directory.to_str().expect("UTF-8"), &password);
+    let target = world.scratch.join("offline");
+    offline.restore(&snapshot, &target);
+    let restored = world.below(&target);
+    assert_identical(&world.source, &restored);
+
+    // Same size and time, other bytes; and one that is as it was, with another inode.
+    let (file, same) = (
+        restored.join("contents/text"),
+        restored.join("contents/large.text"),
+    );
+    let kept = fs::metadata(&same).expect("metadata").ino();
+    let original = fs::read(&file).expect("the file");
+    let modified = fs::metadata(&file).and_then(|it| it.modified());
+    fs::write(&file, vec![b'x'; original.len()]).expect("a write");
+    let forged = fs::File::options().write(true).open(&file);
+    let forged = forged.and_then(|file| file.set_modified(modified?));
+    forged.expect("a time can be set");
+    let target = target.to_str().expect("UTF-8");
+    let arguments = [&snapshot, "--target", target, "--overwrite", "if-changed"];
+    let told = offline.json("restore", arguments);
+    assert_eq!(told["files"], 1, "{told:#}");
+    assert_eq!(fs::read(&file).expect("the file"), original);
+    assert_eq!(fs::metadata(&same).expect("metadata").ino(), kept);
+    assert_identical(&world.source, &restored);
+}
+
 #[test]
 fn symlinks_in_the_target_are_not_followed() {
     let (world, snapshot) = backed_up("symlinked-target");

@@ -8,6 +8,7 @@ use serde_json::Value;
 use strongroom_tests::{
     agent::Agent,
     coordinator::Setup,
+    odd_disk::OddDisk,
     operator::text,
     tree::{Tree, contents, write_socket},
 };
@@ -100,6 +101,36 @@ fn a_file_that_vanishes_or_shrinks_while_it_is_read_is_named() {
     assert_eq!(shrunk, b"short", "{} bytes", shrunk.len());
     assert_identical(&world.source.join("a"), &restored.join("a"));
     world.restic().check();
+}
+
+#[test]
+fn a_bad_block_costs_its_file_and_nothing_else() {
+    let world = World::new("bad-block");
+    world.fill(&Tree::small(1));
+    let odd = world.source.join("odd");
+    let Some(_disk) = OddDisk::mount(&odd) else {
+        return;
+    };
+    // What could not be read is tried again, and never taken for what is unchanged.
+    for number in 0..2 {
+        let jobs = world.operator().json_with(3, &["run", POLICY, "--wait"]);
+        let job = &jobs["jobs"][0];
+        assert_eq!(job["warning_count"], 2, "{job:#}");
+        for name in ["bad", "lost"] {
+            let causes = causes(job, &odd.join(name));
+            assert_eq!(causes.len(), 1, "{job:#}");
+            assert_says(&causes[0], &["input/output error"]);
+        }
+        let restored = world.restore(&snapshot_of(job), &format!("all-{number}"));
+        for name in ["good", "also-good"] {
+            let content = fs::read(restored.join("odd").join(name));
+            assert!(content.expect("a good file") == OddDisk::good(), "{name}");
+        }
+        assert!(!restored.join("odd/bad").exists());
+        for part in ["contents", "many", "deep"] {
+            assert_identical(&world.source.join(part), &restored.join(part));
+        }
+    }
 }
 
 #[test]

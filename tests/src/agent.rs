@@ -24,6 +24,7 @@ pub struct Agent {
     allow: String,
     extra: String,
     powerless: bool,
+    accounts: Option<PathBuf>,
     program: Option<Program>,
 }
 
@@ -36,6 +37,7 @@ impl Agent {
             allow: "[allow]\n".into(),
             extra: String::new(),
             powerless: false,
+            accounts: None,
             program: None,
         }
     }
@@ -65,6 +67,12 @@ impl Agent {
     pub fn powerless(mut self) -> Self {
         self.powerless = true;
         self
+    }
+
+    /// From its next start on it knows the accounts in this file and no others, as on
+    /// another host; as root.
+    pub fn on_a_host_with(&mut self, passwd: &Path) {
+        self.accounts = Some(passwd.to_owned());
     }
 
     /// Enrols; must succeed.
@@ -104,6 +112,14 @@ impl Agent {
             command = Command::new("setpriv");
             command
                 .args(["--bounding-set", "-dac_override,-dac_read_search"])
+                .arg(binary("strongroom-agent"));
+        }
+        if let Some(passwd) = &self.accounts {
+            command = Command::new("unshare");
+            command
+                .args(["--mount", "sh", "-ec"])
+                .arg("mount --bind \"$0\" /etc/passwd; exec \"$@\"")
+                .arg(passwd)
                 .arg(binary("strongroom-agent"));
         }
         command

@@ -11,7 +11,8 @@
 //! - [`rogue`]: an agent played by the test,
 //! - [`planted`]: a database whose owner is after its server,
 //! - [`tree`]: directories with every kind of entry,
-//! - [`proxy`], [`cable`]: connections with faults,
+//! - [`proxy`], [`cable`], [`pooler`]: connections with faults,
+//! - [`small_disk`], [`odd_disk`]: file systems with faults,
 //! - [`gullible`]: an S3 service that believes what nobody signed,
 //! - [`traces`]: an OpenTelemetry receiver,
 //! - [`restic`], [`postgres`], [`redis`], [`http`]: foreign programs and plain
@@ -23,9 +24,11 @@ pub mod cluster;
 pub mod coordinator;
 pub mod gullible;
 pub mod http;
+pub mod odd_disk;
 pub mod offline;
 pub mod operator;
 pub mod planted;
+pub mod pooler;
 pub mod port;
 pub mod postgres;
 pub mod program;
