@@ -74,4 +74,12 @@ fn the_coordinator_starts_although_its_store_is_away() {
     };
     let coordinator = setup.start(&scratch, "coordinator");
     coordinator.operator().json(&["status"]);
+    // All that an operator has to compare stands in one line.
+    let host = proxy.endpoint();
+    let line = coordinator
+        .program()
+        .wait_for_line("a word of the store", |line| {
+            line.contains("a store could not be checked")
+        });
+    assert_says(&line, &["primary", &host, "backups", "path style", "clock"]);
 }

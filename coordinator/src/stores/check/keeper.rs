@@ -175,9 +175,12 @@ async fn check_once(
 fn tell(name: &str, store: &Store, standing: &Standing) {
     let accepted = &store.client.config().accept_risks;
     if let Some(problem) = &standing.problem {
+        // Certificates and signatures are refused when it is wrong.
+        let clock = store.client.clock().now();
         tracing::warn!(
             store = name,
             problem,
+            %clock,
             "a store could not be checked; trying again"
         );
     }
