@@ -13,8 +13,13 @@ use super::format::printable;
 /// once, before anything is printed.
 static WIDE: AtomicBool = AtomicBool::new(false);
 
-/// A table that is narrower wraps its cells to single letters.
-const NARROWEST: u16 = 60;
+/// Around a cell.
+const PADDING: u16 = 2;
+/// What each column is to have beside its padding: else cells are wrapped to single
+/// letters, and rows are shown as lists instead.
+const COLUMN: u16 = 8;
+/// A terminal that is narrower shows nothing that can be read.
+const NARROWEST: u16 = 20;
 
 /// Has all tables show their cells whole, in one line each.
 pub(crate) fn set_wide(wide: bool) {
@@ -73,11 +78,39 @@ impl Table {
             return self.empty.to_owned();
         }
         let mut table = self.inner.clone();
-        match width {
-            Some(width) => table.set_width(width.max(NARROWEST)),
-            None => table.set_content_arrangement(ContentArrangement::Disabled),
+        let Some(width) = width.map(|width| width.max(NARROWEST)) else {
+            table.set_content_arrangement(ContentArrangement::Disabled);
+            return table.trim_fmt();
         };
+        let columns = u16::try_from(table.column_count()).unwrap_or(u16::MAX);
+        let whole = table.column_max_content_widths().into_iter();
+        let natural = whole.fold(0_u16, |sum, column| sum.saturating_add(column + PADDING));
+        if width < natural && width < columns.saturating_mul(COLUMN + PADDING) {
+            return self.lists(width);
+        }
+        table.set_width(width);
         table.trim_fmt()
+    }
+
+    /// Each row as a list of its headings and cells.
+    fn lists(&self, width: u16) -> String {
+        let headings = self.inner.header();
+        let headings: Vec<_> =
+            headings.map_or_else(Vec::new, |row| row.cell_iter().map(Cell::content).collect());
+        let lists = self.inner.row_iter().map(|row| {
+            let mut list = comfy_table::Table::new();
+            list.load_style(presets::NOTHING)
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(width);
+            for (heading, cell) in headings.iter().zip(row.cell_iter()) {
+                list.add_row([heading.clone(), cell.content()]);
+            }
+            for (index, column) in list.column_iter_mut().enumerate() {
+                column.set_padding((u16::from(index > 0), 1));
+            }
+            list.trim_fmt()
+        });
+        lists.collect::<Vec<_>>().join("\n\n")
     }
 
     /// As [`Self::render`]; where there is more, it says how `command` goes on:
@@ -142,6 +175,92 @@ mod tests {
         assert!(whole.contains(id));
         // Narrower than is of use.
         assert!(table.within(Some(3)).contains("OBJECT"));
+    }
+
+    /// The headings of every table that the command line shows, as they stand in its
+    /// sources.
+    fn all_headings() -> Vec<Vec<String>> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli");
+        let mut all = Vec::new();
+        let mut directories = vec![root];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else if !path.ends_with("render/table.rs") {
+                    all.extend(headings_in(&std::fs::read_to_string(path).unwrap()));
+                }
+            }
+        }
+        all
+    }
+
+    fn headings_in(source: &str) -> Vec<Vec<String>> {
+        let tables = source.split("Table::new(").skip(1);
+        let headings = tables.map(|behind| {
+            let list = behind.split_once("&[").unwrap().1;
+            let list = list.split_once(']').unwrap().0;
+            list.split('"').skip(1).step_by(2).map(Into::into).collect()
+        });
+        headings.collect()
+    }
+
+    #[test]
+    fn every_table_fits_a_narrow_terminal() {
+        let all = all_headings();
+        assert!(all.len() > 12, "{all:?}");
+        let long = [
+            "2026-11-21 12:00:00 +00:00",
+            "s3.example.com/bucket/prefix/web-1.example.com",
+        ];
+        for headings in all {
+            let headings: Vec<_> = headings.iter().map(String::as_str).collect();
+            let mut table = Table::new("nothing", &headings);
+            let cells = headings.iter().enumerate();
+            let cells: Vec<_> = cells
+                .map(|(at, _)| format!("{}{at}", long[at % 2]))
+                .collect();
+            for _ in 0..2 {
+                table.inner.add_row(cells.clone());
+            }
+            for width in [40, 60, 80] {
+                let text = table.within(Some(width));
+                let widest = text.lines().map(|line| line.chars().count()).max();
+                assert!(widest <= Some(width.into()), "{width}: {text}");
+                // Nothing is left out, and no column is of single letters.
+                let letters = |text: &str| text.chars().filter(|it| !it.is_whitespace()).count();
+                let shown: usize = cells.iter().map(|cell| letters(cell)).sum();
+                assert!(letters(&text) >= 2 * shown, "{width}: {text}");
+                let lines = text.lines().count();
+                assert!(lines <= 3 + 2 * headings.len() * 6, "{width}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_without_room_become_lists() {
+        let mut table = Table::new("nothing", &["id", ">size", "detail", "host", "state"]);
+        let cells = [
+            "a",
+            "10 KiB",
+            "key=value key=value key=value",
+            "web-1",
+            "active",
+        ];
+        table.row(&cells.map(ToOwned::to_owned));
+        table.row(&cells.map(ToOwned::to_owned));
+        let text = table.within(Some(40));
+        let first = text.split("\n\n").next().unwrap();
+        assert_eq!(
+            first,
+            "ID      a\nSIZE    10 KiB\nDETAIL  key=value key=value key=value\nHOST    web-1\n\
+             STATE   active"
+        );
+        // Short rows are a table, however narrow.
+        let mut short = Table::new("nothing", &["id", ">size", "kind", "state", "n"]);
+        short.row(&["a", "1", "b", "c", "d"].map(ToOwned::to_owned));
+        assert!(short.within(Some(40)).starts_with("ID  SIZE"));
     }
 
     #[test]
