@@ -95,13 +95,16 @@ impl<'t> Walk<'t> {
         };
         let known = |id| worker.knows(BlobKind::Data, id);
         let settled = self.settled.as_ref()?;
-        (is_unchanged(before, stat) && settled.is(stat) && content.iter().copied().all(known)).then(
-            || {
-                // A change of attributes is a change of the inode.
-                let (kind, xattrs) = (before.kind.clone(), before.xattrs.clone());
-                metadata::node(entry.name, kind, stat, &self.owners, xattrs)
-            },
-        )
+        let is_settled = || {
+            let stamps = self.stamps.of(entry.directory, entry.name, stat);
+            settled.is(stat, stamps)
+        };
+        let is_same = is_unchanged(before, stat) && is_settled();
+        (is_same && content.iter().copied().all(known)).then(|| {
+            // A change of attributes is a change of the inode.
+            let (kind, xattrs) = (before.kind.clone(), before.xattrs.clone());
+            metadata::node(entry.name, kind, stat, &self.owners, xattrs)
+        })
     }
 
     /// Under another name this file has been read already.

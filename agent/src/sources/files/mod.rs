@@ -28,6 +28,7 @@ mod pseudo;
 mod reader;
 mod roots;
 mod settled;
+mod stamps;
 mod walk;
 mod xattrs;
 

@@ -8,18 +8,28 @@
 //! taken over unread; what was written about then or later is read once more.
 //! The next backup then finds it settled.
 //!
+//! Where a server stamps files, its clock may be behind this host's, and what is written
+//! now looks older than it is. There the margin is minutes; a clock that is further
+//! behind is not allowed for ([`stamps`](super::stamps)).
+//!
 //! Databases' files have the same rule with a wider margin (`unchanged` of
 //! physical backups).
 
 use jiff::{SignedDuration, Timestamp};
 use rustix::fs::Stat;
 
-use super::metadata::{changed, modified};
+use super::{
+    metadata::{changed, modified},
+    stamps::Stamps,
+};
 
 /// Of a clock that counts finer than milliseconds: ten ticks of the kernel's.
 const FINE: SignedDuration = SignedDuration::from_millis(100);
 /// Of any other: FAT counts in twos of seconds.
 const COARSE: SignedDuration = SignedDuration::from_secs(2);
+
+/// Of a server's clock, which may be so far behind: some files are read once more.
+const SERVERS: SignedDuration = SignedDuration::from_mins(5);
 
 /// When the last backup and this one began, by the host's clock.
 #[derive(Clone, Copy, Debug)]
@@ -34,16 +44,19 @@ impl Settled {
     }
 
     /// Whether every change since the last backup read the file shows in its
-    /// times.
-    pub(super) fn is(self, stat: &Stat) -> bool {
+    /// times, which that clock made.
+    pub(super) fn is(self, stat: &Stat, stamps: Stamps) -> bool {
         // Only clocks set the time of change; some file systems lack it, and the
         // other may be set by hand, which a time that has not come yet was.
         let modified = modified(stat);
-        self.is_before(changed(stat)) && (modified > self.this || self.is_before(modified))
+        let is_before = |time| self.is_before(time, stamps);
+        is_before(changed(stat)) && (modified > self.this || is_before(modified))
     }
 
-    fn is_before(self, time: Timestamp) -> bool {
-        let margin = if time.subsec_nanosecond() % 1_000_000 == 0 {
+    fn is_before(self, time: Timestamp, stamps: Stamps) -> bool {
+        let margin = if stamps == Stamps::Server {
+            SERVERS
+        } else if time.subsec_nanosecond() % 1_000_000 == 0 {
             COARSE
         } else {
             FINE
@@ -75,7 +88,7 @@ mod tests {
     #[test]
     fn what_was_written_about_when_the_last_backup_began_is_not_settled() {
         let settled = Settled::new(at(1_000, 500_000_001), at(2_000, 0));
-        let is = |time| settled.is(&stat(time, time));
+        let is = |time| settled.is(&stat(time, time), Stamps::Host);
         for (time, expected) in [
             (at(10, 0), true),
             // Of a fine clock.
@@ -95,10 +108,20 @@ mod tests {
         }
     }
 
+    /// Its clock is two minutes behind, and it was written as the last backup began.
+    #[test]
+    fn a_server_that_is_behind_hides_no_change() {
+        let settled = Settled::new(at(10_000, 1), at(20_000, 0));
+        let is = |seconds, stamps| settled.is(&stat(at(seconds, 7), at(seconds, 7)), stamps);
+        assert!(is(9_880, Stamps::Host));
+        assert!(!is(9_880, Stamps::Server));
+        assert!(is(9_699, Stamps::Server));
+    }
+
     #[test]
     fn either_time_may_tell() {
         let settled = Settled::new(at(1_000, 0), at(2_000, 0));
-        let is = |modified, changed| settled.is(&stat(modified, changed));
+        let is = |modified, changed| settled.is(&stat(modified, changed), Stamps::Host);
         assert!(is(at(5, 1), at(6, 1)));
         assert!(
             !is(at(5, 1), at(1_500, 1)),

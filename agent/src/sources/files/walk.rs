@@ -37,6 +37,7 @@ use super::{
     pseudo,
     roots::{InvalidPath, Target, join},
     settled::Settled,
+    stamps,
     xattrs::{self, Xattrs},
 };
 use crate::{allowed::AllowedPaths, monitor::Monitor, sources::pace::Pace};
@@ -172,6 +173,7 @@ pub(super) struct Walk<'t> {
     pub(super) parents: ParentTrees,
     /// What was written after the last backup began may have been missed.
     pub(super) settled: Option<Settled>,
+    pub(super) stamps: stamps::Known,
     pub(super) monitor: Arc<Monitor>,
     pub(super) pace: Pace,
     pub(super) counts: Counts,
@@ -230,6 +232,7 @@ pub fn save(writer: &Writer, options: FilesOptions) -> Result<(BlobId, Counts), 
             .parents
             .began()
             .map(|parent| Settled::new(parent, options.began)),
+        stamps: stamps::Known::default(),
         parents: options.parents,
         monitor: options.monitor,
         pace: options.pace,
