@@ -19,7 +19,7 @@ use crate::model::{Actor, Agent, AgentFacts, AgentState, Labels, NewAudit, check
 /// read by itself.
 pub(super) const COLUMNS: &str = "agents.id, agents.name, agents.labels, agents.revoked_at, \
      agents.contest, agents.enrolled_at, agents.last_seen, agents.version, agents.hostname, \
-     agents.os, agents.architecture, agents.consent, agents.transfer_key";
+     agents.os, agents.architecture, agents.consent, agents.transfer_key, agents.told_at";
 
 impl Catalog {
     /// All agents, revoked ones too, by name.
@@ -55,7 +55,9 @@ impl Catalog {
         let mut transaction = self.begin().await?;
         sqlx::query(
             "UPDATE agents SET last_seen = $2, version = $3, hostname = $4, os = $5,
-                               architecture = $6, consent = $7, transfer_key = $8
+                               architecture = $6, consent = $7, transfer_key = $8,
+                               told_at = CASE WHEN COALESCE(consent, '') = COALESCE($7, '')
+                                              THEN told_at ELSE $2 END
              WHERE id = $1",
         )
         .bind(id.to_string())
@@ -71,18 +73,36 @@ impl Catalog {
         self.commit(transaction).await
     }
 
-    /// The agent said what it finds at its connections.
+    /// The agent said what it finds at its connections; wakes somebody only when it
+    /// names others than before.
     pub async fn note_connections(
         &self,
         id: AgentId,
         connections: &[Connection],
     ) -> Result<(), CatalogError> {
-        sqlx::query("UPDATE agents SET connections = $2 WHERE id = $1")
-            .bind(id.to_string())
-            .bind(json(&connections))
-            .execute(self.writers())
-            .await?;
-        Ok(())
+        let names = |all: &[Connection]| -> BTreeSet<(String, String)> {
+            let names = all.iter().map(|it| (it.kind.clone(), it.name.clone()));
+            names.collect()
+        };
+        let before = self.connections(id).await?;
+        let are_others = names(&before) != names(connections);
+        let mut transaction = self.begin().await?;
+        sqlx::query(
+            "UPDATE agents SET connections = $2,
+                               told_at = CASE WHEN $3 = 1 THEN $4 ELSE told_at END
+             WHERE id = $1",
+        )
+        .bind(id.to_string())
+        .bind(json(&connections))
+        .bind(i64::from(are_others))
+        .bind(micros(self.now()))
+        .execute(&mut *transaction)
+        .await?;
+        if are_others {
+            self.commit(transaction).await
+        } else {
+            Ok(transaction.commit().await?)
+        }
     }
 
     /// What an agent last found at the connections of its `agent.toml`; never
@@ -267,5 +287,6 @@ pub(super) fn read(row: &AnyRow) -> Result<Agent, CatalogError> {
             consent: row.opt_json("consent")?,
             transfer_key: row.opt_parse("transfer_key")?,
         },
+        told_at: row.opt_time("told_at")?,
     })
 }

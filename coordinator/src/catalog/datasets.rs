@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use strongroom_layout::AgentId;
+use strongroom_wire::job::{WalWork, Work};
 
 use super::{
     Catalog, CatalogError,
@@ -110,7 +111,8 @@ impl Catalog {
 
 /// Whose jobs archive logs.
 impl Catalog {
-    /// The newest job that archives, or has archived, the log of each dataset.
+    /// The newest job that archives, or has archived, the log of each dataset, or
+    /// drops what kept it.
     pub async fn latest_wal_jobs(&self) -> Result<Vec<Job>, CatalogError> {
         let rows = sqlx::query(
             "SELECT * FROM jobs j
@@ -123,20 +125,41 @@ impl Catalog {
         read_all(&rows, read_job)
     }
 
-    /// Makes a job that archives a log, unless one of its dataset has not
-    /// ended.
+    /// Jobs that drop what kept a log on its server, and have not ended.
+    pub async fn forgetting_wal_jobs(&self) -> Result<Vec<Job>, CatalogError> {
+        let mut connection = self.pool().acquire().await?;
+        let mut jobs = unfinished_in(&mut connection).await?;
+        jobs.retain(|job| wal_work(&job.work).is_some_and(WalWork::forgets));
+        Ok(jobs)
+    }
+
+    /// Makes a job that archives a log, unless one of its dataset has not ended; or
+    /// one that drops what kept it. Those of one slot come one behind the other.
     pub async fn create_wal_job(&self, new: &NewJob) -> Result<Option<Job>, CatalogError> {
+        let Some(wanted) = wal_work(&new.work) else {
+            return Ok(None);
+        };
+        let is_in_the_way = |other: &WalWork| {
+            let both_archive = !other.forgets() && !wanted.forgets();
+            both_archive || other.shares_slot(wanted)
+        };
         let mut transaction = self.begin().await?;
-        let busy = unfinished_in(&mut transaction)
-            .await?
-            .iter()
-            .any(|job| job.kind == JobKind::Wal && job.dataset == new.dataset);
+        let busy = unfinished_in(&mut transaction).await?.iter().any(|job| {
+            job.dataset == new.dataset && wal_work(&job.work).is_some_and(is_in_the_way)
+        });
         if busy {
             return Ok(None);
         }
         let created = self.create_job_in(&mut transaction, new).await?;
         self.commit(transaction).await?;
         Ok(Some(created.job))
+    }
+}
+
+fn wal_work(work: &Work) -> Option<&WalWork> {
+    match work {
+        Work::Wal(work) => Some(work),
+        _ => None,
     }
 }
 

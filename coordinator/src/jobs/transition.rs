@@ -189,7 +189,8 @@ pub fn cancel(mut job: Job, request: CancelRequest) -> Result<Job, InvalidTransi
 
 /// What goes on without an end counts failures in a row: an attempt that was at
 /// work for long enough was none, whatever ended it, and one that ended because
-/// its agent went away says nothing about the next.
+/// its agent went away says nothing about the next. What the agent does not allow
+/// ends that, too: whoever makes such jobs waits for another `agent.toml`.
 fn fail(mut job: Job, failure: Failure, backoff: &Backoff, now: Timestamp) -> Job {
     let endless = job.work.is_endless();
     let was_at_work = was_at_work(&job, now);
@@ -211,6 +212,8 @@ fn fail(mut job: Job, failure: Failure, backoff: &Backoff, now: Timestamp) -> Jo
         let failed = job.failed_attempts;
         let next = if endless && went_away {
             Some(now)
+        } else if endless && failure.code == FailureCode::NotAllowed {
+            None
         } else if endless {
             let again = Failure {
                 retryable: true,

@@ -30,6 +30,8 @@ pub struct Agent {
     pub last_seen: Option<Timestamp>,
     /// What it last said of itself.
     pub facts: AgentFacts,
+    /// When it last allowed something else than before, or named other connections.
+    pub told_at: Option<Timestamp>,
 }
 
 impl Agent {
@@ -150,6 +152,7 @@ pub(crate) mod testing {
             enrolled_at: Timestamp::UNIX_EPOCH,
             last_seen: None,
             facts: AgentFacts::default(),
+            told_at: None,
         }
     }
 }

@@ -97,7 +97,7 @@ impl Policy {
         let dataset = DatasetName::new(&self.name, &agent.name);
         let method = match wal.method {
             ArchiveMethod::Stream => WalMethod::Stream {
-                slot: slot(&dataset, agent),
+                slot: slot(&dataset, agent, &physical.connection),
                 flush_seconds: wal.flush.map_or(FLUSH, Span::seconds),
             },
             ArchiveMethod::Push => WalMethod::Push,
@@ -114,8 +114,8 @@ impl Policy {
 
 /// The replication slot's name: lower-case letters, digits and `_`, 63 at the
 /// most. Whoever looks at the server sees whose it is, and agents never share
-/// one.
-fn slot(dataset: &DatasetName, agent: &Agent) -> String {
+/// one, nor do two connections that lead to one server.
+fn slot(dataset: &DatasetName, agent: &Agent, connection: &str) -> String {
     let readable: String = dataset
         .policy
         .chars()
@@ -125,7 +125,7 @@ fn slot(dataset: &DatasetName, agent: &Agent) -> String {
         })
         .take(30)
         .collect();
-    let hash = Sha256::digest(format!("{dataset} {}", agent.id));
+    let hash = Sha256::digest(format!("{dataset} {} {connection}", agent.id));
     format!("strongroom_{readable}_{}", HEXLOWER.encode(&hash[..4]))
 }
 

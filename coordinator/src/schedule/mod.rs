@@ -9,4 +9,4 @@ mod wal;
 pub use due::{Due, next_due};
 pub use plan::{Plan, next_run, plan};
 pub use task::run;
-pub use wal::{WalPlan, plan_wal};
+pub use wal::{WalJobs, WalPlan, plan_wal};

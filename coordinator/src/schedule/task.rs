@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{plan, plan_wal};
+use super::{WalJobs, plan, plan_wal};
 use crate::{
     catalog::{Catalog, CatalogError},
     model::Actor,
@@ -63,7 +63,12 @@ async fn archive_logs(catalog: &Catalog, datasets: &[Dataset]) -> Result<(), Cat
     if latest.is_empty() && datasets.iter().all(|it| it.policy.wal.is_none()) {
         return Ok(());
     }
-    let plan = plan_wal(datasets, &latest, &catalog.agents().await?);
+    let jobs = WalJobs {
+        latest: &latest,
+        forgetting: &catalog.forgetting_wal_jobs().await?,
+    };
+    let agents = catalog.agents().await?;
+    let plan = plan_wal(datasets, jobs, &agents, catalog.clock().now());
     for (job, reason) in plan.cancel {
         match catalog.cancel_job(job, &Actor::Coordinator, reason).await {
             // It has ended meanwhile.

@@ -5,13 +5,14 @@ use std::process::{Child, Stdio};
 use strongroom_tests::{
     cluster::{Cluster, as_postgres, programs},
     operator::{eventually, text},
+    pooler::pooler,
     scratch::Scratch,
 };
 
 use super::recovery::rows;
 use crate::{
     postgres_physical::site::Site,
-    world::{AGENT, POLICY},
+    world::{AGENT, POLICY, assert_says},
 };
 
 impl Site {
@@ -72,6 +73,34 @@ fn what_is_in_the_way_is_named() {
     site.wait_for_archive();
     site.archive_by("down");
     site.archiving_fails(&["down", "refused"]);
+}
+
+#[test]
+fn a_pooler_is_refused_for_a_cluster_and_for_its_log() {
+    let scratch = Scratch::new("wal-pooler");
+    let cluster = Cluster::with(&scratch, "server", "log_statement = all");
+    let port = pooler(cluster.port());
+    let connection =
+        format!("[postgres.pooled]\nurl = 'postgres://postgres@127.0.0.1:{port}/postgres'");
+    let site = Site::of("wal-pooler-site", scratch, cluster, |agent| {
+        agent.extra(&connection)
+    });
+    site.archive_by("pooled");
+    let words = ["pooler", "PgBouncer", "agent.toml", "address of the server"];
+    site.archiving_fails(&words);
+    let failure = site.failure();
+    assert_eq!(failure["code"], "source", "{failure:#}");
+    assert_says(&text(&failure["message"]), &words);
+    // Nothing is left in a session that is lent to others.
+    let log = std::fs::read_to_string(site.cluster.log()).expect("the server's log");
+    let asked = log
+        .lines()
+        .filter(|line| line.contains("strongroom.session"));
+    assert!(asked.count() > 1, "nobody asked: {log}");
+    assert!(
+        !log.contains("pg_backup_start") && !log.contains("REPLICATION_SLOT"),
+        "{log}"
+    );
 }
 
 /// Who holds a slot that is not his.
@@ -175,7 +204,24 @@ fn a_log_that_the_host_no_longer_allows_is_no_longer_archived() {
         .agent
         .program()
         .signal(rustix::process::Signal::HUP);
-    // It is tried again, for as long as the policy asks for it.
     site.archiving_fails(&["not-allowed", "agent.toml was read again", "allow.sources"]);
+    // It has ended, and nothing is tried until the host allows it.
+    let ended = site.archiving();
+    assert_eq!(ended["failure_code"], "not-allowed", "{ended:#}");
+    assert_eq!(ended["job_state"], "failed", "{ended:#}");
+    let jobs = ["jobs", "list", "--kind", "wal", "--policy", POLICY];
+    let count = |site: &Site| {
+        let jobs = site.world.operator().json(&jobs);
+        jobs["jobs"].as_array().map_or(0, Vec::len)
+    };
+    assert_eq!(count(&site), 1);
+    std::fs::write(&path, allowed).expect("a file");
+    site.world
+        .agent
+        .program()
+        .signal(rustix::process::Signal::HUP);
+    site.archiving_job();
+    assert_eq!(count(&site), 2);
+    site.wait_for_archive();
     site.world.agent.stop();
 }

@@ -25,6 +25,7 @@ contract!(
     an_invitation_for_an_agent_replaces_its_certificates_and_nothing_else,
     an_agent_is_found_by_name_or_id_and_revoked_once,
     what_an_agent_says_of_itself_is_kept,
+    it_is_known_when_an_agent_last_allowed_something_else,
     connections_are_those_of_the_agents_asked_for,
     certificates_are_kept,
     operators_come_and_go,
@@ -214,6 +215,53 @@ async fn what_an_agent_says_of_itself_is_kept(fixture: Fixture) {
     fixture.catalog.touch_agent(agent.id).await.unwrap();
     let seen = fixture.catalog.agent(agent.id).await.unwrap();
     assert_eq!(seen.last_seen, Some(fixture.now()));
+}
+
+async fn it_is_known_when_an_agent_last_allowed_something_else(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let agent = fixture.agent("db-1").await;
+    let told = async || {
+        fixture.advance(60);
+        catalog.agent(agent.id).await.unwrap().told_at
+    };
+    let hello = async |sources: &[&str]| {
+        let facts = AgentFacts {
+            consent: Some(Consent {
+                sources: sources.iter().map(ToString::to_string).collect(),
+                ..Consent::default()
+            }),
+            ..AgentFacts::default()
+        };
+        catalog.agent_hello(agent.id, &facts).await.unwrap();
+        fixture.now()
+    };
+    assert_eq!(told().await, None);
+    let first = hello(&["files"]).await;
+    assert_eq!(told().await, Some(first));
+    hello(&["files"]).await;
+    assert_eq!(told().await, Some(first));
+    let second = hello(&["files", "postgres"]).await;
+    assert_eq!(told().await, Some(second));
+
+    let found = async |names: &[&str], problem: &str| {
+        let found = names.iter().map(|name| Connection {
+            kind: "postgres".into(),
+            name: (*name).into(),
+            restore: false,
+            checked_at: fixture.now(),
+            state: Err(problem.into()),
+        });
+        let found: Vec<_> = found.collect();
+        catalog.note_connections(agent.id, &found).await.unwrap();
+        fixture.now()
+    };
+    let named = found(&["orders"], "refused").await;
+    assert_eq!(told().await, Some(named));
+    // What answers there is not its configuration.
+    found(&["orders"], "away").await;
+    assert_eq!(told().await, Some(named));
+    let more = found(&["orders", "other"], "away").await;
+    assert_eq!(told().await, Some(more));
 }
 
 async fn certificates_are_kept(fixture: Fixture) {

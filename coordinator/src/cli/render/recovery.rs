@@ -97,9 +97,13 @@ fn problems(cluster: &Recovery, archiving: &Archiving, now: Timestamp) -> Vec<St
             _ => ": there is no job for it yet".into(),
         };
         let next = archiving.next_attempt.filter(|at| *at > now);
-        let next = next.map_or_else(String::new, |at| {
-            format!(", tried again at {}", format::moment(at))
-        });
+        let next = match next {
+            Some(at) => format!(", tried again at {}", format::moment(at)),
+            None if archiving.failure_code.as_deref() == Some("not-allowed") => {
+                ", tried again when its agent.toml was reloaded and allows it".into()
+            }
+            None => String::new(),
+        };
         lines.push(format!(
             "  its log is not archived at the moment{job}{next}"
         ));
@@ -160,6 +164,10 @@ mod tests {
         let until = format!("tried again at {}", format::moment(at(60)));
         for words in ["PROBLEM: because of other-cluster", "not archived", &until] {
             assert!(paused.contains(words), "{words}: {paused}");
+        }
+        let refused = of(JobState::Failed, Some("not-allowed"), None);
+        for words in ["job j is failed", "tried again when its agent.toml"] {
+            assert!(refused.contains(words), "{words}: {refused}");
         }
         // It is about to be tried.
         let due = of(JobState::Pending, None, Some(at(0)));

@@ -11,7 +11,7 @@ use super::JobState;
 pub struct Recovery {
     /// `policy@agent`.
     pub dataset: String,
-    /// The cluster's system identifier.
+    /// The cluster's system identifier; empty while nobody has reached it.
     pub system: String,
     /// Which line of its log: a line ends when the same place in the log holds
     /// other content, and the next base backup begins another.
@@ -91,7 +91,7 @@ pub struct Archiving {
     pub problem: Option<String>,
     /// The kind of failure that the last attempt ended with, while there is no
     /// other: `log-conflict` and `other-cluster` last until there is a new base
-    /// backup.
+    /// backup, `not-allowed` until `agent.toml` allows it.
     pub failure_code: Option<String>,
     /// While nothing is archived: when that is tried again.
     #[schema(value_type = Option<String>, format = DateTime)]

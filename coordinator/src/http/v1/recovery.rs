@@ -1,6 +1,6 @@
 //! What of clusters can be recovered, as the API says it.
 
-use strongroom_wire::job::Work;
+use strongroom_wire::{job::Work, wal::WalPosition};
 
 use super::jobs;
 use crate::{
@@ -22,13 +22,35 @@ pub(super) async fn of_datasets(
             .iter()
             .find(|job| job.dataset.as_ref() == Some(&dataset));
         let clusters = load(catalog, &dataset).await?;
+        if let (true, Some(archiving)) = (clusters.is_empty(), fails(job)) {
+            all.push(unknown(&dataset, archiving));
+        }
         let current = clusters.len().saturating_sub(1);
         for (number, cluster) in clusters.iter().enumerate() {
-            let archiving = (number == current).then(|| archiving(cluster, job));
+            let position = cluster.position.as_ref();
+            let archiving = (number == current).then(|| archiving(position, job));
             all.push(shape(&dataset, cluster, archiving.flatten()));
         }
     }
     Ok(all)
+}
+
+/// A job that cannot archive what nothing is known of yet.
+fn fails(job: Option<&Job>) -> Option<Archiving> {
+    archiving(None, job).filter(|it| it.problem.is_some())
+}
+
+/// A cluster that nobody has reached.
+fn unknown(dataset: &DatasetName, archiving: Archiving) -> Recovery {
+    Recovery {
+        dataset: dataset.to_string(),
+        system: String::new(),
+        line: 0,
+        ended: None,
+        windows: Vec::new(),
+        gaps: Vec::new(),
+        archiving: Some(archiving),
+    }
 }
 
 /// `archiving` is `None` when it is another's log that is archived.
@@ -70,8 +92,7 @@ fn shape(dataset: &DatasetName, cluster: &Cluster, archiving: Option<Archiving>)
     }
 }
 
-fn archiving(cluster: &Cluster, job: Option<&Job>) -> Option<Archiving> {
-    let position = cluster.position.as_ref();
+fn archiving(position: Option<&WalPosition>, job: Option<&Job>) -> Option<Archiving> {
     if position.is_none() && job.is_none() {
         return None;
     }

@@ -224,6 +224,17 @@ fn a_result_of_another_kind_fails_the_job() {
     }
 }
 
+/// The archiving of a log.
+fn push() -> Work {
+    Work::Wal(strongroom_wire::job::WalWork {
+        dataset: "p@web-1".into(),
+        connection: "main".into(),
+        method: strongroom_wire::job::WalMethod::Push,
+        limit: None,
+        drop: true,
+    })
+}
+
 /// A job that archives, whose attempt begins `now` and ends so much later.
 fn archived_for(job: Job, seconds: i64, code: FailureCode) -> (Job, i64) {
     let began = match &job.state {
@@ -257,13 +268,7 @@ fn archived_for(job: Job, seconds: i64, code: FailureCode) -> (Job, i64) {
 fn a_log_is_archived_again_at_once_unless_attempts_fail_in_a_row() {
     let mut archiving = job(1);
     archiving.kind = JobKind::Wal;
-    archiving.work = Work::Wal(strongroom_wire::job::WalWork {
-        dataset: "p@web-1".into(),
-        connection: "main".into(),
-        method: strongroom_wire::job::WalMethod::Push,
-        limit: None,
-        drop: true,
-    });
+    archiving.work = push();
     let mut pauses = |seconds, code| {
         let (next, pause) = archived_for(archiving.clone(), seconds, code);
         archiving = next;
@@ -281,6 +286,25 @@ fn a_log_is_archived_again_at_once_unless_attempts_fail_in_a_row() {
     // What was at work for a while was no failure in a row.
     assert_eq!(pauses(600, source), 5);
     assert_eq!(pauses(1, source), 10);
+}
+
+#[test]
+fn a_log_that_the_agent_does_not_allow_to_be_archived_is_not_tried_for_ever() {
+    let mut archiving = job(1);
+    archiving.kind = JobKind::Wal;
+    archiving.work = push();
+    let begun = apply(&archiving, &Event::Dispatch).unwrap();
+    let refused = Failure {
+        code: FailureCode::NotAllowed,
+        ..failure(false)
+    };
+    let said = report(1, Err(refused.clone()));
+    let ended = finish(begun, &said, &Backoff::default(), NOW).unwrap();
+    let failed = JobState::Failed {
+        at: NOW,
+        failure: refused,
+    };
+    assert_eq!(ended.state, failed);
 }
 
 #[test]

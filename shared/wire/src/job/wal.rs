@@ -20,6 +20,26 @@ pub struct WalWork {
     pub drop: bool,
 }
 
+impl WalWork {
+    /// The replication slot that it keeps or drops.
+    pub fn slot(&self) -> Option<&str> {
+        match &self.method {
+            WalMethod::Stream { slot, .. } | WalMethod::Forget { slot } => Some(slot),
+            WalMethod::Push => None,
+        }
+    }
+
+    /// Whether it only drops what kept the log.
+    pub fn forgets(&self) -> bool {
+        matches!(self.method, WalMethod::Forget { .. })
+    }
+
+    /// Whether both keep or drop one slot of one connection.
+    pub fn shares_slot(&self, other: &Self) -> bool {
+        self.connection == other.connection && self.slot().is_some() && self.slot() == other.slot()
+    }
+}
+
 /// How the log comes to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
