@@ -162,7 +162,10 @@ impl Grants {
             }
         };
         let page = match request.parts {
-            Some(range) => catalog.wal_parts(&archive, range).await?,
+            Some(range) => {
+                let dataset = state.as_ref().and_then(|it| it.dataset.as_ref());
+                catalog.wal_parts(&archive, dataset, range).await?
+            }
             None => WalPage {
                 parts: Vec::new(),
                 more: false,

@@ -69,7 +69,8 @@ pub async fn load(catalog: &Catalog, dataset: &DatasetName) -> Result<Clusters, 
         });
         let position = position.map(|it| it.position.clone());
         let broken = lines.end_of(&archive).await?;
-        clusters.push(cluster(catalog, archive, bases, position, broken).await?);
+        let known = cluster(catalog, (dataset, archive), bases, position, broken);
+        clusters.push(known.await?);
     }
     clusters.sort_by_key(|it| it.bases.last().map(|base| base.taken));
     Ok(clusters)
@@ -137,22 +138,25 @@ impl<'a> Lines<'a> {
 
 async fn cluster(
     catalog: &Catalog,
-    archive: WalArchive,
+    (dataset, archive): (&DatasetName, WalArchive),
     bases: Vec<Base>,
     position: Option<strongroom_wire::wal::WalPosition>,
     broken: Option<WalBreak>,
 ) -> Result<Cluster, CatalogError> {
     let stretches = catalog.wal_stretches(&archive).await?;
     let histories = catalog.wal_histories(&archive).await?;
-    let mut last_commits = Vec::new();
-    for stretch in &stretches {
-        for end in ends(stretch, &histories) {
-            let last = catalog.last_commit_before(&archive, stretch.timeline, end);
-            if let Some(at) = last.await? {
-                last_commits.push((WalStretch { end, ..*stretch }, at));
-            }
-        }
-    }
+    let up_to = |stretch| {
+        let ends = ends(stretch, &histories).into_iter();
+        ends.map(|end| WalStretch { end, ..*stretch })
+    };
+    let last_commits: Vec<_> = stretches.iter().flat_map(up_to).collect();
+    let places: Vec<_> = last_commits
+        .iter()
+        .map(|it| (it.timeline, it.end))
+        .collect();
+    let commits = catalog.last_commits_before(&archive, &places).await?;
+    let at = |it: WalStretch| Some((it, *commits.get(&(it.timeline, it.end))?));
+    let last_commits = last_commits.into_iter().filter_map(at).collect();
     let mut begun = Vec::new();
     for history in histories {
         let by = catalog.timeline_begun(&archive, &history).await?;
@@ -163,6 +167,7 @@ async fn cluster(
         });
     }
     Ok(Cluster {
+        dataset: dataset.clone(),
         system: archive.system,
         repository: archive.repository,
         line: archive.line,

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use strongroom_layout::{ObjectId, SystemId};
 use strongroom_wire::{job::ClusterPoint, wal::WalPosition};
 
-use crate::model::{WalBreak, WalHistory, WalStretch};
+use crate::model::{DatasetName, WalBreak, WalHistory, WalStretch};
 
 pub use choose::{Chosen, Target, Unreachable, choose};
 pub use load::{Clusters, load};
@@ -42,6 +42,8 @@ pub struct Base {
 /// All that is known of one cluster in one repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
+    /// For whom.
+    pub dataset: DatasetName,
     /// Which.
     pub system: SystemId,
     /// The repository's name.

@@ -38,6 +38,7 @@ fn stretch(timeline: u32, start: u64, end: u64) -> WalStretch {
 /// The last commit of a stretch comes one second before its end.
 fn cluster(bases: Vec<Base>, stretches: &[WalStretch]) -> Cluster {
     Cluster {
+        dataset: crate::model::DatasetName::new("orders", "db-1"),
         system: SystemId(7),
         repository: "primary/db-1".into(),
         line: 0,

@@ -10,6 +10,7 @@ mod contests;
 mod fixture;
 mod health;
 mod jobs;
+mod long_log;
 mod lost_objects;
 mod open;
 mod policies;

@@ -198,7 +198,10 @@ impl Log {
             to: to.map(Lsn),
         };
         let catalog = &self.fixture.catalog;
-        let page = catalog.wal_parts(&self.archive(), range).await.unwrap();
+        let page = catalog
+            .wal_parts(&self.archive(), None, range)
+            .await
+            .unwrap();
         assert!(!page.more);
         page.parts.iter().map(|it| (it.start.0, it.end.0)).collect()
     }
@@ -601,10 +604,11 @@ async fn what_others_claim_ahead_is_nothing_to_whose_timeline_it_is(fixture: Fix
     log.store_of(&two, std::slice::from_ref(&claimed))
         .await
         .unwrap();
-    // Neither does the one hear of it whose timeline it is, nor who goes on from there.
+    // Neither does the one hear of it whose timeline it is, nor who goes on from there;
+    // and who has compared nothing is not told of what only touches the owner's end.
     let archive = log.archive();
     let stranger = DatasetName::new("orders", "db-3");
-    for (who, end) in [(&one, 100), (&two, 120), (&stranger, 120)] {
+    for (who, end) in [(&one, 100), (&two, 120), (&stranger, 100)] {
         let tails = catalog.wal_tails(&archive, who).await.unwrap();
         assert_eq!(tails[&TimelineId(1)], Lsn(end), "{who}");
     }
@@ -807,7 +811,9 @@ async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
         catalog.wal_histories(&log.archive()).await.unwrap(),
         [history]
     );
-    let points = catalog.wal_restore_points(&log.archive(), "before").await;
+    let points = catalog
+        .wal_restore_points(&log.archive(), &dataset(), "before")
+        .await;
     assert_eq!(points.unwrap()[0].point, committed.restore_points[0]);
     // A listing has them where they are.
     log.store(&[part(100, 150)]).await;
@@ -816,7 +822,9 @@ async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
         from: Lsn(0),
         to: None,
     };
-    let listed = catalog.wal_parts(&log.archive(), all).await.unwrap().parts;
+    let own = dataset();
+    let listed = catalog.wal_parts(&log.archive(), Some(&own), all).await;
+    let listed = listed.unwrap().parts;
     let without_digests = |part: StoredWal| StoredWal {
         digests: Vec::new(),
         ..part
@@ -828,10 +836,10 @@ async fn histories_positions_names_and_commits_are_kept(fixture: Fixture) {
         assert_eq!(parts.unwrap().len(), count, "{xid}");
     }
     let archive = log.archive();
-    for (end, last) in [(100, Some(at(7))), (99, None)] {
-        let found = catalog.last_commit_before(&archive, TimelineId(1), Lsn(end));
-        assert_eq!(found.await.unwrap(), last);
-    }
+    let ends = [99, 100, 150].map(|end| (TimelineId(1), Lsn(end)));
+    let found = catalog.last_commits_before(&archive, &ends).await.unwrap();
+    let found: Vec<_> = found.into_iter().collect();
+    assert_eq!(found, [(ends[1], at(7)), (ends[2], at(7))]);
     let progress = catalog.wal_progress().await.unwrap();
     assert_eq!(progress.len(), 1);
     assert_eq!(progress[0].dataset, dataset());
@@ -920,11 +928,14 @@ async fn no_time_in_a_log_is_later_than_the_coordinators_own(fixture: Fixture) {
         problem: None,
     });
     log.record(request).await.unwrap();
-    let points = catalog.wal_restore_points(&log.archive(), "later").await;
+    let points = catalog
+        .wal_restore_points(&log.archive(), &dataset(), "later")
+        .await;
     assert_eq!(points.unwrap()[0].point.at, now);
     let archive = log.archive();
-    let last = catalog.last_commit_before(&archive, TimelineId(1), Lsn(100));
-    assert_eq!(last.await.unwrap(), Some(now));
+    let end = (TimelineId(1), Lsn(100));
+    let last = catalog.last_commits_before(&archive, &[end]).await.unwrap();
+    assert_eq!(last[&end], now);
     let progress = catalog.wal_progress().await.unwrap();
     assert_eq!(progress[0].position.as_of, Some(now));
 }
@@ -945,8 +956,14 @@ fn named(start: u64, end: u64, points: u64) -> StoredWal {
 impl Log {
     async fn again(&self) -> Vec<u64> {
         let catalog = &self.fixture.catalog;
-        let points = catalog.wal_restore_points(&self.archive(), "again").await;
-        points.unwrap().iter().map(|it| it.point.lsn.0).collect()
+        let (archive, own) = (self.archive(), dataset());
+        let points = catalog.wal_restore_points(&archive, &own, "again");
+        points
+            .await
+            .unwrap()
+            .iter()
+            .map(|it| it.point.lsn.0)
+            .collect()
     }
 }
 
@@ -1000,6 +1017,98 @@ async fn restore_points_go_with_the_last_part_that_holds_them(fixture: Fixture) 
     assert_eq!(log.again().await.len(), 0);
 }
 
+async fn a_dataset_sees_no_names_that_another_claims(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let (one, two) = (dataset(), DatasetName::new("orders", "db-2"));
+    let three = DatasetName::new("orders", "db-3");
+    log.store(&[named(0, 100, 1)]).await;
+    log.fixture.advance(60);
+    // The same log with another name in it, and one that is not there.
+    let mut claimed = named(0, 100, 1);
+    claimed.restore_points[0].lsn = Lsn(70);
+    log.store_of(&two, &[claimed, named(100, 200, 1)])
+        .await
+        .unwrap();
+    let seen = async |who: &DatasetName| -> Vec<u64> {
+        let points = catalog
+            .wal_restore_points(&log.archive(), who, "again")
+            .await;
+        let all = WalRange {
+            timeline: TimelineId(1),
+            from: Lsn(0),
+            to: None,
+        };
+        let listed = catalog.wal_parts(&log.archive(), Some(who), all).await;
+        let listed = listed.unwrap().parts.into_iter();
+        let listed = listed.flat_map(|part| part.restore_points);
+        let listed: Vec<_> = listed.map(|it| it.lsn.0).collect();
+        let points = points.unwrap();
+        let points: Vec<_> = points.iter().map(|it| it.point.lsn.0).collect();
+        assert_eq!(points, listed);
+        points
+    };
+    assert_eq!(seen(&one).await, [1]);
+    assert_eq!(seen(&two).await, [70, 101]);
+    // Who has none of his own takes those of whose log it is.
+    assert_eq!(seen(&three).await, [1]);
+}
+
+async fn of_an_owner_who_lost_all_nobody_takes_the_place(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let (one, two) = (dataset(), DatasetName::new("orders", "db-2"));
+    log.store(&[part(0, 100)]).await;
+    log.fixture.advance(60);
+    log.store_of(&two, &[part(100, 120)]).await.unwrap();
+    let found = Comparison {
+        lost_log: [part(0, 100).id].into(),
+        ..Comparison::default()
+    };
+    let record = catalog.record_comparison(&log.repository.name, None, &found);
+    record.await.unwrap();
+    let told = async |who: &DatasetName| {
+        let tails = catalog.wal_tails(&log.archive(), who).await.unwrap();
+        tails.get(&TimelineId(1)).map(|end| end.0)
+    };
+    assert_eq!(told(&one).await, None);
+    assert_eq!(told(&two).await, Some(120));
+    assert_eq!(told(&DatasetName::new("orders", "db-3")).await, None);
+}
+
+async fn the_last_commit_is_that_of_the_last_unit_with_one(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let committed = |part: StoredWal, second| StoredWal {
+        commits: Some(Commits {
+            count: 1,
+            last: at(second),
+            first_xid: 700,
+            last_xid: 700,
+        }),
+        ..part
+    };
+    // A piece begins later than the whole that holds it, and ends before.
+    log.store(&[
+        committed(part(0, 100), 1),
+        committed(part(100, 150), 2),
+        part(150, 160),
+    ])
+    .await;
+    log.store(&[committed(whole(0, UNIT, &[160]), 9), part(UNIT, 2 * UNIT)])
+        .await;
+    let ends = [99, 100, 155, 160, UNIT, UNIT + 5, 2 * UNIT, 9 * UNIT];
+    let ends = ends.map(|end| (TimelineId(1), Lsn(end)));
+    let catalog = &log.fixture.catalog;
+    let found = catalog.last_commits_before(&log.archive(), &ends).await;
+    let found = found.unwrap();
+    let at_ends = ends.map(|end| found.get(&end).copied());
+    let at = |second| Some(at(second));
+    assert_eq!(
+        at_ends,
+        [None, at(1), at(2), at(2), at(9), at(9), at(9), at(9)]
+    );
+}
+
 async fn whoever_enters_has_opened_the_repository(fixture: Fixture) {
     let log = Log::new(fixture).await;
     let catalog = &log.fixture.catalog;
@@ -1029,6 +1138,35 @@ async fn a_dataset_has_one_job_for_its_log(fixture: Fixture) {
     assert_eq!(latest, [second.id]);
 }
 
+async fn what_drops_an_old_slot_is_a_job_beside_what_archives(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    let of = |connection: &str| WalWork {
+        dataset: dataset().to_string(),
+        connection: connection.into(),
+        method: WalMethod::Stream {
+            slot: "s".into(),
+            flush_seconds: 5,
+        },
+        limit: None,
+        drop: true,
+    };
+    let stream = |connection| request::wal(&policy("orders"), &log.agent, of(connection));
+    let made = async |new| catalog.create_wal_job(&new).await.unwrap();
+    let old = made(stream("old")).await.unwrap();
+    let forget = || request::forget_wal(&log.agent, &old, &of("old"), "s");
+    // What it would drop is in use.
+    assert_eq!(made(forget()).await, None);
+    let by = super::fixture::operator();
+    catalog.cancel_job(old.id, &by, "moved").await.unwrap();
+    let forgetting = made(forget()).await.unwrap();
+    assert_eq!(made(forget()).await, None);
+    assert_eq!(made(stream("old")).await, None);
+    made(stream("new")).await.unwrap();
+    let left = catalog.forgetting_wal_jobs().await.unwrap();
+    assert_eq!(left, [forgetting]);
+}
+
 contract! {
     parts_join_and_gaps_stay,
     what_the_store_has_lost_is_covered_no_more,
@@ -1049,6 +1187,10 @@ contract! {
     no_time_in_a_log_is_later_than_the_coordinators_own,
     a_job_enters_so_many_restore_points_and_no_more,
     restore_points_go_with_the_last_part_that_holds_them,
+    a_dataset_sees_no_names_that_another_claims,
+    of_an_owner_who_lost_all_nobody_takes_the_place,
+    the_last_commit_is_that_of_the_last_unit_with_one,
     whoever_enters_has_opened_the_repository,
     a_dataset_has_one_job_for_its_log,
+    what_drops_an_old_slot_is_a_job_beside_what_archives,
 }

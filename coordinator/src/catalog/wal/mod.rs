@@ -4,8 +4,8 @@
 //! [`line`] and [`lines`] know which log that is and for whom another ended,
 //! [`speaker`] who enters something, [`conflict`] what differs, [`ended`] what a restore to
 //! the end of such a log says, [`lost`] takes out what
-//! the store has no more, [`stretch`] keeps sums so that nobody has to read
-//! every part in order to find gaps, `read` answers.
+//! the store has no more, [`points`] whose names count for whom, [`stretch`] keeps sums so that nobody has to read
+//! every part in order to find gaps, [`tails`] says where to go on, `read` answers.
 
 mod compare;
 mod conflict;
@@ -13,10 +13,12 @@ mod ended;
 mod line;
 mod lines;
 mod lost;
+mod points;
 mod read;
 mod record;
 mod speaker;
 mod stretch;
+mod tails;
 
 pub(super) use ended::warn_of_end_in;
 pub use lines::WalLines;

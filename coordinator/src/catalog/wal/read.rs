@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, any::AnyRow};
 use strongroom_layout::position::{Lsn, TimelineId};
 use strongroom_wire::wal::{
     Commits, MAX_STORED, RestorePoint, StoredHistory, StoredWal, UNIT, WalPosition, WalRange,
@@ -15,12 +15,16 @@ use super::{
         objects::read as read_object,
         row::{Columns, int, micros, read_all},
     },
+    points::{self, Entered},
     stretch,
 };
 use crate::model::{DatasetName, ObjectRow, WalArchive, WalProgress, WalRestorePoint, WalStretch};
 
 /// Restore points in a listing. Whoever does not find his in it reads the log.
 const MAX_POINTS: i64 = 10_000;
+
+/// Positions per statement: 2 values each.
+const ENDS_PER_STATEMENT: usize = 64;
 
 /// Parts of a timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +37,13 @@ pub struct WalPage {
 
 impl Catalog {
     /// Parts in a range, [`MAX_STORED`] at most, but for those that gave way to
-    /// others or that the store has lost; with the first [`MAX_POINTS`] of the restore points in them. Those that
-    /// begin at one place come on one page, as far as that holds them.
+    /// others or that the store has lost; with the first [`MAX_POINTS`] of the restore
+    /// points in them that count for a dataset. Those that begin at one place come on
+    /// one page, as far as that holds them.
     pub async fn wal_parts(
         &self,
         archive: &WalArchive,
+        dataset: Option<&DatasetName>,
         range: WalRange,
     ) -> Result<WalPage, CatalogError> {
         let rows = sqlx::query(
@@ -64,36 +70,45 @@ impl Catalog {
                 parts.truncate(others);
             }
         }
-        self.add_restore_points(archive, range.timeline, &mut parts)
-            .await?;
+        if let Some(dataset) = dataset {
+            self.add_restore_points(archive, (dataset, range.timeline), &mut parts)
+                .await?;
+        }
         Ok(WalPage { parts, more })
     }
 
-    /// Adds the restore points that lie in parts of one timeline, which are in
-    /// order.
+    /// Adds the restore points of a dataset that lie in parts of one timeline, which
+    /// are in order: its own, and where it has none those of whose timeline it is.
     async fn add_restore_points(
         &self,
         archive: &WalArchive,
-        timeline: TimelineId,
+        (dataset, timeline): (&DatasetName, TimelineId),
         parts: &mut [StoredWal],
     ) -> Result<(), CatalogError> {
         let Some(first) = parts.first().map(|part| part.start) else {
             return Ok(());
         };
+        let lines = self.wal_lines(&archive.repository, archive.system).await?;
+        let owner = lines.owner(archive.line, timeline).unwrap_or(dataset);
         let rows = sqlx::query(
             "SELECT * FROM wal_restore_points
              WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4 AND lsn > $5
-             ORDER BY lsn LIMIT $6",
+               AND (dataset = $6 OR dataset = $7)
+             ORDER BY lsn LIMIT $8",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
         .bind(i64::from(archive.line))
         .bind(i64::from(timeline.0))
         .bind(int(first.0))
+        .bind(dataset.to_string())
+        .bind(owner.to_string())
         .bind(MAX_POINTS)
         .fetch_all(self.pool())
         .await?;
-        for found in read_all(&rows, read_restore_point)? {
+        let found = read_all(&rows, read_restore_point)?;
+        let found = points::counting(found, dataset, |_| Some(owner));
+        for found in found {
             // A point's position is the end of its record.
             let lsn = found.point.lsn;
             let at = parts.partition_point(|part| part.start < lsn);
@@ -128,25 +143,52 @@ impl Catalog {
         read_all(&rows, read_part)
     }
 
-    /// The time of the last commit before a position.
-    pub async fn last_commit_before(
+    /// The time of the last commit before each of these positions; of those before
+    /// which there is none, nothing. Reads no more than the unit that holds it.
+    pub async fn last_commits_before(
         &self,
         archive: &WalArchive,
-        timeline: TimelineId,
-        end: Lsn,
-    ) -> Result<Option<Timestamp>, CatalogError> {
-        let row = sqlx::query(
-            "SELECT MAX(last_commit) AS last_commit FROM wal_parts
-             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4 AND end_lsn <= $5",
-        )
-        .bind(archive.repository.clone())
-        .bind(archive.system.to_string())
-        .bind(i64::from(archive.line))
-        .bind(i64::from(timeline.0))
-        .bind(int(end.0))
-        .fetch_one(self.pool())
-        .await?;
-        Columns::new("wal_parts", &row).opt_time("last_commit")
+        ends: &[(TimelineId, Lsn)],
+    ) -> Result<BTreeMap<(TimelineId, Lsn), Timestamp>, CatalogError> {
+        let mut found = BTreeMap::new();
+        for chunk in ends.chunks(ENDS_PER_STATEMENT) {
+            let places = (0..chunk.len()).map(|row| 5 + row * 2);
+            let places =
+                places.map(|n| format!("(CAST(${n} AS BIGINT), CAST(${} AS BIGINT))", n + 1));
+            let sql = format!(
+                "WITH e (timeline, until_lsn) AS (VALUES {})
+                 SELECT e.timeline AS timeline, e.until_lsn AS until_lsn,
+                        (SELECT MAX(p.last_commit) FROM wal_parts p
+                         WHERE p.repository = $1 AND p.system = $2 AND p.line = $3
+                           AND p.timeline = e.timeline
+                           AND p.start_lsn < e.until_lsn AND p.end_lsn <= e.until_lsn
+                           AND p.start_lsn > (
+                               SELECT q.start_lsn FROM wal_parts q
+                               WHERE q.repository = $1 AND q.system = $2 AND q.line = $3
+                                 AND q.timeline = e.timeline
+                                 AND q.start_lsn < e.until_lsn AND q.end_lsn <= e.until_lsn
+                                 AND q.last_commit IS NOT NULL
+                               ORDER BY q.start_lsn DESC LIMIT 1) - $4) AS last_commit
+                 FROM e",
+                places.collect::<Vec<_>>().join(", ")
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql))
+                .bind(archive.repository.clone())
+                .bind(archive.system.to_string())
+                .bind(i64::from(archive.line))
+                .bind(int(UNIT));
+            for (timeline, end) in chunk {
+                query = query.bind(i64::from(timeline.0)).bind(int(end.0));
+            }
+            let rows = query.fetch_all(self.pool()).await?;
+            let commits = read_all(&rows, |row| {
+                let row = Columns::new("wal_parts", row);
+                let end = (row.timeline("timeline")?, row.lsn("until_lsn")?);
+                Ok(row.opt_time("last_commit")?.map(|at| (end, at)))
+            })?;
+            found.extend(commits.into_iter().flatten());
+        }
+        Ok(found)
     }
 
     /// When a timeline had begun, at the latest: the first commit that is known of
@@ -159,18 +201,20 @@ impl Catalog {
         // What lies before holds commits of the timeline before, too.
         let switch = history.legs.last().and_then(|leg| leg.until);
         let row = sqlx::query(
-            "SELECT MIN(last_commit) AS begun FROM wal_parts
+            "SELECT last_commit AS begun FROM wal_parts
              WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
-               AND start_lsn >= $5",
+               AND start_lsn >= $5 AND last_commit IS NOT NULL
+             ORDER BY start_lsn, end_lsn LIMIT 1",
         )
         .bind(archive.repository.clone())
         .bind(archive.system.to_string())
         .bind(i64::from(archive.line))
         .bind(i64::from(history.timeline.0))
         .bind(int(switch.unwrap_or(Lsn(0)).0))
-        .fetch_one(self.pool())
+        .fetch_optional(self.pool())
         .await?;
-        let commit = Columns::new("wal_parts", &row).opt_time("begun")?;
+        let commit = row.map(|row| Columns::new("wal_parts", &row).time("begun"));
+        let commit = commit.transpose()?;
         let row = sqlx::query(
             "SELECT MIN(granted_at) AS begun FROM objects WHERE repository = $1 AND path = $2",
         )
@@ -187,58 +231,8 @@ impl Catalog {
         &self,
         archive: &WalArchive,
     ) -> Result<Vec<WalStretch>, CatalogError> {
-        let rows = sqlx::query(
-            "SELECT * FROM wal_stretches WHERE repository = $1 AND system = $2 AND line = $3
-             ORDER BY timeline, start_lsn",
-        )
-        .bind(archive.repository.clone())
-        .bind(archive.system.to_string())
-        .bind(i64::from(archive.line))
-        .fetch_all(self.pool())
-        .await?;
-        read_all(&rows, stretch::read)
-    }
-
-    /// Where the log of each timeline ends that a dataset goes on with: of its own
-    /// timelines what it has entered itself, so that what another puts there ahead of
-    /// it is nothing to it; of others', as after a failover, what goes on without a gap
-    /// from what those have.
-    pub async fn wal_tails(
-        &self,
-        archive: &WalArchive,
-        dataset: &DatasetName,
-    ) -> Result<BTreeMap<TimelineId, Lsn>, CatalogError> {
-        let rows = sqlx::query(
-            "SELECT timeline, dataset, MAX(end_lsn) AS end_lsn FROM wal_parts
-             WHERE repository = $1 AND system = $2 AND line = $3 AND lost_at IS NULL
-             GROUP BY timeline, dataset ORDER BY timeline, 3",
-        )
-        .bind(archive.repository.clone())
-        .bind(archive.system.to_string())
-        .bind(i64::from(archive.line))
-        .fetch_all(self.pool())
-        .await?;
-        let ends = read_all(&rows, |row| {
-            let row = Columns::new("wal_parts", row);
-            let by: DatasetName = row.parse("dataset")?;
-            Ok((row.timeline("timeline")?, by, row.lsn("end_lsn")?))
-        })?;
-        let lines = self.wal_lines(&archive.repository, archive.system).await?;
-        let stretches = self.wal_stretches(archive).await?;
-        let of_owner = |(timeline, by, end): (TimelineId, DatasetName, Lsn)| {
-            let owner = lines.owner(archive.line, timeline);
-            if owner != Some(&by) {
-                return None;
-            }
-            let goes_on = stretches.iter().find(|it| {
-                it.timeline == timeline && it.start < end && end <= it.end && by != *dataset
-            });
-            Some((timeline, goes_on.map_or(end, |stretch| stretch.end)))
-        };
-        let all = ends.iter().map(|(timeline, _, end)| (*timeline, *end));
-        let mut tails: BTreeMap<_, _> = all.collect();
-        tails.extend(ends.into_iter().filter_map(of_owner));
-        Ok(tails)
+        let mut connection = self.pool().acquire().await?;
+        stretch::all_in(&mut connection, archive).await
     }
 
     /// Every timeline whose history is known.
@@ -258,10 +252,12 @@ impl Catalog {
         read_all(&rows, read_history)
     }
 
-    /// The restore points of this name, by timeline and position.
+    /// The restore points of this name that count for a dataset, by timeline and
+    /// position: on each timeline its own, or else those of whose timeline it is.
     pub async fn wal_restore_points(
         &self,
         archive: &WalArchive,
+        dataset: &DatasetName,
         name: &str,
     ) -> Result<Vec<WalRestorePoint>, CatalogError> {
         let rows = sqlx::query(
@@ -275,7 +271,10 @@ impl Catalog {
         .bind(name)
         .fetch_all(self.pool())
         .await?;
-        read_all(&rows, read_restore_point)
+        let found = read_all(&rows, read_restore_point)?;
+        let lines = self.wal_lines(&archive.repository, archive.system).await?;
+        let owner = |timeline| lines.owner(archive.line, timeline);
+        Ok(points::counting(found, dataset, owner))
     }
 
     /// How far the log of each dataset is known.
@@ -397,15 +396,19 @@ fn read_part(row: &AnyRow) -> Result<StoredWal, CatalogError> {
     })
 }
 
-fn read_restore_point(row: &AnyRow) -> Result<WalRestorePoint, CatalogError> {
+fn read_restore_point(row: &AnyRow) -> Result<Entered, CatalogError> {
     let row = Columns::new("wal_restore_points", row);
-    Ok(WalRestorePoint {
+    let point = WalRestorePoint {
         timeline: row.timeline("timeline")?,
         point: RestorePoint {
             name: row.text("name")?,
             lsn: row.lsn("lsn")?,
             at: row.time("at")?,
         },
+    };
+    Ok(Entered {
+        by: row.text("dataset")?,
+        point,
     })
 }
 

@@ -20,6 +20,7 @@ use super::{
     read::read_history,
     speaker::Lines,
     stretch,
+    tails::tails_in,
 };
 use crate::model::{DatasetName, WalArchive, WalBreak, WalConflict, WalStretch};
 
@@ -166,7 +167,13 @@ impl Catalog {
             }
         }
         let left_out = self
-            .enter_points(connection, repository, request.attempt, named, points)
+            .enter_points(
+                connection,
+                (repository, dataset),
+                request.attempt,
+                named,
+                points,
+            )
             .await?;
         if let Some(conflict) = conflict {
             return Ok(Err(conflict));
@@ -181,7 +188,7 @@ impl Catalog {
         }
         if let Some(behind) = &request.behind {
             let archive = lines.of(connection, behind.system).await?;
-            let checked = self.check_behind(connection, &archive, &mut lines, behind);
+            let checked = check_behind(connection, &archive, &lines, behind);
             if let Err(objection) = checked.await {
                 return Ok(Err((archive, objection.into_conflict()?)));
             }
@@ -194,7 +201,7 @@ impl Catalog {
         Ok(Ok(left_out))
     }
 
-    /// Whether it was not there yet.
+    /// Whether the names in it are to be entered: it was not there yet, or is another's.
     async fn enter_part(
         &self,
         connection: &mut AnyConnection,
@@ -209,7 +216,12 @@ impl Catalog {
         // What the store has lost is known still, and not there.
         let there: Vec<Known> = known.into_iter().filter(|known| !known.lost).collect();
         let but = match compare(&there, part).map_err(differs)? {
-            Verdict::There => return Ok(false),
+            Verdict::There => {
+                let mut same = there
+                    .iter()
+                    .filter(|it| (it.start, it.end) == (part.start, part.end));
+                return Ok(same.all(|it| it.dataset != *dataset));
+            }
             Verdict::New { but } => but,
         };
         // What was lost in its place gives way.
@@ -270,60 +282,12 @@ impl Catalog {
         Ok(true)
     }
 
-    /// An objection, if more is archived of the timeline than the server has.
-    async fn check_behind(
-        &self,
-        connection: &mut AnyConnection,
-        archive: &WalArchive,
-        lines: &mut Lines<'_>,
-        behind: &WalBehind,
-    ) -> Result<(), Objection> {
-        let rows = sqlx::query(
-            "SELECT dataset, MAX(end_lsn) AS end_lsn FROM wal_parts
-             WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4
-             GROUP BY dataset HAVING MAX(end_lsn) > $5",
-        )
-        .bind(archive.repository.clone())
-        .bind(archive.system.to_string())
-        .bind(i64::from(archive.line))
-        .bind(i64::from(behind.timeline.0))
-        .bind(int(behind.flushed.0))
-        .fetch_all(&mut *connection)
-        .await?;
-        let ahead: Vec<(DatasetName, Lsn)> = read_all(&rows, |row| {
-            let row = Columns::new("wal_parts", row);
-            Ok((row.parse("dataset")?, row.lsn("end_lsn")?))
-        })?;
-        let dataset = lines.dataset;
-        let flushed = behind.flushed;
-        let conflict = |cause| WalConflict {
-            system: behind.system,
-            timeline: behind.timeline,
-            lsn: flushed,
-            cause,
-            refused: None,
-        };
-        let is_own = ahead.iter().any(|(by, _)| by == dataset);
-        // What others claim to have of its own timeline is found out when it gets there.
-        let Some((_, end)) = ahead
-            .first()
-            .filter(|_| is_own || !lines.owns(behind.timeline))
-        else {
-            return Ok(());
-        };
-        Err(Objection::Conflict(conflict(format!(
-            "the server's log ends at {flushed} of timeline {}, before what is archived of it, \
-             which ends at {end}: the server was put back to an earlier state",
-            behind.timeline
-        ))))
-    }
-
     /// Enters the first of these restore points, so that the job has `most` of them
     /// at most; gives how many were left out.
     async fn enter_points(
         &self,
         connection: &mut AnyConnection,
-        repository: &str,
+        (repository, dataset): (&str, &DatasetName),
         attempt: AttemptRef,
         mut named: Vec<(&StoredWal, u32, &RestorePoint)>,
         most: u64,
@@ -338,16 +302,17 @@ impl Catalog {
         let mut entered = 0;
         for chunk in named.chunks(POINTS_PER_STATEMENT) {
             let mut sql = String::from(
-                "INSERT INTO wal_restore_points (repository, system, line, timeline, lsn, name, at)
+                "INSERT INTO wal_restore_points (repository, dataset, system, line, timeline, lsn,
+                                                 name, at)
                  VALUES ",
             );
             for row in 0..chunk.len() {
                 let comma = if row == 0 { "" } else { ", " };
-                let at = |column: usize| 1 + row * 6 + column;
+                let at = |column: usize| 2 + row * 6 + column;
                 // Writing to a String cannot fail.
                 let _ = write!(
                     sql,
-                    "{comma}($1, ${}, ${}, ${}, ${}, ${}, ${})",
+                    "{comma}($1, $2, ${}, ${}, ${}, ${}, ${}, ${})",
                     at(1),
                     at(2),
                     at(3),
@@ -356,8 +321,13 @@ impl Catalog {
                     at(6)
                 );
             }
-            sql.push_str(" ON CONFLICT (repository, system, line, timeline, lsn, name) DO NOTHING");
-            let mut query = sqlx::query(AssertSqlSafe(sql)).bind(repository);
+            sql.push_str(
+                "
+                 ON CONFLICT (repository, system, line, timeline, lsn, name, dataset) DO NOTHING",
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql))
+                .bind(repository)
+                .bind(dataset.to_string());
             for (part, line, point) in chunk {
                 query = query
                     .bind(part.system.to_string())
@@ -412,6 +382,32 @@ impl Catalog {
         .await?;
         Ok(())
     }
+}
+
+/// An objection, if more is archived of the timeline than the server has. What others
+/// claim to have of it is found out when it gets there.
+async fn check_behind(
+    connection: &mut AnyConnection,
+    archive: &WalArchive,
+    lines: &Lines<'_>,
+    behind: &WalBehind,
+) -> Result<(), Objection> {
+    let of = (lines.dataset, &lines.known);
+    let tails = tails_in(connection, archive, of).await?;
+    let (timeline, flushed) = (behind.timeline, behind.flushed);
+    let Some(end) = tails.get(&timeline).filter(|end| flushed < **end) else {
+        return Ok(());
+    };
+    Err(Objection::Conflict(WalConflict {
+        system: behind.system,
+        timeline,
+        lsn: flushed,
+        cause: format!(
+            "the server's log ends at {flushed} of timeline {timeline}, before what is archived of \
+             it, which ends at {end}: the server was put back to an earlier state"
+        ),
+        refused: None,
+    }))
 }
 
 /// Those that the job's attempts have entered.

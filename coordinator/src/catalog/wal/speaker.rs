@@ -50,12 +50,6 @@ impl<'a> Lines<'a> {
         Ok(line.archive)
     }
 
-    /// Whether a timeline of the line is the dataset's own.
-    pub(super) fn owns(&self, timeline: TimelineId) -> bool {
-        let line = self.archive.as_ref().map_or(0, |it| it.line);
-        self.known.owner(line, timeline) == Some(self.dataset)
-    }
-
     /// Something of a timeline is the dataset's.
     pub(super) async fn share(
         &mut self,

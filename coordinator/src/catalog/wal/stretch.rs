@@ -5,7 +5,7 @@ use strongroom_layout::position::{Lsn, TimelineId};
 
 use super::super::{
     CatalogError,
-    row::{Columns, int},
+    row::{Columns, int, read_all},
 };
 use crate::model::{WalArchive, WalStretch};
 
@@ -66,6 +66,23 @@ pub(super) async fn add_in(
         .await?;
     }
     insert_in(connection, archive, whole).await
+}
+
+/// All of a line, by timeline and position.
+pub(super) async fn all_in(
+    connection: &mut AnyConnection,
+    archive: &WalArchive,
+) -> Result<Vec<WalStretch>, CatalogError> {
+    let rows = sqlx::query(
+        "SELECT * FROM wal_stretches WHERE repository = $1 AND system = $2 AND line = $3
+         ORDER BY timeline, start_lsn",
+    )
+    .bind(archive.repository.clone())
+    .bind(archive.system.to_string())
+    .bind(i64::from(archive.line))
+    .fetch_all(connection)
+    .await?;
+    read_all(&rows, read)
 }
 
 /// Makes the stretches of a timeline anew, from those of its parts that are not lost.

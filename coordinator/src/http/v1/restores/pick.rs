@@ -238,7 +238,8 @@ async fn target(
             Target::Xid(*xid, parts.collect())
         }
         Some(RestorePoint::Name(name)) => {
-            let points = catalog.wal_restore_points(&archive, name).await?;
+            let points = catalog.wal_restore_points(&archive, &cluster.dataset, name);
+            let points = points.await?;
             let places = points.iter().map(|it| (it.timeline, it.point.lsn));
             Target::RestorePoint(name.clone(), places.collect())
         }
@@ -291,6 +292,7 @@ mod tests {
 
     fn line(system: u64, line: u32) -> Cluster {
         Cluster {
+            dataset: DatasetName::new("orders", "db-1"),
             system: SystemId(system),
             repository: "default/web1".into(),
             line,
