@@ -14,6 +14,7 @@
 //! on the one writing connection; Postgres: an advisory lock), so that a
 //! method may read, decide by a pure function, and write.
 
+mod absent_objects;
 mod agents;
 mod attempts;
 mod audit;

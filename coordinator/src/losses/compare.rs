@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
 
+use super::written::look_again;
 use crate::{
     catalog::{Catalog, CatalogError},
     model::{Comparison, LostObject, ObjectRow, Repository},
@@ -15,7 +16,7 @@ use crate::{
 const PAGE: usize = 10_000;
 const ROWS: u32 = 5_000;
 /// Objects that are looked for one by one, at a time.
-const LOOKS_AT_ONCE: usize = 16;
+pub(super) const LOOKS_AT_ONCE: usize = 16;
 /// Losses of a directory that are noted; of more only the number.
 const NOTED: usize = 10_000;
 
@@ -48,6 +49,7 @@ pub async fn compare(
     repository: &Repository,
 ) -> Result<Comparison, CompareError> {
     let before = catalog.last_comparison(&repository.name).await?;
+    look_again(catalog, client, repository).await?;
     let mut search = Search {
         catalog,
         client,

@@ -10,6 +10,8 @@
 
 mod compare;
 mod task;
+mod written;
 
-pub use compare::compare;
+pub use compare::{CompareError, compare};
 pub use task::Comparer;
+pub use written::look_for_written;
