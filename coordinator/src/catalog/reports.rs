@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     jobs::{Backoff, TransitionError, transition},
-    model::{Actor, Job, JobState, NewAudit, Outcome},
+    model::{Actor, Job, JobKind, JobState, NewAudit, Outcome},
 };
 
 /// What became of a report. In every case but [`Unseen`](Self::Unseen) the agent may
@@ -111,6 +111,9 @@ impl Catalog {
             confirm_in(connection, report.attempt, result, report.warning_count).await?;
             show_in(connection, report.attempt, self.now()).await?;
             self.mark_ready_in(connection, &job.repository).await?;
+            if result.cluster.is_some() {
+                wake_wal_in(connection, job, self.now()).await?;
+            }
         }
         let failure = report.outcome.as_ref().err();
         self.end_attempt(
@@ -137,6 +140,25 @@ impl Catalog {
         self.audit_job(connection, job, Actor::Agent(job.agent), "job.report")
             .await
     }
+}
+
+/// There is a base backup: a log that waits to be tried again, perhaps for want of
+/// that, is tried at once.
+async fn wake_wal_in(
+    connection: &mut AnyConnection,
+    base: &Job,
+    now: Timestamp,
+) -> Result<(), CatalogError> {
+    sqlx::query(
+        "UPDATE jobs SET not_before = $3
+         WHERE kind = $1 AND dataset = $2 AND state = 'pending' AND not_before > $3",
+    )
+    .bind(JobKind::Wal.as_str())
+    .bind(base.dataset.as_ref().map(ToString::to_string))
+    .bind(micros(now))
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 fn never_published(id: ObjectId) -> Failure {

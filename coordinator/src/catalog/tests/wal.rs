@@ -7,8 +7,8 @@ use strongroom_layout::{
 };
 use strongroom_wire::{
     job::{
-        ClusterPoint, Leg, Recovery, RecoveryTarget, RestoreClusterWork, Success, WalMethod,
-        WalWork, WarningCode, Work,
+        ClusterPoint, FailureCode, Leg, Recovery, RecoveryTarget, RestoreClusterWork, Success,
+        WalMethod, WalWork, WarningCode, Work,
     },
     wal::{
         Commits, RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalBehind,
@@ -18,14 +18,14 @@ use strongroom_wire::{
 
 use super::{
     Fixture, contract,
-    fixture::{policy, report, snapshot_id, success},
+    fixture::{failure, policy, report, snapshot_id, success},
 };
 use crate::{
     catalog::{Publication, RecordError, wal::warn_of_end_in},
     jobs::request,
     model::{
-        Agent, Comparison, DatasetName, LostObject, Repository, RepositoryState, WalArchive,
-        WalBreak,
+        Agent, Comparison, DatasetName, JobState, LostObject, Repository, RepositoryState,
+        WalArchive, WalBreak,
     },
 };
 
@@ -1167,7 +1167,44 @@ async fn what_drops_an_old_slot_is_a_job_beside_what_archives(fixture: Fixture) 
     assert_eq!(left, [forgetting]);
 }
 
+/// Perhaps it waited for that.
+async fn a_log_that_waits_is_tried_again_when_there_is_a_base_backup(fixture: Fixture) {
+    let log = Log::new(fixture).await;
+    let catalog = &log.fixture.catalog;
+    publish_base(&log, &log.agent, (log.attempt, 1)).await;
+    let work = WalWork {
+        dataset: dataset().to_string(),
+        connection: "orders".into(),
+        method: WalMethod::Push,
+        limit: None,
+        drop: true,
+    };
+    let new = request::wal(&policy("orders"), &log.agent, work);
+    let job = catalog.create_wal_job(&new).await.unwrap().unwrap();
+    let dispatched = log.fixture.dispatch(&log.agent).await;
+    let attempt = dispatched[0].attempt_ref().unwrap();
+    assert_eq!(attempt.job, job.id);
+    let accepted = catalog.accept_attempt(log.agent.id, attempt).await;
+    assert!(accepted.unwrap().is_some());
+    let failed = Err(failure(FailureCode::OtherCluster, true));
+    log.fixture.finish(&log.agent, attempt, failed).await;
+    let waits = async || match catalog.job(job.id).await.unwrap().state {
+        JobState::Pending { not_before, .. } => not_before > log.fixture.now(),
+        other => panic!("{other:?}"),
+    };
+    assert!(waits().await);
+
+    // A backup of another dataset is nothing to it.
+    let attempt = begin_base(&log, &log.agent, "others").await;
+    publish_base(&log, &log.agent, (attempt, 2)).await;
+    assert!(waits().await);
+    let attempt = begin_base(&log, &log.agent, "orders").await;
+    publish_base(&log, &log.agent, (attempt, 3)).await;
+    assert!(!waits().await);
+}
+
 contract! {
+    a_log_that_waits_is_tried_again_when_there_is_a_base_backup,
     parts_join_and_gaps_stay,
     what_the_store_has_lost_is_covered_no_more,
     what_lies_in_another_part_is_superseded_for_a_while,
