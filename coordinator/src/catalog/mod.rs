@@ -40,6 +40,7 @@ mod policies;
 mod publications;
 mod reports;
 mod repositories;
+mod request_keys;
 mod row;
 mod snapshots;
 mod tokens;

@@ -14,6 +14,7 @@ mod long_log;
 mod lost_objects;
 mod open;
 mod policies;
+mod request_keys;
 mod several;
 mod snapshots;
 mod wal;
