@@ -1,5 +1,6 @@
 //! Jobs: made, found, listed.
 
+use jiff::Timestamp;
 use sqlx::AnyConnection;
 use strongroom_layout::{AgentId, JobId};
 
@@ -7,7 +8,7 @@ use super::{
     Catalog, CatalogError, Page,
     agents::agent_in,
     job_rows::{insert_in, job_in, read, read_attempt},
-    row::{Columns, beginning, read_all},
+    row::{Columns, beginning, micros, read_all},
 };
 use crate::model::{
     DatasetName, Job, JobDetail, JobKind, JobState, NewAudit, NewJob, StateWord, TraceRef,
@@ -28,6 +29,10 @@ pub struct JobFilter {
     pub agent: Option<AgentId>,
     /// Of this dataset.
     pub dataset: Option<DatasetName>,
+    /// Asked for at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Asked for before this moment.
+    pub until: Option<Timestamp>,
     /// Older than this job.
     pub before: Option<JobId>,
 }
@@ -127,7 +132,8 @@ impl Catalog {
                AND ($5 IS NULL OR agent_id = $5)
                AND ($6 IS NULL OR dataset = $6)
                AND ($7 IS NULL OR id < $7)
-             ORDER BY id DESC LIMIT $8",
+               AND created_at >= $8 AND created_at < $9
+             ORDER BY id DESC LIMIT $10",
         )
         .bind(filter.state.map(StateWord::as_str))
         .bind(i64::from(filter.unfinished))
@@ -136,6 +142,8 @@ impl Catalog {
         .bind(filter.agent.map(|id| id.to_string()))
         .bind(filter.dataset.as_ref().map(ToString::to_string))
         .bind(filter.before.map(|id| id.to_string()))
+        .bind(filter.since.map_or(i64::MIN, micros))
+        .bind(filter.until.map_or(i64::MAX, micros))
         .bind(i64::from(limit) + 1)
         .fetch_all(self.pool())
         .await?;

@@ -27,6 +27,10 @@ pub struct SnapshotFilter {
     pub repository: Option<String>,
     /// Not those whose files are known to be gone from the store.
     pub there: bool,
+    /// Taken at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Taken before this moment.
+    pub until: Option<Timestamp>,
     /// Behind this one in the list.
     pub before: Option<SnapshotCursor>,
 }
@@ -92,7 +96,8 @@ impl Catalog {
                AND ($4 IS NULL OR repository = $4)
                AND ($5 IS NULL OR taken_at < $5 OR (taken_at = $5 AND id > $6))
                AND ($7 = 0 OR lost_at IS NULL)
-             ORDER BY taken_at DESC, id LIMIT $8",
+               AND taken_at >= $8 AND taken_at < $9
+             ORDER BY taken_at DESC, id LIMIT $10",
         )
         .bind(filter.policy.clone())
         .bind(filter.agent.map(|id| id.to_string()))
@@ -101,6 +106,8 @@ impl Catalog {
         .bind(filter.before.map(|it| micros(it.time)))
         .bind(filter.before.map(|it| it.id.to_string()))
         .bind(i64::from(filter.there))
+        .bind(filter.since.map_or(i64::MIN, micros))
+        .bind(filter.until.map_or(i64::MAX, micros))
         .bind(i64::from(limit) + 1)
         .fetch_all(self.pool())
         .await?;

@@ -67,6 +67,15 @@ impl Catalog {
         read_all(&rows, |row| Ok(read(row)?.0))
     }
 
+    /// A join token by its public half.
+    pub async fn join_token(&self, id: &str) -> Result<JoinToken, CatalogError> {
+        let mut connection = self.pool().acquire().await?;
+        let found = token_in(&mut connection, id).await?;
+        found
+            .map(|(token, _)| token)
+            .ok_or_else(|| CatalogError::not_found("join token", &id))
+    }
+
     /// Takes an unused join token back.
     pub async fn revoke_join_token(&self, id: &str, by: &Actor) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;

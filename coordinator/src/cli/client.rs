@@ -6,14 +6,38 @@ use reqwest::{Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 use strongroom_runtime::pki::tls::{ALPN_HTTP, client_config};
 use url::Url;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::http::problem::Problem;
-use crate::profile::Profile;
+use crate::{
+    http::{openapi::IDEMPOTENCY_KEY, problem::Problem},
+    profile::Profile,
+};
 
 /// Longer than any long poll.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a request is sent again whose answer was lost.
+const MOST_RETRIES: usize = 2;
+/// The largest page that the API gives.
+pub(crate) const MAX_PAGE: u32 = 1_000;
+
+/// A list that comes in pages.
+pub(crate) trait Paged: DeserializeOwned {
+    /// Where the next page begins.
+    fn take_next(&mut self) -> Option<String>;
+
+    /// Puts the next page behind this one.
+    fn append(&mut self, page: Self);
+
+    /// Orders all pages as people look for things.
+    fn sort(&mut self);
+}
+
+/// How much a page may hold, of what somebody asked for.
+pub(crate) fn page_limit(wanted: u32, most: u32) -> (&'static str, String) {
+    ("limit", wanted.clamp(1, most).to_string())
+}
 
 /// Speaks to one coordinator as one operator.
 #[derive(Clone)]
@@ -90,7 +114,20 @@ impl Client {
         self.send(Method::GET, path, query, None::<&()>).await
     }
 
-    /// `POST` with a JSON body.
+    /// All pages of a list.
+    pub(crate) async fn all<A: Paged>(&self, path: &[&str]) -> Result<A, ClientError> {
+        let limit = page_limit(MAX_PAGE, MAX_PAGE);
+        let mut all: A = self.get(path, std::slice::from_ref(&limit)).await?;
+        while let Some(next) = all.take_next() {
+            let page = self.get(path, &[limit.clone(), ("before", next)]).await?;
+            all.append(page);
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    /// `POST` with a JSON body. It goes under an idempotency key: when its answer is
+    /// lost, it is sent again.
     pub(crate) async fn post<A: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -117,15 +154,17 @@ impl Client {
         let url = self.url(path, query)?;
         let mut request = self
             .http
-            .request(method, url.clone())
+            .request(method.clone(), url.clone())
             .header(header::AUTHORIZATION, self.authorisation()?);
         if let Some(body) = body {
             request = request.json(body);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| unreachable(&self.base, &error))?;
+        let mut retries = 0;
+        if method == Method::POST {
+            request = request.header(IDEMPOTENCY_KEY, Uuid::new_v4().to_string());
+            retries = MOST_RETRIES;
+        }
+        let response = self.answer(request, retries).await?;
         let status = response.status();
         let bytes = response
             .bytes()
@@ -144,6 +183,29 @@ impl Client {
             status,
             cause: error.to_string(),
         })
+    }
+
+    /// Sends a request, and again up to `retries` times when its answer was lost.
+    async fn answer(
+        &self,
+        mut request: reqwest::RequestBuilder,
+        mut retries: usize,
+    ) -> Result<reqwest::Response, ClientError> {
+        loop {
+            // Every body is in memory.
+            let again = request.try_clone().filter(|_| retries > 0);
+            let error = match (request.send().await, again) {
+                (Ok(response), _) => return Ok(response),
+                (Err(error), Some(_)) if error.is_connect() || error.is_timeout() => error,
+                (Err(_), Some(again)) => {
+                    retries -= 1;
+                    request = again;
+                    continue;
+                }
+                (Err(error), None) => error,
+            };
+            return Err(unreachable(&self.base, &error));
+        }
     }
 
     /// Below `/api/v1`; every segment is escaped.

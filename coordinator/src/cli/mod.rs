@@ -9,6 +9,7 @@ pub(crate) mod args;
 pub(crate) mod client;
 mod command;
 pub(crate) mod error;
+mod pages;
 pub(crate) mod render;
 mod store;
 pub(crate) mod watch;

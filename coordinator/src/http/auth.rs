@@ -121,6 +121,9 @@ impl FromRequestParts<SharedState> for Caller {
         parts: &mut Parts,
         state: &SharedState,
     ) -> Result<Self, Self::Rejection> {
+        if let Some(known) = parts.extensions.remove::<Self>() {
+            return Ok(known);
+        }
         let token = parts
             .headers
             .get(header::AUTHORIZATION)
@@ -147,7 +150,7 @@ impl FromRequestParts<SharedState> for Caller {
             }
             Err(problem) => {
                 if let Some(address) = address.filter(|_| problem.code == Code::Unauthorised) {
-                    tracing::warn!(%address, reason = problem.message, "refused a request");
+                    tracing::warn!(%address, reason = problem.detail, "refused a request");
                     state.sentry.refused(address, token.as_ref(), now);
                 }
                 Err(problem)

@@ -3,6 +3,10 @@
 //! - [`shape`]: what is sent and answered,
 //! - [`problem`]: one table of error codes,
 //! - [`v1`]: the endpoints, a file each,
+//! - [`openapi`]: the document that describes them, collected from the routes,
+//! - [`guard`]: what every request must keep to,
+//! - [`idempotency`]: requests that are sent again,
+//! - [`extract`], [`answer`], [`paging`]: what endpoints read and answer with,
 //! - [`auth`]: bearer tokens,
 //! - [`server`]: HTTPS around it all.
 //!
@@ -10,9 +14,13 @@
 //! its handler takes a [`Caller`](auth::Caller), and a test over the OpenAPI
 //! document sees to it that none is forgotten.
 
+pub mod answer;
 pub mod auth;
 pub mod extract;
+mod guard;
+pub mod idempotency;
 pub mod openapi;
+pub mod paging;
 pub mod problem;
 pub mod server;
 pub mod shape;
@@ -23,19 +31,22 @@ mod testing;
 mod tests;
 pub mod v1;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Json, Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{StatusCode, Uri},
+    http::{Method, StatusCode, Uri},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
+    extract::Segment,
+    guard::Rules,
     problem::{Code, Problem},
+    shape::ProblemKind,
     state::SharedState,
 };
 use crate::catalog::CatalogError;
@@ -47,23 +58,41 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// All of the API.
 pub fn router(state: SharedState) -> Router {
-    Router::new()
-        .nest("/api/v1", v1::routes())
-        .route("/healthz", get(healthz))
-        .with_state(state)
-        .route("/api/v1/openapi.json", get(openapi::handler))
+    let (router, document) = openapi::split(routes());
+    let rules = Arc::new(Rules::of(&document));
+    router
+        .with_state(Arc::clone(&state))
         .fallback(no_such_path)
-        .method_not_allowed_fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(Extension(document))
+        .layer(middleware::from_fn_with_state(
+            (state, Arc::clone(&rules)),
+            idempotency::once,
+        ))
+        .layer(middleware::from_fn_with_state(rules, guard::check))
         .layer(middleware::from_fn(limit_time))
 }
 
+fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .nest("/api/v1", v1::routes())
+        .routes(routes!(openapi::show_openapi))
+        .routes(routes!(show_health))
+        .routes(routes!(show_problem))
+}
+
 async fn no_such_path(uri: Uri) -> Problem {
+    Problem::new(Code::NotFound, format!("nothing answers at {}", uri.path()))
+        .hint("/api/v1/openapi.json describes every request")
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
     Problem::new(
-        Code::NotFound,
-        format!("nothing answers to that at {}", uri.path()),
+        Code::MethodNotAllowed,
+        format!("{} does not answer to {method}", uri.path()),
     )
-    .hint("/api/v1/openapi.json describes every request")
+    .hint("the header Allow names the methods that it answers to")
 }
 
 /// No request holds its connection for ever, not even one whose body never
@@ -109,10 +138,29 @@ impl From<CatalogError> for Problem {
 
 /// Whether this coordinator can do its work. It is asked by whoever watches it, and
 /// says no more to a stranger than that.
-async fn healthz(State(state): State<SharedState>) -> (StatusCode, &'static str) {
+#[utoipa::path(get, path = "/healthz", tag = "coordinator", security(()), responses(
+    (status = 200, description = "It can", body = String, content_type = "text/plain"),
+    (status = 503, description = "It cannot", body = String, content_type = "text/plain"),
+))]
+async fn show_health(State(state): State<SharedState>) -> (StatusCode, &'static str) {
     if state.catalog.health().await.is_ok() {
         return (StatusCode::OK, "ok\n");
     }
     let why = "the catalog cannot be written: the coordinator's log says where, and why\n";
     (StatusCode::SERVICE_UNAVAILABLE, why)
+}
+
+/// What a kind of problem is, and what to do about it.
+///
+/// The `type` of every problem leads here.
+#[utoipa::path(get, path = "/problems/{code}", tag = "coordinator", security(()),
+    params(("code" = String, Path, description = "A problem's code")),
+    responses((status = 200, description = "The kind of problem", body = ProblemKind)))]
+async fn show_problem(Segment(code): Segment) -> Result<Json<ProblemKind>, Problem> {
+    let known = Code::ALL.into_iter().find(|it| it.as_str() == code);
+    let code = known.ok_or_else(|| {
+        let detail = format!("there is no kind of problem {code:?}");
+        Problem::new(Code::NotFound, detail).hint("/api/v1/openapi.json names all of them")
+    })?;
+    Ok(Json(ProblemKind::of(code)))
 }

@@ -24,8 +24,14 @@ pub enum Code {
     Ambiguous,
     /// It is not in the state for that.
     Conflict,
+    /// What is there does not answer to this method.
+    MethodNotAllowed,
     /// The request's body is too large.
     TooLarge,
+    /// The request's body is not of a type that is read here.
+    UnsupportedMediaType,
+    /// The same idempotency key came with another request.
+    IdempotencyKeyReused,
     /// Too many requests were refused: wait.
     TooMany,
     /// The job that answers the request failed.
@@ -38,13 +44,16 @@ pub enum Code {
 
 impl Code {
     /// Every code, for tables and tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Invalid,
         Self::Unauthorised,
         Self::NotFound,
         Self::Ambiguous,
         Self::Conflict,
+        Self::MethodNotAllowed,
         Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::IdempotencyKeyReused,
         Self::TooMany,
         Self::JobFailed,
         Self::Unavailable,
@@ -58,22 +67,102 @@ impl Code {
             Self::Unauthorised => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Ambiguous | Self::Conflict => StatusCode::CONFLICT,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::JobFailed => StatusCode::BAD_GATEWAY,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+
+    /// As it stands in JSON and in the problem's type.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Unauthorised => "unauthorised",
+            Self::NotFound => "not-found",
+            Self::Ambiguous => "ambiguous",
+            Self::Conflict => "conflict",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::TooLarge => "too-large",
+            Self::UnsupportedMediaType => "unsupported-media-type",
+            Self::IdempotencyKeyReused => "idempotency-key-reused",
+            Self::TooMany => "too-many",
+            Self::JobFailed => "job-failed",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The same words whenever it occurs.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Invalid => "The request does not say what it must",
+            Self::Unauthorised => "The request bears no token, or one that is not valid",
+            Self::NotFound => "What was named does not exist",
+            Self::Ambiguous => "Several ids begin or end like this one",
+            Self::Conflict => "What was named is not in the state for that",
+            Self::MethodNotAllowed => "What is there does not answer to this method",
+            Self::TooLarge => "The request is too large",
+            Self::UnsupportedMediaType => "The request's body is no JSON by its type",
+            Self::IdempotencyKeyReused => "The same idempotency key came with another request",
+            Self::TooMany => "Too many requests were refused",
+            Self::JobFailed => "The job that answers the request failed",
+            Self::Unavailable => "Something that the request needs does not answer",
+            Self::Internal => "The coordinator failed to answer",
+        }
+    }
+
+    /// What whoever sent the request can do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Invalid => {
+                "The detail names what is wrong; /api/v1/openapi.json describes every request."
+            }
+            Self::Unauthorised => "Send the header Authorization: Bearer TOKEN.",
+            Self::NotFound => "The lists of the API show what there is.",
+            Self::Ambiguous => "Say more of the id.",
+            Self::Conflict => {
+                "Nothing was changed. The detail names the state that is in the way: change that \
+                 first, or leave it."
+            }
+            Self::MethodNotAllowed => "The header Allow names the methods that are answered to.",
+            Self::TooLarge => "The detail names the limit: send less at once.",
+            Self::UnsupportedMediaType => "Send JSON, and Content-Type: application/json.",
+            Self::IdempotencyKeyReused => "Use a fresh key for each request that is another one.",
+            Self::TooMany => "Wait as long as the header Retry-After says.",
+            Self::JobFailed => "The job's page says why.",
+            Self::Unavailable => "Try again later; the detail names what does not answer.",
+            Self::Internal => {
+                "Try again, and report it when it stays: the coordinator's log says why."
+            }
+        }
+    }
 }
 
-/// The body of every answer that is not a success.
+/// The body of every answer that is not a success (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
+    /// Names the kind of problem: `/problems/` and the code. `GET` says more of it.
+    #[serde(rename = "type", default)]
+    #[schema(format = "uri-reference")]
+    pub kind: String,
+    /// The kind of problem in words, the same whenever it occurs.
+    #[serde(default)]
+    pub title: String,
+    /// The HTTP status.
+    #[serde(default)]
+    #[schema(minimum = 400, maximum = 599)]
+    pub status: u16,
+    /// What is wrong, and with what.
+    // Coordinators of earlier versions say `message`.
+    #[serde(alias = "message")]
+    pub detail: String,
     /// For programs.
     pub code: Code,
-    /// What is wrong, and with what.
-    pub message: String,
     /// What to do.
     pub hint: Option<String>,
     /// After how many seconds it may go better.
@@ -84,8 +173,8 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.hint {
-            Some(hint) => write!(f, "{}: {hint}", self.message),
-            None => f.write_str(&self.message),
+            Some(hint) => write!(f, "{}: {hint}", self.detail),
+            None => f.write_str(&self.detail),
         }
     }
 }
@@ -94,10 +183,13 @@ impl std::error::Error for Problem {}
 
 impl Problem {
     /// A problem without a hint.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
+            kind: format!("/problems/{}", code.as_str()),
+            title: code.title().to_owned(),
+            status: code.status().as_u16(),
+            detail: detail.into(),
             code,
-            message: message.into(),
             hint: None,
             retry_after_seconds: None,
         }
@@ -163,9 +255,21 @@ mod tests {
         for code in Code::ALL {
             assert!(code.status().is_client_error() || code.status().is_server_error());
             let problem = Problem::new(code, "m").hint("h");
-            let text = serde_json::to_string(&problem).unwrap();
-            assert_eq!(serde_json::from_str::<Problem>(&text).unwrap(), problem);
+            let json = serde_json::to_value(&problem).unwrap();
+            assert_eq!(json["code"], code.as_str());
+            assert_eq!(json["type"], format!("/problems/{}", code.as_str()));
+            assert_eq!(json["status"], code.status().as_u16());
+            assert_eq!(json["detail"], "m");
+            assert_eq!(serde_json::from_value::<Problem>(json).unwrap(), problem);
         }
+    }
+
+    #[test]
+    fn what_coordinators_of_earlier_versions_answer_is_understood() {
+        let before = r#"{"code":"not-found","message":"there is no x","hint":null}"#;
+        let problem: Problem = serde_json::from_str(before).unwrap();
+        assert_eq!(problem.to_string(), "there is no x");
+        assert_eq!(problem.code, Code::NotFound);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use strongroom_layout::{AgentId, AttemptRef};
 use strongroom_wire::session::Progress;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use zeroize::Zeroizing;
 
 use super::{auth::Sentry, problem::Problem};
@@ -48,6 +48,8 @@ pub struct ApiState {
     pub started_at: Timestamp,
     /// Watches over wrong tokens.
     pub sentry: Sentry,
+    /// What goes on when whoever asked for it is gone.
+    pub tasks: TaskTracker,
     /// Cancelled when long polls should end.
     pub shutdown: CancellationToken,
 }

@@ -9,6 +9,7 @@ use axum::{
     Router,
     body::Body,
     http::{Request, StatusCode, header},
+    response::Response,
 };
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
@@ -21,7 +22,7 @@ use strongroom_wire::{
     session::Progress,
 };
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -150,6 +151,7 @@ impl TestApi {
             agents_address: "backup.example:7443".into(),
             started_at: now,
             sentry: Sentry::default(),
+            tasks: TaskTracker::new(),
             shutdown: shutdown.clone(),
         };
         let (token, hash) = auth::new_token().unwrap();
@@ -176,8 +178,13 @@ impl TestApi {
     }
 
     /// Sends a request as it is.
+    pub(super) async fn answer(&self, request: Request<Body>) -> Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Sends a request as it is; gives the answer's status and body.
     pub(super) async fn raw(&self, request: Request<Body>) -> (StatusCode, Value) {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.answer(request).await;
         let status = response.status();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes)
@@ -198,20 +205,30 @@ impl TestApi {
         path: &str,
         body: Value,
     ) -> (StatusCode, Value) {
-        let request = Request::builder()
+        self.raw(self.request(token, method, path, &body)).await
+    }
+
+    /// A request to a path below `/api/v1`.
+    pub(super) fn request(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Request<Body> {
+        Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::from(body.to_string()))
-            .unwrap();
-        self.raw(request).await
+            .unwrap()
     }
 
     /// A request that must succeed.
     pub(super) async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
         let (status, body) = self.send(method, path, body).await;
-        assert_eq!(status, StatusCode::OK, "{method} {path}: {body:#}");
+        assert!(status.is_success(), "{method} {path} {status}: {body:#}");
         body
     }
 
@@ -233,7 +250,7 @@ impl TestApi {
         assert!(!status.is_success(), "{method} {path}: {body:#}");
         assert_eq!(body["code"], code, "{method} {path}: {body:#}");
         (
-            body["message"].as_str().unwrap().to_owned(),
+            body["detail"].as_str().unwrap().to_owned(),
             body["hint"].as_str().unwrap_or_default().to_owned(),
         )
     }

@@ -8,19 +8,25 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{openapi, testing::TestApi};
+use super::{
+    openapi,
+    problem::{Code, Problem},
+    testing::TestApi,
+};
 use crate::door;
 
-/// Every method and path of the OpenAPI document, parameters filled in.
+/// Every method and path of the OpenAPI document that asks for a token,
+/// parameters filled in.
 fn operations() -> Vec<(String, String)> {
-    let document = serde_json::to_value(openapi::document()).unwrap();
+    let document = openapi::document();
     let mut operations = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         let path: Vec<_> = path
             .split('/')
             .map(|part| if part.starts_with('{') { "x" } else { part })
             .collect();
-        for method in methods.as_object().unwrap().keys() {
+        let methods = methods.as_object().unwrap().iter();
+        for (method, _) in methods.filter(|it| it.1.get("security").is_none()) {
             operations.push((method.to_uppercase(), path.join("/")));
         }
     }
@@ -79,10 +85,111 @@ async fn health_and_the_document_need_no_token() {
 #[tokio::test]
 async fn what_is_not_there_is_a_problem_too() {
     let api = TestApi::new().await;
-    for (method, path) in [("GET", "/nowhere"), ("PUT", "/api/v1/status")] {
-        let (status, body) = api.raw(request(method, path)).await;
-        assert_eq!(status, StatusCode::NOT_FOUND, "{method} {path}");
+    for path in ["/nowhere", "/api/v1/nowhere", "/problems/nowhere", "/"] {
+        let (status, body) = api.raw(request("GET", path)).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
         assert_eq!(body["code"], "not-found");
+        assert_eq!(body["status"], 404);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_the_right_ones() {
+    let api = TestApi::new().await;
+    for (method, path, allowed) in [
+        ("PUT", "/api/v1/status", "GET,HEAD"),
+        ("PATCH", "/api/v1/policies/web", "GET,HEAD,DELETE"),
+        ("POST", "/healthz", "GET,HEAD"),
+    ] {
+        let response = api.answer(request(method, path)).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        assert_eq!(response.headers()["allow"], allowed, "{path}");
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_problem_is_described_where_its_type_leads() {
+    let api = TestApi::new().await;
+    for code in Code::ALL {
+        let problem = Problem::new(code, "");
+        let (status, kind) = api.raw(request("GET", &problem.kind)).await;
+        assert_eq!(status, StatusCode::OK, "{code:?}");
+        assert_eq!(kind["type"], problem.kind);
+        assert_eq!(kind["title"], problem.title);
+        assert_eq!(kind["status"], problem.status);
+        assert!(!kind["advice"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_query_key_that_means_nothing_is_refused_everywhere() {
+    let api = TestApi::new().await;
+    for (method, path) in operations() {
+        let path = format!("{}?nonsense=1", &path["/api/v1".len()..]);
+        let (message, hint) = api.refused("invalid", &method, &path, Value::Null).await;
+        assert!(message.contains("nonsense"), "{method} {path}: {message}");
+        assert!(!hint.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_json_by_its_type_too() {
+    let api = TestApi::new().await;
+    for kind in ["text/plain", "application/x-www-form-urlencoded"] {
+        let request = Request::post("/api/v1/operators")
+            .header("authorization", format!("Bearer {}", api.token()))
+            .header("content-type", kind)
+            .body(Body::from(json!({ "name": "bot" }).to_string()))
+            .unwrap();
+        let (status, body) = api.raw(request).await;
+        assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{kind}");
+        assert_eq!(body["code"], "unsupported-media-type");
+    }
+}
+
+#[tokio::test]
+async fn no_text_of_a_request_holds_a_nul() {
+    let api = TestApi::new().await;
+    for (method, path, body) in [
+        ("GET", "/agents/a%00b", Value::Null),
+        ("GET", "/jobs?policy=a%00b", Value::Null),
+        ("POST", "/policies/web/runs", json!({ "agent": "a\0b" })),
+    ] {
+        let (message, _) = api.refused("invalid", method, path, body).await;
+        assert!(message.contains("NUL"), "{message}");
+    }
+    // What only looks like one is none.
+    let toml = json!({ "toml": "# \\u0000", "dry_run": true });
+    api.ok("POST", "/policies/apply", toml).await;
+}
+
+#[tokio::test]
+async fn what_was_made_or_started_is_at_its_location() {
+    let api = TestApi::new().await;
+    let agent = api.agent("web-1").await;
+    api.agent("web-2").await;
+    api.web_policy().await;
+    let snapshot = api.finished_backup(&agent).await;
+    let restore = json!({ "snapshot": snapshot, "agent": "web-1", "target": "/r" });
+    for (path, body, status) in [
+        ("/operators", json!({ "name": "bot" }), 201),
+        ("/agents/invite", json!({}), 201),
+        ("/policies/web/runs", json!({ "agent": "web-1" }), 202),
+        ("/policies/web/runs", json!({}), 202),
+        ("/restores", restore, 202),
+    ] {
+        let response = api
+            .answer(api.request(api.token(), "POST", path, &body))
+            .await;
+        assert_eq!(response.status().as_u16(), status, "{path}");
+        let location = response.headers()["location"].to_str().unwrap();
+        let location = location.strip_prefix("/api/v1").unwrap();
+        let there = api.get(location).await;
+        assert!(there.is_object(), "{location}");
     }
 }
 
@@ -112,18 +219,21 @@ async fn a_body_that_is_too_large_is_refused() {
 
 #[test]
 fn the_document_names_the_shape_of_every_answer() {
-    let document = serde_json::to_value(openapi::document()).unwrap();
+    let document = openapi::document();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
+            if operation["security"].is_array() {
+                continue;
+            }
             let answers = &operation["responses"];
-            let answer = answers.get("200").unwrap_or(&answers["202"]);
+            let answer = ["200", "201", "202"].iter().find_map(|it| answers.get(it));
+            let answer = answer.unwrap();
             let answer = &answer["content"]["application/json"]["schema"];
             assert!(answer["$ref"].is_string(), "{method} {path}: {operation}");
         }
     }
-    let content_type =
-        &document["paths"]["/api/v1/status"]["get"]["responses"]["default"]["content"];
-    assert!(content_type["application/problem+json"].is_object());
+    let refused = &document["paths"]["/api/v1/status"]["get"]["responses"]["401"]["content"];
+    assert!(refused["application/problem+json"].is_object());
 }
 
 /// A request from an address, with a token or without.
@@ -183,7 +293,7 @@ async fn a_token_ends_when_it_was_said_to_and_is_renewed() {
     api.clock.advance(SignedDuration::from_secs(60));
     let (code, body) = status(token).await;
     assert_eq!(code, StatusCode::UNAUTHORIZED);
-    let message = body["message"].as_str().unwrap();
+    let message = body["detail"].as_str().unwrap();
     assert!(message.contains("the token of bot expired at"), "{message}");
     assert!(
         body["hint"]

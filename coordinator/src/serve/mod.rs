@@ -46,7 +46,7 @@ use strongroom_runtime::{
     shutdown::Shutdown,
 };
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::stores::BuiltStores;
 pub use self::{
@@ -228,6 +228,7 @@ impl Coordinator {
             agents_address: public_address(&names, config, agent_port.address()),
             started_at: clock.now(),
             sentry: Sentry::default(),
+            tasks: TaskTracker::new(),
             shutdown: shutdown.soft(),
         });
         Ok(Self {
@@ -271,6 +272,12 @@ impl Coordinator {
         end_on_failure(shutdown, &failed, "the agents' port has failed", agents);
         let sentry = &self.api_state.sentry;
         shutdown.spawn(sentry.report(self.catalog.clone(), soft.clone()));
+        let (tasks, ended) = (self.api_state.tasks.clone(), soft.clone());
+        shutdown.spawn(async move {
+            ended.cancelled().await;
+            tasks.close();
+            tasks.wait().await;
+        });
         let router = http::router(self.api_state);
         shutdown.spawn(self.api.serve(router, soft.clone()));
         if let Some(embedded) = self.embedded {

@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exi
                 .show(&invitation, |invitation| invited(invitation, now))?;
         }
         AgentsCommand::List { all } => {
-            let agents: Agents = client.get(&["agents"], &[]).await?;
+            let agents: Agents = client.all(&["agents"]).await?;
             context
                 .renderer
                 .show(&agents, |agents| list(agents, all, now))?;

@@ -6,6 +6,7 @@ use super::Context;
 use crate::{
     cli::{
         args::AuditArgs,
+        client::{MAX_PAGE, page_limit},
         error::{CliError, Exit},
         render::{Table, format},
     },
@@ -13,7 +14,7 @@ use crate::{
 };
 
 pub(super) async fn run(context: &Context, args: AuditArgs) -> Result<Exit, CliError> {
-    let mut query = vec![("limit", args.limit.to_string())];
+    let mut query = vec![page_limit(args.limit, MAX_PAGE)];
     query.extend(args.action.map(|action| ("action", action)));
     query.extend(args.actor.map(|actor| ("actor", actor)));
     query.extend(args.object.map(|object| ("object", object)));

@@ -11,7 +11,7 @@ use super::Context;
 use crate::{
     cli::{
         args::{JobsCommand, JobsListArgs, RunArgs},
-        client::Client,
+        client::{Client, MAX_PAGE, page_limit},
         error::{CliError, Exit},
         render::{format, job, progress::ProgressView},
         watch,
@@ -164,7 +164,7 @@ fn exit_of(job: &Job) -> Exit {
 }
 
 fn filters(args: JobsListArgs) -> Vec<(&'static str, String)> {
-    let mut query = vec![("limit", args.limit.to_string())];
+    let mut query = vec![page_limit(args.limit, MAX_PAGE)];
     query.extend(args.agent.map(|agent| ("agent", agent)));
     query.extend(args.policy.map(|policy| ("policy", policy)));
     query.extend(args.state.map(|state| ("state", state.to_string())));

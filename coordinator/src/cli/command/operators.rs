@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, command: OperatorsCommand) -> Result<
             hand_over(context, new, write.as_deref())?;
         }
         OperatorsCommand::List => {
-            let operators: Operators = client.get(&["operators"], &[]).await?;
+            let operators: Operators = client.all(&["operators"]).await?;
             context
                 .renderer
                 .show(&operators, |operators| list(operators, now))?;

@@ -51,7 +51,7 @@ pub(super) async fn run(context: &Context, command: PoliciesCommand) -> Result<E
     let now = context.renderer.now;
     match command {
         PoliciesCommand::List => {
-            let policies: Policies = client.get(&["policies"], &[]).await?;
+            let policies: Policies = client.all(&["policies"]).await?;
             context
                 .renderer
                 .show(&policies, |policies| list(policies, now))?;

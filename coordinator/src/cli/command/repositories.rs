@@ -22,7 +22,7 @@ pub(super) async fn run(context: &Context, command: RepositoriesCommand) -> Resu
     let now = context.renderer.now;
     match command {
         RepositoriesCommand::List => {
-            let repositories: Repositories = client.get(&["repositories"], &[]).await?;
+            let repositories: Repositories = client.all(&["repositories"]).await?;
             context
                 .renderer
                 .show(&repositories, |repositories| list(repositories, now))?;

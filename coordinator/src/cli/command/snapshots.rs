@@ -6,11 +6,15 @@ use super::{Context, transfers};
 use crate::{
     cli::{
         args::{LsArgs, SnapshotsCommand, SnapshotsListArgs},
+        client::{MAX_PAGE, page_limit},
         error::{CliError, Exit},
         render::{Table, fields, format, job, recovery},
     },
     http::shape::{Entry, Listing, Snapshot, Snapshots},
 };
+
+/// The largest page of entries that the API gives.
+const MAX_ENTRIES: u32 = 10_000;
 
 pub(super) async fn run(context: &Context, command: SnapshotsCommand) -> Result<Exit, CliError> {
     let client = context.client()?;
@@ -52,7 +56,7 @@ pub(super) async fn run(context: &Context, command: SnapshotsCommand) -> Result<
 }
 
 fn filters(args: SnapshotsListArgs) -> Vec<(&'static str, String)> {
-    let mut query = vec![("limit", args.limit.to_string())];
+    let mut query = vec![page_limit(args.limit, MAX_PAGE)];
     query.extend(args.agent.map(|agent| ("agent", agent)));
     query.extend(args.policy.map(|policy| ("policy", policy)));
     query.extend(args.before.map(|before| ("before", before)));
@@ -63,7 +67,7 @@ fn page(args: LsArgs) -> Vec<(&'static str, String)> {
     let mut query = vec![
         ("path", args.path),
         ("recursive", args.recursive.to_string()),
-        ("limit", args.limit.to_string()),
+        page_limit(args.limit, MAX_ENTRIES),
     ];
     query.extend(args.after.map(|after| ("after", after)));
     query.extend(args.agent.map(|agent| ("agent", agent)));

@@ -17,7 +17,7 @@ pub(super) async fn run(context: &Context, command: StoresCommand) -> Result<Exi
     let now = context.renderer.now;
     match command {
         StoresCommand::List => {
-            let stores: Stores = client.get(&["stores"], &[]).await?;
+            let stores: Stores = client.all(&["stores"]).await?;
             context.renderer.show(&stores, |stores| list(stores, now))?;
             Ok(Exit::Done)
         }

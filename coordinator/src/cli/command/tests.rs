@@ -113,6 +113,7 @@ fn agents_show_their_state_and_labels() {
     };
     let (old, older) = (gone("old"), gone("older"));
     let mut agents = Agents {
+        next_before: None,
         agents: vec![agent],
     };
     assert_eq!(
@@ -129,6 +130,7 @@ fn agents_show_their_state_and_labels() {
     let clock = "clock             1 h ahead of the coordinator's\n";
     assert!(shown.contains(clock), "{shown}");
     let listed = Agents {
+        next_before: None,
         agents: vec![ahead],
     };
     let text = agents::list(&listed, false, now());
@@ -255,6 +257,7 @@ fn stores_show_what_they_let_happen() {
         "{text}"
     );
     let listed = crate::http::shape::Stores {
+        next_before: None,
         stores: vec![store],
     };
     let text = stores::list(&listed, now());

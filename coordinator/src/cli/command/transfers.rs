@@ -477,6 +477,7 @@ mod tests {
         assert!(!is_file(&listing("file", "/srv/site/a"), "/srv/site"));
         assert!(!is_file(&listing("symlink", "/srv/site"), "/srv/site"));
         let empty = Listing {
+            next_after: None,
             entries: vec![],
             truncated: false,
         };

@@ -1,6 +1,18 @@
-//! The OpenAPI document, made from the endpoints' own annotations.
+//! The OpenAPI document, collected from the routes: an operation is in it
+//! because it is answered to.
+//!
+//! What is the same for all operations, [`common`] adds: the problems they may
+//! answer with, and the bounds that all texts have.
 
-use axum::Json;
+mod common;
+pub use self::common::IDEMPOTENCY_KEY;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::{Extension, Json};
+use serde_json::Value;
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -8,70 +20,46 @@ use utoipa::{
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
+use utoipa_axum::router::OpenApiRouter;
 
-use super::v1;
+use super::{problem, state::SharedState};
 
 #[derive(Debug, OpenApi)]
 #[openapi(
     info(
         title = "Strongroom",
         description = "The coordinator's REST API: the only way in for operators. Every request \
-                       bears an operator's token. Whatever is no success is a problem with a \
-                       stable code, a message and a hint.",
+                       bears an operator's token. Whatever is no success is a problem (RFC 9457) \
+                       with a stable code, a detail and a hint. Lists come in pages, newest \
+                       first: `next_before` of one page is `before` of the next, and so is the \
+                       link `next` of the header `Link`. Times are RFC 3339 in UTC, sizes bytes.",
     ),
-    paths(
-        v1::agents::invite::handler,
-        v1::agents::label::handler,
-        v1::agents::list::handler,
-        v1::agents::revoke::handler,
-        v1::agents::show::handler,
-        v1::agents::trust::handler,
-        v1::audit::handler,
-        v1::jobs::cancel::handler,
-        v1::jobs::list::handler,
-        v1::jobs::log::handler,
-        v1::jobs::show::handler,
-        v1::operators::create::handler,
-        v1::operators::list::handler,
-        v1::operators::renew::handler,
-        v1::operators::revoke::handler,
-        v1::policies::apply::handler,
-        v1::policies::delete::handler,
-        v1::policies::list::handler,
-        v1::policies::run::handler,
-        v1::policies::show::handler,
-        v1::repositories::list::handler,
-        v1::repositories::losses::accept,
-        v1::repositories::losses::compare,
-        v1::repositories::losses::show,
-        v1::repositories::password::handler,
-        v1::restores::handler,
-        v1::snapshots::list::handler,
-        v1::snapshots::ls::handler,
-        v1::snapshots::pin::pin,
-        v1::snapshots::pin::unpin,
-        v1::snapshots::show::handler,
-        v1::status::handler,
-        v1::stores::check::handler,
-        v1::stores::list::handler,
-        v1::stores::show::handler,
-        v1::transfers::download::begin,
-        v1::transfers::download::end,
-        v1::transfers::download::pieces,
-        v1::transfers::upload::begin,
-        v1::transfers::upload::end,
-        v1::transfers::upload::finish,
-        v1::transfers::upload::pieces,
+    tags(
+        (name = "agents", description = "Agents, and invitations for new ones"),
+        (name = "audit", description = "Who did what"),
+        (name = "coordinator", description = "The coordinator and its API"),
+        (name = "jobs", description = "Units of work for agents"),
+        (name = "operators", description = "People and programs with a token"),
+        (name = "policies", description = "What is backed up, when and where to"),
+        (name = "repositories", description = "The restic repositories in the stores"),
+        (name = "restores", description = "Snapshots, written back"),
+        (name = "snapshots", description = "Finished backups, and what is in them"),
+        (name = "stores", description = "S3 stores, and whether anything is signed for them"),
+        (name = "transfers", description = "Uploads and downloads, past the coordinator"),
     ),
+    components(schemas(problem::Problem)),
     modifiers(&BearerToken)
 )]
-struct Document;
+struct Base;
 
 struct BearerToken;
 
 impl Modify for BearerToken {
     fn modify(&self, document: &mut openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An operator's token, as its profile holds it"))
+            .build();
         document
             .components
             .get_or_insert_default()
@@ -83,12 +71,24 @@ impl Modify for BearerToken {
     }
 }
 
-/// The document.
-pub fn document() -> openapi::OpenApi {
-    Document::openapi()
+/// Splits routes into what answers them and the document that describes them.
+pub(super) fn split(routes: OpenApiRouter<SharedState>) -> (axum::Router<SharedState>, Arc<Value>) {
+    let base = OpenApiRouter::with_openapi(Base::openapi());
+    let (router, document) = base.merge(routes).split_for_parts();
+    // It consists of maps, lists and texts: nothing in it cannot be JSON.
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    common::complete(&mut document);
+    (router, Arc::new(document))
 }
 
-/// `GET /api/v1/openapi.json`
-pub(super) async fn handler() -> Json<openapi::OpenApi> {
-    Json(document())
+/// The document.
+pub fn document() -> Arc<Value> {
+    split(super::routes()).1
+}
+
+/// This document.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "coordinator", security(()),
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
+pub(super) async fn show_openapi(Extension(document): Extension<Arc<Value>>) -> Json<Arc<Value>> {
+    Json(document)
 }

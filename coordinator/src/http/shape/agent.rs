@@ -9,11 +9,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// All agents.
+/// A page of agents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Agents {
-    /// By name.
+    /// The last enrolled first.
     pub agents: Vec<Agent>,
+    /// `before` of the next page; `null` at the end.
+    #[serde(default)]
+    pub next_before: Option<String>,
 }
 
 /// An agent.
@@ -103,6 +106,7 @@ pub struct TrustRequest {
 pub struct LabelRequest {
     /// Labels with their new values.
     #[serde(default)]
+    #[schema(value_type = super::Labels)]
     pub set: BTreeMap<String, String>,
     /// Keys of labels that go; it must have them.
     #[serde(default)]
@@ -212,12 +216,15 @@ pub struct Consent {
 pub struct InviteRequest {
     /// The agent's name; default: its hostname.
     #[serde(default)]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: Option<String>,
     /// The agent's labels.
     #[serde(default)]
+    #[schema(value_type = super::Labels)]
     pub labels: BTreeMap<String, String>,
     /// How long the token may be used; default: one hour.
     #[serde(default = "default_ttl")]
+    #[schema(minimum = 1, maximum = 2_592_000)]
     pub ttl_seconds: u64,
 }
 
@@ -247,6 +254,41 @@ pub struct Invitation {
     /// When the token ends.
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: Timestamp,
+}
+
+/// What has become of an invitation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InvitationStatus {
+    /// Public half of its token.
+    pub token_id: String,
+    /// Where it stands.
+    pub state: InvitationState,
+    /// The agent that used it: UUID.
+    pub agent: Option<String>,
+    /// The agent's name, when given.
+    pub name: Option<String>,
+    /// The agent's labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When its token ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+}
+
+/// Where an invitation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum InvitationState {
+    /// It may be used.
+    Open,
+    /// An agent has used it.
+    Used,
+    /// It was taken back.
+    Revoked,
+    /// Its time is over.
+    Expired,
 }
 
 impl fmt::Debug for Invitation {

@@ -11,10 +11,12 @@
 mod agent;
 mod audit;
 mod job;
+mod labels;
 mod limits;
 mod operator;
 mod path;
 mod policy;
+mod problem;
 mod recovery;
 mod repository;
 mod restore;
@@ -26,7 +28,8 @@ mod transfer;
 pub use self::{
     agent::{
         Agent, AgentState, Agents, Connection, Consent, Contest, Database, Fact, Holder,
-        Invitation, InviteRequest, LabelRequest, Server, TrustRequest,
+        Invitation, InvitationState, InvitationStatus, InviteRequest, LabelRequest, Server,
+        TrustRequest,
     },
     audit::{AuditEntries, AuditEntry},
     job::{
@@ -34,10 +37,12 @@ pub use self::{
         JobLogEntry, JobResult, JobState, Jobs, ListFigures, PlannedAction, Progress,
         RestoreFigures, RunRequest, StartedJobs, StartedServer, WaitsFor, WalFigures, Warning,
     },
+    labels::Labels,
     limits::Limits,
     operator::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
     path::RawPath,
     policy::{Applied, ApplyRequest, Policies, Policy, PolicyChange, PolicyDifference},
+    problem::ProblemKind,
     recovery::{Archiving, LineEnd, Recovery, RecoveryGap, RecoveryWindow, RestorePoint},
     repository::{LostObject, Repositories, Repository, RepositoryLosses, RepositoryPassword},
     restore::{

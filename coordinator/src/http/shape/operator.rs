@@ -6,11 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// All operators.
+/// A page of operators.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Operators {
-    /// By name.
+    /// The newest first.
     pub operators: Vec<Operator>,
+    /// `before` of the next page; `null` at the end.
+    #[serde(default)]
+    pub next_before: Option<String>,
 }
 
 /// Somebody, or some program, with a token.
@@ -37,10 +40,12 @@ pub struct Operator {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateOperator {
-    /// 1 to 64 of `a–z`, `0–9`, `-`, `_`, `.`.
+    /// 1 to 64 of `A–Z`, `a–z`, `0–9`, `-`, `_`, `.`; not `-`, `_` or `.` first.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pub name: String,
     /// After how long the token ends; default: never.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 315_360_000)]
     pub ttl_seconds: Option<u64>,
 }
 
@@ -50,6 +55,7 @@ pub struct CreateOperator {
 pub struct RenewOperator {
     /// After how long the new token ends; default: never.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 315_360_000)]
     pub ttl_seconds: Option<u64>,
 }
 

@@ -6,11 +6,14 @@ use utoipa::ToSchema;
 
 use super::{AgentRef, Limits};
 
-/// All policies.
+/// A page of policies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Policies {
-    /// By name.
+    /// The last changed first.
     pub policies: Vec<Policy>,
+    /// `before` of the next page; `null` at the end.
+    #[serde(default)]
+    pub next_before: Option<String>,
 }
 
 /// A policy.

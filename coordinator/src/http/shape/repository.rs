@@ -6,11 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// All repositories.
+/// A page of repositories.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Repositories {
-    /// By name.
+    /// The newest first.
     pub repositories: Vec<Repository>,
+    /// `before` of the next page; `null` at the end.
+    #[serde(default)]
+    pub next_before: Option<String>,
 }
 
 /// A restic repository in a store.

@@ -62,14 +62,15 @@ pub struct Snapshot {
 
 /// Which entries of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
     /// Directory inside the snapshot.
     pub path: String,
     /// Everything below it.
     pub recursive: bool,
-    /// Entries at most, up to 10,000.
+    /// Entries at most.
+    #[param(minimum = 1, maximum = 10_000)]
     pub limit: u32,
     /// Continue behind this path.
     pub after: Option<String>,
@@ -96,6 +97,9 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// There is more behind the last entry.
     pub truncated: bool,
+    /// `after` of the next page; `null` at the end.
+    #[serde(default)]
+    pub next_after: Option<String>,
 }
 
 /// One entry of a snapshot.

@@ -6,11 +6,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// All stores.
+/// A page of stores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stores {
     /// By name.
     pub stores: Vec<Store>,
+    /// `before` of the next page; `null` at the end.
+    #[serde(default)]
+    pub next_before: Option<String>,
 }
 
 /// A store of the configuration, and whether requests are signed for it.

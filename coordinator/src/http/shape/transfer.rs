@@ -12,11 +12,13 @@ pub struct DownloadRequest {
     /// Id or unique prefix.
     pub snapshot: String,
     /// A file, or a directory, which becomes a tar; `/` for everything.
+    #[schema(pattern = r"^/[^\u0000]*$")]
     pub path: String,
     /// The agent that reads it, when the snapshot's own is gone: name or id.
     #[serde(default)]
     pub agent: Option<String>,
     /// X25519, 64 hex digits: to which the pieces are sealed.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub public_key: String,
 }
 
@@ -29,13 +31,16 @@ pub struct UploadRequest {
     /// The store of its repository.
     pub store: String,
     /// The dataset becomes `upload-NAME@agent`.
+    #[schema(pattern = "^[A-Za-z0-9._-]{1,57}$")]
     pub name: String,
-    /// What the file is called, without directories.
+    /// What the file is called, without directories: 255 bytes at most.
+    #[schema(min_length = 1, max_length = 255, pattern = r"^[^/\u0000]*$")]
     pub file_name: String,
     /// What is in it.
     pub format: UploadFormat,
-    /// The database that a dump is of; by default the name.
+    /// The database that a dump is of: 63 bytes at most; by default the name.
     #[serde(default)]
+    #[schema(max_length = 63)]
     pub database: Option<String>,
 }
 
@@ -79,7 +84,8 @@ pub struct Upload {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FetchPieces {
-    /// SHA-256 of each: 64 hex digits.
+    /// SHA-256 of each: 64 hex digits. At most 64 at once.
+    #[schema(max_items = 64)]
     pub pieces: Vec<String>,
 }
 
@@ -88,6 +94,7 @@ pub struct FetchPieces {
 #[serde(deny_unknown_fields)]
 pub struct SendPieces {
     /// At most 64 at once.
+    #[schema(max_items = 64)]
     pub pieces: Vec<Piece>,
 }
 
@@ -96,6 +103,7 @@ pub struct SendPieces {
 #[serde(deny_unknown_fields)]
 pub struct Piece {
     /// SHA-256: 64 hex digits.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub sha256: String,
     /// Its length.
     pub bytes: u64,
@@ -126,6 +134,7 @@ pub struct SignedRequest {
 #[serde(deny_unknown_fields)]
 pub struct FinishUpload {
     /// SHA-256 of the piece that lists the others: 64 hex digits.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub manifest: String,
 }
 

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, Router, extract::State, routing::get};
-use jiff::Timestamp;
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
-use super::{MAX_LIMIT, default_limit};
 use crate::{
     catalog::AuditFilter,
     http::{
         auth::Caller,
         extract::Parameters,
+        paging::{Page, PageQuery},
         problem::{Code, Problem},
         shape::{AuditEntries, AuditEntry},
         state::{ApiState, SharedState},
@@ -21,18 +21,14 @@ use crate::{
     model::{Actor, AuditRow},
 };
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new().route("/audit", get(handler))
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new().routes(routes!(list_audit_entries))
 }
 
 /// Which entries.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
-    /// How many at most, up to 1,000.
-    #[serde(default = "default_limit")]
-    limit: u32,
     /// Only actions that begin with this.
     action: Option<String>,
     /// Only of this object.
@@ -40,49 +36,43 @@ pub struct AuditQuery {
     /// Only of this actor: `operator:NAME`, `agent:NAME` or `agent:ID`,
     /// `coordinator`.
     actor: Option<String>,
-    /// Only from this moment on.
-    #[param(value_type = Option<String>, format = DateTime)]
-    since: Option<Timestamp>,
-    /// Only before this moment.
-    #[param(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
-    /// Only entries older than this one.
-    #[param(value_type = Option<String>)]
-    before: Option<Uuid>,
 }
 
 /// Who did what, newest first.
-#[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(AuditQuery), responses(
-    (status = 200, body = AuditEntries),
-    (status = "default", body = Problem, content_type = "application/problem+json"),
+#[utoipa::path(get, path = "/audit", tag = "audit", params(AuditQuery, PageQuery), responses(
+    (status = 200, body = AuditEntries, description = "A page of the audit log"),
 ))]
-pub async fn handler(
+pub async fn list_audit_entries(
     _caller: Caller,
     State(state): State<SharedState>,
     Parameters(query): Parameters<AuditQuery>,
-) -> Result<Json<AuditEntries>, Problem> {
+    page: PageQuery,
+) -> Result<Page<AuditEntries>, Problem> {
     let actor = match query.actor {
         Some(actor) => Some(find_actor(&state, &actor).await?),
         None => None,
     };
     let filter = AuditFilter {
         actor,
-        since: query.since,
-        until: query.until,
+        since: page.since,
+        until: page.until,
         action: query.action,
         object: query.object,
-        before: query.before,
+        before: page.before::<Uuid>()?,
     };
-    let page = state
-        .catalog
-        .audit_log(&filter, query.limit.clamp(1, MAX_LIMIT))
-        .await?;
+    let page = state.catalog.audit_log(&filter, page.limit).await?;
     let agents = names(&state, &page.items).await?;
-    Ok(Json(AuditEntries {
-        entries: page.items.into_iter().map(shape).collect(),
-        next_before: page.next.map(|id| id.to_string()),
-        agents,
-    }))
+    let next_before = page.next.map(|id| id.to_string());
+    let next = next_before.clone();
+    let entries = page.items.into_iter().map(shape).collect();
+    Ok(Page(
+        AuditEntries {
+            entries,
+            next_before,
+            agents,
+        },
+        next,
+    ))
 }
 
 /// Who is meant: agents may be called by their names.

@@ -1,7 +1,8 @@
 //! `/api/v1`: a folder per subject, a file per endpoint.
 //!
 //! To add an endpoint: a file with its handler, OpenAPI annotation and tests;
-//! its route in the subject's `routes`; its name in [`super::openapi`].
+//! its handler in the subject's `routes`, which makes it part of the document.
+//! What is the same for all, [`super::openapi`] adds.
 
 pub mod agents;
 pub mod audit;
@@ -19,16 +20,13 @@ pub mod stores;
 mod tests;
 pub mod transfers;
 
-use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::state::SharedState;
 
-/// Most entries of one page.
-const MAX_LIMIT: u32 = 1_000;
-
 /// All routes, below `/api/v1`.
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new()
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
         .merge(agents::routes())
         .merge(audit::routes())
         .merge(jobs::routes())
@@ -40,8 +38,4 @@ pub(super) fn routes() -> Router<SharedState> {
         .merge(status::routes())
         .merge(stores::routes())
         .merge(transfers::routes())
-}
-
-fn default_limit() -> u32 {
-    50
 }

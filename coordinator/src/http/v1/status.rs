@@ -1,11 +1,13 @@
 //! `GET /status`
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, extract::State};
 
 use jiff::Timestamp;
 use strongroom_wire::job::{PostgresSource, Source};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{agents, jobs, policies, recovery, stores};
+
 use crate::{
     catalog::JobFilter,
     http::{
@@ -22,17 +24,16 @@ use crate::{
 /// them hide an older restore.
 const RESTORES_LOOKED_AT: u32 = 20;
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new().route("/status", get(handler))
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new().routes(routes!(show_status))
 }
 
 /// Everything at a glance: what there is, and how old the last backup and the
 /// last restore of every dataset are.
-#[utoipa::path(get, path = "/api/v1/status", tag = "status", responses(
-    (status = 200, body = Status),
-    (status = "default", body = Problem, content_type = "application/problem+json"),
+#[utoipa::path(get, path = "/status", tag = "status", responses(
+    (status = 200, body = Status, description = "The coordinator at a glance"),
 ))]
-pub async fn handler(
+pub async fn show_status(
     _caller: Caller,
     State(state): State<SharedState>,
 ) -> Result<Json<Status>, Problem> {

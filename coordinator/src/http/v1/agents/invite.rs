@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use jiff::SignedDuration;
 use strongroom_runtime::files;
 use strongroom_wire::identity::JoinToken;
@@ -10,8 +10,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     http::{
+        answer::{Created, location},
         auth::Caller,
         extract::Body,
+        idempotency::{IdempotencyKey, Secret},
         problem::{Code, Problem},
         shape::{Invitation, InviteRequest},
         state::SharedState,
@@ -24,17 +26,16 @@ const MAX_TTL: Duration = Duration::from_hours(30 * 24);
 
 /// Makes a one-time token with which one agent may enrol. It is shown this
 /// once.
-#[utoipa::path(post, path = "/api/v1/agents/invite", tag = "agents",
+#[utoipa::path(post, path = "/agents/invite", tag = "agents", params(IdempotencyKey),
     request_body = InviteRequest,
     responses(
-        (status = 200, body = Invitation),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 201, body = Invitation, description = "The invitation, with its token"),
 ))]
-pub async fn handler(
+pub async fn invite_agent(
     caller: Caller,
     State(state): State<SharedState>,
     Body(request): Body<InviteRequest>,
-) -> Result<Json<Invitation>, Problem> {
+) -> Result<Secret<Created<Invitation>>, Problem> {
     let ttl = Duration::from_secs(request.ttl_seconds);
     if ttl.is_zero() || ttl > MAX_TTL {
         return Err(
@@ -61,7 +62,8 @@ pub async fn handler(
         secret,
         ca_fingerprint: state.ca_fingerprint,
     };
-    Ok(Json(Invitation {
+    let at = location("invitations", &entered.id);
+    let invitation = Invitation {
         token_id: entered.id,
         token: token.to_string(),
         coordinator: state.agents_address.clone(),
@@ -70,7 +72,8 @@ pub async fn handler(
         replaces: entered.replaces.map(|agent| agent.to_string()),
         labels: entered.labels,
         expires_at: entered.expires_at,
-    }))
+    };
+    Ok(Secret(Created(at, invitation)))
 }
 
 /// `N` random bytes as letters and digits, as join tokens have them.

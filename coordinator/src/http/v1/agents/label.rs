@@ -1,13 +1,10 @@
 //! `POST /agents/{agent}/label`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 
 use crate::http::{
     auth::Caller,
-    extract::Body,
+    extract::{Body, Segment},
     problem::{Code, Problem},
     shape::{Agent, LabelRequest},
     state::SharedState,
@@ -15,17 +12,16 @@ use crate::http::{
 
 /// Sets some of an agent's labels and takes others away. Policies that select by
 /// labels go by the new ones at once.
-#[utoipa::path(post, path = "/api/v1/agents/{agent}/label", tag = "agents",
+#[utoipa::path(post, path = "/agents/{agent}/label", tag = "agents",
     params(("agent" = String, Path, description = "Name or id")),
     request_body = LabelRequest,
     responses(
-        (status = 200, body = Agent),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Agent, description = "The agent with its new labels"),
 ))]
-pub async fn handler(
+pub async fn label_agent(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(agent): Path<String>,
+    Segment(agent): Segment,
     Body(request): Body<LabelRequest>,
 ) -> Result<Json<Agent>, Problem> {
     if let Some(both) = request

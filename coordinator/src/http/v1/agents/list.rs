@@ -1,21 +1,36 @@
 //! `GET /agents`
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
-use crate::http::{auth::Caller, problem::Problem, shape::Agents, state::SharedState};
+use crate::http::{
+    auth::Caller,
+    paging::{Page, PageQuery},
+    problem::Problem,
+    shape::Agents,
+    state::SharedState,
+};
 
-/// Every agent, by name; without what it finds at its connections.
-#[utoipa::path(get, path = "/api/v1/agents", tag = "agents", responses(
-    (status = 200, body = Agents),
-    (status = "default", body = Problem, content_type = "application/problem+json"),
+/// Agents, the last enrolled first; without what they find at their connections.
+#[utoipa::path(get, path = "/agents", tag = "agents", params(PageQuery), responses(
+    (status = 200, body = Agents, description = "A page of agents"),
 ))]
-pub async fn handler(
+pub async fn list_agents(
     _caller: Caller,
     State(state): State<SharedState>,
-) -> Result<Json<Agents>, Problem> {
+    query: PageQuery,
+) -> Result<Page<Agents>, Problem> {
+    let all = state.catalog.agents().await?;
+    let (page, next_before) = query.cut(all, |it| (it.enrolled_at, it.id.to_string()))?;
     let mut agents = Vec::new();
-    for agent in state.catalog.agents().await? {
+    for agent in page {
         agents.push(super::outline(&state, agent).await?);
     }
-    Ok(Json(Agents { agents }))
+    let next = next_before.clone();
+    Ok(Page(
+        Agents {
+            agents,
+            next_before,
+        },
+        next,
+    ))
 }

@@ -1,5 +1,6 @@
 //! Agents and invitations.
 
+pub mod invitation;
 pub mod invite;
 pub mod label;
 pub mod list;
@@ -7,11 +8,8 @@ pub mod revoke;
 pub mod show;
 pub mod trust;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
 use strongroom_wire::session;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     http::{
@@ -22,14 +20,15 @@ use crate::{
     model,
 };
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new()
-        .route("/agents", get(list::handler))
-        .route("/agents/invite", post(invite::handler))
-        .route("/agents/{agent}", get(show::handler))
-        .route("/agents/{agent}/label", post(label::handler))
-        .route("/agents/{agent}/revoke", post(revoke::handler))
-        .route("/agents/{agent}/trust", post(trust::handler))
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_agents))
+        .routes(routes!(invite::invite_agent))
+        .routes(routes!(invitation::show_invitation))
+        .routes(routes!(show::show_agent))
+        .routes(routes!(label::label_agent))
+        .routes(routes!(revoke::revoke_agent))
+        .routes(routes!(trust::trust_agent))
 }
 
 /// As the API shows an agent.

@@ -1,13 +1,10 @@
 //! `POST /agents/{agent}/trust`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 
 use crate::http::{
     auth::Caller,
-    extract::Body,
+    extract::{Body, Segment},
     problem::Problem,
     shape::{Agent, TrustRequest},
     state::SharedState,
@@ -15,17 +12,16 @@ use crate::http::{
 
 /// Serves a contested agent again, under one certificate only: the other
 /// holder of its identity is gone.
-#[utoipa::path(post, path = "/api/v1/agents/{agent}/trust", tag = "agents",
+#[utoipa::path(post, path = "/agents/{agent}/trust", tag = "agents",
     params(("agent" = String, Path, description = "Name or id")),
     request_body = TrustRequest,
     responses(
-        (status = 200, body = Agent),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Agent, description = "The agent, served again"),
 ))]
-pub async fn handler(
+pub async fn trust_agent(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(agent): Path<String>,
+    Segment(agent): Segment,
     Body(request): Body<TrustRequest>,
 ) -> Result<Json<Agent>, Problem> {
     let found = state.catalog.find_agent(&agent).await?;

@@ -1,24 +1,22 @@
 //! `POST /jobs/{job}/cancel`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 
-use crate::http::{auth::Caller, problem::Problem, shape::Job, state::SharedState};
+use crate::http::{
+    auth::Caller, extract::Segment, problem::Problem, shape::Job, state::SharedState,
+};
 
 /// Stops a job. One that waits is cancelled at once; the agent of one at work
 /// is told to stop it.
-#[utoipa::path(post, path = "/api/v1/jobs/{job}/cancel", tag = "jobs",
+#[utoipa::path(post, path = "/jobs/{job}/cancel", tag = "jobs",
     params(("job" = String, Path, description = "Id, or a unique beginning or ending of one")),
     responses(
-        (status = 200, body = Job),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Job, description = "The job, cancelled or told to stop"),
 ))]
-pub async fn handler(
+pub async fn cancel_job(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
 ) -> Result<Json<Job>, Problem> {
     let job = state.catalog.find_job(&job).await?;
     let reason = format!("cancelled by {}", caller.actor);

@@ -1,31 +1,28 @@
 //! `GET /jobs`
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use serde::Deserialize;
 use strongroom_layout::JobId;
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 use crate::{
     catalog::JobFilter,
     http::{
         auth::Caller,
         extract::Parameters,
+        paging::{Page, PageQuery},
         problem::Problem,
         shape::{JobKind, JobState, Jobs},
         state::SharedState,
-        v1::{MAX_LIMIT, default_limit},
     },
     model,
 };
 
 /// Which jobs.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct JobsQuery {
-    /// How many at most, up to 1,000.
-    #[serde(default = "default_limit")]
-    limit: u32,
     /// Only in this state.
     state: Option<JobState>,
     /// Only of this kind.
@@ -34,21 +31,18 @@ pub struct JobsQuery {
     policy: Option<String>,
     /// Only of this agent: name or id.
     agent: Option<String>,
-    /// Only jobs older than this one.
-    #[param(value_type = Option<String>)]
-    before: Option<JobId>,
 }
 
-/// Jobs, newest first.
-#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", params(JobsQuery), responses(
-    (status = 200, body = Jobs),
-    (status = "default", body = Problem, content_type = "application/problem+json"),
+/// Jobs, newest first; their times are those when they were asked for.
+#[utoipa::path(get, path = "/jobs", tag = "jobs", params(JobsQuery, PageQuery), responses(
+    (status = 200, body = Jobs, description = "A page of jobs"),
 ))]
-pub async fn handler(
+pub async fn list_jobs(
     _caller: Caller,
     State(state): State<SharedState>,
     Parameters(query): Parameters<JobsQuery>,
-) -> Result<Json<Jobs>, Problem> {
+    page: PageQuery,
+) -> Result<Page<Jobs>, Problem> {
     let agent = match query.agent {
         Some(agent) => Some(state.catalog.find_agent(&agent).await?.id),
         None => None,
@@ -58,22 +52,20 @@ pub async fn handler(
         kind: query.kind.map(kind),
         policy: query.policy,
         agent,
-        before: query.before,
+        since: page.since,
+        until: page.until,
+        before: page.before::<Uuid>()?.map(JobId),
         ..JobFilter::default()
     };
-    let page = state
-        .catalog
-        .jobs(&filter, query.limit.clamp(1, MAX_LIMIT))
-        .await?;
+    let page = state.catalog.jobs(&filter, page.limit).await?;
     let jobs = page
         .items
         .into_iter()
         .map(|job| super::brief(&state, job))
         .collect();
-    Ok(Json(Jobs {
-        jobs,
-        next_before: page.next.map(|id| id.to_string()),
-    }))
+    let next_before = page.next.map(|id| id.to_string());
+    let next = next_before.clone();
+    Ok(Page(Jobs { jobs, next_before }, next))
 }
 
 fn state_word(state: JobState) -> model::StateWord {

@@ -1,15 +1,13 @@
 //! `GET /jobs/{job}/log`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde_json::Value;
 
 use super::word;
 use crate::{
     http::{
         auth::Caller,
+        extract::Segment,
         problem::Problem,
         shape::{JobLog, JobLogEntry},
         state::SharedState,
@@ -19,16 +17,15 @@ use crate::{
 
 /// What happened to a job, oldest first: who asked for it, its attempts, the stages
 /// they came to, how they ended, and the last one's warnings.
-#[utoipa::path(get, path = "/api/v1/jobs/{job}/log", tag = "jobs",
+#[utoipa::path(get, path = "/jobs/{job}/log", tag = "jobs",
     params(("job" = String, Path, description = "Id, or a unique beginning or ending of one")),
     responses(
-        (status = 200, body = JobLog),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = JobLog, description = "What happened to the job"),
 ))]
-pub async fn handler(
+pub async fn show_job_log(
     _caller: Caller,
     State(state): State<SharedState>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
 ) -> Result<Json<JobLog>, Problem> {
     let id = state.catalog.find_job(&job).await?.id;
     let detail = state.catalog.job_detail(id).await?;

@@ -7,19 +7,17 @@ mod shape;
 pub mod show;
 mod waits;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::shape::{brief, detailed, warning, word};
+pub(super) use self::shape::{brief, detailed, started, warning, word};
 use self::waits::waits_for;
+
 use crate::http::state::SharedState;
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new()
-        .route("/jobs", get(list::handler))
-        .route("/jobs/{job}", get(show::handler))
-        .route("/jobs/{job}/cancel", post(cancel::handler))
-        .route("/jobs/{job}/log", get(log::handler))
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_jobs))
+        .routes(routes!(show::show_job))
+        .routes(routes!(cancel::cancel_job))
+        .routes(routes!(log::show_job_log))
 }

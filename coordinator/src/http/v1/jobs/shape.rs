@@ -9,6 +9,7 @@ use strongroom_wire::{
 
 use crate::{
     http::{
+        answer::{Started, location},
         shape::{
             AgentRef, Attempt, BackupFigures, DownloadFigures, Entry, Job, JobFailure, JobKind,
             JobResult, JobState, ListFigures, Listing, PlannedAction, Progress, RawPath,
@@ -23,6 +24,12 @@ use crate::{
 /// A job as it stands in a list.
 pub(in crate::http::v1) fn brief(state: &ApiState, job: model::Job) -> Job {
     with_revision(base(state, job))
+}
+
+/// The answer to whoever has started a job.
+pub(in crate::http::v1) fn started(state: &ApiState, job: model::Job) -> Started<Job> {
+    let job = brief(state, job);
+    Started(location("jobs", &job.id), job)
 }
 
 /// A job with its attempts, result and warnings.
@@ -225,9 +232,12 @@ fn action(action: &wire::PlannedAction) -> PlannedAction {
 }
 
 fn listing(result: wire::ListResult) -> Listing {
+    let entries: Vec<_> = result.entries.into_iter().map(entry).collect();
+    let last = entries.last().filter(|_| result.truncated);
     Listing {
         truncated: result.truncated,
-        entries: result.entries.into_iter().map(entry).collect(),
+        next_after: last.map(|last| last.path.text.clone()),
+        entries,
     }
 }
 

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use serde::Deserialize;
 use strongroom_layout::JobId;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -13,8 +10,8 @@ use utoipa::IntoParams;
 
 use crate::http::{
     auth::Caller,
-    extract::Parameters,
-    problem::Problem,
+    extract::{Parameters, Segment},
+    problem::{Code, Problem},
     shape::Job,
     state::{ApiState, SharedState},
 };
@@ -28,10 +25,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether to wait for a change.
 #[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct WaitQuery {
     /// How long to wait for a revision other than `since`: seconds, up to 60.
+    #[param(minimum = 0, maximum = 60)]
     wait: u64,
     /// A revision that is known already.
     since: Option<String>,
@@ -40,23 +38,28 @@ pub struct WaitQuery {
 /// One job with its progress, attempts, result and warnings. With `wait` and
 /// `since` it answers when something has changed, or when the time is over:
 /// nobody needs to ask again and again.
-#[utoipa::path(get, path = "/api/v1/jobs/{job}", tag = "jobs",
+#[utoipa::path(get, path = "/jobs/{job}", tag = "jobs",
     params(
         ("job" = String, Path, description = "Id, or a unique beginning or ending of one"),
         WaitQuery,
     ),
     responses(
-        (status = 200, body = Job),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Job, description = "The job"),
 ))]
-pub async fn handler(
+pub async fn show_job(
     _caller: Caller,
     State(state): State<SharedState>,
-    Path(job): Path<String>,
+    Segment(job): Segment,
     Parameters(query): Parameters<WaitQuery>,
 ) -> Result<Json<Job>, Problem> {
     let id = state.catalog.find_job(&job).await?.id;
-    let wait = Duration::from_secs(query.wait).min(MAX_WAIT);
+    let wait = Duration::from_secs(query.wait);
+    if wait > MAX_WAIT {
+        return Err(
+            Problem::new(Code::Invalid, "nobody waits longer than 60 seconds at once")
+                .hint("give a smaller `wait`, and ask again"),
+        );
+    }
     let known = query.since.as_deref();
     let mut job = wait_until(&state, id, wait, |job| Some(&*job.revision) != known).await?;
     // Not part of the revision: it would be asked for at each change of anything.

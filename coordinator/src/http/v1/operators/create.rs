@@ -1,37 +1,40 @@
 //! `POST /operators`
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
 use crate::http::{
+    answer::{Created, location},
     auth::{self, Caller},
     extract::Body,
+    idempotency::{IdempotencyKey, Secret},
     problem::Problem,
     shape::{CreateOperator, NewOperator},
     state::SharedState,
 };
 
 /// Makes a token for somebody, or for a program. It is shown this once.
-#[utoipa::path(post, path = "/api/v1/operators", tag = "operators",
+#[utoipa::path(post, path = "/operators", tag = "operators", params(IdempotencyKey),
     request_body = CreateOperator,
     responses(
-        (status = 200, body = NewOperator),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 201, body = NewOperator, description = "The operator, with its token"),
 ))]
-pub async fn handler(
+pub async fn create_operator(
     caller: Caller,
     State(state): State<SharedState>,
     Body(request): Body<CreateOperator>,
-) -> Result<Json<NewOperator>, Problem> {
+) -> Result<Secret<Created<NewOperator>>, Problem> {
     let expires_at = super::end(&state, request.ttl_seconds)?;
     let (token, hash) = auth::new_token().map_err(|error| Problem::internal(&error))?;
     let operator = state
         .catalog
         .create_operator(&request.name, &hash, expires_at, &caller.actor)
         .await?;
-    Ok(Json(NewOperator {
+    let at = location("operators", &operator.name);
+    let operator = NewOperator {
         name: operator.name,
         token: token.to_string(),
         expires_at: operator.expires_at,
         ca_certificate: state.ca_certificate.clone(),
-    }))
+    };
+    Ok(Secret(Created(at, operator)))
 }

@@ -1,20 +1,33 @@
 //! `GET /operators`
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
-use crate::http::{auth::Caller, problem::Problem, shape::Operators, state::SharedState};
+use crate::http::{
+    auth::Caller,
+    paging::{Page, PageQuery},
+    problem::Problem,
+    shape::Operators,
+    state::SharedState,
+};
 
-/// Every operator, revoked ones too, by name.
-#[utoipa::path(get, path = "/api/v1/operators", tag = "operators", responses(
-    (status = 200, body = Operators),
-    (status = "default", body = Problem, content_type = "application/problem+json"),
+/// Operators, revoked ones too, the newest first.
+#[utoipa::path(get, path = "/operators", tag = "operators", params(PageQuery), responses(
+    (status = 200, body = Operators, description = "A page of operators"),
 ))]
-pub async fn handler(
+pub async fn list_operators(
     _caller: Caller,
     State(state): State<SharedState>,
-) -> Result<Json<Operators>, Problem> {
-    let operators = state.catalog.operators().await?;
-    Ok(Json(Operators {
-        operators: operators.into_iter().map(super::shape).collect(),
-    }))
+    query: PageQuery,
+) -> Result<Page<Operators>, Problem> {
+    let all = state.catalog.operators().await?;
+    let (page, next_before) = query.cut(all, |it| (it.created_at, it.id.to_string()))?;
+    let operators = page.into_iter().map(super::shape).collect();
+    let next = next_before.clone();
+    Ok(Page(
+        Operators {
+            operators,
+            next_before,
+        },
+        next,
+    ))
 }

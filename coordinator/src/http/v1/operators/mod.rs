@@ -4,13 +4,10 @@ pub mod create;
 pub mod list;
 pub mod renew;
 pub mod revoke;
-
-use axum::{
-    Router,
-    routing::{get, post},
-};
+pub mod show;
 
 use jiff::{SignedDuration, Timestamp};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     http::{
@@ -24,11 +21,12 @@ use crate::{
 /// Ten years: what lives longer may as well live for ever.
 const MAX_TTL_SECONDS: u64 = 10 * 365 * 86_400;
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new()
-        .route("/operators", get(list::handler).post(create::handler))
-        .route("/operators/{operator}/renew", post(renew::handler))
-        .route("/operators/{operator}/revoke", post(revoke::handler))
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_operators, create::create_operator))
+        .routes(routes!(show::show_operator))
+        .routes(routes!(renew::renew_operator))
+        .routes(routes!(revoke::revoke_operator))
 }
 
 fn shape(operator: model::Operator) -> Operator {
@@ -39,6 +37,16 @@ fn shape(operator: model::Operator) -> Operator {
         expires_at: operator.expires_at,
         revoked_at: operator.revoked_at,
     }
+}
+
+/// The last operator of a name, revoked or not.
+async fn find(state: &ApiState, name: &str) -> Result<Operator, Problem> {
+    let operators = state.catalog.operators().await?.into_iter();
+    operators
+        .filter(|it| it.name == name)
+        .max_by_key(|it| (it.revoked_at.is_none(), it.revoked_at))
+        .map(shape)
+        .ok_or_else(|| Problem::not_found("operator", name, "operators list"))
 }
 
 /// When a token ends that is made now.

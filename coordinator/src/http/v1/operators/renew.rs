@@ -1,13 +1,11 @@
 //! `POST /operators/{operator}/renew`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 
 use crate::http::{
     auth::{self, Caller},
-    extract::Body,
+    extract::{Body, Segment},
+    idempotency::{IdempotencyKey, Secret},
     problem::Problem,
     shape::{NewOperator, RenewOperator},
     state::SharedState,
@@ -15,29 +13,28 @@ use crate::http::{
 
 /// Makes a new token in the place of an operator's present one, which is
 /// refused from now on, whether it had expired or not. It is shown this once.
-#[utoipa::path(post, path = "/api/v1/operators/{operator}/renew", tag = "operators",
-    params(("operator" = String, Path, description = "Name")),
+#[utoipa::path(post, path = "/operators/{operator}/renew", tag = "operators",
+    params(IdempotencyKey, ("operator" = String, Path, description = "Name")),
     request_body = RenewOperator,
     responses(
-        (status = 200, body = NewOperator),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = NewOperator, description = "The operator, with its new token"),
 ))]
-pub async fn handler(
+pub async fn renew_operator(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Body(request): Body<RenewOperator>,
-) -> Result<Json<NewOperator>, Problem> {
+) -> Result<Secret<Json<NewOperator>>, Problem> {
     let expires_at = super::end(&state, request.ttl_seconds)?;
     let (token, hash) = auth::new_token().map_err(|error| Problem::internal(&error))?;
     let operator = state
         .catalog
         .renew_operator(&name, &hash, expires_at, &caller.actor)
         .await?;
-    Ok(Json(NewOperator {
+    Ok(Secret(Json(NewOperator {
         name: operator.name,
         token: token.to_string(),
         expires_at: operator.expires_at,
         ca_certificate: state.ca_certificate.clone(),
-    }))
+    })))
 }

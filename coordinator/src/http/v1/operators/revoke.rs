@@ -1,12 +1,10 @@
 //! `POST /operators/{operator}/revoke`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 
 use crate::http::{
     auth::Caller,
+    extract::Segment,
     problem::{Code, Problem},
     shape::Operator,
     state::SharedState,
@@ -14,16 +12,15 @@ use crate::http::{
 
 /// Refuses an operator's token from now on. The last token cannot be revoked:
 /// nobody could get in any more.
-#[utoipa::path(post, path = "/api/v1/operators/{operator}/revoke", tag = "operators",
+#[utoipa::path(post, path = "/operators/{operator}/revoke", tag = "operators",
     params(("operator" = String, Path, description = "Name")),
     responses(
-        (status = 200, body = Operator),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Operator, description = "The operator, revoked"),
 ))]
-pub async fn handler(
+pub async fn revoke_operator(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<Operator>, Problem> {
     let operators = state.catalog.operators().await?;
     let now = state.catalog.clock().now();
@@ -38,13 +35,5 @@ pub async fn handler(
         );
     }
     state.catalog.revoke_operator(&name, &caller.actor).await?;
-    state
-        .catalog
-        .operators()
-        .await?
-        .into_iter()
-        .filter(|it| it.name == name)
-        .max_by_key(|it| it.revoked_at)
-        .map(|operator| Json(super::shape(operator)))
-        .ok_or_else(|| Problem::not_found("operator", &name, "operators list"))
+    super::find(&state, &name).await.map(Json)
 }

@@ -7,6 +7,7 @@ use crate::{
     http::{
         auth::Caller,
         extract::Body,
+        idempotency::IdempotencyKey,
         problem::{Code, Problem},
         shape::{Applied, ApplyRequest, PolicyChange, PolicyDifference},
         state::{ApiState, SharedState},
@@ -16,13 +17,12 @@ use crate::{
 
 /// Applies a policy file: all of it or, with one bad line, nothing. Policies
 /// that the file does not name stay as they are.
-#[utoipa::path(post, path = "/api/v1/policies/apply", tag = "policies",
+#[utoipa::path(post, path = "/policies/apply", tag = "policies", params(IdempotencyKey),
     request_body = ApplyRequest,
     responses(
-        (status = 200, body = Applied),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Applied, description = "What was changed, or would be"),
 ))]
-pub async fn handler(
+pub async fn apply_policies(
     caller: Caller,
     State(state): State<SharedState>,
     Body(request): Body<ApplyRequest>,

@@ -1,24 +1,22 @@
 //! `DELETE /policies/{policy}`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 
-use crate::http::{auth::Caller, problem::Problem, shape::Policy, state::SharedState};
+use crate::http::{
+    auth::Caller, extract::Segment, problem::Problem, shape::Policy, state::SharedState,
+};
 
 /// Deletes a policy and answers with it as it was. Its snapshots stay; its
 /// unfinished jobs go on.
-#[utoipa::path(delete, path = "/api/v1/policies/{policy}", tag = "policies",
+#[utoipa::path(delete, path = "/policies/{policy}", tag = "policies",
     params(("policy" = String, Path, description = "Name")),
     responses(
-        (status = 200, body = Policy),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Policy, description = "The policy as it was"),
 ))]
-pub async fn handler(
+pub async fn delete_policy(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(policy): Path<String>,
+    Segment(policy): Segment,
 ) -> Result<Json<Policy>, Problem> {
     let stored = state.catalog.policy(&policy).await?;
     let datasets = state.catalog.datasets().await?;

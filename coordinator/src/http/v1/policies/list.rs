@@ -1,26 +1,38 @@
 //! `GET /policies`
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
-use crate::http::{auth::Caller, problem::Problem, shape::Policies, state::SharedState};
+use crate::http::{
+    auth::Caller,
+    paging::{Page, PageQuery},
+    problem::Problem,
+    shape::Policies,
+    state::SharedState,
+};
 
-/// Every policy, by name.
-#[utoipa::path(get, path = "/api/v1/policies", tag = "policies", responses(
-    (status = 200, body = Policies),
-    (status = "default", body = Problem, content_type = "application/problem+json"),
+/// Policies, the last changed first.
+#[utoipa::path(get, path = "/policies", tag = "policies", params(PageQuery), responses(
+    (status = 200, body = Policies, description = "A page of policies"),
 ))]
-pub async fn handler(
+pub async fn list_policies(
     _caller: Caller,
     State(state): State<SharedState>,
-) -> Result<Json<Policies>, Problem> {
+    query: PageQuery,
+) -> Result<Page<Policies>, Problem> {
     let datasets = state.catalog.datasets().await?;
     let now = state.catalog.clock().now();
-    let policies = state
-        .catalog
-        .policies()
-        .await?
+    let all = state.catalog.policies().await?;
+    let (page, next_before) = query.cut(all, |it| (it.updated_at, it.policy.name.clone()))?;
+    let policies = page
         .into_iter()
         .map(|stored| super::shape(stored, &datasets, now))
         .collect::<Result<_, _>>()?;
-    Ok(Json(Policies { policies }))
+    let next = next_before.clone();
+    Ok(Page(
+        Policies {
+            policies,
+            next_before,
+        },
+        next,
+    ))
 }

@@ -6,12 +6,9 @@ pub mod list;
 pub mod run;
 pub mod show;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
 use jiff::Timestamp;
 use serde::Serialize;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     catalog::StoredPolicy,
@@ -26,15 +23,12 @@ use crate::{
     schedule,
 };
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new()
-        .route("/policies", get(list::handler))
-        .route("/policies/apply", post(apply::handler))
-        .route(
-            "/policies/{policy}",
-            get(show::handler).delete(delete::handler),
-        )
-        .route("/policies/{policy}/runs", post(run::handler))
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_policies))
+        .routes(routes!(apply::apply_policies))
+        .routes(routes!(show::show_policy, delete::delete_policy))
+        .routes(routes!(run::run_policy))
 }
 
 /// As the API shows a policy; `datasets` are those of all policies.

@@ -1,14 +1,14 @@
 //! `POST /policies/{policy}/runs`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::extract::State;
+use url::form_urlencoded;
 
 use crate::{
     http::{
+        answer::{Started, location},
         auth::Caller,
-        extract::Body,
+        extract::{Body, Segment},
+        idempotency::IdempotencyKey,
         problem::{Code, Problem},
         shape::{RunRequest, StartedJobs},
         state::SharedState,
@@ -20,19 +20,18 @@ use crate::{
 
 /// Starts a policy now, on one of its agents or on all. A dataset that is at
 /// work already is left alone; when all are, that is a conflict.
-#[utoipa::path(post, path = "/api/v1/policies/{policy}/runs", tag = "policies",
-    params(("policy" = String, Path, description = "Name")),
+#[utoipa::path(post, path = "/policies/{policy}/runs", tag = "policies",
+    params(IdempotencyKey, ("policy" = String, Path, description = "Name")),
     request_body = RunRequest,
     responses(
-        (status = 200, body = StartedJobs),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 202, body = StartedJobs, description = "The jobs that were started"),
 ))]
-pub async fn handler(
+pub async fn run_policy(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     Body(request): Body<RunRequest>,
-) -> Result<Json<StartedJobs>, Problem> {
+) -> Result<Started<StartedJobs>, Problem> {
     let policy = state.catalog.policy(&name).await?.policy;
     let mut datasets = state.catalog.datasets().await?;
     datasets.retain(|it| it.name.policy == name);
@@ -77,7 +76,20 @@ pub async fn handler(
         }
         started.jobs.push(jobs::brief(&state, job));
     }
-    Ok(Json(started))
+    let at = match &started.jobs[..] {
+        [job] => location("jobs", &job.id),
+        _ => jobs_of(&name),
+    };
+    Ok(Started(at, started))
+}
+
+/// Where the jobs of a policy are listed.
+fn jobs_of(policy: &str) -> String {
+    let query = form_urlencoded::Serializer::new(String::new())
+        .append_pair("policy", policy)
+        .append_pair("kind", "backup")
+        .finish();
+    format!("/api/v1/jobs?{query}")
 }
 
 fn already(busy: &[Dataset]) -> String {

@@ -1,23 +1,21 @@
 //! `GET /policies/{policy}`
 
-use axum::{
-    Json,
-    extract::{Path, State},
+use axum::{Json, extract::State};
+
+use crate::http::{
+    auth::Caller, extract::Segment, problem::Problem, shape::Policy, state::SharedState,
 };
 
-use crate::http::{auth::Caller, problem::Problem, shape::Policy, state::SharedState};
-
 /// One policy, also as it stands in a policy file.
-#[utoipa::path(get, path = "/api/v1/policies/{policy}", tag = "policies",
+#[utoipa::path(get, path = "/policies/{policy}", tag = "policies",
     params(("policy" = String, Path, description = "Name")),
     responses(
-        (status = 200, body = Policy),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Policy, description = "The policy"),
 ))]
-pub async fn handler(
+pub async fn show_policy(
     _caller: Caller,
     State(state): State<SharedState>,
-    Path(policy): Path<String>,
+    Segment(policy): Segment,
 ) -> Result<Json<Policy>, Problem> {
     let stored = state.catalog.policy(&policy).await?;
     let datasets = state.catalog.datasets().await?;

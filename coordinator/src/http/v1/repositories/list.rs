@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 
 use crate::{
     http::{
         auth::Caller,
+        paging::{Page, PageQuery},
         problem::Problem,
         shape::{Repositories, Repository},
         state::SharedState,
@@ -14,20 +15,21 @@ use crate::{
     model::RepositoryState,
 };
 
-/// Every repository, by name.
-#[utoipa::path(get, path = "/api/v1/repositories", tag = "repositories", responses(
-    (status = 200, body = Repositories),
-    (status = "default", body = Problem, content_type = "application/problem+json"),
+/// Repositories, the newest first.
+#[utoipa::path(get, path = "/repositories", tag = "repositories", params(PageQuery), responses(
+    (status = 200, body = Repositories, description = "A page of repositories"),
 ))]
-pub async fn handler(
+pub async fn list_repositories(
     _caller: Caller,
     State(state): State<SharedState>,
-) -> Result<Json<Repositories>, Problem> {
+    query: PageQuery,
+) -> Result<Page<Repositories>, Problem> {
     let agents = state.catalog.agents().await?;
     let names: HashMap<_, _> = agents.iter().map(|it| (it.id, &it.name)).collect();
     let withheld = state.catalog.withheld_counts().await?;
-    let repositories = state.catalog.repositories().await?;
-    let repositories = repositories
+    let all = state.catalog.repositories().await?;
+    let (page, next_before) = query.cut(all, |it| (it.created_at, it.name.clone()))?;
+    let repositories = page
         .into_iter()
         .map(|repository| Repository {
             agent: names.get(&repository.agent).map(|name| (*name).clone()),
@@ -40,5 +42,12 @@ pub async fn handler(
             created_at: repository.created_at,
         })
         .collect();
-    Ok(Json(Repositories { repositories }))
+    let next = next_before.clone();
+    Ok(Page(
+        Repositories {
+            repositories,
+            next_before,
+        },
+        next,
+    ))
 }

@@ -1,14 +1,13 @@
 //! `GET /repositories/{repository}/losses`, and what an operator does about them.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State};
 
 use crate::{
     http::{
+        answer::{Started, location},
         auth::Caller,
+        extract::Segment,
+        idempotency::IdempotencyKey,
         problem::{Code, Problem},
         shape::{LostObject, RepositoryLosses},
         state::{ApiState, SharedState},
@@ -21,35 +20,31 @@ use crate::{
 const MOST_SNAPSHOTS: u32 = 100;
 
 /// What the repository's store held and holds no more.
-#[utoipa::path(get, path = "/api/v1/repositories/{repository}/losses", tag = "repositories",
-    operation_id = "losses",
+#[utoipa::path(get, path = "/repositories/{repository}/losses", tag = "repositories",
     params(("repository" = String, Path, description = "Name, escaped: primary%2Fweb-1")),
     responses(
-        (status = 200, body = RepositoryLosses),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = RepositoryLosses, description = "What is gone"),
 ))]
-pub async fn show(
+pub async fn show_losses(
     _caller: Caller,
     State(state): State<SharedState>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<RepositoryLosses>, Problem> {
     Ok(Json(shape(&state, &name).await?))
 }
 
 /// Has the repository's store compared with the catalog soon, instead of once a day:
 /// `compared_at` is `null` until that is done.
-#[utoipa::path(post, path = "/api/v1/repositories/{repository}/compare", tag = "repositories",
-    operation_id = "compare",
-    params(("repository" = String, Path, description = "Name, escaped: primary%2Fweb-1")),
+#[utoipa::path(post, path = "/repositories/{repository}/compare", tag = "repositories",
+    params(IdempotencyKey, ("repository" = String, Path, description = "Name, escaped: primary%2Fweb-1")),
     responses(
-        (status = 202, body = RepositoryLosses),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 202, body = RepositoryLosses, description = "The comparison is asked for"),
 ))]
-pub async fn compare(
+pub async fn compare_repository(
     _caller: Caller,
     State(state): State<SharedState>,
-    Path(name): Path<String>,
-) -> Result<(StatusCode, Json<RepositoryLosses>), Problem> {
+    Segment(name): Segment,
+) -> Result<Started<RepositoryLosses>, Problem> {
     let repository = state.catalog.repository(&name).await?;
     if state.checked.get(&repository.store).is_none() {
         let store = &repository.store;
@@ -64,21 +59,21 @@ pub async fn compare(
         );
     }
     state.catalog.ask_for_comparison(&repository.name).await?;
-    Ok((StatusCode::ACCEPTED, Json(shape(&state, &name).await?)))
+    let at = format!("{}/losses", location("repositories", &repository.name));
+    Ok(Started(at, shape(&state, &name).await?))
 }
 
 /// The losses are no alarm any more; they stay listed. Audited.
-#[utoipa::path(post, path = "/api/v1/repositories/{repository}/losses/accept",
-    tag = "repositories", operation_id = "accept_losses",
+#[utoipa::path(post, path = "/repositories/{repository}/losses/accept",
+    tag = "repositories",
     params(("repository" = String, Path, description = "Name, escaped: primary%2Fweb-1")),
     responses(
-        (status = 200, body = RepositoryLosses),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = RepositoryLosses, description = "What is gone, and accepted"),
 ))]
-pub async fn accept(
+pub async fn accept_losses(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<RepositoryLosses>, Problem> {
     let repository = state.catalog.repository(&name).await?;
     state

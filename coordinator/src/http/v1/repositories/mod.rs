@@ -4,29 +4,20 @@ pub mod list;
 pub mod losses;
 pub mod password;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     http::state::{ApiState, SharedState},
     model,
 };
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new()
-        .route("/repositories", get(list::handler))
-        .route("/repositories/{repository}/compare", post(losses::compare))
-        .route("/repositories/{repository}/losses", get(losses::show))
-        .route(
-            "/repositories/{repository}/losses/accept",
-            post(losses::accept),
-        )
-        .route(
-            "/repositories/{repository}/password",
-            post(password::handler),
-        )
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_repositories))
+        .routes(routes!(losses::compare_repository))
+        .routes(routes!(losses::show_losses))
+        .routes(routes!(losses::accept_losses))
+        .routes(routes!(password::show_repository_password))
 }
 
 /// How plain `restic -r` names a repository; empty when its store is not in

@@ -1,27 +1,26 @@
 //! `POST /repositories/{repository}/password`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 
 use crate::{
-    http::{auth::Caller, problem::Problem, shape::RepositoryPassword, state::SharedState},
+    http::{
+        auth::Caller, extract::Segment, problem::Problem, shape::RepositoryPassword,
+        state::SharedState,
+    },
     model::NewAudit,
 };
 
 /// What opens a repository with plain restic. The audit log holds who asked,
 /// and does so before anybody sees the password.
-#[utoipa::path(post, path = "/api/v1/repositories/{repository}/password", tag = "repositories",
+#[utoipa::path(post, path = "/repositories/{repository}/password", tag = "repositories",
     params(("repository" = String, Path, description = "Name, escaped: primary%2Fweb-1")),
     responses(
-        (status = 200, body = RepositoryPassword),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = RepositoryPassword, description = "The password"),
 ))]
-pub async fn handler(
+pub async fn show_repository_password(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<RepositoryPassword>, Problem> {
     let repository = state.catalog.repository(&name).await?;
     let password = state.passwords.open(&repository)?;

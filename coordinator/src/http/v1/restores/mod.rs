@@ -3,16 +3,20 @@
 mod pick;
 mod plan;
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::extract::State;
 use strongroom_wire::job::Source;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{pick::Picked, plan::Planned};
 use super::jobs;
+
 use crate::{
     catalog::CatalogError,
     http::{
+        answer::Started,
         auth::Caller,
         extract::Body,
+        idempotency::IdempotencyKey,
         problem::Problem,
         shape::{Job, RestoreRequest},
         state::SharedState,
@@ -21,8 +25,8 @@ use crate::{
     model::{NewAudit, NewJob},
 };
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new().route("/restores", post(handler))
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new().routes(routes!(restore_snapshot))
 }
 
 /// Restores a snapshot, or a dataset at a moment, into a directory, a
@@ -30,17 +34,16 @@ pub(super) fn routes() -> Router<SharedState> {
 ///
 /// What replaces data of a server is preceded by a safety backup: a job of its
 /// own, which the restore waits for and names as `after`.
-#[utoipa::path(post, path = "/api/v1/restores", tag = "restores",
+#[utoipa::path(post, path = "/restores", tag = "restores", params(IdempotencyKey),
     request_body = RestoreRequest,
     responses(
-        (status = 200, body = Job),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 202, body = Job, description = "The job that restores"),
 ))]
-pub async fn handler(
+pub async fn restore_snapshot(
     caller: Caller,
     State(state): State<SharedState>,
     Body(mut request): Body<RestoreRequest>,
-) -> Result<Json<Job>, Problem> {
+) -> Result<Started<Job>, Problem> {
     plan::check(&request)?;
     let Picked { snapshot, recovery } = pick::pick(&state.catalog, &mut request).await?;
     let agent = state.catalog.find_agent(&request.agent).await?;
@@ -74,7 +77,7 @@ pub async fn handler(
         None => state.catalog.create_job(&restore).await?.job,
         Some(safety) => create_both(&state, &safety, restore).await?,
     };
-    Ok(Json(jobs::brief(&state, job)))
+    Ok(jobs::started(&state, job))
 }
 
 async fn create_both(

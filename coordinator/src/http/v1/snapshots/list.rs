@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::{Json, extract::State};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -11,43 +11,37 @@ use crate::{
     http::{
         auth::Caller,
         extract::Parameters,
+        paging::{Page, PageQuery},
         problem::Problem,
         shape::Snapshots,
         state::SharedState,
-        v1::{MAX_LIMIT, default_limit, recovery},
+        v1::recovery,
     },
 };
 
 /// Which snapshots.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct SnapshotsQuery {
-    /// How many at most, up to 1,000.
-    #[serde(default = "default_limit")]
-    limit: u32,
     /// Only of this policy.
     policy: Option<String>,
     /// Only of this agent: name or id.
     agent: Option<String>,
     /// Only in this repository.
     repository: Option<String>,
-    /// Only snapshots taken before this time, or behind this `next_before`.
-    #[param(value_type = Option<String>)]
-    before: Option<SnapshotCursor>,
 }
 
 /// Snapshots, newest first.
-#[utoipa::path(get, path = "/api/v1/snapshots", tag = "snapshots", params(SnapshotsQuery),
+#[utoipa::path(get, path = "/snapshots", tag = "snapshots", params(SnapshotsQuery, PageQuery),
     responses(
-        (status = 200, body = Snapshots),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Snapshots, description = "A page of snapshots"),
 ))]
-pub async fn handler(
+pub async fn list_snapshots(
     _caller: Caller,
     State(state): State<SharedState>,
     Parameters(query): Parameters<SnapshotsQuery>,
-) -> Result<Json<Snapshots>, Problem> {
+    page: PageQuery,
+) -> Result<Page<Snapshots>, Problem> {
     let agent = match query.agent {
         Some(agent) => Some(state.catalog.find_agent(&agent).await?.id),
         None => None,
@@ -58,21 +52,23 @@ pub async fn handler(
         dataset: None,
         repository: query.repository,
         there: false,
-        before: query.before,
+        since: page.since,
+        until: page.until,
+        before: page.before::<SnapshotCursor>()?,
     };
-    let page = state
-        .catalog
-        .snapshots(&filter, query.limit.clamp(1, MAX_LIMIT))
-        .await?;
+    let page = state.catalog.snapshots(&filter, page.limit).await?;
     let clusters: BTreeSet<_> = page
         .items
         .iter()
         .filter(|it| it.result.cluster.is_some())
         .map(|it| it.dataset.clone())
         .collect();
-    Ok(Json(Snapshots {
+    let next_before = page.next.map(|cursor| cursor.to_string());
+    let next = next_before.clone();
+    let snapshots = Snapshots {
         recovery: recovery::of_datasets(&state.catalog, clusters).await?,
         snapshots: page.items.into_iter().map(super::shape).collect(),
-        next_before: page.next.map(|cursor| cursor.to_string()),
-    }))
+        next_before,
+    };
+    Ok(Page(snapshots, next))
 }

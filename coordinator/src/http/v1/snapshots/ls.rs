@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{extract::State, response::Response};
 use strongroom_wire::job::ListWork;
 
 use crate::{
     http::{
         auth::Caller,
-        extract::Parameters,
+        extract::{Parameters, Segment},
+        guard::NextPage,
+        paging,
         problem::{Code, Problem},
         shape::{Job, JobResult, JobState, ListQuery, Listing},
         state::SharedState,
@@ -27,21 +26,23 @@ const WAIT: Duration = Duration::from_mins(1);
 
 /// What is in a directory of a snapshot. The coordinator cannot decrypt it:
 /// an agent lists it as a job, and this waits for the answer.
-#[utoipa::path(get, path = "/api/v1/snapshots/{snapshot}/entries", tag = "snapshots",
+#[utoipa::path(get, path = "/snapshots/{snapshot}/entries", tag = "snapshots",
     params(
         ("snapshot" = String, Path, description = "Id or unique prefix"),
         ListQuery,
     ),
     responses(
-        (status = 200, body = Listing),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Listing, description = "A page of entries"),
+        (status = 502, body = Problem, content_type = "application/problem+json",
+            description = "The agent could not list them"),
 ))]
-pub async fn handler(
+pub async fn list_entries(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(snapshot): Path<String>,
+    Segment(snapshot): Segment,
     Parameters(query): Parameters<ListQuery>,
-) -> Result<Json<Listing>, Problem> {
+) -> Result<Response, Problem> {
+    paging::check_limit(query.limit, MAX_ENTRIES)?;
     let snapshot = super::find(&state.catalog, &snapshot).await?;
     let agent = match &query.agent {
         Some(agent) => state.catalog.find_agent(agent).await?,
@@ -62,13 +63,19 @@ pub async fn handler(
         snapshot: snapshot.id,
         path: query.path,
         recursive: query.recursive,
-        limit: query.limit.clamp(1, MAX_ENTRIES),
+        limit: query.limit,
         after: query.after,
     };
     let new = request::list(&snapshot, &store, &agent, work, caller.actor);
     let job = state.catalog.create_job(&new).await?.job;
     let job = jobs::show::wait_until(&state, job.id, WAIT, |job| job.state.is_final()).await?;
-    answer(job).map(Json)
+    let listing = answer(job)?;
+    let next = listing.next_after.clone();
+    let next = next.map(|value| NextPage {
+        key: "after",
+        value,
+    });
+    Ok(paging::page(listing, next))
 }
 
 fn answer(job: Job) -> Result<Listing, Problem> {

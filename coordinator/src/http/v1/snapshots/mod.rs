@@ -5,10 +5,7 @@ pub mod ls;
 pub mod pin;
 pub mod show;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     catalog::Catalog,
@@ -20,15 +17,12 @@ use crate::{
     model,
 };
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new()
-        .route("/snapshots", get(list::handler))
-        .route("/snapshots/{snapshot}", get(show::handler))
-        .route("/snapshots/{snapshot}/entries", get(ls::handler))
-        .route(
-            "/snapshots/{snapshot}/pin",
-            post(pin::pin).delete(pin::unpin),
-        )
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_snapshots))
+        .routes(routes!(show::show_snapshot))
+        .routes(routes!(ls::list_entries))
+        .routes(routes!(pin::pin_snapshot, pin::unpin_snapshot))
 }
 
 /// A snapshot that can be read, by its id or the beginning of it.

@@ -1,38 +1,35 @@
 //! `POST` and `DELETE /snapshots/{snapshot}/pin`
 
-use axum::{
-    Json,
-    extract::{Path, State},
+use axum::{Json, extract::State};
+
+use crate::http::{
+    auth::Caller, extract::Segment, problem::Problem, shape::Snapshot, state::SharedState,
 };
 
-use crate::http::{auth::Caller, problem::Problem, shape::Snapshot, state::SharedState};
-
 /// Keeps a snapshot whatever retention says.
-#[utoipa::path(post, path = "/api/v1/snapshots/{snapshot}/pin", tag = "snapshots",
+#[utoipa::path(post, path = "/snapshots/{snapshot}/pin", tag = "snapshots",
     params(("snapshot" = String, Path, description = "Id or unique prefix")),
     responses(
-        (status = 200, body = Snapshot),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Snapshot, description = "The snapshot, pinned"),
 ))]
-pub async fn pin(
+pub async fn pin_snapshot(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(snapshot): Path<String>,
+    Segment(snapshot): Segment,
 ) -> Result<Json<Snapshot>, Problem> {
     set(&caller, &state, &snapshot, true).await
 }
 
 /// Leaves a snapshot to retention again.
-#[utoipa::path(delete, path = "/api/v1/snapshots/{snapshot}/pin", tag = "snapshots",
+#[utoipa::path(delete, path = "/snapshots/{snapshot}/pin", tag = "snapshots",
     params(("snapshot" = String, Path, description = "Id or unique prefix")),
     responses(
-        (status = 200, body = Snapshot),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Snapshot, description = "The snapshot, not pinned"),
 ))]
-pub async fn unpin(
+pub async fn unpin_snapshot(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(snapshot): Path<String>,
+    Segment(snapshot): Segment,
 ) -> Result<Json<Snapshot>, Problem> {
     set(&caller, &state, &snapshot, false).await
 }

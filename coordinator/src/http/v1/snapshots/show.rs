@@ -1,23 +1,21 @@
 //! `GET /snapshots/{snapshot}`
 
-use axum::{
-    Json,
-    extract::{Path, State},
+use axum::{Json, extract::State};
+
+use crate::http::{
+    auth::Caller, extract::Segment, problem::Problem, shape::Snapshot, state::SharedState, v1::jobs,
 };
 
-use crate::http::{auth::Caller, problem::Problem, shape::Snapshot, state::SharedState, v1::jobs};
-
 /// One snapshot, with the warnings of the job that took it.
-#[utoipa::path(get, path = "/api/v1/snapshots/{snapshot}", tag = "snapshots",
+#[utoipa::path(get, path = "/snapshots/{snapshot}", tag = "snapshots",
     params(("snapshot" = String, Path, description = "Id or unique prefix")),
     responses(
-        (status = 200, body = Snapshot),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Snapshot, description = "The snapshot"),
 ))]
-pub async fn handler(
+pub async fn show_snapshot(
     _caller: Caller,
     State(state): State<SharedState>,
-    Path(snapshot): Path<String>,
+    Segment(snapshot): Segment,
 ) -> Result<Json<Snapshot>, Problem> {
     let snapshot = state.catalog.find_snapshot(&snapshot).await?;
     let attempt = snapshot.attempt;

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 
 use crate::{
     http::{
         auth::Caller,
+        extract::Segment,
         problem::{Code, Problem},
         shape::{Store, StoreState},
         state::SharedState,
@@ -24,16 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(110);
 /// Forges requests to the store with grants of the coordinator's own, and tells
 /// what came of each. From then on the outcome decides whether anything is signed
 /// for the store.
-#[utoipa::path(post, path = "/api/v1/stores/{store}/check", tag = "stores",
+#[utoipa::path(post, path = "/stores/{store}/check", tag = "stores",
     params(("store" = String, Path, description = "Its name")),
     responses(
-        (status = 200, body = Store),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Store, description = "The store, and what the check found"),
 ))]
-pub async fn handler(
+pub async fn check_store(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<Store>, Problem> {
     let store = super::find(&state, &name)?;
     let answered = tokio::select! {

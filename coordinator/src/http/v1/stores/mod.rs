@@ -4,10 +4,7 @@ pub mod check;
 pub mod list;
 pub mod show;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     http::{
@@ -18,11 +15,11 @@ use crate::{
     stores::{self, NotSigned, Risk, Standing, Stores},
 };
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new()
-        .route("/stores", get(list::handler))
-        .route("/stores/{store}", get(show::handler))
-        .route("/stores/{store}/check", post(check::handler))
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list_stores))
+        .routes(routes!(show::show_store))
+        .routes(routes!(check::check_store))
 }
 
 fn find<'a>(state: &'a ApiState, name: &str) -> Result<&'a stores::Store, Problem> {

@@ -1,23 +1,21 @@
 //! `GET /stores/{store}`
 
-use axum::{
-    Json,
-    extract::{Path, State},
+use axum::{Json, extract::State};
+
+use crate::http::{
+    auth::Caller, extract::Segment, problem::Problem, shape::Store, state::SharedState,
 };
 
-use crate::http::{auth::Caller, problem::Problem, shape::Store, state::SharedState};
-
 /// One store, and what its last check found.
-#[utoipa::path(get, path = "/api/v1/stores/{store}", tag = "stores",
+#[utoipa::path(get, path = "/stores/{store}", tag = "stores",
     params(("store" = String, Path, description = "Its name")),
     responses(
-        (status = 200, body = Store),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = Store, description = "The store"),
 ))]
-pub async fn handler(
+pub async fn show_store(
     _caller: Caller,
     State(state): State<SharedState>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
 ) -> Result<Json<Store>, Problem> {
     Ok(Json(super::shape(super::find(&state, &name)?)))
 }

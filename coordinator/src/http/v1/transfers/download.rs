@@ -1,15 +1,14 @@
 //! `/downloads`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use strongroom_wire::job::{DownloadWork, Work};
 
 use crate::{
     http::{
+        answer::Started,
         auth::Caller,
-        extract::Body,
+        extract::{Body, Segment},
+        idempotency::IdempotencyKey,
         problem::{Code, Problem},
         shape::{DownloadRequest, EndedTransfer, FetchPieces, Job, SignedRequests},
         state::SharedState,
@@ -20,17 +19,16 @@ use crate::{
 
 /// Has an agent seal a file or directory of a snapshot to a public key, as a
 /// job. When it has succeeded, its result names the manifest of the pieces.
-#[utoipa::path(post, path = "/api/v1/downloads", tag = "transfers",
+#[utoipa::path(post, path = "/downloads", tag = "transfers", params(IdempotencyKey),
     request_body = DownloadRequest,
     responses(
-        (status = 200, body = Job),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 202, body = Job, description = "The job that seals the pieces"),
 ))]
-pub async fn begin(
+pub async fn begin_download(
     caller: Caller,
     State(state): State<SharedState>,
     Body(request): Body<DownloadRequest>,
-) -> Result<Json<Job>, Problem> {
+) -> Result<Started<Job>, Problem> {
     let invalid = |message: String| Problem::new(Code::Invalid, message);
     let reader = request
         .public_key
@@ -53,21 +51,20 @@ pub async fn begin(
     });
     let job = request::download(&snapshot, &store, &agent, work, caller.actor);
     let job = state.transfers.begin_download(&job).await?;
-    Ok(Json(jobs::brief(&state, job)))
+    Ok(jobs::started(&state, job))
 }
 
 /// Signed requests that fetch pieces of a finished download. Audited.
-#[utoipa::path(post, path = "/api/v1/downloads/{download}/pieces", tag = "transfers",
+#[utoipa::path(post, path = "/downloads/{download}/pieces", tag = "transfers",
     params(("download" = String, Path, description = "The job's id")),
     request_body = FetchPieces,
     responses(
-        (status = 200, body = SignedRequests),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = SignedRequests, description = "The signed requests"),
 ))]
-pub async fn pieces(
+pub async fn fetch_pieces(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(download): Path<String>,
+    Segment(download): Segment,
     Body(request): Body<FetchPieces>,
 ) -> Result<Json<SignedRequests>, Problem> {
     let pieces = request.pieces.iter().map(|piece| super::object(piece));
@@ -78,16 +75,15 @@ pub async fn pieces(
 }
 
 /// Ends a download and deletes its pieces.
-#[utoipa::path(delete, path = "/api/v1/downloads/{download}", tag = "transfers",
+#[utoipa::path(delete, path = "/downloads/{download}", tag = "transfers",
     params(("download" = String, Path, description = "The job's id")),
     responses(
-        (status = 200, body = EndedTransfer),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = EndedTransfer, description = "The download has ended"),
 ))]
-pub async fn end(
+pub async fn end_download(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(download): Path<String>,
+    Segment(download): Segment,
 ) -> Result<Json<EndedTransfer>, Problem> {
     let pieces = state
         .transfers

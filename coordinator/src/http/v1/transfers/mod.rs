@@ -4,12 +4,9 @@
 pub mod download;
 pub mod upload;
 
-use axum::{
-    Router,
-    routing::{delete, post},
-};
 use strongroom_layout::ObjectId;
 use strongroom_wire::grant::Grant;
+use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
@@ -21,15 +18,15 @@ use crate::{
     transfers::TransferError,
 };
 
-pub(super) fn routes() -> Router<SharedState> {
-    Router::new()
-        .route("/downloads", post(download::begin))
-        .route("/downloads/{download}", delete(download::end))
-        .route("/downloads/{download}/pieces", post(download::pieces))
-        .route("/uploads", post(upload::begin))
-        .route("/uploads/{upload}", delete(upload::end))
-        .route("/uploads/{upload}/pieces", post(upload::pieces))
-        .route("/uploads/{upload}/snapshot", post(upload::finish))
+pub(super) fn routes() -> OpenApiRouter<SharedState> {
+    OpenApiRouter::new()
+        .routes(routes!(download::begin_download))
+        .routes(routes!(download::end_download))
+        .routes(routes!(download::fetch_pieces))
+        .routes(routes!(upload::begin_upload))
+        .routes(routes!(upload::end_upload))
+        .routes(routes!(upload::send_pieces))
+        .routes(routes!(upload::finish_upload))
 }
 
 impl From<TransferError> for Problem {

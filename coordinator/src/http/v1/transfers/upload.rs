@@ -1,17 +1,16 @@
 //! `/uploads`
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use strongroom_layout::ObjectId;
 use strongroom_wire::job::{self as wire, UploadWork};
 use uuid::Uuid;
 
 use crate::{
     http::{
+        answer::{Created, Started, location},
         auth::Caller,
-        extract::Body,
+        extract::{Body, Segment},
+        idempotency::IdempotencyKey,
         problem::{Code, Problem},
         shape::{
             EndedTransfer, FinishUpload, Job, SendPieces, SignedRequests, Upload, UploadFormat,
@@ -26,17 +25,16 @@ use crate::{
 
 /// Begins an upload: its pieces are sealed to the agent's key, sent to the
 /// store, and taken as a snapshot.
-#[utoipa::path(post, path = "/api/v1/uploads", tag = "transfers",
+#[utoipa::path(post, path = "/uploads", tag = "transfers", params(IdempotencyKey),
     request_body = UploadRequest,
     responses(
-        (status = 200, body = Upload),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 201, body = Upload, description = "The upload"),
 ))]
-pub async fn begin(
+pub async fn begin_upload(
     caller: Caller,
     State(state): State<SharedState>,
     Body(request): Body<UploadRequest>,
-) -> Result<Json<Upload>, Problem> {
+) -> Result<Created<Upload>, Problem> {
     let invalid = |message: String| Problem::new(Code::Invalid, message);
     let agent = state.catalog.find_agent(&request.agent).await?;
     let policy = format!("{}{}", UPLOAD_POLICY, request.name);
@@ -77,25 +75,27 @@ pub async fn begin(
         .transfers
         .begin_upload(&agent, &request.store, work, caller.actor)
         .await?;
-    Ok(Json(Upload {
-        id: transfer.id.to_string(),
+    let id = transfer.id.to_string();
+    let at = location("uploads", &id);
+    let upload = Upload {
+        id,
         dataset,
         public_key: key.to_string(),
-    }))
+    };
+    Ok(Created(at, upload))
 }
 
 /// Signed requests that send pieces.
-#[utoipa::path(post, path = "/api/v1/uploads/{upload}/pieces", tag = "transfers",
+#[utoipa::path(post, path = "/uploads/{upload}/pieces", tag = "transfers",
     params(("upload" = String, Path, description = "UUID")),
     request_body = SendPieces,
     responses(
-        (status = 200, body = SignedRequests),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = SignedRequests, description = "The signed requests"),
 ))]
-pub async fn pieces(
+pub async fn send_pieces(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(upload): Path<String>,
+    Segment(upload): Segment,
     Body(request): Body<SendPieces>,
 ) -> Result<Json<SignedRequests>, Problem> {
     let pieces = request.pieces.iter();
@@ -108,39 +108,37 @@ pub async fn pieces(
 }
 
 /// All pieces are sent: the agent makes a snapshot of them, as a job.
-#[utoipa::path(post, path = "/api/v1/uploads/{upload}/snapshot", tag = "transfers",
-    params(("upload" = String, Path, description = "UUID")),
+#[utoipa::path(post, path = "/uploads/{upload}/snapshot", tag = "transfers",
+    params(IdempotencyKey, ("upload" = String, Path, description = "UUID")),
     request_body = FinishUpload,
     responses(
-        (status = 200, body = Job),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 202, body = Job, description = "The job that takes the pieces"),
 ))]
-pub async fn finish(
+pub async fn finish_upload(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(upload): Path<String>,
+    Segment(upload): Segment,
     Body(request): Body<FinishUpload>,
-) -> Result<Json<Job>, Problem> {
+) -> Result<Started<Job>, Problem> {
     let manifest = super::object(&request.manifest)?;
     let id = super::id(&upload)?;
     let job = state
         .transfers
         .finish_upload(id, manifest, caller.actor)
         .await?;
-    Ok(Json(jobs::brief(&state, job)))
+    Ok(jobs::started(&state, job))
 }
 
 /// Gives an upload up and deletes its pieces.
-#[utoipa::path(delete, path = "/api/v1/uploads/{upload}", tag = "transfers",
+#[utoipa::path(delete, path = "/uploads/{upload}", tag = "transfers",
     params(("upload" = String, Path, description = "UUID")),
     responses(
-        (status = 200, body = EndedTransfer),
-        (status = "default", body = Problem, content_type = "application/problem+json"),
+        (status = 200, body = EndedTransfer, description = "The upload has ended"),
 ))]
-pub async fn end(
+pub async fn end_upload(
     caller: Caller,
     State(state): State<SharedState>,
-    Path(upload): Path<String>,
+    Segment(upload): Segment,
 ) -> Result<Json<EndedTransfer>, Problem> {
     let pieces = state
         .transfers
