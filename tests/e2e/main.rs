@@ -4,6 +4,7 @@
 //! PostgreSQL. `strongroom_tests` holds what they share.
 
 mod again;
+mod api;
 mod architecture;
 mod backup;
 mod believed;

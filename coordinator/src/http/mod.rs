@@ -136,8 +136,9 @@ impl From<CatalogError> for Problem {
     }
 }
 
-/// Whether this coordinator can do its work. It is asked by whoever watches it, and
-/// says no more to a stranger than that.
+/// Whether this coordinator can do its work.
+///
+/// It is asked by whoever watches it, and says no more to a stranger than that.
 #[utoipa::path(get, path = "/healthz", tag = "coordinator", security(()), responses(
     (status = 200, description = "It can", body = String, content_type = "text/plain"),
     (status = 503, description = "It cannot", body = String, content_type = "text/plain"),

@@ -163,8 +163,11 @@ async fn no_text_of_a_request_holds_a_nul() {
         assert!(message.contains("NUL"), "{message}");
     }
     // What only looks like one is none.
-    let toml = json!({ "toml": "# \\u0000", "dry_run": true });
-    api.ok("POST", "/policies/apply", toml).await;
+    let toml = json!({ "toml": "# \\u0000" });
+    let (message, _) = api
+        .refused("invalid", "POST", "/policies/apply", toml)
+        .await;
+    assert!(!message.contains("NUL"), "{message}");
 }
 
 #[tokio::test]

@@ -23,7 +23,15 @@ pub(super) fn complete(document: &mut Value) {
         let operations = paths.values_mut().filter_map(Value::as_object_mut);
         for operation in operations.flat_map(Map::values_mut) {
             answers(operation);
-            for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            // A paragraph of a comment is one line here.
+            if let Some(summary) = operation["summary"].as_str() {
+                operation["summary"] = summary.replace('\n', " ").into();
+            }
+            let parameters = operation
+                .get_mut("parameters")
+                .and_then(Value::as_array_mut);
+            for parameter in parameters.into_iter().flatten() {
+                present(&mut parameter["schema"]);
                 bound(parameter);
             }
             references(&operation["requestBody"], &mut asked);
@@ -109,6 +117,25 @@ fn problem(code: Code) -> Value {
         _ => {}
     }
     answer
+}
+
+/// A parameter that is not given is absent, and never `null`.
+fn present(schema: &mut Value) {
+    let is_null = |kind: &Value| kind == "null" || kind["type"] == "null";
+    for key in ["type", "oneOf"] {
+        let Some(kinds) = schema.get_mut(key).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        kinds.retain(|kind| !is_null(kind));
+        if kinds.len() != 1 {
+            continue;
+        }
+        match kinds.pop() {
+            Some(only) if key == "type" => schema["type"] = only,
+            Some(only) => *schema = only,
+            None => {}
+        }
+    }
 }
 
 /// A text of the path names something: it is not empty.

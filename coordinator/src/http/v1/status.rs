@@ -28,8 +28,10 @@ pub(super) fn routes() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(show_status))
 }
 
-/// Everything at a glance: what there is, and how old the last backup and the
-/// last restore of every dataset are.
+/// Everything at a glance.
+///
+/// What there is, and how old the last backup and the last restore of every dataset
+/// are.
 #[utoipa::path(get, path = "/status", tag = "status", responses(
     (status = 200, body = Status, description = "The coordinator at a glance"),
 ))]

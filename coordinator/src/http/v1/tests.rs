@@ -522,13 +522,13 @@ async fn transfers_answer_only_to_whom_they_belong() {
         let pieces = format!("/{path}/{unknown}/pieces");
         let (status, problem) = api.send("POST", &pieces, json!({ "pieces": [] })).await;
         assert_eq!(status.as_u16(), 404, "{problem}");
-        let message = problem["message"].as_str().unwrap();
+        let message = problem["detail"].as_str().unwrap();
         assert!(message.contains("of yours"), "{message}");
     }
     let body = json!({ "snapshot": "ab", "path": "/", "public_key": "none" });
     let (status, problem) = api.send("POST", "/downloads", body).await;
     assert_eq!(status.as_u16(), 400, "{problem}");
-    assert!(problem["message"].as_str().unwrap().contains("public_key"));
+    assert!(problem["detail"].as_str().unwrap().contains("public_key"));
 }
 
 #[tokio::test]

@@ -24,8 +24,9 @@ use crate::{
 /// A token may be used for this long at most.
 const MAX_TTL: Duration = Duration::from_hours(30 * 24);
 
-/// Makes a one-time token with which one agent may enrol. It is shown this
-/// once.
+/// Makes a one-time token with which one agent may enrol.
+///
+/// It is shown this once.
 #[utoipa::path(post, path = "/agents/invite", tag = "agents", params(IdempotencyKey),
     request_body = InviteRequest,
     responses(

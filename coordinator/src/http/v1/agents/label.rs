@@ -10,8 +10,9 @@ use crate::http::{
     state::SharedState,
 };
 
-/// Sets some of an agent's labels and takes others away. Policies that select by
-/// labels go by the new ones at once.
+/// Sets some of an agent's labels and takes others away.
+///
+/// Policies that select by labels go by the new ones at once.
 #[utoipa::path(post, path = "/agents/{agent}/label", tag = "agents",
     params(("agent" = String, Path, description = "Name or id")),
     request_body = LabelRequest,

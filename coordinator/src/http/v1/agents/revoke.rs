@@ -7,6 +7,7 @@ use crate::http::{
 };
 
 /// Shuts an agent out for good; its session ends, its unfinished jobs fail.
+///
 /// Revoking it again changes nothing.
 #[utoipa::path(post, path = "/agents/{agent}/revoke", tag = "agents",
     params(("agent" = String, Path, description = "Name or id")),

@@ -10,8 +10,9 @@ use crate::http::{
     state::SharedState,
 };
 
-/// Serves a contested agent again, under one certificate only: the other
-/// holder of its identity is gone.
+/// Serves a contested agent again, under one certificate only.
+///
+/// The other holder of its identity is gone.
 #[utoipa::path(post, path = "/agents/{agent}/trust", tag = "agents",
     params(("agent" = String, Path, description = "Name or id")),
     request_body = TrustRequest,

@@ -6,7 +6,9 @@ use crate::http::{
     auth::Caller, extract::Segment, problem::Problem, shape::Job, state::SharedState,
 };
 
-/// Stops a job. One that waits is cancelled at once; the agent of one at work
+/// Stops a job.
+///
+/// One that waits is cancelled at once; the agent of one at work
 /// is told to stop it.
 #[utoipa::path(post, path = "/jobs/{job}/cancel", tag = "jobs",
     params(("job" = String, Path, description = "Id, or a unique beginning or ending of one")),

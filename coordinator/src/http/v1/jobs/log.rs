@@ -15,8 +15,10 @@ use crate::{
     model::{Actor, AuditRow, JobDetail, JobMark, Outcome},
 };
 
-/// What happened to a job, oldest first: who asked for it, its attempts, the stages
-/// they came to, how they ended, and the last one's warnings.
+/// What happened to a job, oldest first.
+///
+/// Who asked for it, its attempts, the stages they came to, how they ended, and the
+/// last one's warnings.
 #[utoipa::path(get, path = "/jobs/{job}/log", tag = "jobs",
     params(("job" = String, Path, description = "Id, or a unique beginning or ending of one")),
     responses(

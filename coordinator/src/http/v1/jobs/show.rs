@@ -35,8 +35,9 @@ pub struct WaitQuery {
     since: Option<String>,
 }
 
-/// One job with its progress, attempts, result and warnings. With `wait` and
-/// `since` it answers when something has changed, or when the time is over:
+/// One job with its progress, attempts, result and warnings.
+///
+/// With `wait` and `since` it answers when something has changed, or when the time is over:
 /// nobody needs to ask again and again.
 #[utoipa::path(get, path = "/jobs/{job}", tag = "jobs",
     params(

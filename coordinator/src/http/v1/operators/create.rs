@@ -12,7 +12,9 @@ use crate::http::{
     state::SharedState,
 };
 
-/// Makes a token for somebody, or for a program. It is shown this once.
+/// Makes a token for somebody, or for a program.
+///
+/// It is shown this once.
 #[utoipa::path(post, path = "/operators", tag = "operators", params(IdempotencyKey),
     request_body = CreateOperator,
     responses(

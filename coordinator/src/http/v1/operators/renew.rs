@@ -11,8 +11,10 @@ use crate::http::{
     state::SharedState,
 };
 
-/// Makes a new token in the place of an operator's present one, which is
-/// refused from now on, whether it had expired or not. It is shown this once.
+/// Makes a new token in the place of an operator's present one.
+///
+/// That is refused from now on, whether it had expired or not. The new one is
+/// shown this once.
 #[utoipa::path(post, path = "/operators/{operator}/renew", tag = "operators",
     params(IdempotencyKey, ("operator" = String, Path, description = "Name")),
     request_body = RenewOperator,

@@ -10,7 +10,9 @@ use crate::http::{
     state::SharedState,
 };
 
-/// Refuses an operator's token from now on. The last token cannot be revoked:
+/// Refuses an operator's token from now on.
+///
+/// The last token cannot be revoked:
 /// nobody could get in any more.
 #[utoipa::path(post, path = "/operators/{operator}/revoke", tag = "operators",
     params(("operator" = String, Path, description = "Name")),

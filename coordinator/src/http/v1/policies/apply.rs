@@ -15,8 +15,9 @@ use crate::{
     policy::{self, Change, Policy},
 };
 
-/// Applies a policy file: all of it or, with one bad line, nothing. Policies
-/// that the file does not name stay as they are.
+/// Applies a policy file: all of it or, with one bad line, nothing.
+///
+/// Policies that the file does not name stay as they are.
 #[utoipa::path(post, path = "/policies/apply", tag = "policies", params(IdempotencyKey),
     request_body = ApplyRequest,
     responses(

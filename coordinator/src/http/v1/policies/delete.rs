@@ -6,8 +6,9 @@ use crate::http::{
     auth::Caller, extract::Segment, problem::Problem, shape::Policy, state::SharedState,
 };
 
-/// Deletes a policy and answers with it as it was. Its snapshots stay; its
-/// unfinished jobs go on.
+/// Deletes a policy and answers with it as it was.
+///
+/// Its snapshots stay; its unfinished jobs go on.
 #[utoipa::path(delete, path = "/policies/{policy}", tag = "policies",
     params(("policy" = String, Path, description = "Name")),
     responses(

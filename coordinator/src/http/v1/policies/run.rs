@@ -18,8 +18,10 @@ use crate::{
     policy::Dataset,
 };
 
-/// Starts a policy now, on one of its agents or on all. A dataset that is at
-/// work already is left alone; when all are, that is a conflict.
+/// Starts a policy now, on one of its agents or on all.
+///
+/// A dataset that is at work already is left alone; when all are, that is a
+/// conflict.
 #[utoipa::path(post, path = "/policies/{policy}/runs", tag = "policies",
     params(IdempotencyKey, ("policy" = String, Path, description = "Name")),
     request_body = RunRequest,

@@ -33,7 +33,8 @@ pub async fn show_losses(
     Ok(Json(shape(&state, &name).await?))
 }
 
-/// Has the repository's store compared with the catalog soon, instead of once a day:
+/// Has the repository's store compared with the catalog soon, instead of once a day.
+///
 /// `compared_at` is `null` until that is done.
 #[utoipa::path(post, path = "/repositories/{repository}/compare", tag = "repositories",
     params(IdempotencyKey, ("repository" = String, Path, description = "Name, escaped: primary%2Fweb-1")),
@@ -63,7 +64,9 @@ pub async fn compare_repository(
     Ok(Started(at, shape(&state, &name).await?))
 }
 
-/// The losses are no alarm any more; they stay listed. Audited.
+/// The losses are no alarm any more; they stay listed.
+///
+/// Audited.
 #[utoipa::path(post, path = "/repositories/{repository}/losses/accept",
     tag = "repositories",
     params(("repository" = String, Path, description = "Name, escaped: primary%2Fweb-1")),

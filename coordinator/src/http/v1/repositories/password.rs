@@ -10,7 +10,9 @@ use crate::{
     model::NewAudit,
 };
 
-/// What opens a repository with plain restic. The audit log holds who asked,
+/// What opens a repository with plain restic.
+///
+/// The audit log holds who asked,
 /// and does so before anybody sees the password.
 #[utoipa::path(post, path = "/repositories/{repository}/password", tag = "repositories",
     params(("repository" = String, Path, description = "Name, escaped: primary%2Fweb-1")),

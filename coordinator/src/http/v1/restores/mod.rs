@@ -29,8 +29,10 @@ pub(super) fn routes() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new().routes(routes!(restore_snapshot))
 }
 
-/// Restores a snapshot, or a dataset at a moment, into a directory, a
-/// PostgreSQL server or a Redis server of an agent's host, as a job.
+/// Restores a snapshot, or a dataset at a moment, as a job.
+///
+/// It goes into a directory, a PostgreSQL server or a Redis server of an agent's
+/// host.
 ///
 /// What replaces data of a server is preceded by a safety backup: a job of its
 /// own, which the restore waits for and names as `after`.

@@ -24,7 +24,9 @@ const MAX_ENTRIES: u32 = 10_000;
 /// How long the agent may take.
 const WAIT: Duration = Duration::from_mins(1);
 
-/// What is in a directory of a snapshot. The coordinator cannot decrypt it:
+/// What is in a directory of a snapshot.
+///
+/// The coordinator cannot decrypt it:
 /// an agent lists it as a job, and this waits for the answer.
 #[utoipa::path(get, path = "/snapshots/{snapshot}/entries", tag = "snapshots",
     params(

@@ -19,8 +19,9 @@ use crate::{
 /// each; clients wait for two minutes.
 const PATIENCE: Duration = Duration::from_secs(110);
 
-/// Forges requests to the store with grants of the coordinator's own, and tells
-/// what came of each. From then on the outcome decides whether anything is signed
+/// Forges requests to the store, and tells what came of each.
+///
+/// They are made from grants of the coordinator's own. From then on the outcome decides whether anything is signed
 /// for the store.
 #[utoipa::path(post, path = "/stores/{store}/check", tag = "stores",
     params(("store" = String, Path, description = "Its name")),

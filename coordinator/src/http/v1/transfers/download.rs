@@ -17,8 +17,9 @@ use crate::{
     jobs::request,
 };
 
-/// Has an agent seal a file or directory of a snapshot to a public key, as a
-/// job. When it has succeeded, its result names the manifest of the pieces.
+/// Has an agent seal a file or directory of a snapshot to a public key, as a job.
+///
+/// When it has succeeded, its result names the manifest of the pieces.
 #[utoipa::path(post, path = "/downloads", tag = "transfers", params(IdempotencyKey),
     request_body = DownloadRequest,
     responses(
@@ -54,7 +55,9 @@ pub async fn begin_download(
     Ok(jobs::started(&state, job))
 }
 
-/// Signed requests that fetch pieces of a finished download. Audited.
+/// Signed requests that fetch pieces of a finished download.
+///
+/// Audited.
 #[utoipa::path(post, path = "/downloads/{download}/pieces", tag = "transfers",
     params(("download" = String, Path, description = "The job's id")),
     request_body = FetchPieces,

@@ -23,8 +23,10 @@ use crate::{
     model::{DatasetName, UPLOAD_POLICY, check_name},
 };
 
-/// Begins an upload: its pieces are sealed to the agent's key, sent to the
-/// store, and taken as a snapshot.
+/// Begins an upload.
+///
+/// Its pieces are sealed to the agent's key, sent to the store, and taken as a
+/// snapshot.
 #[utoipa::path(post, path = "/uploads", tag = "transfers", params(IdempotencyKey),
     request_body = UploadRequest,
     responses(
