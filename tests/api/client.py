@@ -8,6 +8,7 @@ import os
 import sys
 import uuid
 
+import httpx
 from strongroom_client import AuthenticatedClient
 from strongroom_client.api.jobs import show_job
 from strongroom_client.api.policies import apply_policies, run_policy
@@ -19,6 +20,8 @@ client = AuthenticatedClient(
     base_url=url,
     token=os.environ["TOKEN"],
     verify_ssl=ca,
+    # Longer than the API is asked to wait.
+    timeout=httpx.Timeout(60),
     raise_on_unexpected_status=True,
 )
 

@@ -260,6 +260,10 @@ pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use strongroom_runtime::pki::tls::provider;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
 
     use super::*;
 
@@ -278,6 +282,44 @@ mod tests {
             base: Url::parse(base).unwrap(),
             token: Zeroizing::new("t".into()),
         }
+    }
+
+    /// Reads a request's head and body, and gives the value of its key.
+    async fn key_of(stream: &mut TcpStream) -> String {
+        let mut read = Vec::new();
+        while !read.ends_with(b"{}") {
+            let mut some = [0; 1024];
+            let count = stream.read(&mut some).await.unwrap();
+            assert!(count > 0, "the request has ended early");
+            read.extend_from_slice(&some[..count]);
+        }
+        let text = String::from_utf8(read).unwrap();
+        let line = text
+            .lines()
+            .find_map(|it| it.strip_prefix("idempotency-key: "));
+        line.unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_answer_is_lost_is_sent_again_under_its_key() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(&format!("http://{}", listener.local_addr().unwrap()));
+        let server = async {
+            let (mut first, _) = listener.accept().await.unwrap();
+            let lost = key_of(&mut first).await;
+            drop(first);
+            let (mut second, _) = listener.accept().await.unwrap();
+            let again = key_of(&mut second).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+            second.write_all(answer).await.unwrap();
+            (lost, again)
+        };
+        let body = serde_json::json!({});
+        let post = client.post::<serde_json::Value>(&["restores"], &body);
+        let (answer, (lost, again)) = tokio::join!(post, server);
+        assert_eq!(answer.unwrap(), body);
+        assert_eq!(lost, again);
+        assert!(!lost.is_empty());
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
                     }
                     Problem::new(Code::Invalid, rejection.body_text()).hint(DESCRIBED)
                 })?;
+        // A list of its fields would be taken for a structure, too.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            let problem = "the request's body is a list: an object is expected";
+            return Err(Problem::new(Code::Invalid, problem).hint(DESCRIBED));
+        }
         let Json(body) = Json::from_bytes(&bytes).map_err(|rejection| {
             Problem::new(Code::Invalid, rejection.body_text()).hint(DESCRIBED)
         })?;

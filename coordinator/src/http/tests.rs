@@ -203,6 +203,11 @@ async fn bad_requests_say_what_is_wrong() {
         .refused("invalid", "POST", "/operators", json!({ "nam": "x" }))
         .await;
     assert!(message.contains("nam"), "{message}");
+    api.ok("POST", "/operators", json!({ "name": "bot" })).await;
+    let (message, _) = api
+        .refused("invalid", "POST", "/operators/bot/renew", json!([]))
+        .await;
+    assert!(message.contains("an object is expected"), "{message}");
     let (message, _) = api
         .refused("invalid", "GET", "/jobs?stat=pending", Value::Null)
         .await;
@@ -237,6 +242,92 @@ fn the_document_names_the_shape_of_every_answer() {
     }
     let refused = &document["paths"]["/api/v1/status"]["get"]["responses"]["401"]["content"];
     assert!(refused["application/problem+json"].is_object());
+}
+
+#[tokio::test]
+async fn every_list_is_paged_alike() {
+    let document = openapi::document();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let operation = &methods["get"];
+        let name = operation["operationId"].as_str().unwrap_or_default();
+        if !name.starts_with("list_") {
+            continue;
+        }
+        let parameters = operation["parameters"].as_array().unwrap().iter();
+        let names: Vec<_> = parameters.map(|it| it["name"].as_str().unwrap()).collect();
+        let wanted: &[&str] = match name {
+            "list_entries" => &["limit", "after"],
+            "list_stores" => &["limit", "before"],
+            _ => &["limit", "before", "since", "until"],
+        };
+        assert!(
+            wanted.iter().all(|it| names.contains(it)),
+            "{path}: {names:?}"
+        );
+        let link = &operation["responses"]["200"]["headers"]["Link"];
+        assert!(link.is_object(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_walked_by_its_links_newest_first() {
+    let api = TestApi::new().await;
+    for name in ["a", "b", "c"] {
+        api.clock.advance(SignedDuration::from_secs(1));
+        api.ok("POST", "/operators", json!({ "name": name })).await;
+    }
+    let mut names = Vec::new();
+    let mut path = "/operators?limit=2".to_owned();
+    loop {
+        let request = api.request(api.token(), "GET", &path, &Value::Null);
+        let response = api.answer(request).await;
+        let link = response.headers().get("link").cloned();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await;
+        let page: Value = serde_json::from_slice(&bytes.unwrap()).unwrap();
+        let operators = page["operators"].as_array().unwrap().iter();
+        names.extend(operators.map(|it| it["name"].as_str().unwrap().to_owned()));
+        assert_eq!(link.is_some(), page["next_before"].is_string());
+        let Some(link) = link else { break };
+        let link = link.to_str().unwrap().strip_prefix("</api/v1").unwrap();
+        path = link.strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+        assert!(path.contains("limit=2"), "{path}");
+    }
+    assert_eq!(names, ["c", "b", "a", "admin"]);
+
+    let page = api.get("/operators?since=2026-11-21T12:00:02Z").await;
+    assert_eq!(page["operators"].as_array().unwrap().len(), 2);
+    let page = api.get("/operators?until=2026-11-21T12:00:02Z").await;
+    assert_eq!(page["operators"].as_array().unwrap().len(), 2);
+    for query in [
+        "limit=0",
+        "limit=1001",
+        "limit=x",
+        "since=yesterday",
+        "before=x",
+    ] {
+        let path = format!("/operators?{query}");
+        api.refused("invalid", "GET", &path, Value::Null).await;
+    }
+}
+
+#[tokio::test]
+async fn jobs_and_snapshots_are_found_by_their_time() {
+    let api = TestApi::new().await;
+    let agent = api.agent("web-1").await;
+    api.web_policy().await;
+    api.finished_backup(&agent).await;
+    for (list, key) in [("jobs", "created_at"), ("snapshots", "time")] {
+        let all = api.get(&format!("/{list}")).await;
+        let time = all[list][0][key].as_str().unwrap();
+        for (query, found) in [("since", 1), ("until", 0)] {
+            let page = api.get(&format!("/{list}?{query}={time}")).await;
+            assert_eq!(
+                page[list].as_array().unwrap().len(),
+                found,
+                "{list} {query}"
+            );
+        }
+    }
 }
 
 /// A request from an address, with a token or without.

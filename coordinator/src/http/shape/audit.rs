@@ -35,7 +35,7 @@ pub struct AuditEntry {
     /// `ok`, `refused` or `failed`.
     pub outcome: String,
     /// More, as the action has it.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub detail: serde_json::Value,
     /// The job's trace.
     pub trace_id: Option<String>,

@@ -86,9 +86,9 @@ pub struct PolicyDifference {
     /// Dotted path of the key.
     pub key: String,
     /// Before; `null`: absent.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub before: serde_json::Value,
     /// After; `null`: absent.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub after: serde_json::Value,
 }

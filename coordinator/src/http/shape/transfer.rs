@@ -124,6 +124,8 @@ pub struct SignedRequest {
     /// Absolute.
     pub url: String,
     /// Name and value.
+    // Generators of clients know no tuples.
+    #[schema(value_type = Vec<Vec<String>>)]
     pub headers: Vec<(String, String)>,
     /// How long the store accepts it.
     pub valid_seconds: u32,
