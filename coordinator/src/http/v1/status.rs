@@ -32,7 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<SharedState> {
 ///
 /// What there is, and how old the last backup and the last restore of every dataset
 /// are.
-#[utoipa::path(get, path = "/status", tag = "status", responses(
+#[utoipa::path(get, path = "/status", tag = "coordinator", responses(
     (status = 200, body = Status, description = "The coordinator at a glance"),
 ))]
 pub async fn show_status(
