@@ -95,24 +95,29 @@ fn a_validator_finds_nothing_wrong_with_the_document() {
 #[test]
 fn schemathesis_finds_nothing() {
     let Some(tools) = tools() else { return };
-    let scratch = Scratch::new("schemathesis");
-    let coordinator = Coordinator::start(&scratch);
-    let api = Api::of(&coordinator, &scratch);
+    let world = World::new("schemathesis");
+    world.fill(&Tree::small(7));
+    world.backup();
+    let api = Api::of(&world.coordinator, &world.scratch);
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("api/schemathesis.toml");
     let mut schemathesis = tool(&tools, "schemathesis");
     schemathesis
         .arg("--config-file")
         .arg(config)
         .args(["run", "--url", &api.url, "--no-color"])
-        .args(["--phases", "coverage,fuzzing", "--max-examples", "5"])
-        // The same requests each time.
-        .arg("--generation-deterministic")
+        // What lists and answers name is asked for in the last phase.
+        .args(["--phases", "coverage,fuzzing,stateful"])
+        .args(["--max-examples", "5", "--generation-deterministic"])
+        // Longer than any endpoint waits.
+        .args(["--request-timeout", "120"])
         .args(["--header", &format!("Authorization: Bearer {}", api.token)])
         .arg("--tls-verify")
         .arg(&api.ca)
         .arg(&api.document)
-        .current_dir(scratch.path());
+        .current_dir(world.scratch.path());
     run(&mut schemathesis);
+    // Its token was good to the end.
+    world.operator().json(&["status"]);
 }
 
 #[test]

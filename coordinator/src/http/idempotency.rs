@@ -152,7 +152,10 @@ async fn keep(
     response: Response,
 ) -> Result<Response, Problem> {
     if !response.status().is_success() {
-        catalog.release_request(request).await?;
+        if let Err(error) = catalog.release_request(request).await {
+            // The answer says more than this.
+            tracing::error!(error = %error, "the key of a refused request cannot be freed");
+        }
         return Ok(response);
     }
     let secret = response.extensions().get::<NotKept>().is_some();

@@ -311,6 +311,28 @@ async fn a_list_is_walked_by_its_links_newest_first() {
 }
 
 #[tokio::test]
+async fn what_no_agent_would_understand_becomes_no_job() {
+    let api = TestApi::new().await;
+    let agent = api.agent("web-1").await;
+    api.live.connect(agent.id);
+    api.web_policy().await;
+    let snapshot = api.finished_backup(&agent).await;
+    let path = format!("/snapshots/{snapshot}/entries?path=");
+    api.refused("invalid", "GET", &path, Value::Null).await;
+    let moved = json!([{ "from": "", "to": "/t" }]);
+    for request in [
+        json!({ "cluster": { "directory": "/r", "tablespaces": moved } }),
+        json!({ "cluster": { "directory": "/r" }, "until": { "name": "" } }),
+    ] {
+        let mut request = request;
+        request["snapshot"] = snapshot.clone().into();
+        request["agent"] = "web-1".into();
+        let (message, _) = api.refused("invalid", "POST", "/restores", request).await;
+        assert!(message.contains("is empty"), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn jobs_and_snapshots_are_found_by_their_time() {
     let api = TestApi::new().await;
     let agent = api.agent("web-1").await;

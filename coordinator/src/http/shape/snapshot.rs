@@ -66,6 +66,7 @@ pub struct Snapshot {
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
     /// Directory inside the snapshot.
+    #[param(min_length = 1)]
     pub path: String,
     /// Everything below it.
     pub recursive: bool,

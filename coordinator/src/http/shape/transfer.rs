@@ -106,6 +106,7 @@ pub struct Piece {
     #[schema(pattern = "^[0-9a-f]{64}$")]
     pub sha256: String,
     /// Its length.
+    #[schema(maximum = 8_388_608)]
     pub bytes: u64,
 }
 

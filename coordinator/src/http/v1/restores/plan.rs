@@ -10,7 +10,8 @@ use strongroom_wire::job::{
 use crate::http::{
     problem::{Code, Problem},
     shape::{
-        ClusterTarget, Overwrite, PostgresTarget, RedisTarget, RestoreRequest, Sparse, VerifyRows,
+        ClusterTarget, Overwrite, PostgresTarget, RedisTarget, RestorePoint, RestoreRequest,
+        Sparse, VerifyRows,
     },
 };
 
@@ -92,9 +93,23 @@ pub(super) fn check(request: &RestoreRequest) -> Result<(), Problem> {
             ),
         );
     }
+    check_names(request)?;
     match (&request.postgres, &request.redis) {
         (Some(postgres), _) => check_postgres(postgres, request.dry_run),
         (_, Some(redis)) => check_redis(redis, request.dry_run),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses names that nothing has.
+fn check_names(request: &RestoreRequest) -> Result<(), Problem> {
+    let moved = request.cluster.as_ref().map(|it| &it.tablespaces[..]);
+    for it in moved.unwrap_or_default() {
+        named("from", &it.from)?;
+        named("to", &it.to)?;
+    }
+    match &request.until {
+        Some(RestorePoint::Name(name)) => named("name", name),
         _ => Ok(()),
     }
 }

@@ -45,6 +45,11 @@ pub async fn list_entries(
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Response, Problem> {
     paging::check_limit(query.limit, MAX_ENTRIES)?;
+    // No agent understands such a job, and none would answer it.
+    if query.path.is_empty() {
+        return Err(Problem::new(Code::Invalid, "`path` is empty")
+            .hint("name a directory, such as /, or leave it out"));
+    }
     let snapshot = super::find(&state.catalog, &snapshot).await?;
     let agent = match &query.agent {
         Some(agent) => state.catalog.find_agent(agent).await?,
