@@ -205,17 +205,11 @@ impl TestApi {
         path: &str,
         body: Value,
     ) -> (StatusCode, Value) {
-        self.raw(self.request(token, method, path, &body)).await
+        self.raw(Self::request(token, method, path, &body)).await
     }
 
     /// A request to a path below `/api/v1`.
-    pub(super) fn request(
-        &self,
-        token: &str,
-        method: &str,
-        path: &str,
-        body: &Value,
-    ) -> Request<Body> {
+    pub(super) fn request(token: &str, method: &str, path: &str, body: &Value) -> Request<Body> {
         Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))

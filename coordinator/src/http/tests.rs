@@ -186,7 +186,7 @@ async fn what_was_made_or_started_is_at_its_location() {
         ("/restores", restore, 202),
     ] {
         let response = api
-            .answer(api.request(api.token(), "POST", path, &body))
+            .answer(TestApi::request(api.token(), "POST", path, &body))
             .await;
         assert_eq!(response.status().as_u16(), status, "{path}");
         let location = response.headers()["location"].to_str().unwrap();
@@ -279,7 +279,7 @@ async fn a_list_is_walked_by_its_links_newest_first() {
     let mut names = Vec::new();
     let mut path = "/operators?limit=2".to_owned();
     loop {
-        let request = api.request(api.token(), "GET", &path, &Value::Null);
+        let request = TestApi::request(api.token(), "GET", &path, &Value::Null);
         let response = api.answer(request).await;
         let link = response.headers().get("link").cloned();
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await;

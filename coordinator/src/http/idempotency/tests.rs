@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::http::testing::TestApi;
 
 fn keyed(api: &TestApi, key: &str, path: &str, body: &Value) -> Request<Body> {
-    let mut request = api.request(api.token(), "POST", path, body);
+    let mut request = TestApi::request(api.token(), "POST", path, body);
     let key = HeaderValue::from_bytes(key.as_bytes()).unwrap();
     request.headers_mut().insert("idempotency-key", key);
     request
@@ -62,7 +62,7 @@ async fn the_same_request_under_the_same_key_happens_once() {
     let code = "idempotency-key-reused";
     refused(&api, keyed(&api, "k", "/restores", &other), 422, code).await;
     let new = api.ok("POST", "/operators", json!({ "name": "bot" })).await;
-    let mut request = api.request(
+    let mut request = TestApi::request(
         new["token"].as_str().unwrap(),
         "POST",
         "/restores",

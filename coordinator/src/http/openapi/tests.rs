@@ -119,8 +119,8 @@ fn every_reference_leads_somewhere_and_every_field_is_described() {
         for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
             // What may be null or something else is described beside that.
             let one_of = schema["oneOf"].as_array().into_iter().flatten();
-            let described = one_of.filter(|it| it["description"].is_string());
-            let description = described.last().unwrap_or(schema);
+            let mut described = one_of.filter(|it| it["description"].is_string());
+            let description = described.next_back().unwrap_or(schema);
             said(&description["description"], &format!("{name}.{field}"));
         }
     }
