@@ -55,7 +55,7 @@ fn named(code: &str) -> BTreeSet<String> {
         };
         let (mut depth, mut begins) = (0, true);
         for (at, character) in list.char_indices() {
-            if begins && depth == 0 {
+            if begins && depth == 0 && character.is_alphabetic() {
                 names.insert(word(&list[at..]));
             }
             begins = character == ',' || (begins && character.is_whitespace());
