@@ -9,7 +9,7 @@ use strongroom_agent::{
     allowed::AllowedPaths,
     backup::{BackupRequest, BackupSource, PreparedBackup, run},
     monitor::Monitor,
-    sources::pace::Pace,
+    sources::throttle::Pace,
 };
 use strongroom_layout::ObjectId;
 use strongroom_repository::{Repository, format::key_file::KeyOwner, store::memory::MemoryStore};

@@ -12,7 +12,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use strongroom_proto::v1;
 use strongroom_tests::{
     coordinator::Setup,
-    rogue::{Rogue, put},
+    hostile_agent::{Rogue, put},
     scratch::Scratch,
 };
 

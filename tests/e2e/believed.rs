@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use strongroom_proto::v1::{self, Directory, ObjectKind, Verb};
 use strongroom_runtime::clock::{Clock as _, SystemClock};
 use strongroom_tests::{
+    hostile_agent::{ask, put},
     operator::{eventually, only, text},
-    rogue::{ask, put},
 };
 
 use crate::hostile::{Siege, siege, siege_of_a_log, siege_with};

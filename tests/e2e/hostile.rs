@@ -6,8 +6,8 @@ use std::fs;
 use strongroom_proto::v1::{self, ObjectKind, Verb};
 use strongroom_tests::{
     coordinator::{Coordinator, Setup},
+    hostile_agent::{Rogue, Session, ask, put},
     operator::{eventually, text},
-    rogue::{Rogue, Session, ask, put},
     scratch::Scratch,
 };
 

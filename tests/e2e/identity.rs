@@ -15,9 +15,9 @@ use strongroom_tests::{
     agent::Agent,
     cable::Cable,
     coordinator::{Coordinator, Setup},
+    hostile_agent::{Credentials, Rogue, try_session},
     operator::{eventually, text},
     program::PATIENCE,
-    rogue::{Credentials, Rogue, try_session},
     scratch::Scratch,
     tree::Tree,
 };

@@ -18,8 +18,8 @@ use strongroom_repository::{
 };
 use strongroom_tests::{
     coordinator::Setup,
+    hostile_agent::{Rogue, Session, ask_part},
     operator::{eventually, text},
-    rogue::{Rogue, Session, ask_part},
     tree::Tree,
 };
 use tokio::runtime::Runtime;

@@ -11,9 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use strongroom_proto::v1;
 use strongroom_tests::{
     agent::Agent,
+    hostile_agent::{Rogue, hello},
     operator::{eventually, text},
     program::{PATIENCE, Program, binary},
-    rogue::{Rogue, hello},
     scratch::Scratch,
     tree::Tree,
 };

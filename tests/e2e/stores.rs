@@ -8,9 +8,9 @@ use strongroom_proto::v1::{self, ObjectKind};
 use strongroom_tests::{
     coordinator::{Coordinator, ExternalStore, Setup},
     gullible::{Gullible, KNOWS_NO_CONDITION},
+    hostile_agent::{Rogue, put},
     operator::{eventually, text},
     proxy::{Action, FaultProxy},
-    rogue::{Rogue, put},
     scratch::Scratch,
     tree::Tree,
 };

@@ -11,9 +11,9 @@ use strongroom_proto::v1::{self, agent_message::Message};
 use strongroom_runtime::printable::is_treacherous;
 use strongroom_tests::{
     coordinator::{Coordinator, Setup},
+    hostile_agent::{Rogue, hello},
     operator::{Answer, eventually, only, text},
     program::{PATIENCE, Program, binary},
-    rogue::{Rogue, hello},
     scratch::Scratch,
     tree::Tree,
 };

@@ -8,7 +8,7 @@
 //! - [`program`]: a running program, its log, its end,
 //! - [`coordinator`], [`agent`], [`operator`], [`offline`]: Strongroom's
 //!   programs,
-//! - [`rogue`]: an agent played by the test,
+//! - [`hostile_agent`]: an agent played by the test,
 //! - [`planted`]: a database whose owner is after its server,
 //! - [`tree`]: directories with every kind of entry,
 //! - [`proxy`], [`cable`], [`pooler`]: connections with faults,
@@ -23,6 +23,7 @@ pub mod cable;
 pub mod cluster;
 pub mod coordinator;
 pub mod gullible;
+pub mod hostile_agent;
 pub mod http;
 pub mod odd_disk;
 pub mod offline;
@@ -35,7 +36,6 @@ pub mod program;
 pub mod proxy;
 pub mod redis;
 pub mod restic;
-pub mod rogue;
 pub mod scratch;
 pub mod small_disk;
 pub mod traces;

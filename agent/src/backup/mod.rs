@@ -46,12 +46,12 @@ use crate::{
     sources::{
         command::{self, Command},
         files::{self, Counts, FilesOptions, Probe, estimate},
-        pace::Pace,
         postgres::{
             logical::{self, LogicalOptions, LogicalSource},
             physical::{self, ClusterOptions, ClusterSource},
         },
         redis::{self, RedisOptions, RedisSource},
+        throttle::Pace,
     },
 };
 

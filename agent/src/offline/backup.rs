@@ -21,16 +21,15 @@ use tokio::runtime::Handle;
 use super::{
     Common, Output, Session,
     limits::{DownloadArgs, MachineArgs, StoreLimits, limiter},
-    output,
-    place::{self, Place},
-    progress,
+    locator::{self, Place},
+    output, progress,
 };
 use crate::{
     allowed::AllowedPaths,
     backup::{BackupRequest, BackupSource, PreparedBackup},
     config::{ByteRate, parse_rate},
     host::hostname,
-    sources::{command::Command, pace::Pace},
+    sources::{command::Command, throttle::Pace},
 };
 
 #[derive(Debug, Args)]
@@ -128,13 +127,13 @@ pub(super) async fn run(args: BackupArgs, session: &Session) -> anyhow::Result<E
         allowed: AllowedPaths::default(),
         probe: None,
     };
-    let lock = place::lock(&repository, session, false).await?;
+    let lock = locator::lock(&repository, session, false).await?;
     let prepared = prepare(session, output, repository.clone(), request).await;
     let published = match prepared {
         Ok(prepared) => publish(&repository, prepared).await,
         Err(error) => Err(error),
     };
-    place::release(lock).await;
+    locator::release(lock).await;
     let result = published?;
     report(&result, output, session, started)?;
     Ok(session.exit_code())

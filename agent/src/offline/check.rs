@@ -16,9 +16,8 @@ use strongroom_repository::{
 use super::{
     Common, Output, Session,
     limits::DownloadArgs,
-    output,
-    place::{self, Place},
-    progress,
+    locator::{self, Place},
+    output, progress,
 };
 use crate::{config::parse_threads, monitor::Monitor};
 
@@ -52,12 +51,12 @@ pub(super) async fn run(args: CheckArgs, session: &Session) -> anyhow::Result<Ex
         read_data: args.read_data,
         at_once: args.threads.map_or(0, |threads| threads.get() as usize),
     };
-    let lock = place::lock(&repository, session, args.no_lock).await?;
+    let lock = locator::lock(&repository, session, args.no_lock).await?;
     let checked = progress::watch(session, output, move |runtime, monitor| {
         runtime.block_on(watched(&repository, options, &monitor))
     })
     .await;
-    place::release(lock).await;
+    locator::release(lock).await;
     let report = checked??;
     print(&report, args.read_data, output)?;
     Ok(if report.is_clean() {

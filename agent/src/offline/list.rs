@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use strongroom_runtime::printable::Line;
 use strongroom_wire::job::{Entry, ListWork};
 
-use super::{Common, Output, Session, limits::StoreLimits, output, place::Place, progress};
+use super::{Common, Output, Session, limits::StoreLimits, locator::Place, output, progress};
 use crate::restore;
 
 #[derive(Debug, Args)]

@@ -9,8 +9,8 @@ mod backup;
 mod check;
 mod limits;
 mod list;
+mod locator;
 mod output;
-mod place;
 mod progress;
 mod restore;
 #[cfg(test)]
@@ -22,7 +22,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use strongroom_runtime::clock::{SharedClock, SystemClock};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{limits::StoreLimits, place::Place};
+use self::{limits::StoreLimits, locator::Place};
 use crate::monitor::Monitor;
 
 /// All was done, but some paths could not be treated as asked.

@@ -14,9 +14,8 @@ use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork, Sparse};
 use super::{
     Common, Output, Session,
     limits::{DownloadArgs, MachineArgs},
-    output,
-    place::{self, Place},
-    progress,
+    locator::{self, Place},
+    output, progress,
 };
 use crate::{
     allowed::AllowedDirectory,
@@ -127,14 +126,14 @@ pub(super) async fn run(args: RestoreArgs, session: &Session) -> anyhow::Result<
         threads,
         ..defaults
     };
-    let lock = place::lock(&repository, session, args.no_lock).await?;
+    let lock = locator::lock(&repository, session, args.no_lock).await?;
     let for_thread = (repository, work.clone());
     let restored = progress::watch(session, output, move |runtime, monitor| {
         let (repository, work) = for_thread;
         restore::run(repository, runtime, &work, &directory, &options, monitor)
     })
     .await;
-    place::release(lock).await;
+    locator::release(lock).await;
     report(&restored??, &work, output, session, started)?;
     Ok(session.exit_code())
 }

@@ -6,7 +6,7 @@
 
 pub mod command;
 pub mod files;
-pub mod made;
-pub mod pace;
 pub mod postgres;
 pub mod redis;
+pub mod throttle;
+pub mod virtual_files;

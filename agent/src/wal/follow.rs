@@ -11,7 +11,7 @@ use tracing::warn;
 use super::{
     WalError,
     cut::{Cut, Cutter},
-    place::Archived,
+    resume::Archived,
     stream::{Begun, Stream},
     summary::{Reader, time},
 };

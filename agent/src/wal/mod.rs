@@ -2,12 +2,12 @@
 //! policy wants it.
 //!
 //! - [`stream`] follows the server by the replication protocol: connections,
-//!   the slot ([`server`]), where to go on ([`place`]); [`follow`] is what goes
+//!   the slot ([`server`]), where to go on ([`resume`]); [`follow`] is what goes
 //!   on while the log comes: it is cut into parts ([`cut`]) and read along for
 //!   commits ([`summary`]).
 //! - [`push`] takes what the server's `archive_command` hands over.
 //! - [`archive`] seals parts, stores them and enters them into the catalog.
-//! - [`heard`] says until when the log is known to be complete.
+//! - [`watermark`] says until when the log is known to be complete.
 //!
 //! A part is a *unit* of 16 MiB (or a whole segment, if those are smaller), or
 //! a piece of the unit that the server is writing at the moment, so that what
@@ -18,12 +18,12 @@ mod archive;
 mod cut;
 mod error;
 mod follow;
-mod heard;
-mod place;
 pub mod push;
+mod resume;
 mod server;
 mod stream;
 mod summary;
+mod watermark;
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,10 +36,10 @@ pub use server::WalServer;
 
 use self::{
     archive::{Archive, Vault},
-    heard::Heard,
     push::{Desks, Push},
     server::{Held, Room},
     stream::Stream,
+    watermark::Heard,
 };
 use crate::{
     grants::{GrantAuthority, WalRecord},

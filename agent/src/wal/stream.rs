@@ -31,9 +31,9 @@ use tracing::{info, warn};
 use super::{
     WalError,
     archive::{Archive, Histories, Progress, histories_of},
-    heard::Heard,
-    place::{Archived, Tails, places, segment_start},
+    resume::{Archived, Tails, places, segment_start},
     server::{Held, Room, WalServer, watch},
+    watermark::Heard,
 };
 use crate::{grants::WalRecord, monitor::Monitor};
 

@@ -15,7 +15,7 @@ use strongroom_agent::{
         RestoreOptions,
         cluster::{self, ClusterRestoreError, recovery::LogSource},
     },
-    sources::{pace::Pace, postgres::physical::ClusterSource},
+    sources::{postgres::physical::ClusterSource, throttle::Pace},
 };
 use strongroom_layout::{ObjectId, position::Lsn};
 use strongroom_repository::{

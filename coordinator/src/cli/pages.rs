@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::client::Paged;
-use crate::http::shape::{
+use crate::http::dto::{
     Agent, Agents, Operator, Operators, Policies, Policy, Repositories, Repository, Store, Stores,
 };
 

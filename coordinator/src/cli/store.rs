@@ -8,7 +8,7 @@ use strongroom_runtime::{backoff::Backoff, pki};
 use strongroom_transfer::MAX_OBJECT;
 
 use super::client::root_cause;
-use crate::http::shape::SignedRequest;
+use crate::http::dto::SignedRequest;
 use crate::profile::Profile;
 
 const TRIES: u32 = 5;

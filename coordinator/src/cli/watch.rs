@@ -6,7 +6,7 @@ use super::{
     client::{Client, ClientError},
     render::progress::{JobLine, ProgressView},
 };
-use crate::http::shape::Job;
+use crate::http::dto::Job;
 
 /// How long one request waits for a change, seconds.
 const WAIT_SECONDS: u32 = 30;

@@ -21,12 +21,12 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::place::{AGENT, Place};
+use super::data_dir::{AGENT, Place};
 use crate::{
     cli::client::{Client, ClientError},
     http::{
+        dto::{Agent, AgentState, Invitation, InviteRequest},
         problem::Code,
-        shape::{Agent, AgentState, Invitation, InviteRequest},
     },
     serve::Addresses,
 };

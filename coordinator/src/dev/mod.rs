@@ -5,7 +5,7 @@
 //! up a directory, restore it beside, and compare every byte and every piece
 //! of metadata. Then they keep the schedule until Ctrl-C.
 //!
-//! - [`place`]: what lies where in the data directory,
+//! - [`data_dir`]: what lies where in the data directory,
 //! - [`agent`]: the agent's process,
 //! - [`prove`]: backup, restore, comparison, all by the REST API,
 //! - [`verdict`]: what a difference means when files change meanwhile,
@@ -14,7 +14,7 @@
 //! - [`report`]: what people read.
 
 mod agent;
-mod place;
+mod data_dir;
 mod prove;
 mod report;
 mod restic;
@@ -30,7 +30,7 @@ use strongroom_runtime::{
 
 use self::{
     agent::AgentProcess,
-    place::{Place, Ports},
+    data_dir::{Place, Ports},
 };
 use crate::{
     cli::{args::DevArgs, client::Client, error::Exit},
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &DevArgs) -> anyhow::Result<Exit> {
         env!("CARGO_PKG_VERSION"),
         &TelemetryConfig {
             log_level: "warn".into(),
-            ..place::telemetry()
+            ..data_dir::telemetry()
         },
     )?;
     let signals = Signals::listen()?;
@@ -140,7 +140,7 @@ async fn prove_and_report(
     running: &Running,
     client: &Client,
 ) -> anyhow::Result<Exit> {
-    running.agent_connected(place::AGENT).await?;
+    running.agent_connected(data_dir::AGENT).await?;
     let proof = prove::prove(place, client).await?;
     restic::write_environment(place, client, &proof).await?;
     printable::out(&report::proof(place, &proof))?;

@@ -7,7 +7,7 @@ use strongroom_compare::{CompareOptions, compare};
 use strongroom_runtime::clock::{Clock as _, SystemClock};
 
 use super::{
-    place::{AGENT, POLICY, Place},
+    data_dir::{AGENT, POLICY, Place},
     scratch,
     verdict::{Verdict, judge},
 };
@@ -19,11 +19,11 @@ use crate::{
         watch,
     },
     http::{
-        problem::Code,
-        shape::{
+        dto::{
             Applied, ApplyRequest, BackupFigures, Job, JobResult, JobState, Jobs, RestoreRequest,
             RunRequest, StartedJobs,
         },
+        problem::Code,
     },
 };
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use strongroom_runtime::units;
 
-use super::{place::Place, prove::Proof, verdict::Verdict};
+use super::{data_dir::Place, prove::Proof, verdict::Verdict};
 use crate::{
     cli::render::{fields, format},
     serve::Addresses,

@@ -2,10 +2,10 @@
 
 use strongroom_runtime::files;
 
-use super::{place::Place, prove::Proof};
+use super::{data_dir::Place, prove::Proof};
 use crate::{
     cli::{client::Client, render::format::quoted},
-    http::shape::RepositoryPassword,
+    http::dto::RepositoryPassword,
 };
 
 /// Writes `restic.env` and the password that it names, both mode 0600.

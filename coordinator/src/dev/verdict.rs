@@ -13,7 +13,7 @@ use data_encoding::BASE64;
 use jiff::{SignedDuration, Timestamp};
 use strongroom_compare::{Comparison, EscapedPath};
 
-use crate::http::shape::{Job, RawPath};
+use crate::http::dto::{Job, RawPath};
 
 /// The kernel's file times lag behind the clock by up to a tick or two.
 const CLOCK_TICKS: SignedDuration = SignedDuration::from_millis(20);

@@ -3,7 +3,7 @@
 //! - [`decide`]: the one pure function that says yes or why not. Start the
 //!   security review here.
 //! - [`budget`]: how much a job may write in all.
-//! - `pace`: how fast an agent may ask.
+//! - `throttle`: how fast an agent may ask.
 //! - `headers`: which part of a pack a backup may read.
 //! - `index_files`: which index files jobs are shown.
 //! - `claims`: whose an object is.
@@ -18,11 +18,11 @@ mod claims;
 pub mod decide;
 mod headers;
 mod index_files;
-mod pace;
 mod refusals;
 mod reported;
 mod service;
 mod spending;
+mod throttle;
 mod wal;
 
 pub(crate) use claims::LOCK_STALE_AFTER;

@@ -18,8 +18,8 @@ use super::{
     budget,
     claims::Known,
     decide::{self, Scope, decide, decide_publish, live_scope, must_be_new},
-    pace::{self, Pace},
     refusals::{Refusals, Refused},
+    throttle::{self, Pace},
 };
 use crate::{
     catalog::{AttemptState, Catalog, CatalogError, Publication, PublishError, RecordError},
@@ -135,7 +135,7 @@ impl Grants {
             return Err(GrantError::BatchTooLarge(request.requests.len()));
         }
         let cost = |wanted: &RequestToSign| match wanted.action {
-            Action::Put { .. } => pace::PUT,
+            Action::Put { .. } => throttle::PUT,
             Action::Get { .. } | Action::Head | Action::Delete => 1,
         };
         let cost = request.requests.iter().map(cost).sum();
@@ -231,7 +231,7 @@ impl Grants {
         asking: AgentId,
         request: PublishRequest,
     ) -> Result<SignAnswer, GrantError> {
-        self.keep_pace(asking, pace::CALL).await?;
+        self.keep_pace(asking, throttle::CALL).await?;
         let state = self.catalog.attempt_state(request.attempt).await?;
         let asked = Asked::new(asking, request.attempt, state.as_ref());
         let own = own_repository(state.as_ref(), asking);
@@ -294,7 +294,7 @@ impl Grants {
         asking: AgentId,
         request: &ListObjectsRequest,
     ) -> Result<ListObjectsResponse, GrantError> {
-        self.keep_pace(asking, pace::CALL).await?;
+        self.keep_pace(asking, throttle::CALL).await?;
         let ListObjectsRequest {
             attempt,
             directory,
@@ -334,7 +334,7 @@ impl Grants {
         attempt: AttemptRef,
         ids: &[ObjectId],
     ) -> Result<(), GrantError> {
-        self.keep_pace(asking, pace::CALL + ids.len() as u64)
+        self.keep_pace(asking, throttle::CALL + ids.len() as u64)
             .await?;
         let state = self.catalog.attempt_state(attempt).await?;
         let asked = Asked::new(asking, attempt, state.as_ref());

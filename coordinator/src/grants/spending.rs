@@ -7,7 +7,7 @@ use strongroom_layout::{AgentId, JobId, ObjectName};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{GrantError, Grants, budget, decide::Scope, pace};
+use super::{GrantError, Grants, budget, decide::Scope, throttle};
 use crate::{
     catalog::{AttemptState, CatalogError},
     door::Origin,
@@ -89,7 +89,7 @@ impl Grants {
     /// Waits if the agent asks faster than it may, for a call beside those here
     /// that writes to the catalog.
     pub(crate) async fn keep_pace_of_call(&self, agent: AgentId) -> Result<(), GrantError> {
-        self.keep_pace(agent, pace::CALL).await
+        self.keep_pace(agent, throttle::CALL).await
     }
 
     /// Waits if sessions of the agent are begun from an address faster than they may.
@@ -99,7 +99,7 @@ impl Grants {
         from: IpAddr,
     ) -> Result<(), GrantError> {
         let who = (agent, Origin::of(from));
-        let wait = self.starts.take(who, pace::START, Instant::now());
+        let wait = self.starts.take(who, throttle::START, Instant::now());
         wait_for(agent, wait).await
     }
 
@@ -111,7 +111,7 @@ impl Grants {
         session: Uuid,
         bytes: usize,
     ) -> Result<(), GrantError> {
-        let cost = pace::CALL + bytes as u64 / pace::BYTES;
+        let cost = throttle::CALL + bytes as u64 / throttle::BYTES;
         let wait = self.said.take(session, cost, Instant::now());
         wait_for(agent, wait).await
     }
@@ -153,8 +153,11 @@ impl Grants {
     }
 }
 
-async fn wait_for(agent: AgentId, wait: Result<Duration, pace::TooFast>) -> Result<(), GrantError> {
-    let wait = wait.map_err(|pace::TooFast| GrantError::TooFast)?;
+async fn wait_for(
+    agent: AgentId,
+    wait: Result<Duration, throttle::TooFast>,
+) -> Result<(), GrantError> {
+    let wait = wait.map_err(|throttle::TooFast| GrantError::TooFast)?;
     if !wait.is_zero() {
         tracing::debug!(%agent, ?wait, "an agent asks too fast");
         tokio::time::sleep(wait).await;

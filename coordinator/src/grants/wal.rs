@@ -13,8 +13,8 @@ use strongroom_wire::{
 use super::{
     claims::LOOKS_AT_ONCE,
     decide::{Scope, live_scope},
-    pace,
     service::{Asked, Because, GrantError, Grants, because, own_repository, view},
+    throttle,
 };
 use crate::{
     catalog::{AttemptState, RecordError, WalPage},
@@ -129,7 +129,7 @@ impl Grants {
         asking: AgentId,
         request: &ArchivedWalRequest,
     ) -> Result<ArchivedWalResponse, GrantError> {
-        self.keep_pace(asking, pace::CALL).await?;
+        self.keep_pace(asking, throttle::CALL).await?;
         let state = self.catalog().attempt_state(request.attempt).await?;
         let allowed = |scope| matches!(scope, Scope::Wal { .. } | Scope::Read { .. });
         let asked = Asked::new(asking, request.attempt, state.as_ref());
@@ -305,7 +305,7 @@ fn cost(request: &RecordWalRequest) -> u64 {
     let legs = request.histories.iter().map(|it| it.legs.len());
     let details: usize = points.chain(legs).sum();
     let parts = request.stored.len() + request.histories.len();
-    pace::CALL + PART * parts as u64 + details as u64
+    throttle::CALL + PART * parts as u64 + details as u64
 }
 
 #[cfg(test)]
@@ -391,8 +391,8 @@ mod tests {
             position: None,
             behind: None,
         };
-        assert_eq!(cost(&request(0, 0)), pace::CALL);
-        assert_eq!(cost(&request(10, 0)), pace::CALL + 10 * PART);
-        assert_eq!(cost(&request(10, 100)), pace::CALL + 10 * PART + 1_000);
+        assert_eq!(cost(&request(0, 0)), throttle::CALL);
+        assert_eq!(cost(&request(10, 0)), throttle::CALL + 10 * PART);
+        assert_eq!(cost(&request(10, 100)), throttle::CALL + 10 * PART + 1_000);
     }
 }

@@ -1,6 +1,6 @@
 //! The REST API: the only way in for operators.
 //!
-//! - [`shape`]: what is sent and answered,
+//! - [`dto`]: what is sent and answered,
 //! - [`problem`]: one table of error codes,
 //! - [`v1`]: the endpoints, a file each,
 //! - [`openapi`]: the document that describes them, collected from the routes,
@@ -16,6 +16,7 @@
 
 pub mod answer;
 pub mod auth;
+pub mod dto;
 pub mod extract;
 mod guard;
 pub mod idempotency;
@@ -23,7 +24,6 @@ pub mod openapi;
 pub mod paging;
 pub mod problem;
 pub mod server;
-pub mod shape;
 pub mod state;
 #[cfg(test)]
 mod testing;
@@ -43,10 +43,10 @@ use axum::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{
+    dto::ProblemKind,
     extract::Segment,
     guard::Rules,
     problem::{Code, Problem},
-    shape::ProblemKind,
     state::SharedState,
 };
 use crate::catalog::CatalogError;

@@ -3,7 +3,7 @@
 //! - [`data`]: the data directory, its version and its lock,
 //! - [`stores`]: from the configuration to stores, the embedded one included,
 //! - `keys`: the coordinator's own keys, and whether they fit the catalog,
-//! - [`first`]: the first operator and the profile in the data directory,
+//! - [`bootstrap`]: the first operator and the profile in the data directory,
 //! - [`check`]: whether a configuration can be used, without using it,
 //! - `reload`: SIGHUP,
 //! - [`reset`]: a token for who holds the host and has lost every other,
@@ -12,9 +12,9 @@
 //! Nothing else in this crate spawns a task that outlives its caller; all of
 //! them are tracked by one [`Shutdown`].
 
+mod bootstrap;
 mod check;
 mod data;
-mod first;
 mod keys;
 mod live;
 mod reload;
@@ -50,9 +50,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::stores::BuiltStores;
 pub use self::{
+    bootstrap::FirstError,
     check::check,
     data::{DataDirectory, DataError},
-    first::FirstError,
     keys::{KeysError, OtherKeys},
     reset::{Reset, ResetError, as_owner, reset},
     run::run,
@@ -191,7 +191,7 @@ impl Coordinator {
                 address: config.api.listen,
                 source,
             })?;
-        let profile = first::ensure(&catalog, &data, &authority, api.address()).await?;
+        let profile = bootstrap::ensure(&catalog, &data, &authority, api.address()).await?;
 
         let registry = Registry::default();
         let grants = Arc::new(Grants::new(catalog.clone(), stores.clone()));

@@ -24,7 +24,7 @@ use strongroom_runtime::{
     pki::{PkiError, parse_chain},
 };
 
-use super::first::{PROFILE, reachable};
+use super::bootstrap::{PROFILE, reachable};
 use crate::{
     catalog::{Catalog, CatalogError},
     config::{Config, ConfigError},

@@ -8,7 +8,7 @@ use strongroom_runtime::{
 use super::*;
 use crate::{
     cli::client::Client,
-    http::shape::{Operators, Status},
+    http::dto::{Operators, Status},
     profile::Profile,
 };
 

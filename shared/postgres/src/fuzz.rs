@@ -25,7 +25,7 @@ use crate::{
 };
 pub use crate::{
     replication::fuzz::replication_messages,
-    said::fuzz::server_words,
+    server_words::fuzz::server_words,
     wal::fuzz::{wal_log, wal_record},
 };
 
@@ -279,7 +279,7 @@ mod runs {
     }
 
     strongroom_fuzz::short_runs! {
-        server_words: crate::said::fuzz::seeds::words(),
+        server_words: crate::server_words::fuzz::seeds::words(),
         pg_control: vec![sample(1300), sample(1800)],
         wal_segment_header: vec![segment_header()],
         wal_log: logs(),

@@ -10,7 +10,7 @@ pub mod physical;
 pub mod programs;
 pub mod replication;
 pub mod rights;
-pub mod said;
+pub mod server_words;
 pub mod sql;
 pub mod version;
 pub mod wal;

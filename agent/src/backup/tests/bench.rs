@@ -24,7 +24,7 @@ use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::sync::CancellationToken;
 
 use super::super::{BackupError, BackupRequest, BackupSource, PreparedBackup, run};
-use crate::{allowed::AllowedPaths, monitor::Monitor, sources::pace::Pace};
+use crate::{allowed::AllowedPaths, monitor::Monitor, sources::throttle::Pace};
 
 /// As if every file had lain untouched for a while: what was written just before a
 /// backup is read again by the next.

@@ -17,7 +17,7 @@ use crate::{
     backup::{BackupRequest, BackupSource},
     sources::{
         command::Command,
-        pace::{Pace, Sleeper, tests::Dream},
+        throttle::{Pace, Sleeper, tests::Dream},
     },
 };
 

@@ -38,8 +38,8 @@ use self::script::Checked;
 use crate::{
     monitor::Monitor,
     sources::{
-        made::{self, directory, file, save_stream, save_tree},
-        pace::{Pace, Paced},
+        throttle::{Pace, Paced},
+        virtual_files::{self, directory, file, save_stream, save_tree},
     },
     transfer::{TransferError, read::PieceReader},
 };
@@ -221,7 +221,7 @@ fn failed(format: UploadFormat, error: io::Error) -> UploadError {
 }
 
 fn encode(name: &str, nodes: Vec<Node>) -> Result<Vec<u8>, UploadError> {
-    made::encode(nodes).map_err(|source| UploadError::Name {
+    virtual_files::encode(nodes).map_err(|source| UploadError::Name {
         name: name.to_owned(),
         source,
     })

@@ -11,7 +11,7 @@ use std::{process::Stdio, time::Duration};
 use rustix::process::geteuid;
 use strongroom_postgres::{
     programs::{Program, Programs},
-    said::Listener,
+    server_words::Listener,
 };
 use strongroom_wire::job::{RestoreResult, WarningCode};
 

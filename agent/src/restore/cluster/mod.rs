@@ -1,7 +1,7 @@
 //! From a physical snapshot to a data directory that a server can be started
 //! on, and if wanted, to a server that runs.
 //!
-//! 1. The manifest says what cluster it is; `places` where its directories
+//! 1. The manifest says what cluster it is; `tablespaces` where its directories
 //!    go, those included that replaying the log makes (`replayed`). Nothing is
 //!    written before it is known that all of them are empty, that everything
 //!    fits, and that what is to be started can be.
@@ -29,7 +29,6 @@ pub mod fuzz;
 mod located;
 mod notes;
 mod owner;
-mod places;
 mod postmaster;
 mod programs;
 mod quiet;
@@ -41,6 +40,7 @@ mod server;
 mod server_directory;
 mod single;
 mod snapshot;
+mod tablespaces;
 #[cfg(test)]
 mod tests;
 
@@ -56,13 +56,13 @@ pub use error::ClusterRestoreError;
 use self::{
     notes::{describe, figures},
     owner::Owner,
-    places::Destination,
     programs::{Programs, Version},
     quiet::Quiet,
     recovery::{Forwarding, Inputs, LogSource, RollForward},
     replayed::{Replay, Terms, held::HeldLog},
     server::Running,
     snapshot::Source,
+    tablespaces::Destination,
 };
 use super::{
     Context, RestoreOptions, Unended, open, owners::Ownership, problems::Problems,

@@ -18,7 +18,7 @@ use strongroom_postgres::physical::label::{
     Tablespace, parse_tablespace_map, write_tablespace_map,
 };
 
-use super::{ClusterRestoreError, places::Destination, single::read_single};
+use super::{ClusterRestoreError, single::read_single, tablespaces::Destination};
 use crate::allowed::AllowedDirectory;
 
 const MAP: &str = "tablespace_map";

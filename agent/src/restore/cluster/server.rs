@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustix::process::geteuid;
-use strongroom_postgres::said;
+use strongroom_postgres::server_words;
 use strongroom_wire::job::StartedServer;
 use tokio::runtime::Handle;
 
@@ -247,7 +247,7 @@ pub(super) fn check_steady(
 /// Of its log what holds no values: a cluster's configuration may have it
 /// write statements, and commands with passwords.
 fn ended(target: &Path, log: &Path, tail: &str) -> ClusterRestoreError {
-    let shown = said::log(tail);
+    let shown = server_words::log(tail);
     failed(target, &format!("the end of {}:\n{shown}", log.display()))
 }
 

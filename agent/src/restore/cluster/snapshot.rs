@@ -16,7 +16,7 @@ use strongroom_repository::{
 use strongroom_wire::job::{Overwrite, RestoreClusterWork, RestoreWork, Sparse};
 use tokio::runtime::Handle;
 
-use super::{ClusterRestoreError, places::Placed};
+use super::{ClusterRestoreError, tablespaces::Placed};
 use crate::{
     allowed::AllowedDirectory,
     monitor::Monitor,

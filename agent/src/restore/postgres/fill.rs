@@ -22,7 +22,7 @@ use strongroom_postgres::{
         toc, triggers, verify,
     },
     name,
-    said::Heard,
+    server_words::Heard,
     sql,
 };
 use strongroom_wire::job::{RestoreResult, WarningCode};

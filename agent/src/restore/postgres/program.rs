@@ -15,7 +15,7 @@ use strongroom_postgres::{
     connection::{Connection, Environment},
     logical::phases,
     programs::Found,
-    said::{EntryListener, Heard},
+    server_words::{EntryListener, Heard},
 };
 use strongroom_wire::job::WarningCode;
 use tokio::runtime::Handle;

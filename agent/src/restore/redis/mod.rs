@@ -1,11 +1,11 @@
 //! From a snapshot to a Redis server that runs.
 //!
 //! The RDB is fetched as a stream and passed on; nothing touches the agent's
-//! disk but a note (`left`) of which server was told to follow the agent, so
+//! disk but a note (`stale_replicas`) of which server was told to follow the agent, so
 //! that an agent that is killed meanwhile lets go of it when it starts again.
 
 mod error;
-mod left;
+mod stale_replicas;
 mod whole;
 
 use std::{
@@ -20,7 +20,7 @@ use strongroom_wire::job::{PlannedAction, RestoreRedisWork, RestoreResult};
 use tokio::{runtime::Handle, sync::mpsc};
 
 pub use error::RedisRestoreError;
-pub use left::detach_all;
+pub use stale_replicas::detach_all;
 
 use super::{
     RestoreError,
@@ -88,7 +88,7 @@ pub fn run(
     };
     // An earlier attempt may have been killed.
     restore
-        .until_cancelled(left::detach(
+        .until_cancelled(stale_replicas::detach(
             target.state_dir,
             &work.connection,
             &connection,

@@ -10,7 +10,7 @@ use strongroom_redis::{
 use strongroom_wire::job::{PlannedAction, RestoreResult, WarningCode};
 use tokio::sync::mpsc;
 
-use super::{RedisRestoreError, Restore, left, nothing};
+use super::{RedisRestoreError, Restore, nothing, stale_replicas};
 use crate::restore::{RestoreError, stream::FileStream};
 
 /// Pieces between the one that fetches and the one that sends.
@@ -40,7 +40,7 @@ pub(super) fn run(restore: &Restore<'_>) -> Result<RestoreResult, RedisRestoreEr
         data: &data,
         length,
         allow_replicas: restore.work.allow_replicas,
-        attach: &|at| left::note(state, name, at).map_err(io::Error::other),
+        attach: &|at| stale_replicas::note(state, name, at).map_err(io::Error::other),
         sent: &|bytes| {
             restore.monitor.bytes.fetch_add(bytes, Relaxed);
         },
@@ -59,7 +59,7 @@ pub(super) fn run(restore: &Restore<'_>) -> Result<RestoreResult, RedisRestoreEr
         Ok::<_, RedisRestoreError>(outcome)
     })?;
     if !matches!(outcome, Err(RedisError::NotDetached { .. })) {
-        left::forget(state, name);
+        stale_replicas::forget(state, name);
     }
     let outcome = outcome.map_err(|error| restore.failed(error))?;
     let before = &outcome.before;

@@ -30,9 +30,9 @@ use crate::{
     runner::consent,
     sources::{
         command::Command,
-        pace::Pace,
         postgres::{logical::LogicalSource, physical::ClusterSource},
         redis::RedisSource,
+        throttle::Pace,
     },
     wal::WalServer,
 };

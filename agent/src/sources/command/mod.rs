@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 
 use self::process::Process;
 use super::{
-    made,
-    pace::{Pace, Paced},
+    throttle::{Pace, Paced},
+    virtual_files,
 };
 use crate::monitor::Monitor;
 
@@ -137,7 +137,7 @@ pub fn save(
             pace,
             inner: stdout,
         };
-        made::save_stream(writer, &mut stdout, monitor)
+        virtual_files::save_stream(writer, &mut stdout, monitor)
     });
     let content = content?;
     let ended = ended.map_err(|source| CommandError::Read {
@@ -163,7 +163,7 @@ pub fn save(
         return Err(CommandError::Nothing { name: name.clone() });
     }
     let tree = encode(command, content, started)?;
-    let root = made::save_tree(writer, &tree)?;
+    let root = virtual_files::save_tree(writer, &tree)?;
     monitor.files.fetch_add(1, Relaxed);
     Ok((root, size))
 }
@@ -174,10 +174,13 @@ fn encode(
     content: Content,
     started: Timestamp,
 ) -> Result<Vec<u8>, CommandError> {
-    made::encode(vec![made::file(command.file_name(), content, started)]).map_err(|source| {
-        CommandError::Format {
-            name: command.name.clone(),
-            source,
-        }
+    virtual_files::encode(vec![virtual_files::file(
+        command.file_name(),
+        content,
+        started,
+    )])
+    .map_err(|source| CommandError::Format {
+        name: command.name.clone(),
+        source,
     })
 }

@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use strongroom_postgres::said::{EntryListener, Listener};
+use strongroom_postgres::server_words::{EntryListener, Listener};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 

@@ -12,7 +12,7 @@ use rustix::{
 };
 
 use super::metadata::size;
-use crate::{sources::pace::Pace, zeros::LongRun};
+use crate::{sources::throttle::Pace, zeros::LongRun};
 
 /// Files larger than this are announced as read from front to back, in bytes.
 const SEQUENTIAL: u64 = 4 << 20;

@@ -40,7 +40,7 @@ use super::{
     stamps,
     xattrs::{self, Xattrs},
 };
-use crate::{allowed::AllowedPaths, monitor::Monitor, sources::pace::Pace};
+use crate::{allowed::AllowedPaths, monitor::Monitor, sources::throttle::Pace};
 
 /// Entries that a worker takes at once.
 const BATCH: usize = 16;

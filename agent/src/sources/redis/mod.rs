@@ -3,13 +3,13 @@
 //! The agent asks for a full synchronisation as a replica does and takes the
 //! RDB as it comes; nothing touches the disk of either, but where the server
 //! prefers to write the RDB itself first (`repl-diskless-sync no`). A second
-//! thread reads along (`along`): checksum and counts are known before the
+//! thread reads along (`tee`): checksum and counts are known before the
 //! snapshot exists, and an RDB that is damaged never becomes one.
 
-mod along;
 mod error;
 mod inventory;
 mod manifest;
+mod tee;
 mod tree;
 
 use std::{
@@ -35,10 +35,10 @@ pub use error::RedisSourceError;
 pub use inventory::inventory;
 pub use manifest::{FORMAT, MANIFEST, MAX_MANIFEST, Manifest, RdbFile};
 
-use self::along::ReadAlong;
+use self::tee::ReadAlong;
 use super::{
-    made::{save_stream, until_halted},
-    pace::{Pace, Paced},
+    throttle::{Pace, Paced},
+    virtual_files::{save_stream, until_halted},
 };
 use crate::{config::RedisConnection, monitor::Monitor};
 

@@ -7,7 +7,7 @@ use strongroom_repository::{
 };
 
 use super::RedisSourceError;
-use crate::sources::made;
+use crate::sources::virtual_files;
 
 /// Saves a directory of files, given with their paths.
 pub(super) fn save<const N: usize>(
@@ -17,8 +17,8 @@ pub(super) fn save<const N: usize>(
 ) -> Result<BlobId, RedisSourceError> {
     let nodes = files
         .into_iter()
-        .map(|(path, content)| made::file(path.trim_start_matches('/'), content, time))
+        .map(|(path, content)| virtual_files::file(path.trim_start_matches('/'), content, time))
         .collect();
-    let tree = made::encode(nodes)?;
-    Ok(made::save_tree(writer, &tree)?)
+    let tree = virtual_files::encode(nodes)?;
+    Ok(virtual_files::save_tree(writer, &tree)?)
 }

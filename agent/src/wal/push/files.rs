@@ -13,7 +13,7 @@ use super::{
     super::{
         WalError,
         cut::Cut,
-        place::Archived,
+        resume::Archived,
         summary::{Reader, Summary},
     },
     directory::{LogDirectory, unreadable},

@@ -18,8 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use super::{
-    desk::Desks,
     message::{Answer, LONGEST, Request, line},
+    receivers::Desks,
 };
 
 /// For a request to be said.

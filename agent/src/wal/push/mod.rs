@@ -1,7 +1,7 @@
 //! Takes what a server pushes by its `archive_command`.
 //!
 //! - [`client`] is what the server runs for each file, [`listen`] where the
-//!   agent is asked, in the words of [`message`], and [`desk`] how the question
+//!   agent is asked, in the words of [`message`], and [`receivers`] how the question
 //!   gets to the job of that log, which is here.
 //! - [`directory`] is where the files lie, [`files`] reads what is asked for,
 //!   [`pending`] knows how far each is.
@@ -12,7 +12,6 @@
 //! archived before it is entered into the catalog.
 
 mod client;
-mod desk;
 mod directory;
 mod files;
 #[cfg(any(test, fuzzing))]
@@ -20,6 +19,7 @@ pub mod fuzz;
 mod listen;
 mod message;
 mod pending;
+mod receivers;
 
 use std::{
     path::Path,
@@ -39,19 +39,19 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 pub use client::{PushError, push};
-pub use desk::Desks;
 pub use listen::listen;
+pub use receivers::Desks;
 
 use self::{
-    desk::{Pushed, Seat},
     directory::LogDirectory,
     files::{Compare, HistoryFile, Kind, Read},
     pending::Files,
+    receivers::{Pushed, Seat},
 };
 use super::{
     WalError,
     archive::{Archive, Histories, Progress, histories_of},
-    place::{Archived, Tails},
+    resume::{Archived, Tails},
     server::{Room, WalServer},
 };
 use crate::monitor::Monitor;

@@ -9,7 +9,7 @@ use strongroom_repository::buffers::Buffers;
 use tokio::sync::oneshot;
 
 use super::{
-    super::{WalError, place::Archived},
+    super::{WalError, resume::Archived},
     directory::Stamp,
     files::Read,
 };

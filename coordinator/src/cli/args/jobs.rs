@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::http::shape::{JobKind, JobState};
+use crate::http::dto::{JobKind, JobState};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {

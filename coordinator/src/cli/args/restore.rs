@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
 use super::moment::moment;
-use crate::http::shape::{Overwrite, Relocation, RestorePoint, Sparse, VerifyRows};
+use crate::http::dto::{Overwrite, Relocation, RestorePoint, Sparse, VerifyRows};
 
 /// Examples of every kind.
 pub(crate) const EXAMPLES: &str = "\

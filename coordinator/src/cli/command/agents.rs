@@ -11,7 +11,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, fields, format},
     },
-    http::shape::{
+    http::dto::{
         Agent, AgentState, Agents, Connection, Contest, Invitation, InviteRequest, LabelRequest,
         Server, TrustRequest,
     },

@@ -10,7 +10,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, format},
     },
-    http::shape::AuditEntries,
+    http::dto::AuditEntries,
 };
 
 pub(super) async fn run(context: &Context, args: AuditArgs) -> Result<Exit, CliError> {

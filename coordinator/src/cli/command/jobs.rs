@@ -16,7 +16,7 @@ use crate::{
         render::{format, job, progress::ProgressView},
         watch,
     },
-    http::shape::{Job, JobLog, JobLogEntry, JobState, Jobs, RunRequest, StartedJobs},
+    http::dto::{Job, JobLog, JobLogEntry, JobState, Jobs, RunRequest, StartedJobs},
 };
 
 pub(super) async fn start(context: &Context, args: RunArgs) -> Result<Exit, CliError> {

@@ -14,7 +14,7 @@ use crate::{
         render::{Table, format},
     },
     config::Config,
-    http::shape::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
+    http::dto::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
     profile::Profile,
     serve::{self, ResetError},
 };

@@ -16,7 +16,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, format},
     },
-    http::shape::{AgentRef, Applied, ApplyRequest, Policies, Policy, PolicyDifference},
+    http::dto::{AgentRef, Applied, ApplyRequest, Policies, Policy, PolicyDifference},
 };
 
 pub(super) async fn apply(context: &Context, args: ApplyArgs) -> Result<Exit, CliError> {

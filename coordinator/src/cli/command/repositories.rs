@@ -11,7 +11,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, format},
     },
-    http::shape::{LostObject, Repositories, RepositoryLosses, RepositoryPassword},
+    http::dto::{LostObject, Repositories, RepositoryLosses, RepositoryPassword},
 };
 
 /// Whether a comparison has ended is asked so often.

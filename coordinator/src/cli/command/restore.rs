@@ -6,7 +6,7 @@ use crate::{
         args::RestoreArgs,
         error::{CliError, Exit},
     },
-    http::shape::{ClusterTarget, Job, PostgresTarget, RedisTarget, RestoreRequest},
+    http::dto::{ClusterTarget, Job, PostgresTarget, RedisTarget, RestoreRequest},
 };
 
 pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, CliError> {

@@ -10,7 +10,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, fields, format, job, recovery},
     },
-    http::shape::{Entry, Listing, Snapshot, Snapshots},
+    http::dto::{Entry, Listing, Snapshot, Snapshots},
 };
 
 /// The largest page of entries that the API gives.

@@ -11,7 +11,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, format, job, recovery},
     },
-    http::shape::{DatasetStatus, JobState, Status, StoreOutage, StoreState, StoreStatus},
+    http::dto::{DatasetStatus, JobState, Status, StoreOutage, StoreState, StoreStatus},
     sessions::Skew,
 };
 

@@ -9,7 +9,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, fields, format, job::store_outage},
     },
-    http::shape::{Store, StoreState, Stores},
+    http::dto::{Store, StoreState, Stores},
 };
 
 pub(super) async fn run(context: &Context, command: StoresCommand) -> Result<Exit, CliError> {

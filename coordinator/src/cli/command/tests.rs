@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     cli::render::job,
-    http::shape::{Agent, Agents, Applied, AuditEntries, Job, Jobs, Listing, Snapshots, Status},
+    http::dto::{Agent, Agents, Applied, AuditEntries, Job, Jobs, Listing, Snapshots, Status},
 };
 
 const NOW: &str = "2026-11-21T12:00:00Z";
@@ -92,7 +92,7 @@ fn agents_show_their_state_and_labels() {
         id: "a".into(),
         name: "db-1".into(),
         labels: BTreeMap::from([("role".into(), "db".into())]),
-        state: crate::http::shape::AgentState::Away,
+        state: crate::http::dto::AgentState::Away,
         contest: None,
         hostname: None,
         os: None,
@@ -108,7 +108,7 @@ fn agents_show_their_state_and_labels() {
     };
     let gone = |name: &str| Agent {
         name: name.into(),
-        state: crate::http::shape::AgentState::Revoked,
+        state: crate::http::dto::AgentState::Revoked,
         ..agent.clone()
     };
     let (old, older) = (gone("old"), gone("older"));
@@ -122,7 +122,7 @@ fn agents_show_their_state_and_labels() {
          db-1  away   2 h ago    role=db  -     0.1.0"
     );
     let ahead = Agent {
-        state: crate::http::shape::AgentState::Connected,
+        state: crate::http::dto::AgentState::Connected,
         clock_skew_seconds: Some(3_600),
         ..agents.agents[0].clone()
     };
@@ -241,7 +241,7 @@ fn names_of_a_snapshot_do_nothing_to_a_terminal_nor_to_a_shell() {
 
 #[test]
 fn stores_show_what_they_let_happen() {
-    let store: crate::http::shape::Store = serde_json::from_value(json!({
+    let store: crate::http::dto::Store = serde_json::from_value(json!({
         "name": "primary", "endpoint": "https://s3.example", "bucket": "b", "prefix": "",
         "state": "unsafe", "checked_at": "2026-11-21T11:00:00Z", "problem": "it is unsafe",
         "risks": ["unsigned-acl"], "accepted_risks": [],
@@ -256,7 +256,7 @@ fn stores_show_what_they_let_happen() {
         text.contains(r"acl     accepted  unsigned-acl  200\u{1b}"),
         "{text}"
     );
-    let listed = crate::http::shape::Stores {
+    let listed = crate::http::dto::Stores {
         next_before: None,
         stores: vec![store],
     };
@@ -334,7 +334,7 @@ fn the_status_leads_with_the_counts() {
 
     // A clock that is wrong is said; a store that is away, once.
     let mut status = status;
-    status.clocks = vec![crate::http::shape::AgentClock {
+    status.clocks = vec![crate::http::dto::AgentClock {
         agent: "web-1".into(),
         skew_seconds: 7_200,
     }];

@@ -23,7 +23,7 @@ use crate::{
         store::StoreClient,
         watch,
     },
-    http::shape::{
+    http::dto::{
         DownloadRequest, EndedTransfer, Entry, FetchPieces, FinishUpload, Job, JobResult, Listing,
         Piece, SendPieces, SignedRequests, Upload, UploadFormat, UploadRequest,
     },

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use strongroom_runtime::units::{self, ByteRate, ByteSize};
 
 use super::{Table, fields, format, progress};
-use crate::http::shape::{
+use crate::http::dto::{
     Attempt, BackupFigures, DownloadFigures, Job, JobLogEntry, JobResult, JobState, Jobs, Limits,
     RestoreFigures, StoreOutage, Warning,
 };

@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use strongroom_runtime::printable;
 
 use super::format;
-use crate::http::shape::{Job, JobState, Progress};
+use crate::http::dto::{Job, JobState, Progress};
 
 /// How often a plain line is written while nothing but figures change.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::format;
-use crate::http::shape::{Archiving, JobState, Recovery, RecoveryWindow};
+use crate::http::dto::{Archiving, JobState, Recovery, RecoveryWindow};
 
 /// A log that was last known to be complete longer ago than this is late: what
 /// is lost is meant to be seconds.

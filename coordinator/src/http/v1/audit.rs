@@ -12,10 +12,10 @@ use crate::{
     catalog::AuditFilter,
     http::{
         auth::Caller,
+        dto::{AuditEntries, AuditEntry},
         extract::Parameters,
         paging::{Page, PageQuery},
         problem::{Code, Problem},
-        shape::{AuditEntries, AuditEntry},
         state::{ApiState, SharedState},
     },
     model::{Actor, AuditRow},

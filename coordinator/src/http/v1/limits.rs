@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 
-use crate::{http::shape::Limits, model::JobLimits};
+use crate::{http::dto::Limits, model::JobLimits};
 
 /// As the API shows them.
 pub(super) fn shape(limits: &JobLimits) -> Limits {

@@ -5,7 +5,7 @@ use strongroom_wire::{job::Work, wal::WalPosition};
 use super::jobs;
 use crate::{
     catalog::{Catalog, CatalogError},
-    http::shape::{Archiving, LineEnd, Recovery, RecoveryGap, RecoveryWindow},
+    http::dto::{Archiving, LineEnd, Recovery, RecoveryGap, RecoveryWindow},
     model::{DatasetName, Job, JobState},
     recovery::{Cluster, load, windows},
 };

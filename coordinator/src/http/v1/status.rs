@@ -12,8 +12,8 @@ use crate::{
     catalog::JobFilter,
     http::{
         auth::Caller,
+        dto::{AgentClock, ContestedAgent, Counts, DatasetStatus, LossStatus, Status},
         problem::Problem,
-        shape::{AgentClock, ContestedAgent, Counts, DatasetStatus, LossStatus, Status},
         state::{ApiState, SharedState},
     },
     model::{Agent, Job, JobKind, Snapshot, StateWord},

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use tokio_postgres::error::{Error as Driver, SqlState};
 
 use super::tls::TlsError;
-use crate::said;
+use crate::server_words;
 
 /// A failed connection or query. Every variant names the connection or the
 /// place. Of a server's words only what holds no values: see [`crate::said`].
@@ -237,7 +237,7 @@ impl ServerError {
 /// What may be shown of the server's words, or the whole chain of causes.
 pub(crate) fn words(error: &Driver) -> String {
     if let Some(said) = error.as_db_error() {
-        return said::error(said);
+        return server_words::error(said);
     }
     let mut text = String::new();
     let mut source = error.source();

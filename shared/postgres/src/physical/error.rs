@@ -6,7 +6,7 @@ use super::{NEWEST_MAJOR, OLDEST_MAJOR, label::InvalidLabel, position::InvalidPo
 use crate::{
     connection::{ServerError, words},
     rights::MissingRights,
-    said,
+    server_words,
 };
 
 /// See the module.
@@ -70,7 +70,7 @@ impl PhysicalError {
         move |source| match source.as_db_error() {
             Some(error) if lacks_privilege(error) => Self::Privilege {
                 doing,
-                message: said::error(error),
+                message: server_words::error(error),
                 remedy: remedy(),
             },
             _ => Self::Sql {
@@ -106,5 +106,9 @@ fn explain(error: &tokio_postgres::Error) -> String {
             words(error)
         };
     };
-    format!("{} (SQLSTATE {})", said::error(said), said.code().code())
+    format!(
+        "{} (SQLSTATE {})",
+        server_words::error(said),
+        said.code().code()
+    )
 }

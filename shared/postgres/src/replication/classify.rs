@@ -4,7 +4,7 @@ use std::io;
 
 use tokio_postgres::error::SqlState;
 
-use super::{ReplicationError, said::Said, wire::is_tls};
+use super::{ReplicationError, error_response::Said, wire::is_tls};
 use crate::{
     connection::ServerError,
     physical::{Lsn, TimelineId},

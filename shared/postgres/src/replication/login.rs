@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::{
     dial::{Dialled, dial},
-    said::Said,
+    error_response::Said,
     wire::{Received, Wire, is_tls},
 };
 use crate::{

@@ -19,11 +19,11 @@ mod channel;
 mod classify;
 mod dial;
 pub mod error;
+mod error_response;
 pub mod facts;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod login;
-mod said;
 pub mod session;
 pub mod slot;
 pub mod stream;

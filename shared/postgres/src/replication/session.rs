@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout};
 use super::{
     ReplicationError,
     classify::Asked,
+    error_response::Said,
     login::{LoggedIn, log_in},
-    said::Said,
     stream::Streaming,
     wire::{Received, Wire},
 };

@@ -17,14 +17,13 @@
 //! - `flow`: how many are on their way at once,
 //! - `claims`: what of it index files say truly,
 //! - `journal`: what an interrupted run stored is found again,
-//! - `crew`, [`worker`], [`stream`]: the threads and what they do,
+//! - `work_queue`, [`worker`], [`stream`]: the threads and what they do,
 //! - [`writer`]: all of it together; the first error ends everything.
 
 mod buffers;
 pub mod chunker;
 mod claims;
-mod crew;
-mod effort;
+mod compression_level;
 mod error;
 mod flow;
 mod halt;
@@ -37,6 +36,7 @@ pub mod parent;
 pub mod plan;
 pub mod stream;
 mod uploads;
+mod work_queue;
 pub mod worker;
 pub mod writer;
 

@@ -9,8 +9,8 @@ use std::{
 use super::{
     StreamError, Worker,
     chunker::{Chunker, MIN_CHUNK},
-    crew::{Chunk, Joined, Stream},
     halt::Halted,
+    work_queue::{Chunk, Joined, Stream},
 };
 use crate::format::blob::{BlobId, BlobKind};
 

@@ -4,10 +4,10 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
     WriteError,
-    crew::{Crew, Next},
-    effort::{Effort, Efforts, QUICK},
+    compression_level::{Effort, Efforts, QUICK},
     halt::Halted,
     membership::Claim,
+    work_queue::{Crew, Next},
     writer::Shared,
 };
 use crate::format::{

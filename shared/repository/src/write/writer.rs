@@ -16,13 +16,13 @@ use super::{
     Halted, JournalDirectory, Worker, WriteError,
     buffers::Buffers,
     chunker::Gear,
-    crew::Crew,
     flow::Flow,
     halt::Halt,
     membership::Membership,
     pack::{HEADER_ROOM, OpenPack},
     plan::{DEFAULT_MEMORY_BUDGET, MemoryPlan, workers_within},
     uploads::{Durable, Uploads},
+    work_queue::Crew,
 };
 use crate::{
     format::{

@@ -15,7 +15,7 @@ use strongroom_wire::job::RecoveryTarget;
 use super::{
     RecoveryError,
     error::shown,
-    said::{Said, said},
+    server_log::{Said, said},
 };
 use crate::{
     allowed::AllowedDirectory,

@@ -3,7 +3,7 @@
 
 use super::{
     directory::{State, planned},
-    said::said,
+    server_log::said,
 };
 
 /// How far a restore has come: it comes back as it was read.

@@ -25,8 +25,6 @@ pub(super) mod directory;
 mod ended;
 mod error;
 mod fetch;
-mod forward;
-mod forwarding;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod index;
@@ -34,19 +32,21 @@ mod notes;
 mod overlap;
 mod parts;
 mod plan;
+mod prepare;
 mod reach;
-mod said;
+mod replay;
 mod scan;
 mod seek;
 mod segments;
 pub mod serve;
+mod server_log;
 mod settings;
 mod watch;
 
 pub use error::RecoveryError;
-pub use forward::LogSource;
 pub use index::LogIndex;
+pub use prepare::LogSource;
 
 pub(super) use directory::Choice;
-pub(super) use forward::{Inputs, RollForward};
-pub(super) use forwarding::Forwarding;
+pub(super) use prepare::{Inputs, RollForward};
+pub(super) use replay::Forwarding;

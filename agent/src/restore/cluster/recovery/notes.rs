@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use strongroom_wire::job::{Recovery, RecoveryTarget};
 
-use super::{error::shown, fetch::Fetched, forward::Inputs, plan::Plan, said::Said};
+use super::{error::shown, fetch::Fetched, plan::Plan, prepare::Inputs, server_log::Said};
 
 /// What will be replayed.
 pub(super) fn planned(plan: &Plan, recovery: &Recovery) -> Vec<String> {

@@ -39,10 +39,10 @@ use super::{
     ClusterRestoreError, Consent,
     base::{make_directory, readable},
     owner::Owner,
-    places::{self, Destination, Home, Placed, destinations},
     programs::Version,
     recovery::Choice,
     relink::link,
+    tablespaces::{self, Destination, Home, Placed, destinations},
 };
 use crate::allowed::AllowedDirectory;
 
@@ -84,15 +84,15 @@ impl Replay {
             to: &work.target,
         };
         let bases = destinations(known, &work.tablespaces, home);
-        let made = places::made(&creations, &bases, &work.tablespaces, home);
-        places::check(&work.target, &bases, &made, &work.tablespaces)?;
+        let made = tablespaces::made(&creations, &bases, &work.tablespaces, home);
+        tablespaces::check(&work.target, &bases, &made, &work.tablespaces)?;
         let bases = bases.into_iter().map(|place| terms.enter_base(place));
         let bases = bases.collect::<Result<Vec<_>, _>>()?;
         let made = made.into_iter();
         let made = made.map(|place| terms.enter_made(place, &creations));
         let made = made.collect::<Result<Vec<_>, _>>()?;
         let all: Vec<_> = bases.iter().chain(&made).collect();
-        places::check_apart(terms.target, &all)?;
+        tablespaces::check_apart(terms.target, &all)?;
         let moved = |creation: &TablespaceCreation| {
             let mut all = bases.iter().chain(&made);
             all.any(|place| place.to.moved && place.to.oid == creation.oid)

@@ -41,7 +41,7 @@ use super::{
     program::{Ran, Watch},
     tree::{self, Saved},
 };
-use crate::sources::made::{save_stream, until_halted};
+use crate::sources::virtual_files::{save_stream, until_halted};
 
 /// What `pg_dumpall` says of a role that may not read passwords.
 const NO_PASSWORDS: &str = "pg_authid";

@@ -43,7 +43,7 @@ use self::{dump::Dumper, tree::Saved};
 use crate::{
     config::{AbsolutePath, PostgresConnection},
     monitor::Monitor,
-    sources::{made::until_halted, pace::Pace},
+    sources::{throttle::Pace, virtual_files::until_halted},
 };
 
 pub use error::LogicalError;

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::{LogicalError, dump::Dumper};
 use crate::sources::{
     command::process::{Ear, Ended, Process},
-    made::save_stream,
-    pace::Paced,
+    throttle::Paced,
+    virtual_files::save_stream,
 };
 
 /// Sees what a program writes, on its way into the repository.

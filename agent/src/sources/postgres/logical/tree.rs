@@ -7,7 +7,7 @@ use strongroom_repository::{
 };
 
 use super::{LogicalError, LogicalFigures};
-use crate::sources::made;
+use crate::sources::virtual_files;
 
 /// Roles and tablespaces.
 pub(super) const GLOBALS: &str = "/globals.sql";
@@ -42,8 +42,12 @@ impl Saved {
         self.figures.bytes += content.size;
         let name = path.trim_start_matches('/');
         match name.split_once('/') {
-            Some((_, name)) => self.databases.push(made::file(name, content, self.time)),
-            None => self.root.push(made::file(name, content, self.time)),
+            Some((_, name)) => self
+                .databases
+                .push(virtual_files::file(name, content, self.time)),
+            None => self
+                .root
+                .push(virtual_files::file(name, content, self.time)),
         }
     }
 
@@ -59,12 +63,12 @@ impl Saved {
     ) -> Result<(BlobId, LogicalFigures), LogicalError> {
         let subtree = save(writer, self.databases)?;
         self.root
-            .push(made::directory(DATABASES, subtree, self.time));
+            .push(virtual_files::directory(DATABASES, subtree, self.time));
         Ok((save(writer, self.root)?, self.figures))
     }
 }
 
 fn save(writer: &Writer, nodes: Vec<Node>) -> Result<BlobId, LogicalError> {
-    let tree = made::encode(nodes)?;
-    Ok(made::save_tree(writer, &tree)?)
+    let tree = virtual_files::encode(nodes)?;
+    Ok(virtual_files::save_tree(writer, &tree)?)
 }

@@ -39,7 +39,7 @@ use crate::{
     monitor::Monitor,
     sources::{
         files::{Counts, metadata::size},
-        pace::{Pace, Paced},
+        throttle::{Pace, Paced},
     },
 };
 

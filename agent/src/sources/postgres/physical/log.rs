@@ -33,7 +33,7 @@ use crate::{
     monitor::Monitor,
     sources::{
         files::{Counts, metadata::size},
-        pace::{Pace, Paced},
+        throttle::{Pace, Paced},
     },
 };
 

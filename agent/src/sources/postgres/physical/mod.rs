@@ -74,8 +74,8 @@ use crate::{
     monitor::Monitor,
     sources::{
         files::{Counts, metadata},
-        made::until_halted,
-        pace::Pace,
+        throttle::Pace,
+        virtual_files::until_halted,
     },
 };
 

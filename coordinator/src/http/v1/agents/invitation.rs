@@ -5,9 +5,9 @@ use axum::{Json, extract::State};
 use crate::{
     http::{
         auth::Caller,
+        dto::{InvitationState, InvitationStatus},
         extract::Segment,
         problem::Problem,
-        shape::{InvitationState, InvitationStatus},
         state::SharedState,
     },
     model::JoinTokenState,

@@ -12,10 +12,10 @@ use crate::{
     http::{
         answer::{Created, location},
         auth::Caller,
+        dto::{Invitation, InviteRequest},
         extract::Body,
         idempotency::{IdempotencyKey, Secret},
         problem::{Code, Problem},
-        shape::{Invitation, InviteRequest},
         state::SharedState,
     },
     model::{NewJoinToken, SecretHash},

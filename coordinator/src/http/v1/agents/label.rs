@@ -4,9 +4,9 @@ use axum::{Json, extract::State};
 
 use crate::http::{
     auth::Caller,
+    dto::{Agent, LabelRequest},
     extract::{Body, Segment},
     problem::{Code, Problem},
-    shape::{Agent, LabelRequest},
     state::SharedState,
 };
 

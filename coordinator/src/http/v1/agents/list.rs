@@ -4,9 +4,9 @@ use axum::extract::State;
 
 use crate::http::{
     auth::Caller,
+    dto::Agents,
     paging::{Page, PageQuery},
     problem::Problem,
-    shape::Agents,
     state::SharedState,
 };
 

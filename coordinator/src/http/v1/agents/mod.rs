@@ -13,8 +13,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     http::{
+        dto::{Agent, AgentState, Connection, Consent, Contest, Database, Fact, Holder, Server},
         problem::Problem,
-        shape::{Agent, AgentState, Connection, Consent, Contest, Database, Fact, Holder, Server},
         state::{ApiState, SharedState},
     },
     model,

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 
 use crate::http::{
-    auth::Caller, extract::Segment, problem::Problem, shape::Agent, state::SharedState,
+    auth::Caller, dto::Agent, extract::Segment, problem::Problem, state::SharedState,
 };
 
 /// Shuts an agent out for good; its session ends, its unfinished jobs fail.

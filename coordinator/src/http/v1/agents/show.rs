@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 
 use crate::http::{
-    auth::Caller, extract::Segment, problem::Problem, shape::Agent, state::SharedState,
+    auth::Caller, dto::Agent, extract::Segment, problem::Problem, state::SharedState,
 };
 
 /// One agent, by name or id.

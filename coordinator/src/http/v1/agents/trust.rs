@@ -4,9 +4,9 @@ use axum::{Json, extract::State};
 
 use crate::http::{
     auth::Caller,
+    dto::{Agent, TrustRequest},
     extract::{Body, Segment},
     problem::Problem,
-    shape::{Agent, TrustRequest},
     state::SharedState,
 };
 

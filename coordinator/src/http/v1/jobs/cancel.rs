@@ -2,9 +2,7 @@
 
 use axum::{Json, extract::State};
 
-use crate::http::{
-    auth::Caller, extract::Segment, problem::Problem, shape::Job, state::SharedState,
-};
+use crate::http::{auth::Caller, dto::Job, extract::Segment, problem::Problem, state::SharedState};
 
 /// Stops a job.
 ///

@@ -10,10 +10,10 @@ use crate::{
     catalog::JobFilter,
     http::{
         auth::Caller,
+        dto::{JobKind, JobState, Jobs},
         extract::Parameters,
         paging::{Page, PageQuery},
         problem::Problem,
-        shape::{JobKind, JobState, Jobs},
         state::SharedState,
     },
     model,

@@ -7,9 +7,9 @@ use super::word;
 use crate::{
     http::{
         auth::Caller,
+        dto::{JobLog, JobLogEntry},
         extract::Segment,
         problem::Problem,
-        shape::{JobLog, JobLogEntry},
         state::SharedState,
     },
     model::{Actor, AuditRow, JobDetail, JobMark, Outcome},

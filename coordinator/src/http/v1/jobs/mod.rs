@@ -1,15 +1,15 @@
 //! Jobs.
 
 pub mod cancel;
+mod convert;
 pub mod list;
 pub mod log;
-mod shape;
 pub mod show;
 mod waits;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::shape::{brief, detailed, started, warning, word};
+pub(super) use self::convert::{brief, detailed, started, warning, word};
 use self::waits::waits_for;
 
 use crate::http::state::SharedState;

@@ -10,9 +10,9 @@ use utoipa::IntoParams;
 
 use crate::http::{
     auth::Caller,
+    dto::Job,
     extract::{Parameters, Segment},
     problem::{Code, Problem},
-    shape::Job,
     state::{ApiState, SharedState},
 };
 

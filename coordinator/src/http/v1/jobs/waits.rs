@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use strongroom_layout::JobId;
 
 use crate::{
-    http::{problem::Problem, shape::WaitsFor, state::ApiState},
+    http::{dto::WaitsFor, problem::Problem, state::ApiState},
     jobs::Hindrance,
     model::{Job, JobState},
     stores,

@@ -5,10 +5,10 @@ use axum::extract::State;
 use crate::http::{
     answer::{Created, location},
     auth::{self, Caller},
+    dto::{CreateOperator, NewOperator},
     extract::Body,
     idempotency::{IdempotencyKey, Secret},
     problem::Problem,
-    shape::{CreateOperator, NewOperator},
     state::SharedState,
 };
 

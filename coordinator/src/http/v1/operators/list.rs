@@ -4,9 +4,9 @@ use axum::extract::State;
 
 use crate::http::{
     auth::Caller,
+    dto::Operators,
     paging::{Page, PageQuery},
     problem::Problem,
-    shape::Operators,
     state::SharedState,
 };
 

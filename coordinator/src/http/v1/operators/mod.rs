@@ -11,8 +11,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     http::{
+        dto::Operator,
         problem::{Code, Problem},
-        shape::Operator,
         state::{ApiState, SharedState},
     },
     model,

@@ -4,10 +4,10 @@ use axum::{Json, extract::State};
 
 use crate::http::{
     auth::{self, Caller},
+    dto::{NewOperator, RenewOperator},
     extract::{Body, Segment},
     idempotency::{IdempotencyKey, Secret},
     problem::Problem,
-    shape::{NewOperator, RenewOperator},
     state::SharedState,
 };
 

@@ -4,9 +4,9 @@ use axum::{Json, extract::State};
 
 use crate::http::{
     auth::Caller,
+    dto::Operator,
     extract::Segment,
     problem::{Code, Problem},
-    shape::Operator,
     state::SharedState,
 };
 

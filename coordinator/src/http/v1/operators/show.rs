@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 
 use crate::http::{
-    auth::Caller, extract::Segment, problem::Problem, shape::Operator, state::SharedState,
+    auth::Caller, dto::Operator, extract::Segment, problem::Problem, state::SharedState,
 };
 
 /// One operator by name; of several that were called so, the last.

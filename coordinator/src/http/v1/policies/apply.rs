@@ -6,10 +6,10 @@ use serde_json::Value;
 use crate::{
     http::{
         auth::Caller,
+        dto::{Applied, ApplyRequest, PolicyChange, PolicyDifference},
         extract::Body,
         idempotency::IdempotencyKey,
         problem::{Code, Problem},
-        shape::{Applied, ApplyRequest, PolicyChange, PolicyDifference},
         state::{ApiState, SharedState},
     },
     policy::{self, Change, Policy},

@@ -4,9 +4,9 @@ use axum::extract::State;
 
 use crate::http::{
     auth::Caller,
+    dto::Policies,
     paging::{Page, PageQuery},
     problem::Problem,
-    shape::Policies,
     state::SharedState,
 };
 

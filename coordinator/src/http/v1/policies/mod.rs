@@ -13,8 +13,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     catalog::StoredPolicy,
     http::{
+        dto::{AgentRef, Policy},
         problem::Problem,
-        shape::{AgentRef, Policy},
         state::SharedState,
         v1::limits,
     },

@@ -7,10 +7,10 @@ use crate::{
     http::{
         answer::{Started, location},
         auth::Caller,
+        dto::{RunRequest, StartedJobs},
         extract::{Body, Segment},
         idempotency::IdempotencyKey,
         problem::{Code, Problem},
-        shape::{RunRequest, StartedJobs},
         state::SharedState,
         v1::jobs,
     },

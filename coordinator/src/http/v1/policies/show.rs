@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 
 use crate::http::{
-    auth::Caller, extract::Segment, problem::Problem, shape::Policy, state::SharedState,
+    auth::Caller, dto::Policy, extract::Segment, problem::Problem, state::SharedState,
 };
 
 /// One policy, also as it stands in a policy file.

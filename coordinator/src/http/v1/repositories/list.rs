@@ -7,9 +7,9 @@ use axum::extract::State;
 use crate::{
     http::{
         auth::Caller,
+        dto::{Repositories, Repository},
         paging::{Page, PageQuery},
         problem::Problem,
-        shape::{Repositories, Repository},
         state::SharedState,
     },
     model::RepositoryState,

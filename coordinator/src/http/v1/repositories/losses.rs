@@ -6,10 +6,10 @@ use crate::{
     http::{
         answer::{Started, location},
         auth::Caller,
+        dto::{LostObject, RepositoryLosses},
         extract::Segment,
         idempotency::IdempotencyKey,
         problem::{Code, Problem},
-        shape::{LostObject, RepositoryLosses},
         state::{ApiState, SharedState},
         v1::snapshots,
     },

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 
 use crate::{
     http::{
-        auth::Caller, extract::Segment, problem::Problem, shape::RepositoryPassword,
+        auth::Caller, dto::RepositoryPassword, extract::Segment, problem::Problem,
         state::SharedState,
     },
     model::NewAudit,

@@ -15,10 +15,10 @@ use crate::{
     http::{
         answer::Started,
         auth::Caller,
+        dto::{Job, RestoreRequest},
         extract::Body,
         idempotency::IdempotencyKey,
         problem::Problem,
-        shape::{Job, RestoreRequest},
         state::SharedState,
     },
     jobs::request,

@@ -7,8 +7,8 @@ use strongroom_wire::job::Recovery;
 use crate::{
     catalog::{Catalog, SnapshotCursor, SnapshotFilter},
     http::{
+        dto::{ClusterTarget, RestorePoint, RestoreRequest},
         problem::{Code, Problem},
-        shape::{ClusterTarget, RestorePoint, RestoreRequest},
         v1::snapshots,
     },
     model::{DatasetName, Snapshot, WalArchive},

@@ -8,11 +8,11 @@ use strongroom_wire::job::{
 };
 
 use crate::http::{
-    problem::{Code, Problem},
-    shape::{
+    dto::{
         ClusterTarget, Overwrite, PostgresTarget, RedisTarget, RestorePoint, RestoreRequest,
         Sparse, VerifyRows,
     },
+    problem::{Code, Problem},
 };
 
 /// What is to be done.
@@ -303,7 +303,7 @@ fn postgres(target: PostgresTarget, snapshot: ObjectId, dry_run: bool) -> Planne
 }
 
 fn cluster(target: ClusterTarget, snapshot: ObjectId, dry_run: bool) -> RestoreClusterWork {
-    let relocation = |it: crate::http::shape::Relocation| Relocation {
+    let relocation = |it: crate::http::dto::Relocation| Relocation {
         from: it.from,
         to: it.to,
     };

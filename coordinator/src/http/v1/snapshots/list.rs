@@ -10,10 +10,10 @@ use crate::{
     catalog::{SnapshotCursor, SnapshotFilter},
     http::{
         auth::Caller,
+        dto::Snapshots,
         extract::Parameters,
         paging::{Page, PageQuery},
         problem::Problem,
-        shape::Snapshots,
         state::SharedState,
         v1::recovery,
     },

@@ -8,11 +8,11 @@ use strongroom_wire::job::ListWork;
 use crate::{
     http::{
         auth::Caller,
+        dto::{Job, JobResult, JobState, ListQuery, Listing},
         extract::{Parameters, Segment},
         guard::NextPage,
         paging,
         problem::{Code, Problem},
-        shape::{Job, JobResult, JobState, ListQuery, Listing},
         state::SharedState,
         v1::jobs,
     },

@@ -10,8 +10,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     catalog::Catalog,
     http::{
+        dto::Snapshot,
         problem::{Code, Problem},
-        shape::Snapshot,
         state::SharedState,
     },
     model,

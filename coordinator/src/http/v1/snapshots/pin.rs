@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 
 use crate::http::{
-    auth::Caller, extract::Segment, problem::Problem, shape::Snapshot, state::SharedState,
+    auth::Caller, dto::Snapshot, extract::Segment, problem::Problem, state::SharedState,
 };
 
 /// Keeps a snapshot whatever retention says.

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 
 use crate::http::{
-    auth::Caller, extract::Segment, problem::Problem, shape::Snapshot, state::SharedState, v1::jobs,
+    auth::Caller, dto::Snapshot, extract::Segment, problem::Problem, state::SharedState, v1::jobs,
 };
 
 /// One snapshot, with the warnings of the job that took it.

@@ -7,9 +7,9 @@ use axum::{Json, extract::State};
 use crate::{
     http::{
         auth::Caller,
+        dto::{Store, StoreState},
         extract::Segment,
         problem::{Code, Problem},
-        shape::{Store, StoreState},
         state::SharedState,
     },
     model::{NewAudit, Outcome},

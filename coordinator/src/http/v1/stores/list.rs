@@ -6,10 +6,10 @@ use utoipa::IntoParams;
 
 use crate::http::{
     auth::Caller,
+    dto::Stores,
     extract::Parameters,
     paging::{self, Page},
     problem::Problem,
-    shape::Stores,
     state::SharedState,
 };
 

@@ -8,8 +8,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     http::{
+        dto::{Store, StoreFinding, StoreOutage, StoreState, StoreStatus},
         problem::Problem,
-        shape::{Store, StoreFinding, StoreOutage, StoreState, StoreStatus},
         state::{ApiState, SharedState},
     },
     stores::{self, NotSigned, Risk, Standing, Stores},

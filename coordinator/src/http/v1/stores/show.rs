@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 
 use crate::http::{
-    auth::Caller, extract::Segment, problem::Problem, shape::Store, state::SharedState,
+    auth::Caller, dto::Store, extract::Segment, problem::Problem, state::SharedState,
 };
 
 /// One store, and what its last check found.

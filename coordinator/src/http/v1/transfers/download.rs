@@ -7,10 +7,10 @@ use crate::{
     http::{
         answer::Started,
         auth::Caller,
+        dto::{DownloadRequest, EndedTransfer, FetchPieces, Job, SignedRequests},
         extract::{Body, Segment},
         idempotency::IdempotencyKey,
         problem::{Code, Problem},
-        shape::{DownloadRequest, EndedTransfer, FetchPieces, Job, SignedRequests},
         state::SharedState,
         v1::{jobs, snapshots},
     },

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::{
     http::{
+        dto::{SignedRequest, SignedRequests},
         problem::{Code, Problem},
-        shape::{SignedRequest, SignedRequests},
         state::SharedState,
     },
     transfers::TransferError,

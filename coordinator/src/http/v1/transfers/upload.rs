@@ -9,13 +9,13 @@ use crate::{
     http::{
         answer::{Created, Started, location},
         auth::Caller,
-        extract::{Body, Segment},
-        idempotency::IdempotencyKey,
-        problem::{Code, Problem},
-        shape::{
+        dto::{
             EndedTransfer, FinishUpload, Job, SendPieces, SignedRequests, Upload, UploadFormat,
             UploadRequest,
         },
+        extract::{Body, Segment},
+        idempotency::IdempotencyKey,
+        problem::{Code, Problem},
         state::SharedState,
         v1::jobs,
     },

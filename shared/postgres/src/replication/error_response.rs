@@ -4,7 +4,7 @@ use fallible_iterator::FallibleIterator as _;
 use postgres_protocol::message::backend::ErrorFields;
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::said;
+use crate::server_words;
 
 /// Of a server's words, in characters: they go into logs.
 const LONGEST: usize = 1000;
@@ -48,9 +48,9 @@ impl Said {
 
     /// What may be shown of it.
     pub(super) fn words(&self) -> String {
-        let mut text = said::message(self.state.code(), &self.message);
+        let mut text = server_words::message(self.state.code(), &self.message);
         let added = [&self.detail, &self.hint].into_iter().flatten();
-        for added in added.filter_map(|added| said::added(added)) {
+        for added in added.filter_map(|added| server_words::added(added)) {
             text.push_str("; ");
             text.push_str(&added);
         }

@@ -14,8 +14,8 @@ use super::{
     fetch::{Fetch, Fetched},
     notes,
     plan::Plan,
-    said::Said,
     scan::facts,
+    server_log::Said,
     settings::{self, Settings},
     watch::until_ready,
 };

@@ -10,7 +10,7 @@ use strongroom_wire::{
 use crate::{
     http::{
         answer::{Started, location},
-        shape::{
+        dto::{
             AgentRef, Attempt, BackupFigures, DownloadFigures, Entry, Job, JobFailure, JobKind,
             JobResult, JobState, ListFigures, Listing, PlannedAction, Progress, RawPath,
             RestoreFigures, StartedServer, WalFigures, Warning,
