@@ -36,8 +36,3 @@ SELECT r.repository, r.system, r.line, r.timeline, r.lsn, r.name,
 FROM wal_restore_points r;
 DROP TABLE wal_restore_points;
 ALTER TABLE wal_restore_points_of_datasets RENAME TO wal_restore_points;
-
--- The store did not hold it when its attempt had ended: it was granted and, as far as
--- anybody saw, never written.
-ALTER TABLE objects ADD COLUMN absent_at BIGINT;
-CREATE INDEX objects_absent ON objects (repository) WHERE absent_at IS NOT NULL;

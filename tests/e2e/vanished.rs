@@ -4,7 +4,7 @@
 use std::{fs, path::PathBuf};
 
 use serde_json::Value;
-use strongroom_tests::{coordinator::Setup, noise, operator::text, proxy::Action};
+use strongroom_tests::{noise, operator::text};
 
 use crate::{
     damage::{name, objects},
@@ -253,36 +253,4 @@ fn a_snapshot_that_vanishes_is_not_taken_for_one() {
     let found = losses(&world, &["--compare"]);
     assert_eq!(found["objects"], serde_json::json!([]));
     world.prove(&second, "back");
-}
-
-/// As of a thief who is granted what he never writes: a store that says yes and keeps
-/// nothing.
-#[test]
-fn what_was_never_written_is_an_alarm_of_its_job_and_no_loss_that_stays() {
-    let world = World::behind_proxy("never-written", Setup::default());
-    fs::write(file(&world, 0), noise(7, 300_000)).expect("a file");
-    world.operator().apply(&world.policy(""));
-    let kept = world.backup();
-    fs::write(file(&world, 1), noise(8, 300_000)).expect("a file");
-    world
-        .proxy()
-        .rule(|seen| seen.puts("data").then_some(Action::Answer(200, "")));
-    let job = world.operator().backup(POLICY);
-    assert_says(&text(&job["alarm"]), &["not in the store", "data/"]);
-    let found = losses(&world, &["--compare"]);
-    assert_eq!(found["objects"], serde_json::json!([]), "{found:#}");
-
-    // The next backup stores again what live data has.
-    world.proxy().clear();
-    let (second, _) = warned(&world);
-    comes_back(&world, &second, "second");
-    world.restore(&kept, "first");
-    // What was seen there and is gone is a loss like any other.
-    let (directory, _) = world.repository();
-    let pack = objects(&directory.join("data")).pop().expect("a pack");
-    fs::remove_file(&pack).expect("a pack can be removed");
-    let repository = world.operator().repository().0;
-    let compare = ["repositories", "losses", &repository, "--compare"];
-    let said = world.operator().run(compare);
-    assert!(said.stdout.contains(name(&pack)), "{said:#?}");
 }

@@ -50,7 +50,7 @@ impl Catalog {
     /// those behind `after`, up to `last` (that included), no more than `limit`. Of
     /// an attempt that failed nobody knows what arrived; what a success or a
     /// confirmed snapshot relies on did, and so did the `config` of a repository that is
-    /// ready. What [was absent](Self::mark_absent) when its attempt ended is not expected.
+    /// ready.
     pub async fn expected_objects(
         &self,
         repository: &str,
@@ -65,7 +65,6 @@ impl Catalog {
             "SELECT o.* FROM objects o
              WHERE o.repository = $1 AND o.kind IN ({})
                AND ($2 IS NULL OR o.path > $2) AND ($3 IS NULL OR o.path <= $3)
-               AND o.absent_at IS NULL
                AND (o.kind = 'config'
                     OR (o.kind <> 'snapshot'
                         AND EXISTS (SELECT 1 FROM jobs j
@@ -122,7 +121,6 @@ impl Catalog {
         let rows = sqlx::query(
             "SELECT o.id AS id FROM objects o
              WHERE o.repository = $1 AND o.kind = 'index' AND o.shown_at IS NOT NULL
-               AND o.absent_at IS NULL
                AND EXISTS (SELECT 1 FROM snapshots s
                            WHERE s.job_id = o.job_id AND s.attempt = o.attempt
                              AND s.confirmed = 1)",

@@ -14,7 +14,6 @@
 //! on the one writing connection; Postgres: an advisory lock), so that a
 //! method may read, decide by a pure function, and write.
 
-mod absent_objects;
 mod agents;
 mod attempts;
 mod audit;

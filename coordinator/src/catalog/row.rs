@@ -144,13 +144,22 @@ pub(super) fn int(value: impl TryInto<i64>) -> i64 {
 
 /// A pattern for `LIKE … ESCAPE '\'` that matches texts with this beginning.
 pub(super) fn beginning(prefix: &str) -> String {
-    let mut pattern = String::with_capacity(prefix.len() + 1);
-    for c in prefix.chars() {
+    format!("{}%", literal(prefix))
+}
+
+/// A pattern for `LIKE … ESCAPE '\'` that matches texts with this end, whatever the
+/// case of its letters.
+pub(super) fn ending(suffix: &str) -> String {
+    format!("%{}", literal(suffix))
+}
+
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
         if matches!(c, '%' | '_' | '\\') {
             pattern.push('\\');
         }
         pattern.push(c);
     }
-    pattern.push('%');
     pattern
 }

@@ -2,7 +2,7 @@
 //!
 //! To add a client command: its arguments in `args`, what it does and how its
 //! result looks in a file of `command`. The shapes come from
-//! [`crate::http::shape`], so that `--output json` is the API's own answer.
+//! [`crate::http::dto`], so that `--output json` is the API's own answer.
 
 mod archive;
 pub(crate) mod args;

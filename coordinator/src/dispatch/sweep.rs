@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     catalog::{Catalog, CatalogError},
     grants::LOCK_STALE_AFTER,
-    losses::{CompareError, look_for_written},
     model::{ObjectRow, Repository, Snapshot},
     stores::{Store, StoreError, Stores},
 };
@@ -60,15 +59,6 @@ enum SweepError {
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl From<CompareError> for SweepError {
-    fn from(error: CompareError) -> Self {
-        match error {
-            CompareError::Catalog(error) => error.into(),
-            CompareError::Store(error) => error.into(),
-        }
-    }
 }
 
 impl Sweeper {
@@ -238,8 +228,6 @@ impl Sweeper {
             let key = (repository.name.clone(), snapshot.id);
             if there.contains(&snapshot.id) {
                 self.missing.remove(&key);
-                look_for_written(&self.catalog, &store.client, repository, snapshot.attempt)
-                    .await?;
                 self.catalog
                     .confirm_snapshot(&repository.name, snapshot.id)
                     .await?;

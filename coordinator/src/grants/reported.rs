@@ -3,8 +3,6 @@
 use strongroom_layout::{AgentId, AttemptRef, ObjectId, ObjectName};
 use strongroom_wire::job::{Failure, FailureCode, Report, Success};
 
-use crate::losses::{CompareError, look_for_written};
-
 use super::{GrantError, Grants, service::own_repository};
 
 /// A report, and whether it was compared with the store.
@@ -26,25 +24,6 @@ impl Grants {
     /// The end of an attempt is entered: what was kept for its report may go.
     pub fn forget_lost_lease(&self, attempt: AttemptRef) {
         self.ran_out.lock().remove(&attempt);
-    }
-
-    /// Looks for all that the attempt of a successful backup was granted to write; see
-    /// [`look_for_written`].
-    pub async fn look_for_written(&self, looked: &BorneOut) -> Result<(), GrantError> {
-        let report = &looked.report;
-        if !looked.seen || !matches!(report.outcome, Ok(Success::Backup(_))) {
-            return Ok(());
-        }
-        let state = self.catalog().attempt_state(report.attempt).await?;
-        let Some(repository) = state.as_ref().and_then(|it| it.repository.as_ref()) else {
-            return Ok(());
-        };
-        let client = &self.store(repository)?.client;
-        let looked = look_for_written(self.catalog(), client, repository, report.attempt);
-        looked.await.map_err(|error| match error {
-            CompareError::Catalog(error) => error.into(),
-            CompareError::Store(error) => error.into(),
-        })
     }
 
     /// The report as far as the store bears it out: a success with a snapshot that

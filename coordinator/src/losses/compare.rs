@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
 
-use super::written::look_again;
 use crate::{
     catalog::{Catalog, CatalogError},
     model::{Comparison, LostObject, ObjectRow, Repository},
@@ -16,7 +15,7 @@ use crate::{
 const PAGE: usize = 10_000;
 const ROWS: u32 = 5_000;
 /// Objects that are looked for one by one, at a time.
-pub(super) const LOOKS_AT_ONCE: usize = 16;
+const LOOKS_AT_ONCE: usize = 16;
 /// Losses of a directory that are noted; of more only the number.
 const NOTED: usize = 10_000;
 
@@ -49,7 +48,6 @@ pub async fn compare(
     repository: &Repository,
 ) -> Result<Comparison, CompareError> {
     let before = catalog.last_comparison(&repository.name).await?;
-    look_again(catalog, client, repository).await?;
     let mut search = Search {
         catalog,
         client,

@@ -10,8 +10,6 @@
 
 mod compare;
 mod task;
-mod written;
 
-pub use compare::{CompareError, compare};
+pub use compare::compare;
 pub use task::Comparer;
-pub use written::look_for_written;

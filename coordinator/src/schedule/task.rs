@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use strongroom_layout::AgentId;
+use strongroom_wire::{job::Work, session::Connection};
 use tokio_util::sync::CancellationToken;
 
 use super::{WalJobs, plan, plan_wal};
 use crate::{
     catalog::{Catalog, CatalogError},
-    model::Actor,
+    model::{Actor, Job},
     policy::Dataset,
 };
 
@@ -66,6 +68,7 @@ async fn archive_logs(catalog: &Catalog, datasets: &[Dataset]) -> Result<(), Cat
     let jobs = WalJobs {
         latest: &latest,
         forgetting: &catalog.forgetting_wal_jobs().await?,
+        gone: &gone(catalog, datasets, &latest).await?,
     };
     let agents = catalog.agents().await?;
     let plan = plan_wal(datasets, jobs, &agents, catalog.clock().now());
@@ -86,6 +89,35 @@ async fn archive_logs(catalog: &Catalog, datasets: &[Dataset]) -> Result<(), Cat
         }
     }
     Ok(())
+}
+
+/// Connections from which datasets have moved, and which their agents do not name any
+/// more.
+async fn gone(
+    catalog: &Catalog,
+    datasets: &[Dataset],
+    latest: &[Job],
+) -> Result<Vec<(AgentId, String)>, CatalogError> {
+    let mut left = Vec::new();
+    for dataset in datasets {
+        let of_dataset = |job: &&Job| job.dataset.as_ref() == Some(&dataset.name);
+        let (Some(wanted), Some(Work::Wal(last))) = (
+            dataset.policy.wal_work(&dataset.agent),
+            latest.iter().find(of_dataset).map(|job| &job.work),
+        ) else {
+            continue;
+        };
+        if last.connection != wanted.connection {
+            left.push((dataset.agent.id, last.connection.clone()));
+        }
+    }
+    let agents = left.iter().map(|(agent, _)| *agent).collect();
+    let told = catalog.connections_of(&agents).await?;
+    left.retain(|(agent, name)| {
+        let named = |it: &Connection| it.kind == "postgres" && it.name == *name;
+        told.get(agent).is_some_and(|all| !all.iter().any(named))
+    });
+    Ok(left)
 }
 
 fn until(next: Option<Timestamp>, now: Timestamp) -> Duration {

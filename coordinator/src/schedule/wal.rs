@@ -42,6 +42,8 @@ pub struct WalJobs<'a> {
     pub latest: &'a [Job],
     /// Those that drop what kept a log, and have not ended.
     pub forgetting: &'a [Job],
+    /// Connections that agents had, and do not name any more.
+    pub gone: &'a [(AgentId, String)],
 }
 
 /// Plans for all datasets.
@@ -63,7 +65,7 @@ pub fn plan_wal(
         let last = latest.get(&dataset.name).copied().and_then(Last::of);
         let of_dataset = |job: &&Job| job.dataset.as_ref() == Some(&dataset.name);
         let forgetting: Vec<_> = jobs.forgetting.iter().filter(of_dataset).collect();
-        let wanted = Wanted::of(dataset, last);
+        let wanted = Wanted::of(dataset, last, jobs.gone);
         if let Some(wanted) = plan.end(&dataset.agent, wanted, last) {
             plan.begin(&dataset.agent, wanted, last, &forgetting, now);
         }
@@ -100,14 +102,18 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(dataset: &Dataset, last: Option<Last<'_>>) -> Option<Self> {
+    fn of(dataset: &Dataset, last: Option<Last<'_>>, gone: &[(AgentId, String)]) -> Option<Self> {
         let agent = &dataset.agent;
         let mut work = dataset.policy.wal_work(agent)?;
         // At one connection it goes on with the slot that it has, whatever that would
-        // be called today.
+        // be called today; and at another one that has come in its place, for nobody could
+        // drop a slot of a connection that is not there.
         let last = last.filter(|it| it.job.agent == agent.id && !it.work.forgets());
         if let (Some(last), WalMethod::Stream { slot, .. }) = (last, &mut work.method)
-            && last.work.connection == work.connection
+            && (last.work.connection == work.connection
+                || gone
+                    .iter()
+                    .any(|(of, name)| *of == agent.id && *name == last.work.connection))
             && let Some(kept) = last.work.slot()
         {
             kept.clone_into(slot);
@@ -144,7 +150,8 @@ impl WalPlan {
         };
         let job = last.job;
         if job.state.is_final() {
-            let goes_on = |it: &Wanted| it.work.shares_slot(last.work);
+            // No two connections have slots of one name, unless one was renamed.
+            let goes_on = |it: &Wanted| it.work.slot() == last.work.slot();
             if job.agent == agent.id
                 && let Some(slot) = last.work.slot()
                 && !wanted.as_ref().is_some_and(goes_on)

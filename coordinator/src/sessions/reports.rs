@@ -21,8 +21,6 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(5);
 /// For one answer of a store.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// For those about all that an attempt wrote.
-const LONG: Duration = Duration::from_mins(10);
 /// Reports of one agent that wait at a time: far more than it has jobs.
 const MAX_WAITING: usize = 256;
 
@@ -65,18 +63,6 @@ impl Reports {
     }
 }
 
-/// What cannot be looked for in time counts as written.
-async fn look_for_written(grants: &Grants, looked: &BorneOut) {
-    let attempt = looked.report.attempt;
-    let looking = tokio::time::timeout(LONG, grants.look_for_written(looked));
-    let problem = match looking.await {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer in time".to_owned(),
-    };
-    tracing::warn!(%attempt, problem, "cannot look for what an attempt was granted to write");
-}
-
 async fn check(
     grants: Arc<Grants>,
     agent: AgentId,
@@ -85,10 +71,7 @@ async fn check(
     loop {
         let looked = grants.borne_out(agent, report.clone());
         let problem = match tokio::time::timeout(PATIENCE, looked).await {
-            Ok(Ok(looked)) => {
-                look_for_written(&grants, &looked).await;
-                return Ok(looked);
-            }
+            Ok(Ok(looked)) => return Ok(looked),
             Ok(Err(GrantError::Catalog(error))) => return Err(error),
             Ok(Err(error @ GrantError::NoStore { .. })) => {
                 let outcome = Err(Failure {

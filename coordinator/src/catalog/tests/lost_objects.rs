@@ -15,7 +15,6 @@ use crate::{
 
 contract!(
     what_a_success_relies_on_is_expected_and_nothing_else,
-    what_was_never_seen_is_no_loss_until_it_was,
     losses_are_an_alarm_until_they_are_accepted_or_back,
     a_lost_snapshot_stands_for_nothing,
     an_agents_losses_are_told_with_the_snapshots_that_may_need_them,
@@ -91,36 +90,6 @@ async fn what_a_success_relies_on_is_expected_and_nothing_else(fixture: Fixture)
     // Published, and not confirmed yet.
     fixture.publish(at_work, 21, fixture.now()).await;
     assert_eq!(expected(&fixture, &repository, &snapshots, all).await, [20]);
-}
-
-async fn what_was_never_seen_is_no_loss_until_it_was(fixture: Fixture) {
-    let catalog = &fixture.catalog;
-    let agent = fixture.agent("web-1").await;
-    let repository = fixture.repository(&agent).await;
-    let attempt = fixture.started(&agent, "web").await;
-    write(&fixture, &repository, attempt, &[1, 2, 3]).await;
-    let (name, absent) = (&repository.name, [pack(2), pack(3)]);
-    catalog.mark_absent(name, attempt, &absent).await.unwrap();
-    fixture.finish(&agent, attempt, Ok(success(20))).await;
-    let all = (None, None);
-    assert_eq!(expected(&fixture, &repository, &PACKS, all).await, [1]);
-    // It is not passed over in silence.
-    let job = catalog.job(attempt.job).await.unwrap();
-    assert!(job.alarm.unwrap().starts_with("2 objects"));
-    let audited = audited(&fixture, "repository.unwritten-objects").await;
-    assert_eq!(audited[0]["count"], 2);
-
-    let found = catalog.absent_objects(name, 9).await.unwrap();
-    let found: Vec<_> = found.iter().map(|row| row.name).collect();
-    assert_eq!(found, absent);
-    catalog.mark_present(name, &absent[..1]).await.unwrap();
-    assert_eq!(expected(&fixture, &repository, &PACKS, all).await, [1, 2]);
-    assert_eq!(catalog.absent_objects(name, 9).await.unwrap().len(), 1);
-
-    // Nobody says so of what another attempt wrote.
-    let other = fixture.started(&agent, "web").await;
-    catalog.mark_absent(name, other, &[pack(1)]).await.unwrap();
-    assert_eq!(expected(&fixture, &repository, &PACKS, all).await, [1, 2]);
 }
 
 fn lost(fixture: &Fixture, object: ObjectName, found: Option<u64>) -> LostObject {

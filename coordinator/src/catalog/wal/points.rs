@@ -3,7 +3,7 @@
 //! Several datasets may archive one log, and each says what names it found in it. A name
 //! that another claims must not make a dataset's own ambiguous, nor move it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use strongroom_layout::position::TimelineId;
 
@@ -17,23 +17,33 @@ pub(super) struct Entered {
     pub(super) point: WalRestorePoint,
 }
 
-/// Those that count for a dataset: on each timeline the names that it has entered
-/// itself, and of the others those of whose timeline it is. After a failover the log of
-/// the primary is that agent's.
+/// Those that count for a dataset: on each timeline the names that its agent has entered
+/// (under this policy before those under others, for a policy may get another name), and
+/// of the others those of the agent whose timeline it is. After a failover the log of the
+/// primary is that agent's.
 pub(super) fn counting<'a>(
     entered: Vec<Entered>,
     dataset: &DatasetName,
     owner: impl Fn(TimelineId) -> Option<&'a DatasetName>,
 ) -> Vec<WalRestorePoint> {
-    let own = dataset.to_string();
-    let name = |it: &Entered| (it.point.timeline, it.point.point.name.clone());
-    let mine = entered.iter().filter(|it| it.by == own);
-    let mine: BTreeSet<_> = mine.map(name).collect();
-    let counts = |it: &Entered| {
-        if mine.contains(&name(it)) {
-            return it.by == own;
+    let weight = |it: &Entered| match it.by.parse::<DatasetName>() {
+        Ok(by) if by == *dataset => 3,
+        Ok(by) if by.agent == dataset.agent => 2,
+        Ok(by) => {
+            let owner = owner(it.point.timeline);
+            u8::from(owner.is_some_and(|owner| by.agent == owner.agent))
         }
-        owner(it.point.timeline).is_some_and(|owner| it.by == owner.to_string())
+        Err(_) => 0,
+    };
+    let name = |it: &Entered| (it.point.timeline, it.point.point.name.clone());
+    let mut weights: BTreeMap<_, u8> = BTreeMap::new();
+    for it in &entered {
+        let most = weights.entry(name(it)).or_default();
+        *most = weight(it).max(*most);
+    }
+    let counts = |it: &Entered| {
+        let weight = weight(it);
+        weight > 0 && weights.get(&name(it)) == Some(&weight)
     };
     let counting = entered.into_iter().filter(counts);
     counting.map(|it| it.point).collect()
@@ -79,5 +89,24 @@ mod tests {
         assert_eq!(seen("db-1"), [10, 20]);
         assert_eq!(seen("db-2"), [20, 30]);
         assert_eq!(seen("db-3"), [10, 40]);
+    }
+
+    #[test]
+    fn a_policy_that_got_another_name_keeps_its_names() {
+        let all = [
+            entered("orders@db-1", "before", 10),
+            entered("renamed@db-1", "before", 20),
+            entered("renamed@db-1", "since", 30),
+        ];
+        let owner = DatasetName::new("orders", "db-1");
+        let seen = |policy: &str, agent: &str| -> Vec<u64> {
+            let dataset = DatasetName::new(policy, agent);
+            let points = counting(all.to_vec(), &dataset, |_| Some(&owner));
+            points.iter().map(|it| it.point.lsn.0).collect()
+        };
+        assert_eq!(seen("orders", "db-1"), [10, 30]);
+        assert_eq!(seen("renamed", "db-1"), [20, 30]);
+        // Of whom it is, under whatever name.
+        assert_eq!(seen("orders", "db-2"), [10, 20, 30]);
     }
 }

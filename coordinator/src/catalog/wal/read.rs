@@ -13,7 +13,7 @@ use super::{
     super::{
         Catalog, CatalogError,
         objects::read as read_object,
-        row::{Columns, int, micros, read_all},
+        row::{Columns, ending, int, micros, read_all},
     },
     points::{self, Entered},
     stretch,
@@ -93,7 +93,7 @@ impl Catalog {
         let rows = sqlx::query(
             "SELECT * FROM wal_restore_points
              WHERE repository = $1 AND system = $2 AND line = $3 AND timeline = $4 AND lsn > $5
-               AND (dataset = $6 OR dataset = $7)
+               AND (dataset LIKE $6 ESCAPE '\\' OR dataset LIKE $7 ESCAPE '\\')
              ORDER BY lsn LIMIT $8",
         )
         .bind(archive.repository.clone())
@@ -101,8 +101,8 @@ impl Catalog {
         .bind(i64::from(archive.line))
         .bind(i64::from(timeline.0))
         .bind(int(first.0))
-        .bind(dataset.to_string())
-        .bind(owner.to_string())
+        .bind(ending(&format!("@{}", dataset.agent)))
+        .bind(ending(&format!("@{}", owner.agent)))
         .bind(MAX_POINTS)
         .fetch_all(self.pool())
         .await?;

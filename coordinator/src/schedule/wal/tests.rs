@@ -211,6 +211,37 @@ fn connections(plan: &WalPlan) -> Vec<(&str, bool)> {
     works.collect()
 }
 
+/// Else the slot would stay on the server for ever, and fill its disk.
+#[test]
+fn a_connection_that_was_renamed_keeps_its_slot() {
+    let stream = job(&wanted(STREAM), over());
+    let agents = [testing::agent("db-1", 1, &[])];
+    let there = [moved(STREAM, "renamed")];
+    let slot = |gone: &[(AgentId, String)]| {
+        let jobs = WalJobs {
+            latest: std::slice::from_ref(&stream),
+            gone,
+            ..WalJobs::default()
+        };
+        let plan = plan_wal(&there, jobs, &agents, NOW);
+        let begun = plan.create.iter().find_map(|new| match &new.work {
+            Work::Wal(work) if !work.forgets() => work.slot().map(str::to_owned),
+            _ => None,
+        });
+        (plan.create.len(), begun.unwrap())
+    };
+    let Work::Wal(before) = &stream.work else {
+        panic!("{stream:?}");
+    };
+    let before = before.slot().unwrap();
+    let (jobs, kept) = slot(&[(agents[0].id, "main".into())]);
+    assert_eq!((jobs, kept.as_str()), (1, before));
+    // While the old one is there, its slot is dropped there.
+    let (jobs, other) = slot(&[(agents[0].id, "another".into())]);
+    assert_eq!(jobs, 2);
+    assert_ne!(other, before);
+}
+
 #[test]
 fn what_is_left_at_an_old_connection_does_not_hold_up_the_new_one() {
     let agents = [testing::agent("db-1", 1, &[])];
@@ -236,6 +267,7 @@ fn what_is_left_at_an_old_connection_does_not_hold_up_the_new_one() {
     let jobs = WalJobs {
         latest: std::slice::from_ref(&streaming),
         forgetting: &forgetting,
+        gone: &[],
     };
     let still = plan_wal(&there, jobs, &agents, NOW);
     assert!(still.create.is_empty() && still.cancel.is_empty());
@@ -243,6 +275,7 @@ fn what_is_left_at_an_old_connection_does_not_hold_up_the_new_one() {
     let jobs = WalJobs {
         latest: &forgetting,
         forgetting: &forgetting,
+        gone: &[],
     };
     let begun = plan_wal(&there, jobs, &agents, NOW);
     assert_eq!(connections(&begun), [("other", false)]);
