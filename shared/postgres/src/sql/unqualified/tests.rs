@@ -82,7 +82,7 @@ fn visit(directory: &Path, each: &mut impl FnMut(&Path, &str)) {
         if path.is_dir()
             && path
                 .file_name()
-                .is_some_and(|it| it != "tests" && it != "said")
+                .is_some_and(|it| it != "tests" && it != "server_words")
         {
             visit(&path, each);
         } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("tests.rs") {
