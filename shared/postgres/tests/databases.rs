@@ -10,6 +10,7 @@ use strongroom_postgres::{
         acting::acting,
         create,
         hold::Held,
+        lent::{functions, lent},
         manifest::Privilege,
         properties,
         trial::{Trial, TrialError},
@@ -271,4 +272,25 @@ async fn what_acts_is_known_one_by_one_and_closed_alone() {
         .unwrap();
     let still = [0, 1, 2].map(|at| still.get::<_, bool>(at));
     assert_eq!(still, [false, true, false]);
+}
+
+#[tokio::test]
+async fn what_an_extension_has_is_nobodys_to_withhold() {
+    let scratch = Scratch::new("lent");
+    let cluster = Cluster::start(&scratch, "server");
+    let session = Session::open(&connection(&cluster), None).await.unwrap();
+    let make = "CREATE ROLE other; \
+        CREATE EXTENSION hstore SCHEMA public; CREATE TABLE public.t (a int); \
+        CREATE FUNCTION public.member(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'; \
+        CREATE FUNCTION public.f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'; \
+        ALTER FUNCTION public.member(int) OWNER TO other; \
+        ALTER FUNCTION public.f(int) OWNER TO other; \
+        ALTER EXTENSION hstore ADD FUNCTION public.member(int); \
+        CREATE INDEX ON public.t (public.member(a)); CREATE INDEX ON public.t (public.f(a))";
+    session.run("make", make).await.unwrap();
+    let found = lent(&session).await.unwrap();
+    let objects: Vec<_> = found.iter().map(|it| it.object.as_str()).collect();
+    assert_eq!(objects, ["ROUTINE public.f(integer)"]);
+    let all = functions(&session).await.unwrap();
+    assert!(all.contains(&found[0].key) && all.len() > 2, "{all:?}");
 }

@@ -259,4 +259,29 @@ fn what_a_table_of_an_absent_owner_runs_is_nobody_elses_to_change() {
     let wanted = ["mat", "plain", "stat"].map(|it| format!("{copy}: ROUTINE public.{it}(integer)"));
     assert_eq!(withheld(&job), wanted, "{job:#}");
     assert_says(&job["warnings"].to_string(), &["by_plain", "by_stat"]);
+    // What a database had before is others': it is named, and stays as it is.
+    let into = format!("{name}_into");
+    server.sql("postgres", &format!("CREATE DATABASE {into}"));
+    let make = format!(
+        "CREATE FUNCTION plain(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
+         CREATE FUNCTION stat(int) RETURNS int LANGUAGE sql IMMUTABLE SECURITY DEFINER \
+         AS 'SELECT $1'; \
+         ALTER FUNCTION plain(int) OWNER TO {name}_here; \
+         ALTER FUNCTION stat(int) OWNER TO {name}_here"
+    );
+    server.sql(&into, &make);
+    let job = job_of(
+        &dumps,
+        &snapshot,
+        &name,
+        &["--as", &into, "--table", "theirs"],
+    );
+    assert_eq!(
+        server.sql(&into, &state),
+        "plain true true, stat true true",
+        "{job:#}"
+    );
+    let wanted = ["plain", "stat"].map(|it| format!("{into}: ROUTINE public.{it}(integer)"));
+    assert_eq!(withheld(&job), wanted, "{job:#}");
+    assert_says(&job["warnings"].to_string(), &["before", "by_plain"]);
 }

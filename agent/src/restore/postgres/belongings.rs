@@ -16,7 +16,7 @@ use strongroom_postgres::{
     connection::{SEARCH_PATH, ServerError, Session},
     logical::{
         acting::{Acting, Key, acting},
-        lent::{Lent, lent},
+        lent::{Lent, functions, lent},
         script::{Statement, StatementKind},
         subject::{Part, parts},
     },
@@ -44,7 +44,13 @@ const UNHEARD: &str = "SELECT pg_catalog.set_config('session_replication_role', 
     FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user AND rolsuper";
 
 /// What was there before a restore.
-pub(super) type There = HashSet<Key>;
+#[derive(Debug, Default)]
+pub(super) struct There {
+    /// What acted with the rights of the connection's role.
+    acting: HashSet<Key>,
+    /// All functions: others use them, whatever the restore makes of them.
+    functions: HashSet<Key>,
+}
 
 /// What was not given.
 #[derive(Debug, Default)]
@@ -57,6 +63,8 @@ struct LeftOut {
     closed: Vec<Acting>,
     /// What nobody but the connection's role may change now.
     withheld: Vec<Lent>,
+    /// What was there before and would be in one of these: its name, and what it does.
+    kept: Vec<(String, String)>,
 }
 
 impl Restore<'_> {
@@ -67,7 +75,7 @@ impl Restore<'_> {
             session.unhurried(LOCK).await?;
             session.run("pass over event triggers", UNHEARD).await?;
             let mut left_out = LeftOut::default();
-            close(&session, &There::new(), &[], &mut left_out).await?;
+            close(&session, &There::default(), &[], &mut left_out).await?;
             session.close().await;
             Ok(left_out)
         })?;
@@ -77,14 +85,14 @@ impl Restore<'_> {
 }
 
 impl Filling<'_> {
-    /// What acts with its owner's rights in the database before anything is made there:
-    /// that is not ours to close.
+    /// What acts with its owner's rights in the database before anything is made there,
+    /// and its functions: they are not ours to close, nor to give.
     pub(super) fn acting_before(
         &self,
         within: Option<&Session>,
     ) -> Result<There, PostgresRestoreError> {
         if !self.plan.without_roles {
-            return Ok(There::new());
+            return Ok(There::default());
         }
         let restore = self.restore;
         match within {
@@ -160,7 +168,10 @@ impl Filling<'_> {
 async fn there(session: &Session) -> Result<There, ServerError> {
     let acting = acting(session).await?.into_iter().map(|it| it.key);
     let lent = lent(session).await?.into_iter().map(|it| it.key);
-    Ok(acting.chain(lent).collect())
+    Ok(There {
+        acting: acting.chain(lent).collect(),
+        functions: functions(session).await?.into_iter().collect(),
+    })
 }
 
 async fn give(
@@ -211,7 +222,7 @@ async fn give(
 /// Takes from everybody what would lend them the rights of the connection's role,
 /// which may be a superuser's, in place of those of its owner: all but what was `there`
 /// and what a statement of those has `given` to that very role. What is misread stays
-/// closed.
+/// closed. A function that was there is named, and stays as it is.
 async fn close(
     session: &Session,
     there: &There,
@@ -221,7 +232,16 @@ async fn close(
     let role = session.role().await?;
     for lent in lent(session).await? {
         let is_own = given.iter().any(|it| lent.is_given(it, &role));
-        if is_own || there.contains(&lent.key) {
+        if is_own || there.acting.contains(&lent.key) {
+            continue;
+        }
+        if there.functions.contains(&lent.key) {
+            let does = format!(
+                "{} calls it with the rights of whom its table belongs to, which is the \
+                 connection's role, and {:?} may change it",
+                lent.by, lent.owner
+            );
+            left_out.kept.push((lent.object, does));
             continue;
         }
         // Several may call it.
@@ -232,7 +252,12 @@ async fn close(
     }
     for acting in acting(session).await? {
         let is_own = given.iter().any(|it| acting.is_given(it, &role));
-        if is_own || there.contains(&acting.key) {
+        if is_own || there.acting.contains(&acting.key) {
+            continue;
+        }
+        if there.functions.contains(&acting.key) {
+            let does = "it acts with its owner's rights now, and belongs to the connection's role";
+            left_out.kept.push((acting.object, does.into()));
             continue;
         }
         acting.close(session).await?;
@@ -336,6 +361,14 @@ impl LeftOut {
                 lent.by, lent.owner
             );
             let object = format!("{to}: {}", lent.object);
+            restore.warn(WarningCode::RightsWithheld, &object, &cause);
+        }
+        for (object, does) in &self.kept {
+            let cause = format!(
+                "{does}; it was in the database before, so it was left as it is: give the table, \
+                 or the function, its owner"
+            );
+            let object = format!("{to}: {object}");
             restore.warn(WarningCode::RightsWithheld, &object, &cause);
         }
         if !self.failed.is_empty() {

@@ -320,7 +320,7 @@ impl Filling<'_> {
         failed.extend(self.make(&rest, false, result)?);
         let mut unmade = self.unmade(&failed)?;
         self.restore.close_rows(&self.plan.fill, &unmade)?;
-        self.give(None, &self.belongings(&of_events), &There::new())?;
+        self.give(None, &self.belongings(&of_events), &There::default())?;
         if !of_events.is_empty() {
             let there = self.acting_before(None)?;
             let failed = self.make(&of_events, false, result)?;

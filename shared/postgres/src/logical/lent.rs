@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A function that runs with the rights of the session's role, and belongs to another
-/// that is no superuser.
+/// that is no superuser. Members of extensions are not among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lent {
     /// The function.
@@ -56,7 +56,26 @@ const QUESTION: &str = "SELECT p.oid, p.oid::pg_catalog.regprocedure::pg_catalog
     JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) t.relnamespace \
     WHERE p.proowner OPERATOR(pg_catalog.<>) t.relowner AND NOT r.rolsuper \
     AND pg_catalog.pg_get_userbyid(t.relowner) OPERATOR(pg_catalog.=) current_user \
-    AND p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid ORDER BY 1, 6";
+    AND p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
+    AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend e WHERE \
+    e.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid \
+    AND e.objid OPERATOR(pg_catalog.=) p.oid \
+    AND e.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog.\"char\") \
+    ORDER BY 1, 6";
+
+const FUNCTIONS: &str = "SELECT p.oid FROM pg_catalog.pg_proc p \
+    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid";
+
+/// All functions and procedures of the session's database that are not the server's own.
+pub async fn functions(session: &Session) -> Result<Vec<Key>, ServerError> {
+    let error = |error| ServerError::query("list the functions", &error);
+    let rows = session.query(FUNCTIONS, &[]).await.map_err(error)?;
+    let key = |row: &tokio_postgres::Row| row.try_get(0).map(Key::Function);
+    rows.iter()
+        .map(key)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
 
 /// All of them in the session's database, once for each that calls one.
 pub async fn lent(session: &Session) -> Result<Vec<Lent>, ServerError> {
@@ -107,6 +126,8 @@ mod tests {
 
     #[test]
     fn nothing_is_looked_for_along_a_search_path() {
-        assert_eq!(sql::unqualified(QUESTION), None);
+        for query in [QUESTION, FUNCTIONS] {
+            assert_eq!(sql::unqualified(query), None, "{query}");
+        }
     }
 }
