@@ -75,7 +75,7 @@ impl Restore<'_> {
             session.unhurried(LOCK).await?;
             session.run("pass over event triggers", UNHEARD).await?;
             let mut left_out = LeftOut::default();
-            close(&session, &There::default(), &[], &mut left_out).await?;
+            close(&session, false, &There::default(), &[], &mut left_out).await?;
             session.close().await;
             Ok(left_out)
         })?;
@@ -215,7 +215,7 @@ async fn give(
             left_out.failed.push(format!("{what} ({cause})"));
         }
     }
-    close(session, there, &given, &mut left_out).await?;
+    close(session, within, there, &given, &mut left_out).await?;
     Ok(left_out)
 }
 
@@ -225,6 +225,7 @@ async fn give(
 /// closed. A function that was there is named, and stays as it is.
 async fn close(
     session: &Session,
+    within: bool,
     there: &There,
     given: &[Vec<Part>],
     left_out: &mut LeftOut,
@@ -246,7 +247,13 @@ async fn close(
         }
         // Several may call it.
         if !left_out.withheld.iter().any(|it| it.key == lent.key) {
-            lent.withhold(session).await?;
+            match saved(session, within, lent.withhold(session)).await {
+                Err(error @ ServerError::Privilege { .. }) => {
+                    left_out.refused(&lent, &error);
+                    continue;
+                }
+                done => done?,
+            }
         }
         left_out.withheld.push(lent);
     }
@@ -268,11 +275,21 @@ async fn close(
 
 async fn run(session: &Session, statement: &Statement, within: bool) -> Result<(), ServerError> {
     let what = format!("give the {}", described(statement));
+    let run = session.run_foreign(&what, &statement.text);
+    saved(session, within, run).await
+}
+
+/// `within` a transaction, which goes on when it fails, unless the connection broke.
+async fn saved(
+    session: &Session,
+    within: bool,
+    run: impl Future<Output = Result<(), ServerError>>,
+) -> Result<(), ServerError> {
     if !within {
-        return session.run_foreign(&what, &statement.text).await;
+        return run.await;
     }
     session.run(SAVE, "SAVEPOINT strongroom").await?;
-    let ran = session.run_foreign(&what, &statement.text).await;
+    let ran = run.await;
     let then = match &ran {
         Ok(()) => "RELEASE strongroom",
         Err(error) if error.is_retryable() => return ran,
@@ -322,6 +339,17 @@ impl LeftOut {
         // Each grant is a statement.
         if !all.contains(&what) {
             all.push(what);
+        }
+    }
+
+    /// Several may call it.
+    fn refused(&mut self, lent: &Lent, error: &ServerError) {
+        let what = format!(
+            "{} to the connection's role, with whose rights {} calls what {:?} may change ({error})",
+            lent.object, lent.by, lent.owner
+        );
+        if !self.failed.contains(&what) {
+            self.failed.push(what);
         }
     }
 
