@@ -365,6 +365,7 @@ impl Filling<'_> {
                 rest: entry.rest.clone(),
                 cause: Heard::words(cause).to_owned(),
                 policy,
+                breaks_key: false,
             });
         }
         Ok(unmade)

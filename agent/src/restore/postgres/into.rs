@@ -4,7 +4,8 @@
 //! Triggers of tables that are there would act on rows that come: they are
 //! switched off, by name, and on again as they were, within the transaction.
 //! Foreign keys are none of these, and are checked. Those that lead in a circle are
-//! made to wait for the end.
+//! made to wait for the end, where the role may do that: rows may come in order
+//! nevertheless.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -75,10 +76,10 @@ impl Filling<'_> {
             Some(_) => self.switch_off(session, expected(), result)?,
             None => Vec::new(),
         };
-        let waiting = if restore.adds_rows() {
+        let (waiting, refused) = if restore.adds_rows() {
             self.let_wait(session, expected(), result)?
         } else {
-            Vec::new()
+            (Vec::new(), None)
         };
         let there = self.acting_before(Some(session))?;
         restore.wait(make_schemas(session, schemas, result))?;
@@ -97,6 +98,9 @@ impl Filling<'_> {
         self.program
             .script(&arguments, &mut dump, true, |piece| player.feed(piece))?;
         let unmade = player.finish()?;
+        if let Some(refused) = refused.filter(|_| unmade.iter().any(|it| it.breaks_key)) {
+            return Err(refused.into());
+        }
         result.notes.append(&mut player.notes);
         restore.wait(policies::close(session, &unmade, true))?;
         self.give(Some(session), &self.definitions(), &there)?;
@@ -122,40 +126,33 @@ impl Filling<'_> {
         Ok(unmade)
     }
 
-    /// Lets keys wait that no order of the rows would satisfy.
+    /// Lets keys wait that no order of the rows would satisfy; gives those that do, and
+    /// what is to be said of rows that others of them refuse.
     fn let_wait<'r>(
         &self,
         session: &Session,
         tables: impl Iterator<Item = &'r Relation>,
         result: &mut RestoreResult,
-    ) -> Result<Vec<StiffKey>, PostgresRestoreError> {
+    ) -> Result<(Vec<StiffKey>, Option<Refusal>), PostgresRestoreError> {
         let restore = self.restore;
-        let among = tables.map(|it| (it.schema.as_str(), it.name.as_str()));
+        // What has no rows is no part of a circle.
+        let among = tables.filter(|it| it.rows.is_some_and(|rows| rows > 0));
+        let among = among.map(|it| (it.schema.as_str(), it.name.as_str()));
         let among: Vec<_> = among.collect();
         let keys = restore.wait(circles::stiff(session, &among))?;
-        if keys.is_empty() {
-            return Ok(keys);
+        let (waiting, refused) = restore.wait(soften(session, keys))?;
+        if !waiting.is_empty() {
+            result.notes.push(format!(
+                "foreign keys that lead in a circle waited until all rows were there, and are as \
+                 they were: {}",
+                listed(&waiting)
+            ));
         }
-        let names = keys.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let names = names.join(", ");
-        let softened = restore.wait(async {
-            for key in &keys {
-                match key.soften(session).await {
-                    Err(error @ ServerError::Privilege { .. }) => return Ok(Err(error)),
-                    done => done?,
-                }
-            }
-            Ok(Ok(()))
-        })?;
-        if let Err(error) = softened {
-            let cause = error.to_string();
-            return Err(Refusal::Circle { names, cause }.into());
-        }
-        result.notes.push(format!(
-            "foreign keys that lead in a circle waited until all rows were there, and are as they \
-             were: {names}"
-        ));
-        Ok(keys)
+        let refused = refused.map(|(keys, error)| Refusal::Circle {
+            names: listed(&keys),
+            cause: error.to_string(),
+        });
+        Ok((waiting, refused))
     }
 
     fn switch_off<'r>(
@@ -194,6 +191,40 @@ impl Filling<'_> {
         ));
         Ok(all)
     }
+}
+
+/// Keys that the session's role may not have wait, and the last reason.
+type Refused = (Vec<StiffKey>, ServerError);
+
+/// Gives those that wait, and the others.
+async fn soften(
+    session: &Session,
+    keys: Vec<StiffKey>,
+) -> Result<(Vec<StiffKey>, Option<Refused>), ServerError> {
+    const SAVE: &str = "set a savepoint";
+    let (mut waiting, mut stiff, mut cause) = (Vec::new(), Vec::new(), None);
+    for key in keys {
+        session.run(SAVE, "SAVEPOINT strongroom").await?;
+        match key.soften(session).await {
+            Err(error @ ServerError::Privilege { .. }) => {
+                let back = "ROLLBACK TO strongroom; RELEASE strongroom";
+                session.run(SAVE, back).await?;
+                stiff.push(key);
+                cause = Some(error);
+            }
+            done => {
+                done?;
+                session.run(SAVE, "RELEASE strongroom").await?;
+                waiting.push(key);
+            }
+        }
+    }
+    Ok((waiting, cause.map(|cause| (stiff, cause))))
+}
+
+fn listed(keys: &[StiffKey]) -> String {
+    let names = keys.iter().map(ToString::to_string);
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Rows of tables before anything was added, by schema and name.

@@ -28,6 +28,7 @@ const ROUNDS: usize = 5;
 const UNKNOWN: &str = "42704";
 const SCHEMA_THERE: &str = "42P06";
 const FAILED_BEFORE: &str = "25P02";
+const KEY_BROKEN: &str = "23503";
 /// Whose statements they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Author {
@@ -61,6 +62,8 @@ pub(super) struct Player<'a> {
 struct Failed {
     statement: Statement,
     cause: String,
+    /// A row leads nowhere by a foreign key.
+    breaks_key: bool,
 }
 
 impl<'a> Player<'a> {
@@ -147,7 +150,7 @@ impl<'a> Player<'a> {
         let mut left = Vec::new();
         for mut it in std::mem::take(&mut self.failed) {
             if let Err(error) = self.run(&it.statement)? {
-                it.cause = error.to_string();
+                it.fails(&error);
                 left.push(it);
             }
         }
@@ -194,10 +197,7 @@ impl<'a> Player<'a> {
         if rows {
             return self.hold(statement, &error);
         }
-        self.failed.push(Failed {
-            statement,
-            cause: error.to_string(),
-        });
+        self.failed.push(Failed::of(statement, &error));
         Ok(())
     }
 
@@ -256,8 +256,26 @@ impl<'a> Player<'a> {
 }
 
 impl Failed {
+    fn of(statement: Statement, error: &ServerError) -> Self {
+        Self {
+            statement,
+            cause: error.to_string(),
+            breaks_key: error.state() == Some(KEY_BROKEN),
+        }
+    }
+
+    /// Once more.
+    fn fails(&mut self, error: &ServerError) {
+        self.cause = error.to_string();
+        self.breaks_key = error.state() == Some(KEY_BROKEN);
+    }
+
     fn unmade(self) -> Unmade {
-        let Self { statement, cause } = self;
+        let Self {
+            statement,
+            cause,
+            breaks_key,
+        } = self;
         let text = &statement.text;
         let words: Vec<_> = text
             .split_ascii_whitespace()
@@ -284,6 +302,7 @@ impl Failed {
                 about => about.to_owned(),
             },
             cause,
+            breaks_key,
         }
     }
 }

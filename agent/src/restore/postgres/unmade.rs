@@ -12,6 +12,8 @@ pub(super) struct Unmade {
     pub(super) cause: String,
     /// Of a policy that could be read: there are no secrets in it.
     pub(super) policy: Option<Policy>,
+    /// Rows that a foreign key refuses.
+    pub(super) breaks_key: bool,
 }
 
 /// A policy's statement.
@@ -74,6 +76,7 @@ mod tests {
             rest: "public t me".into(),
             cause: cause.into(),
             policy: None,
+            breaks_key: false,
         };
         assert!(unmade("TABLE DATA", "").has_rows());
         assert!(unmade("SEQUENCE SET", "").has_rows() && !unmade("INDEX", "").has_rows());

@@ -87,10 +87,7 @@ impl Player<'_> {
         self.held.behind = false;
         self.held.count += 1;
         self.held.bytes += statement.text.len();
-        let failed = Failed {
-            statement,
-            cause: error.to_string(),
-        };
+        let failed = Failed::of(statement, error);
         self.held.all.push(Insert { failed, path });
         Ok(())
     }
@@ -183,7 +180,7 @@ impl Player<'_> {
             match ran {
                 Ok(()) => self.held.bytes -= statement.text.len(),
                 Err(error) => {
-                    it.failed.cause = error.to_string();
+                    it.failed.fails(&error);
                     left.push(it);
                 }
             }

@@ -161,10 +161,6 @@ impl Player<'_> {
         saved: bool,
         error: ServerError,
     ) -> Result<(), PostgresRestoreError> {
-        let cause = match self.failed.first() {
-            Some(first) => format!("{error}; before that: {}", first.cause),
-            None => error.to_string(),
-        };
         if error.is_retryable() || error.state() == Some(FAILED_BEFORE) {
             return Err(self.because(self.restore.server(error)));
         }
@@ -178,7 +174,11 @@ impl Player<'_> {
         if self.author == Author::Operator && !names_its_schema(&statement.text) {
             return Err(self.because(self.restore.server(error)));
         }
-        self.lost.insert(number, Failed { statement, cause });
+        let mut lost = Failed::of(statement, &error);
+        if let Some(first) = self.failed.first() {
+            lost.cause = format!("{error}; before that: {}", first.cause);
+        }
+        self.lost.insert(number, lost);
         Ok(())
     }
 
