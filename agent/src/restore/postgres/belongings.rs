@@ -18,7 +18,7 @@ use strongroom_postgres::{
         acting::{Acting, Key, acting},
         lent::{Lent, functions, lent},
         script::{Statement, StatementKind},
-        subject::{Part, parts},
+        subject::Given,
     },
 };
 use strongroom_wire::job::WarningCode;
@@ -75,7 +75,8 @@ impl Restore<'_> {
             session.unhurried(LOCK).await?;
             session.run("pass over event triggers", UNHEARD).await?;
             let mut left_out = LeftOut::default();
-            close(&session, false, &There::default(), &[], &mut left_out).await?;
+            let nothing = Given::to(session.role().await?);
+            close(&session, false, &There::default(), &nothing, &mut left_out).await?;
             session.close().await;
             Ok(left_out)
         })?;
@@ -181,7 +182,7 @@ async fn give(
     there: &There,
 ) -> Result<LeftOut, ServerError> {
     let mut left_out = LeftOut::default();
-    let mut given = Vec::new();
+    let mut given = Given::to(session.role().await?);
     // Whoever granted is not there: nobody else grants in his place.
     let mut lacks_grantor: Option<String> = None;
     for statement in statements {
@@ -196,9 +197,7 @@ async fn give(
             continue;
         }
         let Err(error) = run(session, statement, within).await else {
-            if statement.text.starts_with("ALTER ") {
-                given.push(parts(&statement.text));
-            }
+            given.note(&statement.text);
             continue;
         };
         if error.is_retryable() {
@@ -227,13 +226,11 @@ async fn close(
     session: &Session,
     within: bool,
     there: &There,
-    given: &[Vec<Part>],
+    given: &Given,
     left_out: &mut LeftOut,
 ) -> Result<(), ServerError> {
-    let role = session.role().await?;
     for lent in lent(session).await? {
-        let is_own = given.iter().any(|it| lent.is_given(it, &role));
-        if is_own || there.acting.contains(&lent.key) {
+        if lent.is_given(given) || there.acting.contains(&lent.key) {
             continue;
         }
         if there.functions.contains(&lent.key) {
@@ -258,8 +255,7 @@ async fn close(
         left_out.withheld.push(lent);
     }
     for acting in acting(session).await? {
-        let is_own = given.iter().any(|it| acting.is_given(it, &role));
-        if is_own || there.acting.contains(&acting.key) {
+        if acting.is_given(given) || there.acting.contains(&acting.key) {
             continue;
         }
         if there.functions.contains(&acting.key) {

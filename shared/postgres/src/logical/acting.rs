@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::subject::{Part, gives, parts};
+use super::subject::{Given, Part, parts};
 use crate::{
     connection::{ServerError, Session},
     name::Text,
@@ -157,15 +157,14 @@ impl Acting {
         Ok(())
     }
 
-    /// Whether `ALTER … OWNER TO …`, as `parts` has it, gives it to this role. What is
-    /// written otherwise than `pg_dump` does gives nothing here.
-    pub fn is_given(&self, statement: &[Part], role: &str) -> bool {
+    /// Whether it is among what was given.
+    pub fn is_given(&self, given: &Given) -> bool {
         let kinds: &[&[&str]] = if self.is_function() {
             &[&["FUNCTION"], &["PROCEDURE"], &["ROUTINE"]]
         } else {
             &[&["TABLE"], &["VIEW"], &["FOREIGN", "TABLE"]]
         };
-        gives(statement, kinds, &self.subject, role)
+        given.has(kinds, &self.subject)
     }
 }
 
@@ -191,7 +190,11 @@ mod tests {
 
     #[test]
     fn a_statement_gives_what_it_names_to_whom_it_names() {
-        let given = |it: &Acting, statement: &str| it.is_given(&parts(statement), "x");
+        let given = |it: &Acting, statement: &str| {
+            let mut given = Given::to("x".into());
+            given.note(statement);
+            it.is_given(&given)
+        };
         let f = acting("public.f(a integer)", Key::Function(1));
         for statement in [
             "ALTER FUNCTION public.f(a integer) OWNER TO x",

@@ -5,7 +5,7 @@
 
 use super::{
     acting::Key,
-    subject::{Part, gives},
+    subject::{Given, Part},
 };
 use crate::{
     connection::{ServerError, Session},
@@ -98,10 +98,9 @@ pub async fn lent(session: &Session) -> Result<Vec<Lent>, ServerError> {
 }
 
 impl Lent {
-    /// Whether `ALTER … OWNER TO …` gives its table to this role.
-    pub fn is_given(&self, statement: &[Part], role: &str) -> bool {
-        let kinds: &[&[&str]] = &[&["TABLE"], &["MATERIALIZED", "VIEW"]];
-        gives(statement, kinds, &self.table, role)
+    /// Whether its table is among what was given.
+    pub fn is_given(&self, given: &Given) -> bool {
+        given.has(&[&["TABLE"], &["MATERIALIZED", "VIEW"]], &self.table)
     }
 
     /// Gives it to the session's role, which alone may change it then; its owner may call

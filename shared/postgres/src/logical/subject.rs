@@ -1,8 +1,10 @@
 //! What a statement is about, told apart as the server does it, so that a name in
 //! quotes, where that says nothing, is the same as without. Pure.
 
+use std::collections::HashSet;
+
 /// A part of a statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Part {
     /// A word that is written in capitals, without quotes: `pg_dump` and the server write
     /// keywords so, and no name.
@@ -44,18 +46,69 @@ pub fn parts(statement: &str) -> Vec<Part> {
     all
 }
 
-/// Whether a statement is `ALTER kind subject OWNER TO role`, of one of these kinds.
-pub(super) fn gives(statement: &[Part], kinds: &[&[&str]], subject: &[Part], role: &str) -> bool {
-    let word = |it: &str| Part::Keyword(it.to_owned());
-    let behind = [word("OWNER"), word("TO"), Part::Name(role.to_owned())];
-    let rest = statement.strip_suffix(&behind);
-    let rest = rest.and_then(|it| it.strip_prefix(&[word("ALTER")]));
-    rest.is_some_and(|rest| {
+/// Kinds of what may lend its owner's rights, or be lent them.
+const KINDS: [&[&str]; 7] = [
+    &["FUNCTION"],
+    &["PROCEDURE"],
+    &["ROUTINE"],
+    &["TABLE"],
+    &["VIEW"],
+    &["FOREIGN", "TABLE"],
+    &["MATERIALIZED", "VIEW"],
+];
+
+/// What statements gave to one role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// What those statements end in.
+    behind: [Part; 3],
+    /// Kind and name; there may be very many of them.
+    all: HashSet<Vec<Part>>,
+}
+
+impl Given {
+    /// Nothing yet.
+    pub fn to(role: String) -> Self {
+        Self {
+            behind: [keyword("OWNER"), keyword("TO"), Part::Name(role)],
+            all: HashSet::new(),
+        }
+    }
+
+    /// Notes a statement that was run, if it is `ALTER kind subject OWNER TO role`. What is
+    /// written otherwise than `pg_dump` does gives nothing here.
+    pub fn note(&mut self, statement: &str) {
+        if !statement.starts_with("ALTER ") {
+            return;
+        }
+        let mut parts = parts(statement);
+        let gives = parts.ends_with(&self.behind)
+            && KINDS.iter().any(|kind| {
+                let kind = kind.iter().map(|it| keyword(it));
+                parts[1..]
+                    .iter()
+                    .zip(kind)
+                    .all(|(one, other)| *one == other)
+            });
+        if gives {
+            parts.truncate(parts.len() - self.behind.len());
+            parts.remove(0);
+            self.all.insert(parts);
+        }
+    }
+
+    /// Whether the subject, of one of these kinds, is the role's.
+    pub(super) fn has(&self, kinds: &[&[&str]], subject: &[Part]) -> bool {
         kinds.iter().any(|kind| {
-            let kind: Vec<_> = kind.iter().map(|it| word(it)).collect();
-            rest.strip_prefix(kind.as_slice()) == Some(subject)
+            let kind = kind.iter().map(|it| keyword(it));
+            let wanted: Vec<_> = kind.chain(subject.iter().cloned()).collect();
+            self.all.contains(&wanted)
         })
-    })
+    }
+}
+
+fn keyword(word: &str) -> Part {
+    Part::Keyword(word.to_owned())
 }
 
 fn is_letter(it: char) -> bool {
@@ -109,6 +162,28 @@ mod tests {
         ] {
             assert_ne!(parts(one), parts(other), "{one}");
         }
+    }
+
+    #[test]
+    fn only_what_was_given_to_the_role_is_kept() {
+        let mut given = Given::to("x".into());
+        for statement in [
+            "ALTER TABLE public.t OWNER TO x",
+            "ALTER TABLE public.t OWNER TO \"x\"",
+            "ALTER FOREIGN TABLE public.f OWNER TO x",
+            "ALTER TABLE public.t OWNER TO y",
+            "ALTER SEQUENCE public.s OWNER TO x",
+            "ALTER LARGE OBJECT 7 OWNER TO x",
+            "ALTER OWNER TO x",
+            "ALTER ",
+            "CREATE TABLE t OWNER TO x",
+        ] {
+            given.note(statement);
+        }
+        assert_eq!(given.all.len(), 2, "{given:?}");
+        assert!(given.has(&[&["VIEW"], &["TABLE"]], &parts("public.t")));
+        assert!(given.has(&[&["FOREIGN", "TABLE"]], &parts("public.f")));
+        assert!(!given.has(&[&["TABLE"]], &parts("public.f")));
     }
 
     proptest! {
