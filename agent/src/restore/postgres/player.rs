@@ -165,7 +165,10 @@ impl<'a> Player<'a> {
             return Ok(());
         }
         let error = match self.run(&statement)? {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                self.held.helped(&statement);
+                return Ok(());
+            }
             Err(error) => error,
         };
         let text = statement.text.as_str();

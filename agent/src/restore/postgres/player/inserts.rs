@@ -20,6 +20,8 @@ use super::{
 
 /// Bytes of statements that are kept at most.
 const MAX_HELD: usize = 64 << 20;
+/// They are run again before a definition at most as often: each time all of them are.
+const PASSES: usize = 10;
 /// What no other row or object mends, by the SQLSTATE's beginning: values, a row that is
 /// there already, a text that is no SQL, resources, and the server's end.
 const FOR_GOOD: [&str; 12] = [
@@ -38,6 +40,10 @@ pub(super) struct Held {
     triggers: Vec<Trigger>,
     /// They were run again before what stands behind them.
     behind: bool,
+    /// Something succeeded since then that they may have waited for.
+    helped: bool,
+    /// How often they were run again before a definition.
+    passes: usize,
 }
 
 struct Insert {
@@ -54,6 +60,27 @@ impl Held {
             && !FOR_GOOD.iter().any(|it| state.starts_with(it))
             && target_of_values(&statement.text).is_some()
             && self.bytes + statement.text.len() <= MAX_HELD
+    }
+
+    /// A statement succeeded.
+    pub(super) fn helped(&mut self, statement: &Statement) {
+        self.helped |= statement.effect == Effect::Rows || makes(statement);
+    }
+
+    /// Rows of a `COPY` came.
+    pub(super) fn rows_came(&mut self) {
+        self.helped = true;
+    }
+
+    /// Whether they are run again before what is made now. The first time nothing needs to
+    /// have helped: another search path may.
+    fn is_due(&mut self) -> bool {
+        let due = !self.behind && self.passes < PASSES && (self.helped || self.passes == 0);
+        if due {
+            self.behind = true;
+            self.passes += 1;
+        }
+        due
     }
 
     pub(super) fn len(&self) -> usize {
@@ -122,8 +149,7 @@ impl Player<'_> {
                 None => Ok(()),
             };
         }
-        if makes(statement) && !self.held.behind {
-            self.held.behind = true;
+        if makes(statement) && self.held.is_due() {
             self.held_again()?;
         }
         Ok(())
@@ -166,15 +192,23 @@ impl Player<'_> {
             return Ok(());
         }
         let path = self.path()?;
+        // `None`: that of every client.
+        let mut current = Some(path.clone());
         let mut left = Vec::new();
-        for mut it in std::mem::take(&mut self.held.all) {
-            self.set_path(&it.path)?;
+        let all = std::mem::take(&mut self.held.all);
+        let count = all.len();
+        for mut it in all {
+            if current.as_ref() != Some(&it.path) {
+                self.set_path(&it.path)?;
+                current = Some(it.path.clone());
+            }
             let statement = &it.failed.statement;
             let mut ran = self.run(statement)?;
             let target = target_of_values(&statement.text).unwrap_or_default();
             if ran.is_err() && begins_with_schema(target) {
                 let reset = self.session.run(SET_UP, "RESET search_path");
                 self.restore.wait(reset)?;
+                current = None;
                 ran = self.run(statement)?;
             }
             match ran {
@@ -185,7 +219,12 @@ impl Player<'_> {
                 }
             }
         }
+        // One of these may have waited for another.
+        self.held.helped = left.len() < count;
         self.held.all = left;
+        if current.as_ref() == Some(&path) {
+            return Ok(());
+        }
         self.set_path(&path)
     }
 
@@ -259,7 +298,42 @@ fn target_of_values(statement: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use strongroom_postgres::logical::script::StatementKind;
+
     use super::*;
+
+    fn statement(text: &str, effect: Effect) -> Statement {
+        Statement {
+            text: text.into(),
+            line: 1,
+            kind: StatementKind::Plain,
+            effect,
+            about: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_run_again_only_when_something_helped_and_not_for_ever() {
+        let mut held = Held::default();
+        // As when one more is held.
+        let mut hold = |helps: Option<(&str, Effect)>| {
+            held.behind = false;
+            if let Some((text, effect)) = helps {
+                held.helped(&statement(text, effect));
+            }
+            let due = held.is_due();
+            held.helped &= !due;
+            due
+        };
+        assert!(hold(None), "another search path may help");
+        assert!(!hold(None));
+        assert!(!hold(Some(("SET search_path = a", Effect::Definition))));
+        assert!(hold(Some(("INSERT INTO t VALUES (1)", Effect::Rows))));
+        assert!(hold(Some(("CREATE TABLE t ()", Effect::Definition))));
+        assert!(!hold(None));
+        let more = (0..100).filter(|_| hold(Some(("INSERT INTO t VALUES (1)", Effect::Rows))));
+        assert_eq!(more.count(), PASSES - 3);
+    }
 
     #[test]
     fn only_values_that_stand_there_are_kept() {

@@ -127,6 +127,7 @@ impl Player<'_> {
         match self.restore.wait(async { Ok(rows.finish().await) })? {
             Ok(_) => {
                 self.lost.remove(&number);
+                self.held.rows_came();
                 if saved {
                     let release = self.session.run(SAVE, "RELEASE strongroom");
                     self.restore.wait(release)?;
