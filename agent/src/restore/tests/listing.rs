@@ -13,7 +13,9 @@ fn place() -> Place {
     for name in ["a/one", "a/two", "a.b", "b/deep/three", "c"] {
         write(&place.source().join(name), name);
     }
-    write(&place.source().join(OsStr::from_bytes(b"d\xff")), "odd");
+    for name in ODD {
+        write(&place.source().join(OsStr::from_bytes(name)), "odd");
+    }
     place.backed_up();
     place
 }
@@ -50,7 +52,16 @@ fn paths(place: &Place, result: &ListResult) -> Vec<String> {
         .collect()
 }
 
-const ALL: [&str; 9] = [
+/// Read as they stand, the first two would be other names.
+const ODD: [&[u8]; 5] = [
+    br"a\x2db",
+    br"\x80",
+    b"d\x80",
+    b"d\xff",
+    "d\u{80}".as_bytes(),
+];
+
+const ALL: [&str; 13] = [
     "/a",
     "/a/one",
     "/a/two",
@@ -60,13 +71,30 @@ const ALL: [&str; 9] = [
     "/b/deep/three",
     "/c",
     r"/d\xff",
+    r"/a\\x2db",
+    r"/\\x80",
+    r"/d\x80",
+    r"/d\u{80}",
 ];
 
 #[test]
 fn one_level_and_all_levels() {
     let place = place();
     let level = listed(&place, &work(&place, "")).unwrap();
-    assert_eq!(paths(&place, &level), ["/a", "/a.b", "/b", "/c", r"/d\xff"]);
+    assert_eq!(
+        paths(&place, &level),
+        [
+            r"/\\x80",
+            "/a",
+            "/a.b",
+            r"/a\\x2db",
+            "/b",
+            "/c",
+            r"/d\x80",
+            r"/d\u{80}",
+            r"/d\xff"
+        ]
+    );
     let all = ListWork {
         recursive: true,
         ..work(&place, "")

@@ -168,12 +168,13 @@ pub(super) fn entries(listing: &Listing) -> String {
         ]);
     }
     let text = table.render();
-    match listing.entries.last() {
-        Some(last) if listing.truncated => format!(
+    match &listing.next_after {
+        Some(next) => format!(
             "{text}\nthere is more: {} continues, --limit N shows more at once",
-            after(&last.path.text)
+            after(next)
         ),
-        _ => text,
+        None if listing.truncated => format!("{text}\nthere is more: --limit N shows it"),
+        None => text,
     }
 }
 
@@ -182,7 +183,7 @@ fn after(path: &str) -> String {
     if format::printable(path) == path {
         format!("--after {}", format::quoted(path))
     } else {
-        "--after with the last path of --output json".into()
+        "--after with next_after of --output json".into()
     }
 }
 

@@ -203,7 +203,7 @@ fn a_listing_looks_like_ls_and_says_how_to_go_on() {
             "uid": 0, "gid": 0, "size": 0, "modified": "not a time",
             "link_target": {"text": "x", "base64": null},
         }],
-        "truncated": true,
+        "truncated": true, "next_after": "/srv/l",
     }))
     .unwrap();
     assert_eq!(
@@ -223,7 +223,7 @@ fn names_of_a_snapshot_do_nothing_to_a_terminal_nor_to_a_shell() {
                 "uid": 0, "gid": 0, "size": 0, "modified": name,
                 "link_target": {"text": name, "base64": null},
             }],
-            "truncated": true,
+            "truncated": true, "next_after": name,
         }))
         .unwrap()
     };
@@ -231,7 +231,7 @@ fn names_of_a_snapshot_do_nothing_to_a_terminal_nor_to_a_shell() {
     let bad = |c| c != '\n' && strongroom_runtime::printable::is_treacherous(c);
     assert!(!text.contains(bad), "{text:?}");
     assert!(text.contains(r"/a\u{1b}[2J\u{202e}\nb"), "{text}");
-    assert!(text.contains("--after with the last path of --output json"));
+    assert!(text.contains("--after with next_after of --output json"));
     let text = snapshots::entries(&listing("/it's $(reboot)"));
     assert!(
         text.contains(r"--after '/it'\''s $(reboot)' continues"),

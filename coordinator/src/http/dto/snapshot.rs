@@ -73,7 +73,8 @@ pub struct ListQuery {
     /// Entries at most.
     #[param(minimum = 1, maximum = 10_000)]
     pub limit: u32,
-    /// Continue behind this path.
+    /// Continue behind this path: `next_after` of the page before. A backslash
+    /// begins an escape: `\\`, `\n`, `\xff` for a byte that is not UTF-8.
     pub after: Option<String>,
     /// Name or id of the agent that reads it; default: the snapshot's own.
     pub agent: Option<String>,
@@ -98,7 +99,8 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// There is more behind the last entry.
     pub truncated: bool,
-    /// `after` of the next page; `null` at the end.
+    /// `after` of the next page, with what is no plain text escaped; `null` at
+    /// the end.
     #[serde(default)]
     pub next_after: Option<String>,
 }

@@ -1,7 +1,10 @@
 //! From the catalog's jobs to the API's.
 
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
+use strongroom_compare::EscapedPath;
 use strongroom_wire::{
     job::{self as wire, Success},
     session,
@@ -232,13 +235,18 @@ fn action(action: &wire::PlannedAction) -> PlannedAction {
 }
 
 fn listing(result: wire::ListResult) -> Listing {
-    let entries: Vec<_> = result.entries.into_iter().map(entry).collect();
-    let last = entries.last().filter(|_| result.truncated);
+    let last = result.entries.last().filter(|_| result.truncated);
     Listing {
         truncated: result.truncated,
-        next_after: last.map(|last| last.path.text.clone()),
-        entries,
+        next_after: last.map(|last| place(&last.path)),
+        entries: result.entries.into_iter().map(entry).collect(),
     }
+}
+
+/// A place in a listing as agents read it: escaped, or a name that holds a
+/// backslash or is not UTF-8 would be read as another.
+fn place(path: &[u8]) -> String {
+    EscapedPath(OsStr::from_bytes(path).as_ref()).to_string()
 }
 
 fn entry(entry: wire::Entry) -> Entry {
@@ -251,5 +259,41 @@ fn entry(entry: wire::Entry) -> Entry {
         size: entry.size,
         modified: entry.modified,
         link_target: (!entry.link_target.is_empty()).then(|| RawPath::from(&*entry.link_target)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(path: &[u8], truncated: bool) -> Listing {
+        listing(wire::ListResult {
+            entries: vec![wire::Entry {
+                path: path.to_vec(),
+                kind: "file".into(),
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+                size: 1,
+                modified: "2026-11-21T12:00:00Z".into(),
+                link_target: Vec::new(),
+            }],
+            truncated,
+        })
+    }
+
+    /// That agents read these back, `agent/src/restore/tests/listing.rs` proves.
+    #[test]
+    fn a_listing_goes_on_behind_the_exact_name() {
+        for (path, next) in [
+            (&b"/srv/a"[..], "/srv/a"),
+            ("/srv/gr\u{fc}n".as_bytes(), "/srv/gr\u{fc}n"),
+            (br"/srv/a\x2db", r"/srv/a\\x2db"),
+            (b"/srv/\x80", r"/srv/\x80"),
+            (b"/srv/\xff/a\n", r"/srv/\xff/a\n"),
+        ] {
+            assert_eq!(page(path, true).next_after.as_deref(), Some(next));
+            assert_eq!(page(path, false).next_after, None);
+        }
     }
 }
