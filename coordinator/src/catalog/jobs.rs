@@ -55,6 +55,34 @@ impl Catalog {
         Ok(created)
     }
 
+    /// Makes jobs for active agents: all, or none.
+    pub async fn create_jobs(&self, new: &[NewJob]) -> Result<Vec<Job>, CatalogError> {
+        let mut transaction = self.begin().await?;
+        let mut jobs = Vec::with_capacity(new.len());
+        for new in new {
+            jobs.push(self.create_job_in(&mut transaction, new).await?.job);
+        }
+        self.commit(transaction).await?;
+        Ok(jobs)
+    }
+
+    /// Makes two jobs or none, and gives the second, which waits for the first.
+    pub async fn create_job_after(
+        &self,
+        first: &NewJob,
+        second: NewJob,
+    ) -> Result<Job, CatalogError> {
+        let mut transaction = self.begin().await?;
+        let first = self.create_job_in(&mut transaction, first).await?.job;
+        let second = NewJob {
+            after: Some(first.id),
+            ..second
+        };
+        let second = self.create_job_in(&mut transaction, &second).await?.job;
+        self.commit(transaction).await?;
+        Ok(second)
+    }
+
     pub(super) async fn create_job_in(
         &self,
         connection: &mut AnyConnection,

@@ -19,6 +19,7 @@ use crate::{
 contract!(
     a_job_comes_back_as_it_was_made,
     one_key_makes_one_job,
+    jobs_that_belong_together_are_made_all_or_none,
     revoked_agents_get_no_jobs_and_lose_those_they_had,
     jobs_are_listed_by_page_and_filter,
     a_job_is_found_by_part_of_its_id,
@@ -62,6 +63,38 @@ async fn a_job_comes_back_as_it_was_made(fixture: Fixture) {
     let log = fixture.catalog.audit_log(&filter, 9).await.unwrap().items;
     assert_eq!(log[0].action, "job.create");
     assert_eq!(log[0].trace_id, Some(trace.trace_id));
+}
+
+async fn jobs_that_belong_together_are_made_all_or_none(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    let one = fixture.agent("web-1").await;
+    let other = fixture.agent("web-2").await;
+    let backup = |agent| request::backup(&policy("web"), agent, operator());
+    let made = catalog
+        .create_jobs(&[backup(&one), backup(&other)])
+        .await
+        .unwrap();
+    let agents: Vec<_> = made.iter().map(|job| job.agent).collect();
+    assert_eq!(agents, [one.id, other.id]);
+    let second = catalog
+        .create_job_after(&backup(&one), backup(&other))
+        .await
+        .unwrap();
+    let first = catalog.job(second.after.unwrap()).await.unwrap();
+    assert_eq!(first.agent, one.id);
+
+    catalog.revoke_agent(other.id, &operator()).await.unwrap();
+    let all = catalog.jobs(&JobFilter::default(), 10).await.unwrap();
+    catalog
+        .create_jobs(&[backup(&one), backup(&other)])
+        .await
+        .unwrap_err();
+    catalog
+        .create_job_after(&backup(&one), backup(&other))
+        .await
+        .unwrap_err();
+    let after = catalog.jobs(&JobFilter::default(), 10).await.unwrap();
+    assert_eq!(after.items, all.items);
 }
 
 async fn one_key_makes_one_job(fixture: Fixture) {

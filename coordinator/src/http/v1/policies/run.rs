@@ -67,9 +67,12 @@ pub async fn run_policy(
     if !busy.is_empty() {
         started.notes.push(already(&busy));
     }
-    for dataset in free {
-        let new = request::backup(&policy, &dataset.agent, caller.actor.clone());
-        let job = state.catalog.create_job(&new).await?.job;
+    let new = free.iter().map(|dataset| {
+        let by = caller.actor.clone();
+        request::backup(&policy, &dataset.agent, by)
+    });
+    let made = state.catalog.create_jobs(&new.collect::<Vec<_>>()).await?;
+    for (dataset, job) in free.iter().zip(made) {
         if !state.live.is_connected(dataset.agent.id) {
             started.notes.push(format!(
                 "agent {} is not connected: its job waits for it",

@@ -22,7 +22,7 @@ use crate::{
         state::SharedState,
     },
     jobs::request,
-    model::{NewAudit, NewJob},
+    model::NewAudit,
 };
 
 pub(super) fn routes() -> OpenApiRouter<SharedState> {
@@ -77,20 +77,7 @@ pub async fn restore_snapshot(
     );
     let job = match safety {
         None => state.catalog.create_job(&restore).await?.job,
-        Some(safety) => create_both(&state, &safety, restore).await?,
+        Some(safety) => state.catalog.create_job_after(&safety, restore).await?,
     };
     Ok(jobs::started(&state, job))
-}
-
-async fn create_both(
-    state: &SharedState,
-    safety: &NewJob,
-    restore: NewJob,
-) -> Result<crate::model::Job, Problem> {
-    let first = state.catalog.create_job(safety).await?.job;
-    let restore = NewJob {
-        after: Some(first.id),
-        ..restore
-    };
-    Ok(state.catalog.create_job(&restore).await?.job)
 }
