@@ -7,7 +7,7 @@ use super::{
     Catalog, CatalogError,
     row::{Columns, micros},
 };
-use crate::model::{KeptAnswer, KeyState, KeyedRequest};
+use crate::model::{KeptAnswer, KeptBody, KeyState, KeyedRequest};
 
 /// A key is known for so long.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
@@ -58,15 +58,41 @@ impl Catalog {
         request: &KeyedRequest,
         answer: &KeptAnswer,
     ) -> Result<(), CatalogError> {
+        let body = match &answer.body {
+            KeptBody::Json(body) => Some(body.clone()),
+            KeptBody::TooLong => Some(String::new()),
+            KeptBody::Secret => None,
+        };
+        self.note_answer(request, answer.status, answer.location.clone(), body)
+            .await
+    }
+
+    /// Notes that a request broke in the middle, with this status (5xx): nobody
+    /// knows whether it has happened.
+    pub async fn doubt_request(
+        &self,
+        request: &KeyedRequest,
+        status: u16,
+    ) -> Result<(), CatalogError> {
+        self.note_answer(request, status, None, None).await
+    }
+
+    async fn note_answer(
+        &self,
+        request: &KeyedRequest,
+        status: u16,
+        location: Option<String>,
+        body: Option<String>,
+    ) -> Result<(), CatalogError> {
         sqlx::query(
             "UPDATE request_keys SET status = $3, location = $4, body = $5
              WHERE sender = $1 AND key = $2",
         )
         .bind(request.sender.to_string())
         .bind(request.key.clone())
-        .bind(i64::from(answer.status))
-        .bind(answer.location.clone())
-        .bind(answer.body.clone())
+        .bind(i64::from(status))
+        .bind(location)
+        .bind(body)
         .execute(self.writers())
         .await?;
         Ok(())
@@ -108,12 +134,17 @@ impl Catalog {
 fn read(row: &AnyRow) -> Result<(Timestamp, String, KeyState), CatalogError> {
     let row = Columns::new("request_keys", row);
     let begun_at = row.time("begun_at")?;
-    let state = match row.opt_number("status")? {
+    let state = match row.opt_number::<u16>("status")? {
         None => KeyState::UnderWay(begun_at),
+        Some(500..) => KeyState::Unknown(begun_at),
         Some(status) => KeyState::Answered(KeptAnswer {
             status,
             location: row.opt_text("location")?,
-            body: row.opt_text("body")?,
+            body: match row.opt_text("body")? {
+                Some(body) if body.is_empty() => KeptBody::TooLong,
+                Some(body) => KeptBody::Json(body),
+                None => KeptBody::Secret,
+            },
         }),
     };
     Ok((begun_at, row.text("request")?, state))

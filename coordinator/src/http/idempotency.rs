@@ -3,10 +3,13 @@
 //! twice (decision 0051).
 //!
 //! Which operations that holds for, the document says: those that name the
-//! header. A success is kept; whatever is none has done nothing, and its key is
-//! free again.
+//! header. A success is kept; what was refused (4xx) has done nothing, and its key
+//! is free again; of what broke in the middle (5xx) nobody knows whether it has
+//! happened, and its key stays taken.
 
-use std::sync::Arc;
+mod keep;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use axum::{
     body::{Body, to_bytes},
@@ -16,9 +19,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use data_encoding::HEXLOWER;
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use self::keep::keep;
+pub use self::keep::{Harmless, Secret};
 use super::{
     MAX_BODY_BYTES,
     auth::Caller,
@@ -30,7 +36,7 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
-    model::{KeptAnswer, KeyState, KeyedRequest},
+    model::{KeptAnswer, KeptBody, KeyState, KeyedRequest},
 };
 
 /// The longest key, bytes.
@@ -51,21 +57,6 @@ pub struct IdempotencyKey {
         pattern = "^[!-~]+$"
     )]
     key: Option<String>,
-}
-
-/// An answer with a secret in it: it is not kept.
-#[derive(Debug)]
-pub struct Secret<R>(pub R);
-
-#[derive(Debug, Clone, Copy)]
-struct NotKept;
-
-impl<R: IntoResponse> IntoResponse for Secret<R> {
-    fn into_response(self) -> Response {
-        let mut response = self.0.into_response();
-        response.extensions_mut().insert(NotKept);
-        response
-    }
 }
 
 /// Answers a keyed request at most once.
@@ -96,9 +87,27 @@ async fn keyed(state: &SharedState, request: Request, next: Next) -> Result<Resp
         sender: caller.actor.clone(),
         key,
     };
-    match state.catalog.begin_request(&request).await? {
+    parts.extensions.insert(caller);
+    let catalog = state.catalog.clone();
+    let http = Request::from_parts(parts, Body::from(body));
+    // It goes on when whoever asked is gone: he may ask again.
+    let task = state
+        .tasks
+        .spawn(async move { first(&catalog, &request, http, next).await });
+    task.await.map_err(|error| Problem::internal(&error))?
+}
+
+/// Does what nobody has asked for under this key; otherwise says what came of it.
+async fn first(
+    catalog: &Catalog,
+    request: &KeyedRequest,
+    http: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    match catalog.begin_request(request).await? {
         KeyState::New => {}
         KeyState::UnderWay(since) => return Err(under_way(since)),
+        KeyState::Unknown(since) => return Err(unknown(since)),
         KeyState::Answered(answer) => return again(answer),
         KeyState::Reused => {
             let problem = "this idempotency key came with another request within the last day";
@@ -106,15 +115,15 @@ async fn keyed(state: &SharedState, request: Request, next: Next) -> Result<Resp
                 .hint("choose a fresh key for each request that is another one"));
         }
     }
-    parts.extensions.insert(caller);
-    let catalog = state.catalog.clone();
-    let http = Request::from_parts(parts, Body::from(body));
-    // It goes on when whoever asked is gone: he may ask again.
-    let task = state.tasks.spawn(async move {
-        let response = next.run(http).await;
-        keep(&catalog, &request, response).await
+    // The key is this task's: of what panics the next one must learn as well.
+    let response = AssertUnwindSafe(next.run(http)).catch_unwind().await;
+    let response = response.unwrap_or_else(|_| {
+        tracing::error!(key = request.key, "a keyed request panicked");
+        Problem::new(Code::Internal, "the coordinator failed to answer")
+            .hint("look whether it has happened; its log says why it failed")
+            .into_response()
     });
-    task.await.map_err(|error| Problem::internal(&error))?
+    keep(catalog, request, response).await
 }
 
 /// The key, if it is one.
@@ -145,49 +154,26 @@ fn hash(parts: &Parts, body: &[u8]) -> String {
     HEXLOWER.encode(&hash.finalize())
 }
 
-/// Notes a success before it is answered; frees the key of what is none.
-async fn keep(
-    catalog: &Catalog,
-    request: &KeyedRequest,
-    response: Response,
-) -> Result<Response, Problem> {
-    if !response.status().is_success() {
-        if let Err(error) = catalog.release_request(request).await {
-            // The answer says more than this.
-            tracing::error!(error = %error, "the key of a refused request cannot be freed");
-        }
-        return Ok(response);
-    }
-    let secret = response.extensions().get::<NotKept>().is_some();
-    let (parts, body) = response.into_parts();
-    let body = to_bytes(body, usize::MAX)
-        .await
-        .map_err(|error| Problem::internal(&error))?;
-    let location = parts.headers.get(header::LOCATION);
-    let location = location.and_then(|value| value.to_str().ok());
-    let answer = KeptAnswer {
-        status: parts.status.as_u16(),
-        location: location.map(str::to_owned),
-        body: (!secret).then(|| String::from_utf8_lossy(&body).into_owned()),
-    };
-    if let Err(error) = catalog.answer_request(request, &answer).await {
-        // It has happened: who sent it is told so, and nobody is told twice.
-        tracing::error!(error = %error, "the answer to a keyed request cannot be kept");
-    }
-    Ok(Response::from_parts(parts, Body::from(body)))
-}
-
 /// The answer that was given.
 fn again(answer: KeptAnswer) -> Result<Response, Problem> {
-    let Some(body) = answer.body else {
-        let made = answer.location.map_or_else(String::new, |location| {
-            format!(": what it made is at {location}")
-        });
-        let problem = format!("this request has succeeded, and its answer held a secret{made}");
-        return Err(Problem::new(Code::Conflict, problem).hint(
-            "secrets are shown once and kept nowhere: if the answer was lost, take back what was \
-             made, and ask again with another key",
-        ));
+    let made = answer.location.as_deref().map_or_else(String::new, |at| {
+        format!(": what it made or started is at {at}")
+    });
+    let body = match answer.body {
+        KeptBody::Json(body) => body,
+        KeptBody::Secret => {
+            let problem = format!("this request has succeeded, and its answer held a secret{made}");
+            return Err(Problem::new(Code::Conflict, problem).hint(
+                "secrets are shown once and kept nowhere: if the answer was lost, take back what \
+                 was made, and ask again with another key",
+            ));
+        }
+        KeptBody::TooLong => {
+            let problem =
+                format!("this request has succeeded, and its answer was too long to be kept{made}");
+            return Err(Problem::new(Code::Conflict, problem)
+                .hint("it is not done again: ask for what it made, changed or started"));
+        }
     };
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let json = [(header::CONTENT_TYPE, "application/json")];
@@ -203,10 +189,18 @@ fn again(answer: KeptAnswer) -> Result<Response, Problem> {
 
 fn under_way(since: Timestamp) -> Problem {
     let problem = format!("this request has been under way since {since}");
-    Problem::new(Code::Conflict, problem).hint(
+    Problem::new(Code::Conflict, problem).retry_after(1).hint(
         "wait for its answer; if the coordinator was stopped meanwhile, look whether it has \
-         happened, and if not, ask again with another key",
+             happened, and if not, ask again with another key",
     )
+}
+
+fn unknown(since: Timestamp) -> Problem {
+    let problem = format!(
+        "this request failed in the middle at {since}: it is not known whether it has happened"
+    );
+    Problem::new(Code::Conflict, problem)
+        .hint("look whether it has, and if not, ask again with another key")
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub use object::ObjectRow;
 pub use operator::Operator;
 pub use own_key::{OwnKey, OwnKeyKind};
 pub use repository::{NewRepository, Repository, RepositoryState};
-pub use request_key::{KeptAnswer, KeyState, KeyedRequest};
+pub use request_key::{KeptAnswer, KeptBody, KeyState, KeyedRequest};
 pub use secret::SecretHash;
 pub use snapshot::Snapshot;
 pub use token::{JoinToken, JoinTokenState, NewJoinToken};

@@ -24,6 +24,8 @@ pub enum KeyState {
     UnderWay(Timestamp),
     /// It was answered.
     Answered(KeptAnswer),
+    /// It broke in the middle: nobody knows whether it has happened.
+    Unknown(Timestamp),
     /// The key was another request's.
     Reused,
 }
@@ -35,6 +37,17 @@ pub struct KeptAnswer {
     pub status: u16,
     /// Where what was made or started is.
     pub location: Option<String>,
-    /// JSON; `None`: it held a secret and was not kept.
-    pub body: Option<String>,
+    /// What it said.
+    pub body: KeptBody,
+}
+
+/// The body of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeptBody {
+    /// JSON, never empty.
+    Json(String),
+    /// It held a secret, and was not kept.
+    Secret,
+    /// It was too long to be kept.
+    TooLong,
 }

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{Fixture, contract};
-use crate::model::{Actor, KeptAnswer, KeyState, KeyedRequest};
+use crate::model::{Actor, KeptAnswer, KeptBody, KeyState, KeyedRequest};
 
 fn request(sender: &str, key: &str, hash: &str) -> KeyedRequest {
     KeyedRequest {
@@ -17,7 +17,7 @@ fn answer() -> KeptAnswer {
     KeptAnswer {
         status: 202,
         location: Some("/api/v1/jobs/1".into()),
-        body: Some("{}".into()),
+        body: KeptBody::Json("{}".into()),
     }
 }
 
@@ -42,6 +42,24 @@ async fn a_request_is_answered_once_and_known_again(fixture: Fixture) {
     for new in [request("eve", "K", "a"), request("adam", "k", "a")] {
         assert_eq!(catalog.begin_request(&new).await.unwrap(), KeyState::New);
     }
+}
+
+async fn what_was_answered_is_told_from_what_is_not_known(fixture: Fixture) {
+    let catalog = &fixture.catalog;
+    for (key, body) in [("s", KeptBody::Secret), ("l", KeptBody::TooLong)] {
+        let answer = KeptAnswer { body, ..answer() };
+        let sent = request("eve", key, "a");
+        catalog.begin_request(&sent).await.unwrap();
+        catalog.answer_request(&sent, &answer).await.unwrap();
+        let answered = KeyState::Answered(answer);
+        assert_eq!(catalog.begin_request(&sent).await.unwrap(), answered);
+    }
+    let broken = request("eve", "k", "a");
+    catalog.begin_request(&broken).await.unwrap();
+    catalog.doubt_request(&broken, 500).await.unwrap();
+    catalog.release_request(&broken).await.unwrap();
+    let unknown = KeyState::Unknown(catalog.clock().now());
+    assert_eq!(catalog.begin_request(&broken).await.unwrap(), unknown);
 }
 
 async fn what_did_nothing_may_be_sent_again(fixture: Fixture) {
@@ -73,6 +91,7 @@ async fn a_key_is_forgotten_after_a_day(fixture: Fixture) {
 
 contract!(
     a_request_is_answered_once_and_known_again,
+    what_was_answered_is_told_from_what_is_not_known,
     what_did_nothing_may_be_sent_again,
     a_key_is_forgotten_after_a_day,
 );

@@ -1,14 +1,29 @@
 //! Requests under a key, against an API in process.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use axum::{
+    Router,
     body::{Body, to_bytes},
     http::{HeaderValue, Request},
-    response::Response,
+    middleware,
+    response::{IntoResponse as _, Response},
+    routing,
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
-use crate::http::testing::TestApi;
+use super::once;
+use crate::http::{
+    answer::Started,
+    guard::Rules,
+    problem::{Code, Problem},
+    testing::TestApi,
+};
 
 fn keyed(api: &TestApi, key: &str, path: &str, body: &Value) -> Request<Body> {
     let mut request = TestApi::request(api.token(), "POST", path, body);
@@ -126,9 +141,117 @@ async fn while_the_first_is_under_way_the_second_is_told_so() {
         ),
     };
     api.catalog.begin_request(&request).await.unwrap();
-    let invite = keyed(&api, "k", "/agents/invite", &json!({}));
-    let detail = refused(&api, invite, 409, "conflict").await;
+    let invite = || keyed(&api, "k", "/agents/invite", &json!({}));
+    let detail = refused(&api, invite(), 409, "conflict").await;
     assert!(detail.contains("under way"), "{detail}");
+    let told = api.answer(invite()).await;
+    assert_eq!(told.headers()["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_at_any_moment_leaves_no_key_under_way() {
+    let api = TestApi::new().await;
+    for polls in 1..12 {
+        let key = polls.to_string();
+        let invite = || keyed(&api, &key, "/agents/invite", &json!({}));
+        let mut asked = Box::pin(api.answer(invite()));
+        for _ in 0..polls {
+            if futures::poll!(asked.as_mut()).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(asked);
+        api.state.tasks.close();
+        api.state.tasks.wait().await;
+        api.state.tasks.reopen();
+        let again = api.answer(invite()).await;
+        if !again.status().is_success() {
+            let problem = body(again).await;
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains("has succeeded"), "{detail}");
+        }
+    }
+    assert_eq!(api.catalog.join_tokens().await.unwrap().len(), 11);
+}
+
+/// An operation of its own that answers the same each time; counts how often it
+/// is done.
+fn operation(api: &TestApi, answer: fn() -> Response) -> (Router, Arc<AtomicUsize>) {
+    let document = json!({ "paths": { "/api/v1/made": { "post": {
+        "parameters": [{ "name": super::IDEMPOTENCY_KEY, "in": "header" }],
+    } } } });
+    let rules = Arc::new(Rules::of(&document));
+    let done = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&done);
+    let handler = async move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        answer()
+    };
+    let router = Router::new()
+        .route("/api/v1/made", routing::post(handler))
+        .layer(middleware::from_fn_with_state(
+            (Arc::clone(&api.state), rules),
+            once,
+        ));
+    (router, done)
+}
+
+#[tokio::test]
+async fn what_broke_in_the_middle_is_not_done_again() {
+    let api = TestApi::new().await;
+    let breaks: [fn() -> Response; 3] = [
+        || Problem::new(Code::Internal, "no").into_response(),
+        || Problem::new(Code::Unavailable, "no").into_response(),
+        || panic!("this test's handler panics"),
+    ];
+    for (number, answer) in breaks.into_iter().enumerate() {
+        let (router, done) = operation(&api, answer);
+        let ask = || keyed(&api, &number.to_string(), "/made", &json!({}));
+        let first = router.clone().oneshot(ask()).await.unwrap();
+        assert!(first.status().is_server_error());
+        let again = router.clone().oneshot(ask()).await.unwrap();
+        assert_eq!(again.status().as_u16(), 409);
+        assert!(again.headers().get("retry-after").is_none());
+        let problem = body(again).await;
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("not known whether"), "{detail}");
+        assert!(problem["hint"].as_str().unwrap().contains("another key"));
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test]
+async fn of_a_long_answer_is_kept_where_to_look() {
+    let api = TestApi::new().await;
+    let (router, done) = operation(&api, || {
+        Started("/api/v1/jobs?policy=web".into(), "x".repeat(65 << 10)).into_response()
+    });
+    let ask = || keyed(&api, "k", "/made", &json!({}));
+    let first = router.clone().oneshot(ask()).await.unwrap();
+    assert_eq!(first.status().as_u16(), 202);
+    assert_eq!(body(first).await.as_str().unwrap().len(), 65 << 10);
+    let again = router.clone().oneshot(ask()).await.unwrap();
+    assert_eq!(again.status().as_u16(), 409);
+    let problem = body(again).await;
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("/api/v1/jobs?policy=web"), "{detail}");
+    assert_eq!(done.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_dry_run_leaves_its_key_free() {
+    let api = TestApi::new().await;
+    let toml = "[[policy]]\nname = \"web\"\nagents = { names = [\"web-1\"] }\n\
+                source = { files = { paths = [\"/srv\"] } }\nstore = \"primary\"\n";
+    let request = |dry_run: bool| {
+        let request = json!({ "toml": toml, "dry_run": dry_run });
+        keyed(&api, "k", "/policies/apply", &request)
+    };
+    assert_eq!(api.answer(request(true)).await.status().as_u16(), 200);
+    assert_eq!(api.answer(request(false)).await.status().as_u16(), 200);
+    let again = body(api.answer(request(false)).await).await;
+    assert_eq!(again["changes"][0]["action"], "create");
 }
 
 #[tokio::test]

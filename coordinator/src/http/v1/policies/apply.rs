@@ -1,6 +1,10 @@
 //! `POST /policies/apply`
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
 use serde_json::Value;
 
 use crate::{
@@ -8,7 +12,7 @@ use crate::{
         auth::Caller,
         dto::{Applied, ApplyRequest, PolicyChange, PolicyDifference},
         extract::Body,
-        idempotency::IdempotencyKey,
+        idempotency::{Harmless, IdempotencyKey},
         problem::{Code, Problem},
         state::{ApiState, SharedState},
     },
@@ -27,7 +31,7 @@ pub async fn apply_policies(
     caller: Caller,
     State(state): State<SharedState>,
     Body(request): Body<ApplyRequest>,
-) -> Result<Json<Applied>, Problem> {
+) -> Result<Response, Problem> {
     let wanted = parse(&state, &request)?;
     let changes = if request.dry_run {
         let stored = state.catalog.policies().await?;
@@ -39,11 +43,16 @@ pub async fn apply_policies(
     let agents = state.catalog.agents().await?;
     let concerned = policy::users_of_connections(&wanted, &agents);
     let connections = state.catalog.connections_of(&concerned).await?;
-    Ok(Json(Applied {
+    let applied = Json(Applied {
         dry_run: request.dry_run,
         changes: changes.into_iter().map(change).collect(),
         warnings: policy::warnings(&wanted, &agents, &connections),
-    }))
+    });
+    Ok(if request.dry_run {
+        Harmless(applied).into_response()
+    } else {
+        applied.into_response()
+    })
 }
 
 /// The file's policies; every mistake is named, not only the first.
