@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
 use reqwest::{Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 use strongroom_runtime::pki::tls::{ALPN_HTTP, client_config};
@@ -19,6 +20,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_mins(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a request is sent again whose answer was lost.
 const MOST_RETRIES: usize = 2;
+/// How long to wait for a request that is under way, and how long at a time.
+const MOST_PATIENCE: Duration = Duration::from_mins(1);
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 /// The largest page that the API gives.
 pub(crate) const MAX_PAGE: u32 = 1_000;
 
@@ -126,8 +130,21 @@ impl Client {
         Ok(all)
     }
 
-    /// `POST` with a JSON body. It goes under an idempotency key: when its answer is
-    /// lost, it is sent again.
+    /// `POST` with a JSON body, to an operation that takes an idempotency key: when
+    /// the answer is lost, it is sent again.
+    pub(crate) async fn post_keyed<A: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let url = self.url(path, &[])?;
+        let request = self.request(Method::POST, url.clone())?.json(body);
+        let key = Uuid::new_v4().to_string();
+        let request = request.header(IDEMPOTENCY_KEY, key);
+        Self::understand(url, &self.insist(request).await?)
+    }
+
+    /// `POST` with a JSON body, to an operation that takes no key: it is sent once.
     pub(crate) async fn post<A: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -152,60 +169,64 @@ impl Client {
         body: Option<&impl Serialize>,
     ) -> Result<A, ClientError> {
         let url = self.url(path, query)?;
-        let mut request = self
-            .http
-            .request(method.clone(), url.clone())
-            .header(header::AUTHORIZATION, self.authorisation()?);
+        let mut request = self.request(method, url.clone())?;
         if let Some(body) = body {
             request = request.json(body);
         }
-        let mut retries = 0;
-        if method == Method::POST {
-            request = request.header(IDEMPOTENCY_KEY, Uuid::new_v4().to_string());
-            retries = MOST_RETRIES;
+        let answer = Answer::to(request).await;
+        let answer = answer.map_err(|error| unreachable(&self.base, &error))?;
+        Self::understand(url, &answer)
+    }
+
+    fn request(&self, method: Method, url: Url) -> Result<reqwest::RequestBuilder, ClientError> {
+        let request = self.http.request(method, url);
+        Ok(request.header(header::AUTHORIZATION, self.authorisation()?))
+    }
+
+    /// Sends a request that has a key, and again when its answer was lost. While the
+    /// one whose answer was lost is under way, it waits.
+    async fn insist(&self, mut request: reqwest::RequestBuilder) -> Result<Answer, ClientError> {
+        let mut sent_again = 0;
+        let mut patience = MOST_PATIENCE;
+        loop {
+            // Every body is in memory.
+            let again = request.try_clone();
+            match (Answer::to(request).await, again) {
+                (Ok(answer), Some(again)) if sent_again > 0 && !patience.is_zero() => {
+                    let Some(wait) = answer.under_way() else {
+                        return Ok(answer);
+                    };
+                    let wait = wait.min(patience);
+                    patience -= wait;
+                    tokio::time::sleep(wait).await;
+                    request = again;
+                }
+                (Ok(answer), _) => return Ok(answer),
+                (Err(error), Some(again))
+                    if sent_again < MOST_RETRIES && !error.is_connect() && !error.is_timeout() =>
+                {
+                    sent_again += 1;
+                    request = again;
+                }
+                (Err(error), _) => return Err(unreachable(&self.base, &error)),
+            }
         }
-        let response = self.answer(request, retries).await?;
-        let status = response.status();
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|error| unreachable(&self.base, &error))?;
-        let understood = if status.is_success() {
-            serde_json::from_slice(&bytes)
+    }
+
+    fn understand<A: DeserializeOwned>(url: Url, answer: &Answer) -> Result<A, ClientError> {
+        let understood = if answer.status.is_success() {
+            serde_json::from_slice(&answer.body)
         } else {
-            match serde_json::from_slice::<Problem>(&bytes) {
+            match serde_json::from_slice::<Problem>(&answer.body) {
                 Ok(problem) => return Err(problem.into()),
                 Err(error) => Err(error),
             }
         };
         understood.map_err(|error| ClientError::Answer {
             url: url.into(),
-            status,
+            status: answer.status,
             cause: error.to_string(),
         })
-    }
-
-    /// Sends a request, and again up to `retries` times when its answer was lost.
-    async fn answer(
-        &self,
-        mut request: reqwest::RequestBuilder,
-        mut retries: usize,
-    ) -> Result<reqwest::Response, ClientError> {
-        loop {
-            // Every body is in memory.
-            let again = request.try_clone().filter(|_| retries > 0);
-            let error = match (request.send().await, again) {
-                (Ok(response), _) => return Ok(response),
-                (Err(error), Some(_)) if error.is_connect() || error.is_timeout() => error,
-                (Err(_), Some(again)) => {
-                    retries -= 1;
-                    request = again;
-                    continue;
-                }
-                (Err(error), None) => error,
-            };
-            return Err(unreachable(&self.base, &error));
-        }
     }
 
     /// Below `/api/v1`; every segment is escaped.
@@ -228,6 +249,32 @@ impl Client {
                 .map_err(|_| ClientError::Profile("its token is no token".into()))?;
         value.set_sensitive(true);
         Ok(value)
+    }
+}
+
+/// An answer that has come whole.
+struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Answer {
+    async fn to(request: reqwest::RequestBuilder) -> Result<Self, reqwest::Error> {
+        let response = request.send().await?;
+        Ok(Self {
+            status: response.status(),
+            body: response.bytes().await?,
+        })
+    }
+
+    /// Says that the same request is under way: for how long to wait.
+    fn under_way(&self) -> Option<Duration> {
+        if self.status != StatusCode::CONFLICT {
+            return None;
+        }
+        let problem: Problem = serde_json::from_slice(&self.body).ok()?;
+        let wait = Duration::from_secs(problem.retry_after_seconds?);
+        Some(wait.max(SHORTEST_WAIT))
     }
 }
 
@@ -266,6 +313,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::http::problem::Code;
 
     fn client(base: &str) -> Client {
         Client {
@@ -285,7 +333,7 @@ mod tests {
     }
 
     /// Reads a request's head and body, and gives the value of its key.
-    async fn key_of(stream: &mut TcpStream) -> String {
+    async fn key_of(stream: &mut TcpStream) -> Option<String> {
         let mut read = Vec::new();
         while !read.ends_with(b"{}") {
             let mut some = [0; 1024];
@@ -297,29 +345,83 @@ mod tests {
         let line = text
             .lines()
             .find_map(|it| it.strip_prefix("idempotency-key: "));
-        line.unwrap().to_owned()
+        line.map(str::to_owned)
+    }
+
+    /// Takes the next request, answers it with these bytes and hangs up; gives the
+    /// request's key.
+    async fn serve(listener: &TcpListener, answer: &str) -> Option<String> {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let key = key_of(&mut stream).await;
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        key
+    }
+
+    async fn listening() -> (TcpListener, Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = client(&format!("http://{}", listener.local_addr().unwrap()));
+        (listener, client)
+    }
+
+    const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+    /// The head has come, and nothing after it.
+    const CUT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
+
+    fn under_way() -> String {
+        let problem = Problem::new(Code::Conflict, "under way").retry_after(1);
+        let body = serde_json::to_string(&problem).unwrap();
+        let length = body.len();
+        format!(
+            "HTTP/1.1 409 Conflict\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
     }
 
     #[tokio::test]
     async fn a_request_whose_answer_is_lost_is_sent_again_under_its_key() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = client(&format!("http://{}", listener.local_addr().unwrap()));
-        let server = async {
-            let (mut first, _) = listener.accept().await.unwrap();
-            let lost = key_of(&mut first).await;
-            drop(first);
-            let (mut second, _) = listener.accept().await.unwrap();
-            let again = key_of(&mut second).await;
-            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-            second.write_all(answer).await.unwrap();
-            (lost, again)
-        };
+        let (listener, client) = listening().await;
         let body = serde_json::json!({});
-        let post = client.post::<serde_json::Value>(&["restores"], &body);
-        let (answer, (lost, again)) = tokio::join!(post, server);
+        let server = async {
+            let mut keys = Vec::new();
+            for answer in ["", CUT, DONE] {
+                keys.push(serve(&listener, answer).await.unwrap());
+            }
+            keys
+        };
+        let post = client.post_keyed::<serde_json::Value>(&["restores"], &body);
+        let (answer, keys) = tokio::join!(post, server);
         assert_eq!(answer.unwrap(), body);
-        assert_eq!(lost, again);
-        assert!(!lost.is_empty());
+        assert!(!keys[0].is_empty());
+        assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    }
+
+    #[tokio::test]
+    async fn who_has_lost_an_answer_waits_for_what_is_under_way() {
+        let (listener, client) = listening().await;
+        let body = serde_json::json!({});
+        let server = async {
+            for answer in ["", &under_way(), DONE] {
+                serve(&listener, answer).await.unwrap();
+            }
+        };
+        let post = client.post_keyed::<serde_json::Value>(&["restores"], &body);
+        let (answer, ()) = tokio::join!(post, server);
+        assert_eq!(answer.unwrap(), body);
+
+        // Nobody waits whose own request it is not.
+        let said = under_way();
+        let post = client.post_keyed::<serde_json::Value>(&["restores"], &body);
+        let (answer, _) = tokio::join!(post, serve(&listener, &said));
+        assert!(matches!(answer, Err(ClientError::Problem(_))));
+    }
+
+    #[tokio::test]
+    async fn without_a_key_a_request_is_sent_once() {
+        let (listener, client) = listening().await;
+        let body = serde_json::json!({});
+        let post = client.post::<serde_json::Value>(&["jobs", "1", "cancel"], &body);
+        let (answer, key) = tokio::join!(post, serve(&listener, ""));
+        assert!(matches!(answer, Err(ClientError::Unreachable { .. })));
+        assert_eq!(key, None);
     }
 
     #[test]

@@ -145,7 +145,7 @@ async fn enrol(place: &Place, client: &Client) -> anyhow::Result<()> {
         labels: [].into(),
         ttl_seconds: 300,
     };
-    let invitation: Invitation = client.post(&["agents", "invite"], &request).await?;
+    let invitation: Invitation = client.post_keyed(&["agents", "invite"], &request).await?;
     let mut child = program()?
         .arg("enroll")
         .arg("--coordinator")

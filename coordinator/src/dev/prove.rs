@@ -66,7 +66,7 @@ pub(super) async fn prove(place: &Place, client: &Client) -> anyhow::Result<Proo
         file: Some("the policy of strongroom dev".into()),
         dry_run: false,
     };
-    let _: Applied = client.post(&["policies", "apply"], &request).await?;
+    let _: Applied = client.post_keyed(&["policies", "apply"], &request).await?;
     let view = ProgressView::new(false);
     let began = SystemClock.now();
     let backup = done(run_policy(client, &view).await?)?;
@@ -82,7 +82,7 @@ pub(super) async fn prove(place: &Place, client: &Client) -> anyhow::Result<Proo
         target: Some(place.scratch().to_string_lossy().into_owned()),
         ..RestoreRequest::default()
     };
-    let restore: Job = client.post(&["restores"], &request).await?;
+    let restore: Job = client.post_keyed(&["restores"], &request).await?;
     done(follow(client, &view, restore).await?)?;
     strongroom_runtime::printable::err("comparing every file with its source");
     let comparison = compare_with_source(place).await?;
@@ -100,7 +100,8 @@ pub(super) async fn prove(place: &Place, client: &Client) -> anyhow::Result<Proo
 async fn run_policy(client: &Client, view: &ProgressView) -> anyhow::Result<Job> {
     loop {
         let path = ["policies", POLICY, "runs"];
-        let started: Result<StartedJobs, _> = client.post(&path, &RunRequest::default()).await;
+        let started: Result<StartedJobs, _> =
+            client.post_keyed(&path, &RunRequest::default()).await;
         match started {
             Ok(started) => {
                 let job = started.jobs.into_iter().next();

@@ -28,7 +28,7 @@ pub(super) async fn run(context: &Context, command: AgentsCommand) -> Result<Exi
                 labels: labels.into_iter().collect(),
                 ttl_seconds: ttl.seconds().into(),
             };
-            let invitation: Invitation = client.post(&["agents", "invite"], &request).await?;
+            let invitation: Invitation = client.post_keyed(&["agents", "invite"], &request).await?;
             context
                 .renderer
                 .show(&invitation, |invitation| invited(invitation, now))?;

@@ -23,7 +23,7 @@ pub(super) async fn start(context: &Context, args: RunArgs) -> Result<Exit, CliE
     let client = context.client()?;
     let request = RunRequest { agent: args.agent };
     let runs: StartedJobs = client
-        .post(&["policies", &args.policy, "runs"], &request)
+        .post_keyed(&["policies", &args.policy, "runs"], &request)
         .await?;
     if args.wait {
         for note in &runs.notes {

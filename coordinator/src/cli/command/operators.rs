@@ -37,14 +37,14 @@ pub(super) async fn run(context: &Context, command: OperatorsCommand) -> Result<
         OperatorsCommand::Create { name, write, ttl } => {
             let ttl_seconds = ttl.map(|ttl| ttl.seconds().into());
             let request = CreateOperator { name, ttl_seconds };
-            let new: NewOperator = client.post(&["operators"], &request).await?;
+            let new: NewOperator = client.post_keyed(&["operators"], &request).await?;
             hand_over(context, new, write.as_deref())?;
         }
         OperatorsCommand::Renew { name, write, ttl } => {
             let ttl_seconds = ttl.map(|ttl| ttl.seconds().into());
             let request = RenewOperator { ttl_seconds };
             let path = ["operators", &name, "renew"];
-            let new: NewOperator = client.post(&path, &request).await?;
+            let new: NewOperator = client.post_keyed(&path, &request).await?;
             hand_over(context, new, write.as_deref())?;
         }
         OperatorsCommand::List => {

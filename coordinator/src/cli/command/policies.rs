@@ -37,7 +37,7 @@ pub(super) async fn apply(context: &Context, args: ApplyArgs) -> Result<Exit, Cl
     };
     let applied: Applied = context
         .client()?
-        .post(&["policies", "apply"], &request)
+        .post_keyed(&["policies", "apply"], &request)
         .await?;
     context.renderer.show(&applied, changes)?;
     if args.exit_code && applied.changes.iter().any(|it| it.action != "unchanged") {

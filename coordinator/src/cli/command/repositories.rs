@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, command: RepositoriesCommand) -> Resu
             let path = ["repositories", &repository];
             let at = |last: &[&'static str]| [&path[..], last].concat();
             if compare {
-                let _asked: RepositoryLosses = client.post(&at(&["compare"]), &()).await?;
+                let _asked: RepositoryLosses = client.post_keyed(&at(&["compare"]), &()).await?;
             }
             let mut losses: RepositoryLosses = client.get(&at(&["losses"]), &[]).await?;
             while compare && losses.compared_at.is_none() {

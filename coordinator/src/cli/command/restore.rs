@@ -13,7 +13,7 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Cl
     let client = context.client()?;
     // A dry run is its answer.
     let wait = args.wait || args.dry_run;
-    let job: Job = client.post(&["restores"], &request(args)).await?;
+    let job: Job = client.post_keyed(&["restores"], &request(args)).await?;
     if wait {
         let mut all = Vec::new();
         if let Some(first) = &job.after {

@@ -51,7 +51,7 @@ pub(super) async fn download(context: &Context, args: DownloadArgs) -> Result<Ex
         agent: args.agent.clone(),
         public_key: key.public().to_string(),
     };
-    let job: Job = client.post(&["downloads"], &request).await?;
+    let job: Job = client.post_keyed(&["downloads"], &request).await?;
     let id = job.id.clone();
     let place = place_of_root(&args, &job).filter(|it| !args.force && is_taken(it));
     if let Some(place) = place {
@@ -353,7 +353,7 @@ pub(super) async fn upload(context: &Context, args: UploadArgs) -> Result<Exit, 
         format,
         database: args.database.clone(),
     };
-    let begun: Upload = client.post(&["uploads"], &request).await?;
+    let begun: Upload = client.post_keyed(&["uploads"], &request).await?;
     let input = io::Cursor::new(head).chain(file);
     let sent = tokio::select! {
         sent = send(&client, &store, &begun, input, &args.file) => sent,
@@ -416,7 +416,7 @@ async fn send(
     put(client, store, begun, manifest).await?;
     let request = FinishUpload { manifest: id };
     Ok(client
-        .post(&["uploads", &begun.id, "snapshot"], &request)
+        .post_keyed(&["uploads", &begun.id, "snapshot"], &request)
         .await?)
 }
 
