@@ -145,22 +145,25 @@ impl Code {
 
 /// The body of every answer that is not a success (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(from = "Read")]
 pub struct Problem {
     /// Names the kind of problem: `/problems/` and the code. `GET` says more of it.
     #[serde(rename = "type", default)]
-    #[schema(format = "uri-reference")]
-    pub kind: String,
+    #[schema(value_type = String, format = "uri-reference")]
+    pub kind: Box<str>,
     /// The kind of problem in words, the same whenever it occurs.
     #[serde(default)]
-    pub title: String,
+    #[schema(value_type = String)]
+    pub title: Box<str>,
     /// The HTTP status.
     #[serde(default)]
     #[schema(minimum = 400, maximum = 599)]
     pub status: u16,
     /// What is wrong, and with what.
-    // Coordinators of earlier versions say `message`.
-    #[serde(alias = "message")]
     pub detail: String,
+    /// The same as `detail`, for clients of earlier versions.
+    #[schema(value_type = String)]
+    message: Box<str>,
     /// For programs.
     pub code: Code,
     /// What to do.
@@ -168,6 +171,40 @@ pub struct Problem {
     /// After how many seconds it may go better.
     #[serde(default)]
     pub retry_after_seconds: Option<u64>,
+}
+
+/// As coordinators of this version and of earlier ones answer.
+#[derive(Deserialize)]
+struct Read {
+    #[serde(rename = "type", default)]
+    kind: Box<str>,
+    #[serde(default)]
+    title: Box<str>,
+    #[serde(default)]
+    status: u16,
+    detail: Option<String>,
+    /// What earlier ones say instead of `detail`.
+    message: Option<String>,
+    code: Code,
+    hint: Option<String>,
+    #[serde(default)]
+    retry_after_seconds: Option<u64>,
+}
+
+impl From<Read> for Problem {
+    fn from(read: Read) -> Self {
+        let detail = read.detail.or(read.message).unwrap_or_default();
+        Self {
+            kind: read.kind,
+            title: read.title,
+            status: read.status,
+            message: detail.as_str().into(),
+            detail,
+            code: read.code,
+            hint: read.hint,
+            retry_after_seconds: read.retry_after_seconds,
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -184,11 +221,13 @@ impl std::error::Error for Problem {}
 impl Problem {
     /// A problem without a hint.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
         Self {
-            kind: format!("/problems/{}", code.as_str()),
-            title: code.title().to_owned(),
+            kind: format!("/problems/{}", code.as_str()).into(),
+            title: code.title().into(),
             status: code.status().as_u16(),
-            detail: detail.into(),
+            message: detail.as_str().into(),
+            detail,
             code,
             hint: None,
             retry_after_seconds: None,
@@ -260,6 +299,7 @@ mod tests {
             assert_eq!(json["type"], format!("/problems/{}", code.as_str()));
             assert_eq!(json["status"], code.status().as_u16());
             assert_eq!(json["detail"], "m");
+            assert_eq!(json["message"], "m", "for clients of earlier versions");
             assert_eq!(serde_json::from_value::<Problem>(json).unwrap(), problem);
         }
     }

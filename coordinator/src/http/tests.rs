@@ -118,8 +118,8 @@ async fn every_kind_of_problem_is_described_where_its_type_leads() {
         let problem = Problem::new(code, "");
         let (status, kind) = api.raw(request("GET", &problem.kind)).await;
         assert_eq!(status, StatusCode::OK, "{code:?}");
-        assert_eq!(kind["type"], problem.kind);
-        assert_eq!(kind["title"], problem.title);
+        assert_eq!(kind["type"], *problem.kind);
+        assert_eq!(kind["title"], *problem.title);
         assert_eq!(kind["status"], problem.status);
         assert!(!kind["advice"].as_str().unwrap().is_empty());
     }
