@@ -411,6 +411,36 @@ async fn a_listing_needs_an_agent_that_is_there() {
 }
 
 #[tokio::test]
+async fn policies_that_change_between_two_pages_are_not_missed() {
+    let api = TestApi::new().await;
+    let apply = async |name: &str, schedule: &str| {
+        let toml = format!(
+            "[[policy]]\nname = \"{name}\"\nagents = {{ names = [\"web-1\"] }}\n\
+             source = {{ files = {{ paths = [\"/srv\"] }} }}\nstore = \"primary\"\n\
+             schedule = \"{schedule}\"\n"
+        );
+        api.clock.advance(SignedDuration::from_secs(1));
+        api.ok("POST", "/policies/apply", json!({ "toml": toml }))
+            .await;
+    };
+    for name in ["a", "b", "c"] {
+        apply(name, "daily").await;
+    }
+    let mut path = "/policies?limit=1".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let page = api.get(&path).await;
+        seen.push(page["policies"][0]["name"].as_str().unwrap().to_owned());
+        let Some(next) = page["next_before"].as_str() else {
+            break;
+        };
+        path = format!("/policies?limit=1&before={next}");
+        apply("a", &format!("{} 2 * * *", seen.len())).await;
+    }
+    assert_eq!(seen, ["c", "b", "a"]);
+}
+
+#[tokio::test]
 async fn a_password_is_shown_and_audited() {
     let api = TestApi::new().await;
     let agent = api.agent("web-1").await;

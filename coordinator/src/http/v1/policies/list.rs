@@ -10,7 +10,9 @@ use crate::http::{
     state::SharedState,
 };
 
-/// Policies, the last changed first.
+/// Policies, the last made first.
+///
+/// `since` and `until` are of when they were first applied.
 #[utoipa::path(get, path = "/policies", tag = "policies", params(PageQuery), responses(
     (status = 200, body = Policies, description = "A page of policies"),
 ))]
@@ -22,7 +24,8 @@ pub async fn list_policies(
     let datasets = state.catalog.datasets().await?;
     let now = state.catalog.clock().now();
     let all = state.catalog.policies().await?;
-    let (page, next_before) = query.cut(all, |it| (it.updated_at, it.policy.name.clone()))?;
+    // By what does not change: one that did between two pages would be missed.
+    let (page, next_before) = query.cut(all, |it| (it.created_at, it.policy.name.clone()))?;
     let policies = page
         .into_iter()
         .map(|stored| super::shape(stored, &datasets, now))
