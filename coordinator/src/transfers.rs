@@ -168,6 +168,15 @@ impl Transfers {
         Ok((transfer, key))
     }
 
+    /// An upload that this operator has begun, in whatever state.
+    pub async fn find_upload(&self, id: Uuid, by: &Actor) -> Result<Transfer, TransferError> {
+        let transfer = self.own(id, by).await?;
+        if transfer.upload.is_none() {
+            return Err(TransferError::NotYours(id));
+        }
+        Ok(transfer)
+    }
+
     /// Signs PUTs of pieces (with their lengths) of an upload that has begun.
     pub async fn send(
         &self,
@@ -272,10 +281,7 @@ impl Transfers {
 
     /// An upload whose pieces still come.
     async fn upload(&self, id: Uuid, by: &Actor) -> Result<Transfer, TransferError> {
-        let transfer = self.own(id, by).await?;
-        if transfer.upload.is_none() {
-            return Err(TransferError::NotYours(id));
-        }
+        let transfer = self.find_upload(id, by).await?;
         if transfer.job.is_some() || transfer.ended_at.is_some() {
             let problem = "is complete or has ended: begin another";
             return Err(TransferError::State { id, problem });

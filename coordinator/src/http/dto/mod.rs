@@ -54,6 +54,6 @@ pub use self::{
     store::{Store, StoreFinding, StoreOutage, StoreState, Stores},
     transfer::{
         DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Piece, SendPieces,
-        SignedRequest, SignedRequests, Upload, UploadFormat, UploadRequest,
+        SignedRequest, SignedRequests, Upload, UploadFormat, UploadProgress, UploadRequest,
     },
 };

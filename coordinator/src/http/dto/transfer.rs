@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -78,6 +79,23 @@ pub struct Upload {
     pub dataset: String,
     /// X25519, 64 hex digits: to which pieces are to be sealed.
     pub public_key: String,
+}
+
+/// How far an upload is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UploadProgress {
+    /// UUID.
+    pub id: String,
+    /// The dataset of the snapshot.
+    pub dataset: String,
+    /// When it was begun.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// The job that takes the pieces; `null` while they still come.
+    pub job: Option<String>,
+    /// When it was given up.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
 }
 
 /// Asks for requests that fetch pieces.

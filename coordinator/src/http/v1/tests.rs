@@ -2,11 +2,16 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use strongroom_layout::ObjectId;
 use strongroom_runtime::clock::Clock;
-use strongroom_wire::session::Progress;
+use strongroom_wire::{
+    job::{UploadFormat, UploadWork},
+    session::Progress,
+};
 use tokio::time::{Duration, timeout};
+use uuid::Uuid;
 
-use crate::http::testing::TestApi;
+use crate::{http::testing::TestApi, model::Actor};
 
 #[tokio::test]
 async fn an_invitation_holds_a_token_that_names_the_ca() {
@@ -408,6 +413,41 @@ async fn a_listing_needs_an_agent_that_is_there() {
     assert_eq!(listing["truncated"], false);
     assert_eq!(listing["entries"][0]["path"]["text"], "/srv/a");
     assert_eq!(listing["entries"][0]["type"], "file");
+}
+
+#[tokio::test]
+async fn an_upload_shows_how_far_it_is_to_whoever_began_it() {
+    let api = TestApi::new().await;
+    let agent = api.agent("web-1").await;
+    api.web_policy().await;
+    api.finished_backup(&agent).await;
+    let work = UploadWork {
+        dataset: "upload-x@web-1".into(),
+        transfer: Uuid::nil(),
+        manifest: ObjectId([0; 32]),
+        tags: Vec::new(),
+        file_name: "x".into(),
+        format: UploadFormat::File,
+        database: String::new(),
+    };
+    let by = Actor::Operator("admin".into());
+    let begun = api
+        .catalog
+        .create_upload("primary/web-1", agent.id, work, by.clone())
+        .await
+        .unwrap();
+    let path = format!("/uploads/{}", begun.id);
+    let shown = api.get(&path).await;
+    assert_eq!(shown["dataset"], "upload-x@web-1");
+    assert_eq!(shown["job"], Value::Null);
+    assert_eq!(shown["ended_at"], Value::Null);
+    api.catalog.end_transfer(begun.id, &by).await.unwrap();
+    assert!(api.get(&path).await["ended_at"].is_string());
+
+    let other = api.ok("POST", "/operators", json!({ "name": "bot" })).await;
+    let token = other["token"].as_str().unwrap();
+    let (status, _) = api.send_as(token, "GET", &path, Value::Null).await;
+    assert_eq!(status.as_u16(), 404);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<SharedState> {
         .routes(routes!(download::end_download))
         .routes(routes!(download::fetch_pieces))
         .routes(routes!(upload::begin_upload))
-        .routes(routes!(upload::end_upload))
+        .routes(routes!(upload::show_upload, upload::end_upload))
         .routes(routes!(upload::send_pieces))
         .routes(routes!(upload::finish_upload))
 }

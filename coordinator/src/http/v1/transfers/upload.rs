@@ -11,7 +11,7 @@ use crate::{
         auth::Caller,
         dto::{
             EndedTransfer, FinishUpload, Job, SendPieces, SignedRequests, Upload, UploadFormat,
-            UploadRequest,
+            UploadProgress, UploadRequest,
         },
         extract::{Body, Segment},
         idempotency::IdempotencyKey,
@@ -85,6 +85,28 @@ pub async fn begin_upload(
         public_key: key.to_string(),
     };
     Ok(Created(at, upload))
+}
+
+/// How far an upload is.
+#[utoipa::path(get, path = "/uploads/{upload}", tag = "transfers",
+    params(("upload" = String, Path, description = "UUID")),
+    responses(
+        (status = 200, body = UploadProgress, description = "The upload"),
+))]
+pub async fn show_upload(
+    caller: Caller,
+    State(state): State<SharedState>,
+    Segment(upload): Segment,
+) -> Result<Json<UploadProgress>, Problem> {
+    let id = super::id(&upload)?;
+    let transfer = state.transfers.find_upload(id, &caller.actor).await?;
+    Ok(Json(UploadProgress {
+        id: transfer.id.to_string(),
+        dataset: transfer.upload.map(|it| it.dataset).unwrap_or_default(),
+        created_at: transfer.created_at,
+        job: transfer.job.map(|job| job.to_string()),
+        ended_at: transfer.ended_at,
+    }))
 }
 
 /// Signed requests that send pieces.
