@@ -2,10 +2,11 @@
 //!
 //! `record` enters what [`compare`] finds to be of the log that is archived,
 //! [`line`] and [`lines`] know which log that is and for whom another ended,
-//! [`speaker`] who enters something, [`conflict`] what differs, [`ended`] what a restore to
-//! the end of such a log says, [`lost`] takes out what
-//! the store has no more, [`points`] whose names count for whom, [`stretch`] keeps sums so that nobody has to read
-//! every part in order to find gaps, [`tails`] says where to go on, `read` answers.
+//! [`speaker`] who enters something, [`conflict`] what differs, [`ended`] what a
+//! restore to the end of such a log says, [`lost`] takes out what the store has no
+//! more, [`points`] says whose names count for whom, [`stretch`] keeps sums so that
+//! nobody has to read every part in order to find gaps, [`tails`] says where to go on,
+//! `read` answers.
 
 mod compare;
 mod conflict;
