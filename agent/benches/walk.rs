@@ -14,7 +14,7 @@ use strongroom_agent::{
 use strongroom_layout::ObjectId;
 use strongroom_repository::{Repository, format::key_file::KeyOwner, store::memory::MemoryStore};
 use strongroom_runtime::clock::SystemClock;
-use strongroom_wire::job::FilesSource;
+use strongroom_spec::FilesSource;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 

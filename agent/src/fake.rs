@@ -18,6 +18,7 @@ use strongroom_runtime::{
         tls::{ServerIdentity, agent_server_config},
     },
 };
+use strongroom_spec::{JobSpec, ListSpec, ResourceLimits};
 use strongroom_tests::port::Port;
 use strongroom_wire::{
     MAX_MESSAGE_BYTES,
@@ -26,7 +27,7 @@ use strongroom_wire::{
         ReleaseLocksRequest, SignRequest, SignResponse,
     },
     identity::{EnrolRequest, EnrolResponse, RenewRequest, RenewResponse},
-    job::{JobOffer, ListWork, RepositoryAccess, ResourceLimits, Work},
+    job::{JobOffer, RepositoryAccess},
     session::{AgentHello, AgentMessage, CoordinatorHello, CoordinatorMessage},
     wal::{ArchivedWalRequest, ArchivedWalResponse, RecordWalRequest},
 };
@@ -106,6 +107,7 @@ impl FakeSession {
         self.say(CoordinatorMessage::Hello(CoordinatorHello {
             session_id: Uuid::new_v4(),
             coordinator_version: "test".into(),
+            protocol: strongroom_wire::PROTOCOL,
             heartbeat_seconds,
             lease_seconds: 3,
             fenced: fenced.to_vec(),
@@ -406,12 +408,12 @@ pub(crate) fn offer(n: u128, timeout_seconds: Option<u32>) -> JobOffer {
             create: false,
         },
         limits: ResourceLimits::default(),
-        work: Work::List(ListWork {
+        spec: Ok(JobSpec::List(ListSpec {
             snapshot: ObjectId([0; 32]),
             path: "/".into(),
             recursive: false,
             limit: 1,
             after: None,
-        }),
+        })),
     }
 }

@@ -13,7 +13,9 @@ pub mod allowed;
 pub mod backup;
 pub mod cli;
 pub mod config;
+pub mod consent;
 pub mod enrol;
+mod failure;
 #[cfg(test)]
 mod fake;
 #[cfg(any(test, fuzzing))]
@@ -33,6 +35,7 @@ pub mod restore;
 pub mod runner;
 pub mod session;
 pub mod sources;
+mod tasks;
 pub mod transfer;
 pub mod transport;
 pub mod wal;

@@ -9,7 +9,7 @@ use strongroom_repository::{
     store::throttle::RateLimiter,
     write::plan::{DEFAULT_MEMORY_BUDGET, workers_within},
 };
-use strongroom_wire::job::ResourceLimits;
+use strongroom_spec::ResourceLimits;
 use tracing::{Span, debug, warn};
 
 /// A rate; `None` is unlimited.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use strongroom_wire::job::{MAX_WARNINGS, Warning, WarningCode};
+use strongroom_spec::{MAX_WARNINGS, Warning, WarningCode};
 use tokio_util::sync::CancellationToken;
 
 /// Shared between an attempt and whoever watches it. Cheap to update from the
@@ -91,7 +91,7 @@ impl Monitor {
         if kept.len() < MAX_WARNINGS {
             kept.push(Warning {
                 code,
-                path,
+                path: path.into(),
                 cause,
                 accepted,
             });

@@ -27,6 +27,7 @@ pub mod policy;
 pub mod profile;
 pub mod program;
 pub mod recovery;
+pub mod restores;
 pub mod schedule;
 pub mod serve;
 pub mod sessions;

@@ -9,11 +9,9 @@
 use std::{fmt, sync::Arc};
 
 use strongroom_layout::{AttemptRef, JobId, ObjectId, ObjectName};
+use strongroom_spec::UploadSpec;
 use strongroom_transfer::{MAX_BYTES, MAX_OBJECT, PublicKey};
-use strongroom_wire::{
-    grant::{Action, Grant},
-    job::{UploadWork, Work},
-};
+use strongroom_wire::grant::{Action, Grant};
 use uuid::Uuid;
 
 use crate::{
@@ -130,7 +128,7 @@ impl Transfers {
             }
         }
         let entry = NewAudit::ok(by.clone(), "download.fetch", &id)
-            .detail(serde_json::json!({ "snapshot": job.work.snapshot(), "pieces": pieces.len() }))
+            .detail(serde_json::json!({ "snapshot": job.spec.facts().snapshot, "pieces": pieces.len() }))
             .trace(&job.trace.trace_id);
         self.catalog.audit(entry).await?;
         let repository = self.catalog.repository(&transfer.repository).await?;
@@ -143,7 +141,7 @@ impl Transfers {
         &self,
         agent: &Agent,
         store: &str,
-        work: UploadWork,
+        work: UploadSpec,
         by: Actor,
     ) -> Result<(Transfer, PublicKey), TransferError> {
         let no_key = || TransferError::NoKey(agent.name.clone());
@@ -245,7 +243,7 @@ impl Transfers {
         let agent = self.catalog.agent(transfer.agent).await?;
         let repository = self.catalog.repository(&transfer.repository).await?;
         let sent = known.iter().map(|row| row.length).sum();
-        let job = request::upload(&repository, &agent, Work::Upload(work), sent, by);
+        let job = request::upload(&repository, &agent, work, sent, by);
         Ok(self.catalog.start_upload(id, manifest, job).await?)
     }
 

@@ -8,8 +8,10 @@ use std::{
 
 use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
+use strongroom_layout::ObjectId;
 use strongroom_proto::v1::{self, Directory, ObjectKind, Verb};
 use strongroom_runtime::clock::{Clock as _, SystemClock};
+use strongroom_spec::{BackupOutcome, JobKind, Outcome};
 use strongroom_tests::{
     hostile_agent::{ask, put},
     operator::{eventually, only, text},
@@ -137,7 +139,7 @@ fn publish(siege: &Siege, id: &[u8], length: u64, time_us: i64) -> Result<v1::Gr
         attempt: Some(siege.attempt.clone()),
         snapshot: id.to_vec(),
         length,
-        result: Some(result(id)),
+        outcome: Outcome::Backup(result(id)).to_json(),
         snapshot_time_us: time_us,
     };
     let answer = siege.rogue.publish(request).expect("an answer").answer;
@@ -148,20 +150,20 @@ fn publish(siege: &Siege, id: &[u8], length: u64, time_us: i64) -> Result<v1::Gr
     }
 }
 
-fn result(id: &[u8]) -> v1::BackupResult {
-    v1::BackupResult {
-        snapshot: HEXLOWER.encode(id),
+fn result(id: &[u8]) -> BackupOutcome {
+    BackupOutcome {
         files: 7,
-        ..v1::BackupResult::default()
+        ..BackupOutcome::of(ObjectId::from_slice(id).expect("32 bytes"))
     }
 }
 
-fn success(siege: &Siege, result: v1::BackupResult) -> v1::Report {
+fn success(siege: &Siege, result: BackupOutcome) -> v1::Report {
     v1::Report {
         report_id: uuid::Uuid::new_v4().to_string(),
         attempt: Some(siege.attempt.clone()),
         outcome: Some(v1::report::Outcome::Success(v1::Success {
-            result: Some(v1::success::Result::Backup(result)),
+            kind: JobKind::Backup.to_string(),
+            outcome: Outcome::Backup(result).to_json(),
         })),
         duration_ms: u64::MAX,
         ..v1::Report::default()
@@ -212,7 +214,7 @@ fn neither_the_future_nor_a_late_word_changes_the_catalog() {
     assert_eq!(job["state"], "succeeded", "{job:#}");
 
     for files in [8, 9] {
-        let other = v1::BackupResult {
+        let other = BackupOutcome {
             files,
             ..result(&id)
         };

@@ -3,7 +3,9 @@
 
 use std::fs;
 
+use strongroom_layout::ObjectId;
 use strongroom_proto::v1::{self, ObjectKind, Verb};
+use strongroom_spec::{BackupOutcome, Outcome};
 use strongroom_tests::{
     coordinator::{Coordinator, Setup},
     hostile_agent::{Rogue, Session, ask, put},
@@ -202,10 +204,7 @@ fn another_agents_attempt_is_out_of_reach() {
         attempt: Some(siege.attempt.clone()),
         snapshot: vec![1; 32],
         length: 100,
-        result: Some(v1::BackupResult {
-            snapshot: "01".repeat(32),
-            ..v1::BackupResult::default()
-        }),
+        outcome: Outcome::Backup(BackupOutcome::of(ObjectId([1; 32]))).to_json(),
         snapshot_time_us: 1,
     };
     match other.publish(publish) {

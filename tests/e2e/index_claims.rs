@@ -16,6 +16,7 @@ use strongroom_repository::{
     },
     store::fs::FsStore,
 };
+use strongroom_spec::{BackupOutcome, JobKind, Outcome};
 use strongroom_tests::{
     coordinator::Setup,
     hostile_agent::{Rogue, Session, ask_part},
@@ -143,15 +144,12 @@ impl Thief {
         let json = known.encode().expect("JSON");
         let sealed = self.repository.seal_unpacked(Kind::Snapshot, &json);
         let (_, body) = sealed.expect("an envelope");
-        let result = v1::BackupResult {
-            snapshot: body.sha256.to_string(),
-            ..v1::BackupResult::default()
-        };
+        let outcome = Outcome::Backup(BackupOutcome::of(body.sha256)).to_json();
         let request = v1::PublishRequest {
             attempt: Some(self.attempt.clone()),
             snapshot: body.sha256.0.to_vec(),
             length: body.length,
-            result: Some(result.clone()),
+            outcome: outcome.clone(),
             snapshot_time_us: known.time.as_microsecond(),
         };
         let response = self.rogue.publish(request).expect("an answer");
@@ -165,7 +163,8 @@ impl Thief {
             .s3(&grant.method, &grant.url, &grant.headers, bytes);
         assert_eq!(sent.0, 200, "{}", sent.1);
         let success = v1::Success {
-            result: Some(v1::success::Result::Backup(result)),
+            kind: JobKind::Backup.to_string(),
+            outcome,
         };
         let report = v1::Report {
             report_id: uuid::Uuid::new_v4().to_string(),

@@ -485,6 +485,7 @@ pub fn hello() -> v1::AgentHello {
     v1::AgentHello {
         boot_id: uuid::Uuid::new_v4().to_string(),
         agent_version: "0".into(),
+        protocol: strongroom_wire::PROTOCOL,
         hostname: "rogue".into(),
         os: "linux".into(),
         architecture: "x86_64".into(),

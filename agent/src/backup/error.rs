@@ -6,7 +6,7 @@ use strongroom_repository::{
     store::{StoreError, StoreErrorKind},
     write::{Halted, WriteError},
 };
-use strongroom_wire::job::{Failure, FailureCode};
+use strongroom_spec::{Failure, FailureCode};
 
 use super::upload::UploadError;
 use crate::sources::{

@@ -2,7 +2,7 @@
 
 use strongroom_repository::write::{LostPack, Writer};
 use strongroom_runtime::units::ByteSize;
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use crate::monitor::Monitor;
 

@@ -32,7 +32,7 @@ use strongroom_repository::{
     },
 };
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::{BackupResult, ClusterPoint, FilesSource, WarningCode};
+use strongroom_spec::{BackupOutcome, ClusterPoint, FilesSource, WarningCode};
 use tokio::runtime::Handle;
 
 pub use error::BackupError;
@@ -125,7 +125,7 @@ pub struct PreparedBackup {
     /// What it says.
     pub snapshot: Snapshot,
     /// Figures; they hold once the file is published.
-    pub result: BackupResult,
+    pub result: BackupOutcome,
 }
 
 /// The tree and what was met on the way.
@@ -264,7 +264,7 @@ pub fn run(
         "everything is durable but the snapshot"
     );
     Ok(PreparedBackup {
-        result: BackupResult {
+        result: BackupOutcome {
             cluster: saved.cluster,
             partial: saved.partial,
             ..figures(body.sha256, &saved.counts, written)
@@ -387,8 +387,8 @@ fn finish(
     }
 }
 
-fn figures(snapshot: ObjectId, counts: &Counts, written: Written) -> BackupResult {
-    BackupResult {
+fn figures(snapshot: ObjectId, counts: &Counts, written: Written) -> BackupOutcome {
+    BackupOutcome {
         snapshot,
         files: counts.files.load(Relaxed),
         directories: counts.directories.load(Relaxed),

@@ -18,8 +18,8 @@ use std::{
 use strongroom_compare::{CompareOptions, compare};
 use strongroom_layout::ObjectKind;
 use strongroom_runtime::clock::ManualClock;
+use strongroom_spec::FailureCode;
 use strongroom_tests::tree::Tree;
-use strongroom_wire::job::FailureCode;
 
 use self::bench::{Bench, Gate};
 use super::{BackupRequest, PreparedBackup};

@@ -9,11 +9,9 @@ use std::{
 
 use clap::{Args, Subcommand};
 use strongroom_runtime::{printable, telemetry};
+use strongroom_spec::SourceKind;
 
-use crate::{
-    config::{AgentConfig, SourceKind},
-    enrol::Identity,
-};
+use crate::{config::AgentConfig, enrol::Identity};
 
 /// Look at agent.toml
 #[derive(Debug, Subcommand)]

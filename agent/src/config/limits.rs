@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 use strongroom_runtime::units::{ByteRate, ByteSize};
-use strongroom_wire::job::ResourceLimits;
+use strongroom_spec::ResourceLimits;
 
 /// The `[limits]` table. Rates are shared by all jobs that run at once; threads
 /// and memory are those of each job. A policy may be stricter, not laxer.

@@ -20,6 +20,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 use strongroom_runtime::{config::ConfigError, files, telemetry::TelemetryConfig};
+use strongroom_spec::SourceKind;
 use strongroom_wire::session::Consent;
 use tokio::sync::watch;
 
@@ -90,32 +91,6 @@ pub struct Allow {
     pub read_paths: Vec<AbsolutePath>,
     /// What lies at or below these may be restored into.
     pub restore_paths: Vec<AbsolutePath>,
-}
-
-/// The kinds of sources that this version knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SourceKind {
-    /// Files and directories.
-    Files,
-    /// The standard output of a command.
-    Command,
-    /// A PostgreSQL server.
-    Postgres,
-    /// A Redis server.
-    Redis,
-}
-
-impl SourceKind {
-    /// The word in the file and in policies.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Files => "files",
-            Self::Command => "command",
-            Self::Postgres => "postgres",
-            Self::Redis => "redis",
-        }
-    }
 }
 
 /// A `[commands.NAME]` table.

@@ -19,12 +19,10 @@ use strongroom_proto::v1;
 use strongroom_repository::store::{
     Authority, Listed, S3Request, SignedRequest, StoreError, StoreErrorKind, Written,
 };
-use strongroom_wire::{
-    grant::{
-        Action, Grant, ListObjectsRequest, ListObjectsResponse, PublishRequest, PublishResponse,
-        RefusalReason, ReleaseLocksRequest, RequestToSign, SignAnswer,
-    },
-    job::BackupResult,
+use strongroom_spec::BackupOutcome;
+use strongroom_wire::grant::{
+    Action, Grant, ListObjectsRequest, ListObjectsResponse, PublishRequest, PublishResponse,
+    RefusalReason, ReleaseLocksRequest, RequestToSign, SignAnswer,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +45,7 @@ pub struct GrantAuthority {
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// What the catalog will show.
-    pub result: BackupResult,
+    pub result: BackupOutcome,
     /// The time in the snapshot.
     pub time: Timestamp,
 }

@@ -383,7 +383,7 @@ async fn a_snapshot_is_signed_by_publishing_it() {
     let error = scene.authority.sign(put).await.unwrap_err();
     assert!(error.to_string().contains("finished backup"), "{error}");
 
-    let result = BackupResult {
+    let result = BackupOutcome {
         snapshot,
         files: 1,
         directories: 2,

@@ -149,7 +149,8 @@ mod tests {
         ObjectId,
         position::{Lsn, TimelineId},
     };
-    use strongroom_wire::{job::Leg, wal::RestorePoint};
+    use strongroom_spec::Leg;
+    use strongroom_wire::wal::RestorePoint;
 
     use super::*;
 

@@ -15,7 +15,7 @@ use strongroom_repository::{
     Repository,
     store::cache::{Cache, DEFAULT_CACHE_SIZE},
 };
-use strongroom_wire::job::{BackupResult, FilesSource};
+use strongroom_spec::{BackupOutcome, FilesSource};
 use tokio::runtime::Handle;
 
 use super::{
@@ -190,7 +190,7 @@ async fn prepare(
 async fn publish(
     repository: &Repository,
     prepared: PreparedBackup,
-) -> anyhow::Result<BackupResult> {
+) -> anyhow::Result<BackupOutcome> {
     let store = repository.store();
     store.put(prepared.object, prepared.body).await?;
     Ok(prepared.result)
@@ -236,7 +236,7 @@ fn absolute(paths: &[PathBuf]) -> anyhow::Result<Vec<String>> {
 }
 
 fn report(
-    result: &BackupResult,
+    result: &BackupOutcome,
     output: Output,
     session: &Session,
     started: Instant,

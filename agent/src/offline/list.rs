@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, process::ExitCode};
 use clap::Args;
 use comfy_table::{Table, presets};
 use strongroom_runtime::printable::Line;
-use strongroom_wire::job::{Entry, ListWork};
+use strongroom_spec::{Entry, ListSpec};
 
 use super::{Common, Output, Session, limits::StoreLimits, locator::Place, output, progress};
 use crate::restore;
@@ -70,7 +70,7 @@ pub(super) async fn ls(args: LsArgs, session: &Session) -> anyhow::Result<ExitCo
         .open()
         .await?;
     let (snapshot, _) = repository.find_snapshot(&args.snapshot).await?;
-    let work = ListWork {
+    let work = ListSpec {
         snapshot,
         path: args.path,
         recursive: !args.flat,
@@ -138,16 +138,13 @@ fn json(entry: &Entry) -> serde_json::Value {
         "gid": entry.gid,
         "size": entry.size,
         "modified": entry.modified,
-        "link_target": output::path(&entry.link_target),
+        "link_target": entry.link_target.as_deref().map(output::path),
     })
 }
 
 fn text(entry: &Entry) -> String {
-    let arrow = if entry.link_target.is_empty() {
-        String::new()
-    } else {
-        format!(" -> {}", output::path(&entry.link_target))
-    };
+    let target = entry.link_target.as_deref();
+    let arrow = target.map_or_else(String::new, |it| format!(" -> {}", output::path(it)));
     format!(
         "{:<8}{:04o} {:>6} {:>6} {:>12} {:<30} {}{arrow}",
         entry.kind,

@@ -6,7 +6,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 use serde::Serialize;
 use strongroom_compare::EscapedPath;
 use strongroom_runtime::printable::{self, Line};
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use crate::monitor::Monitor;
 

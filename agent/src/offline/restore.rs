@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::HumanBytes;
-use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork, Sparse};
+use strongroom_spec::{DirectoryTarget, Overwrite, RestoreOutcome, RestoreSpec, Sparse};
 
 use super::{
     Common, Output, Session,
@@ -110,14 +110,18 @@ pub(super) async fn run(args: RestoreArgs, session: &Session) -> anyhow::Result<
     let place = Place::new(&args.common, session, args.download.into())?;
     let repository = place.open().await?;
     let (snapshot, _) = repository.find_snapshot(&args.snapshot).await?;
-    let work = RestoreWork {
-        snapshot,
-        target,
-        paths: args.path,
-        overwrite: args.overwrite.into(),
+    let work = RestoreSpec {
         dry_run: args.dry_run,
-        numeric_ids: args.numeric_ids,
-        sparse: args.sparse.into(),
+        ..RestoreSpec::new(
+            snapshot,
+            DirectoryTarget {
+                directory: target,
+                paths: args.path,
+                overwrite: args.overwrite.into(),
+                numeric_ids: args.numeric_ids,
+                sparse: args.sparse.into(),
+            },
+        )
     };
     let defaults = RestoreOptions::default();
     let (threads, memory) = args.machine.fitted();
@@ -139,8 +143,8 @@ pub(super) async fn run(args: RestoreArgs, session: &Session) -> anyhow::Result<
 }
 
 fn report(
-    result: &RestoreResult,
-    work: &RestoreWork,
+    result: &RestoreOutcome,
+    work: &RestoreSpec<DirectoryTarget>,
     output: Output,
     session: &Session,
     started: Instant,
@@ -159,7 +163,7 @@ fn report(
             .collect();
         return output::json(&serde_json::json!({
             "snapshot": work.snapshot,
-            "target": work.target,
+            "target": work.target.directory,
             "files": result.files,
             "directories": result.directories,
             "files_kept": result.files_kept,
@@ -185,7 +189,7 @@ fn report(
         "{verb} snapshot {} to {}: {} files, {} directories, {} kept; \
          wrote {}, fetched {}, in {seconds:.1} s ({}/s)",
         work.snapshot.short(),
-        work.target,
+        work.target.directory,
         result.files,
         result.directories,
         result.files_kept,

@@ -1,5 +1,5 @@
 use strongroom_layout::JobId;
-use strongroom_wire::job::{Failure, FailureCode};
+use strongroom_spec::{Failure, FailureCode};
 
 use super::*;
 

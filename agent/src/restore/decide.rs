@@ -1,7 +1,7 @@
 //! What to do with an entry, given what stands in its place. Pure.
 
 use strongroom_repository::format::node::{Node, NodeKind};
-use strongroom_wire::job::Overwrite;
+use strongroom_spec::Overwrite;
 
 use super::plan::{DirAction, FileAction};
 

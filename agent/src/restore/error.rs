@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use strongroom_compare::EscapedPath;
 use strongroom_layout::{ObjectId, ObjectName};
 use strongroom_repository::{RepositoryError, read::ReadError, store::StoreErrorKind};
-use strongroom_wire::job::FailureCode;
+use strongroom_spec::FailureCode;
 
 use super::problems::Problem;
 

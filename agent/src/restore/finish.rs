@@ -18,7 +18,7 @@ use strongroom_repository::format::{
     blob::BlobId,
     node::{Node, NodeKind},
 };
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use super::{
     Context,

@@ -16,7 +16,7 @@ use strongroom_repository::{
     },
     read::Reader,
 };
-use strongroom_wire::job::{Entry, ListResult, ListWork};
+use strongroom_spec::{Entry, ListOutcome, ListSpec};
 use tokio::runtime::Handle;
 
 use super::{
@@ -34,10 +34,10 @@ use crate::monitor::Monitor;
 pub fn list(
     repository: Arc<Repository>,
     runtime: &Handle,
-    work: &ListWork,
+    work: &ListSpec,
     monitor: &Arc<Monitor>,
-) -> Result<ListResult, RestoreError> {
-    let mut result = ListResult {
+) -> Result<ListOutcome, RestoreError> {
+    let mut result = ListOutcome {
         entries: Vec::new(),
         truncated: false,
     };
@@ -69,7 +69,7 @@ pub fn list_with(
     reader: &Arc<Reader>,
     runtime: &Handle,
     snapshot: &Snapshot,
-    work: &ListWork,
+    work: &ListSpec,
     monitor: &Monitor,
     mut emit: impl FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<(), RestoreError> {
@@ -206,7 +206,7 @@ impl Walk<'_> {
     }
 
     /// What stands at the path that was asked for.
-    fn resolve(&self, snapshot: &Snapshot, work: &ListWork) -> Result<Resolved, RestoreError> {
+    fn resolve(&self, snapshot: &Snapshot, work: &ListSpec) -> Result<Resolved, RestoreError> {
         let mut path = Vec::new();
         let mut nodes = self.load(&snapshot.tree)?;
         let mut rest = components(&work.path)?.peekable();
@@ -253,12 +253,12 @@ fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 
 fn entry(path: Vec<u8>, node: &Node) -> Entry {
     let (size, link_target) = match &node.kind {
-        NodeKind::File { size, .. } => (*size, Vec::new()),
-        NodeKind::Symlink { target } => (0, target.clone()),
-        _ => (0, Vec::new()),
+        NodeKind::File { size, .. } => (*size, None),
+        NodeKind::Symlink { target } => (0, Some(target.clone().into())),
+        _ => (0, None),
     };
     Entry {
-        path,
+        path: path.into(),
         kind: node.kind.as_str().into(),
         mode: node.mode & 0o7777,
         uid: node.uid,

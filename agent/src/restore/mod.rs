@@ -68,8 +68,8 @@ use strongroom_repository::{
     format::snapshot::Snapshot,
     read::{OnTrouble, Reader, Trouble},
 };
-use strongroom_wire::job::{
-    MAX_WARNINGS, PlannedAction, RestoreResult, RestoreWork, Sparse, WarningCode,
+use strongroom_spec::{
+    DirectoryTarget, MAX_WARNINGS, PlannedAction, RestoreOutcome, RestoreSpec, Sparse, WarningCode,
 };
 use tokio::runtime::Handle;
 
@@ -192,12 +192,12 @@ fn block_on<F: Future>(
 pub fn run(
     repository: Arc<Repository>,
     runtime: Handle,
-    work: &RestoreWork,
+    work: &RestoreSpec<DirectoryTarget>,
     target: &AllowedDirectory,
     options: &RestoreOptions,
     monitor: Arc<Monitor>,
-) -> Result<RestoreResult, RestoreError> {
-    let selection = Selection::new(&work.paths)?;
+) -> Result<RestoreOutcome, RestoreError> {
+    let selection = Selection::new(&work.target.paths)?;
     let (snapshot, reader) = open(repository, &runtime, work.snapshot, &monitor)?;
     let problems = Problems::default();
     let context = Context {
@@ -207,10 +207,10 @@ pub fn run(
         monitor: &monitor,
         problems: &problems,
         target,
-        owners: Ownership::new(work.numeric_ids),
+        owners: Ownership::new(work.target.numeric_ids),
         snapshot: work.snapshot,
         entries: Entries::All,
-        sparse: work.sparse,
+        sparse: work.target.sparse,
     };
     let result = restore(&context, work, &selection, &snapshot)?;
     problems.into_result(work.snapshot)?;
@@ -245,19 +245,19 @@ fn open(
 
 fn restore(
     context: &Context<'_>,
-    work: &RestoreWork,
+    work: &RestoreSpec<DirectoryTarget>,
     selection: &Selection,
     snapshot: &Snapshot,
-) -> Result<RestoreResult, RestoreError> {
+) -> Result<RestoreOutcome, RestoreError> {
     context.monitor.enter("planning");
     let existing = Target::open(context.target)?;
     let found = match &existing {
-        Some(target) => Marker::find(target, work.snapshot, &work.paths)?,
+        Some(target) => Marker::find(target, work.snapshot, &work.target.paths)?,
         None => None,
     };
     let mode = match found {
         Some(marker) if marker.resumes() => Mode::Resume,
-        _ => Mode::Fresh(work.overwrite),
+        _ => Mode::Fresh(work.target.overwrite),
     };
     let target = existing.as_ref();
     let mut plan = survey::survey(context, target, selection, mode, snapshot.tree)?;
@@ -273,15 +273,15 @@ fn restore(
     }
     space::check(context.target, space::needed(&plan, length))?;
     let result = carry_out(context, work, selection, plan, result)?;
-    Ok(RestoreResult {
+    Ok(RestoreOutcome {
         notes: hints(work, snapshot),
         ..result
     })
 }
 
 /// What is to be done with files that are no end in themselves.
-fn hints(work: &RestoreWork, snapshot: &Snapshot) -> Vec<String> {
-    let wanted = work.paths.is_empty() || work.paths.iter().any(|path| path == DUMP);
+fn hints(work: &RestoreSpec<DirectoryTarget>, snapshot: &Snapshot) -> Vec<String> {
+    let wanted = work.target.paths.is_empty() || work.target.paths.iter().any(|path| path == DUMP);
     if snapshot.paths != [DUMP] || !wanted {
         return Vec::new();
     }
@@ -289,18 +289,18 @@ fn hints(work: &RestoreWork, snapshot: &Snapshot) -> Vec<String> {
         "Stop the Redis server, put {}{DUMP} into its `dir` under its `dbfilename`, owned by its \
          user, with `appendonly no` for the first start (an append-only file would win over it), \
          and start it.",
-        work.target.trim_end_matches('/')
+        work.target.directory.trim_end_matches('/')
     )]
 }
 
 /// Does what is planned.
 fn carry_out(
     context: &Context<'_>,
-    work: &RestoreWork,
+    work: &RestoreSpec<DirectoryTarget>,
     selection: &Selection,
     plan: Plan,
-    result: RestoreResult,
-) -> Result<RestoreResult, RestoreError> {
+    result: RestoreOutcome,
+) -> Result<RestoreOutcome, RestoreError> {
     let (result, unended) = write(context, work, selection, plan, result)?;
     if !context.problems.any() {
         unended.end()?;
@@ -325,13 +325,13 @@ impl Unended {
 /// Does what is planned, and leaves the marker.
 fn write(
     context: &Context<'_>,
-    work: &RestoreWork,
+    work: &RestoreSpec<DirectoryTarget>,
     selection: &Selection,
     mut plan: Plan,
-    mut result: RestoreResult,
-) -> Result<(RestoreResult, Unended), RestoreError> {
+    mut result: RestoreOutcome,
+) -> Result<(RestoreOutcome, Unended), RestoreError> {
     let target = Target::create(context.target)?;
-    let marker = Marker::place(&target, work.snapshot, &work.paths)?;
+    let marker = Marker::place(&target, work.snapshot, &work.target.paths)?;
     context.monitor.enter("restoring");
     let index = context.reader.index();
     let place = |blob| fetches::place(index, blob);
@@ -375,7 +375,7 @@ fn make_dirs(context: &Context<'_>, target: &Target, plan: &Plan) -> Result<(), 
 }
 
 /// The figures of a plan, and its first actions by path.
-fn planned(plan: &Plan) -> RestoreResult {
+fn planned(plan: &Plan) -> RestoreOutcome {
     let dirs = plan.dir_refs().skip(1).map(|dir| {
         let action = match plan.dir(dir).action {
             DirAction::Create => "create",
@@ -398,7 +398,7 @@ fn planned(plan: &Plan) -> RestoreResult {
         .chain(files)
         .take(MAX_WARNINGS)
         .map(|(path, action, bytes)| PlannedAction {
-            path,
+            path: path.into(),
             action: action.into(),
             bytes,
         })
@@ -406,7 +406,7 @@ fn planned(plan: &Plan) -> RestoreResult {
     first.sort_by(|left, right| left.path.cmp(&right.path));
     let kept = |file: &&plan::File| file.action == FileAction::Keep;
     let kept = plan.files.iter().filter(kept).count() as u64;
-    RestoreResult {
+    RestoreOutcome {
         server: None,
         files: plan.files.len() as u64 - kept,
         directories: plan.dirs.len() as u64 - 1,

@@ -13,7 +13,7 @@ use std::{borrow::Cow, collections::HashMap};
 use parking_lot::RwLock;
 use rustix::process::geteuid;
 use strongroom_repository::format::node::Node;
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use crate::sources::files::owners::{Names, Owners};
 

@@ -18,7 +18,7 @@ use strongroom_repository::{
     },
     read::ReadError,
 };
-use strongroom_wire::job::{Sparse, WarningCode};
+use strongroom_spec::{Sparse, WarningCode};
 
 use super::{
     Context,
@@ -226,7 +226,7 @@ impl Survey<'_> {
         // What is there and not itself selected, or not to be overwritten,
         // keeps its metadata.
         let ours = scope == Scope::Everything
-            && self.mode != Mode::Fresh(strongroom_wire::job::Overwrite::Never);
+            && self.mode != Mode::Fresh(strongroom_spec::Overwrite::Never);
         let name = node.name.clone();
         let metadata = (action != DirAction::Keep || ours).then(|| DirMetadata::from(node));
         self.plan

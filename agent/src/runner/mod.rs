@@ -5,7 +5,6 @@
 //! a report in the outbox; the session only carries it. So an attempt needs no
 //! session while it runs.
 
-pub mod consent;
 mod engine;
 mod memory;
 mod stop;
@@ -24,8 +23,9 @@ use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use strongroom_layout::AttemptRef;
 use strongroom_runtime::{shutdown::Shutdown, telemetry::trace};
+use strongroom_spec::{Failure, FailureCode, Outcome};
 use strongroom_wire::{
-    job::{Failure, FailureCode, JobOffer, Report, Success, Work},
+    job::{JobOffer, Report},
     session::Progress,
 };
 use tokio::sync::watch;
@@ -47,7 +47,7 @@ pub trait Worker: Send + Sync + 'static {
         &self,
         offer: JobOffer,
         monitor: Arc<Monitor>,
-    ) -> BoxFuture<'static, Result<Success, Failure>>;
+    ) -> BoxFuture<'static, Result<Outcome, Failure>>;
 }
 
 /// Knows what runs. Cheap to share.
@@ -152,7 +152,7 @@ impl Runner {
         self.0.count.send_replace(attempts.len());
     }
 
-    async fn work(&self, offer: JobOffer, running: &Running) -> Result<Success, Failure> {
+    async fn work(&self, offer: JobOffer, running: &Running) -> Result<Outcome, Failure> {
         let timeout = offer.timeout_seconds;
         let work = self.0.worker.run(offer, running.monitor.clone());
         let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
@@ -245,17 +245,10 @@ fn progress(attempt: AttemptRef, monitor: &Monitor) -> Progress {
 
 /// The attempt's span: a child of the job's.
 fn attempt_span(offer: &JobOffer) -> tracing::Span {
-    let kind = match &offer.work {
-        Work::Backup(_) => "backup",
-        Work::Restore(_)
-        | Work::RestorePostgres(_)
-        | Work::RestoreCluster(_)
-        | Work::RestoreRedis(_) => "restore",
-        Work::List(_) => "list",
-        Work::Upload(_) => "upload",
-        Work::Download(_) => "download",
-        Work::Wal(_) => "wal",
-    };
+    let kind = offer
+        .spec
+        .as_ref()
+        .map_or("unknown", |spec| spec.kind().as_str());
     let span = info_span!(
         "attempt",
         job = %offer.attempt.job,

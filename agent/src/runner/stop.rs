@@ -1,6 +1,6 @@
 //! Why an attempt had to end before its work was done.
 
-use strongroom_wire::job::{Failure, FailureCode};
+use strongroom_spec::{Failure, FailureCode};
 
 /// Why an attempt had to end.
 #[derive(Debug, Clone, PartialEq, Eq)]

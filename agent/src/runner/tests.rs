@@ -1,4 +1,4 @@
-use strongroom_wire::job::{ListResult, WarningCode};
+use strongroom_spec::{ListOutcome, WarningCode};
 
 use super::*;
 use crate::fake::offer;
@@ -17,13 +17,13 @@ impl Worker for Script {
         &self,
         _: JobOffer,
         monitor: Arc<Monitor>,
-    ) -> BoxFuture<'static, Result<Success, Failure>> {
+    ) -> BoxFuture<'static, Result<Outcome, Failure>> {
         let script = *self;
         Box::pin(async move {
             monitor.enter("testing");
             monitor.warn(WarningCode::Unreadable, "/p", "odd");
             match script {
-                Script::Succeed => Ok(Success::List(ListResult {
+                Script::Succeed => Ok(Outcome::List(ListOutcome {
                     entries: Vec::new(),
                     truncated: false,
                 })),

@@ -11,7 +11,7 @@ use strongroom_layout::AttemptRef;
 use strongroom_proto::v1::{self, agent_gateway_client::AgentGatewayClient};
 use strongroom_runtime::causes;
 use strongroom_wire::{
-    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_BYTES, PROTOCOL,
     session::{AgentHello, AgentMessage, Consent, CoordinatorHello, CoordinatorMessage, Heartbeat},
 };
 use tokio::{
@@ -177,6 +177,13 @@ impl<'a> Conversation<'a> {
             Ok(_) => return Err(Broken::Lost("the first message was no Hello".into())),
             Err(error) => return Err(Broken::Lost(error.to_string())),
         };
+        if hello.protocol < PROTOCOL {
+            return Err(Broken::Lost(format!(
+                "the coordinator (version {}) is older than this agent and does not understand \
+                 it: update the coordinator",
+                hello.coordinator_version
+            )));
+        }
         info!(coordinator = %session.coordinator, session = %hello.session_id,
             version = hello.coordinator_version, "connected");
         for attempt in &hello.fenced {
@@ -433,6 +440,7 @@ fn greeting(session: &Session, consent: Consent) -> AgentHello {
     AgentHello {
         boot_id: session.boot_id,
         agent_version: crate::VERSION.to_owned(),
+        protocol: PROTOCOL,
         hostname: session.hostname.clone(),
         os: std::env::consts::OS.to_owned(),
         architecture: std::env::consts::ARCH.to_owned(),

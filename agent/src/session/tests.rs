@@ -8,10 +8,11 @@ use strongroom_runtime::{
     pki::Validity,
     shutdown::Shutdown,
 };
+use strongroom_spec::{Failure, FailureCode, ListOutcome, Outcome};
 use strongroom_transfer::PublicKey;
 use strongroom_wire::{
     identity::RenewResponse,
-    job::{Failure, FailureCode, JobOffer, ListResult, Report, Success},
+    job::{JobOffer, Report},
     session::{AgentMessage, CoordinatorMessage},
 };
 use tokio::task::JoinHandle;
@@ -32,12 +33,12 @@ impl Worker for Held {
         &self,
         _: JobOffer,
         monitor: Arc<Monitor>,
-    ) -> BoxFuture<'static, Result<Success, Failure>> {
+    ) -> BoxFuture<'static, Result<Outcome, Failure>> {
         let finish = self.0.clone();
         Box::pin(async move {
             monitor.enter("holding");
             tokio::select! {
-                () = finish.cancelled() => Ok(Success::List(ListResult {
+                () = finish.cancelled() => Ok(Outcome::List(ListOutcome {
                     entries: Vec::new(),
                     truncated: false,
                 })),

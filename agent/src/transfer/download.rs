@@ -6,7 +6,7 @@ use std::{
 };
 
 use strongroom_repository::{Repository, format::node::NodeKind, store::SharedStore};
-use strongroom_wire::job::{DownloadResult, DownloadWork};
+use strongroom_spec::{DownloadOutcome, DownloadSpec};
 use tokio::runtime::Handle;
 
 use super::{TransferError, archive, write::PieceWriter};
@@ -18,9 +18,9 @@ pub fn run(
     repository: Arc<Repository>,
     store: SharedStore,
     runtime: &Handle,
-    work: &DownloadWork,
+    work: &DownloadSpec,
     monitor: &Arc<Monitor>,
-) -> Result<DownloadResult, TransferError> {
+) -> Result<DownloadOutcome, TransferError> {
     let files = SnapshotFiles::open(
         repository,
         runtime.clone(),
@@ -48,7 +48,7 @@ pub fn run(
         }
     };
     let (manifest, bytes) = writer.finish()?;
-    Ok(DownloadResult {
+    Ok(DownloadOutcome {
         manifest,
         bytes,
         file_name,

@@ -3,8 +3,8 @@
 use std::io;
 
 use strongroom_repository::store::StoreError;
+use strongroom_spec::FailureCode;
 use strongroom_transfer::{OpenError, SealError};
-use strongroom_wire::job::FailureCode;
 
 use crate::restore::RestoreError;
 

@@ -333,7 +333,7 @@ fn a_damaged_blob_is_told_of_its_file_when_all_before_it_is_written() {
     let said = error.to_string();
     let file = format!("source/{} of the snapshot", name(DAMAGED));
     assert!(said.contains(&file), "{said}");
-    assert_eq!(error.code(), strongroom_wire::job::FailureCode::Corrupt);
+    assert_eq!(error.code(), strongroom_spec::FailureCode::Corrupt);
     let mut whole = Vec::new();
     for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
         let Ok(mut entry) = entry else { break };

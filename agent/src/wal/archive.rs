@@ -22,9 +22,9 @@ use strongroom_repository::{
     },
     store::{Body, SharedStore, StoreError},
 };
-use strongroom_wire::{
-    job::{Leg, WalResult},
-    wal::{ArchivedWalResponse, MAX_STORED, StoredHistory, StoredWal, WalPosition},
+use strongroom_spec::{Leg, WalOutcome};
+use strongroom_wire::wal::{
+    ArchivedWalResponse, MAX_STORED, StoredHistory, StoredWal, WalPosition,
 };
 use tracing::Instrument;
 
@@ -56,7 +56,7 @@ pub(super) struct Archive<T> {
     /// More log waits than is under way: time is dearer than room.
     pub(super) hurry: bool,
     /// What was entered.
-    pub(super) figures: WalResult,
+    pub(super) figures: WalOutcome,
 }
 
 /// What happened.
@@ -166,7 +166,7 @@ impl<T: Send + 'static> Archive<T> {
             stored: VecDeque::new(),
             entering: None,
             hurry: false,
-            figures: WalResult::default(),
+            figures: WalOutcome::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use strongroom_postgres::{
 };
 use strongroom_repository::{format::FormatError, store::StoreError};
 use strongroom_runtime::units::ByteSize;
-use strongroom_wire::job::{Failure, FailureCode};
+use strongroom_spec::{Failure, FailureCode};
 
 use super::server::whole_mebibytes;
 use crate::config::PostgresConnectionError;

@@ -28,7 +28,7 @@ mod watermark;
 use std::{sync::Arc, time::Duration};
 
 use strongroom_repository::{Repository, store::SharedStore};
-use strongroom_wire::job::{WalMethod, WalResult, WalWork};
+use strongroom_spec::{WalMethod, WalOutcome, WalSpec};
 use tracing::warn;
 
 pub use error::WalError;
@@ -57,7 +57,7 @@ pub struct WalJob {
     /// Whose log.
     pub server: WalServer,
     /// What is asked.
-    pub work: WalWork,
+    pub work: WalSpec,
     /// Where it goes.
     pub repository: Arc<Repository>,
     /// By which way.
@@ -83,7 +83,7 @@ impl std::fmt::Debug for WalJob {
 
 /// Archives until it is time for another job, or the monitor's token is
 /// cancelled.
-pub async fn run(job: WalJob) -> Result<WalResult, WalError> {
+pub async fn run(job: WalJob) -> Result<WalOutcome, WalError> {
     let cancel = job.monitor.cancel.clone();
     tokio::select! {
         biased;
@@ -92,7 +92,7 @@ pub async fn run(job: WalJob) -> Result<WalResult, WalError> {
     }
 }
 
-async fn archive_log(job: &WalJob) -> Result<WalResult, WalError> {
+async fn archive_log(job: &WalJob) -> Result<WalOutcome, WalError> {
     let vault = Vault::new(
         Arc::clone(&job.repository),
         Arc::clone(&job.store),
@@ -138,12 +138,12 @@ async fn archive_log(job: &WalJob) -> Result<WalResult, WalError> {
         }
         WalMethod::Forget { slot } => {
             forget(&job.server, slot).await?;
-            Ok(WalResult::default())
+            Ok(WalOutcome::default())
         }
     }
 }
 
-fn room(work: &WalWork) -> Room {
+fn room(work: &WalSpec) -> Room {
     Room {
         limit: work.limit,
         drop: work.drop,
@@ -170,7 +170,7 @@ async fn forget(server: &WalServer, slot: &str) -> Result<(), WalError> {
 
 /// Gives log up if more of it waits than may, although there is nobody to take
 /// it: before a store is asked that may be away for long.
-pub async fn relieve(server: &WalServer, work: &WalWork) {
+pub async fn relieve(server: &WalServer, work: &WalSpec) {
     let WalMethod::Stream { slot, .. } = &work.method else {
         return;
     };

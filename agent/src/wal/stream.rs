@@ -22,10 +22,8 @@ use strongroom_postgres::{
     wal::{History, Layout},
 };
 use strongroom_runtime::{backoff::Backoff, units::ByteSize};
-use strongroom_wire::{
-    job::{Leg, WalResult, WarningCode},
-    wal::{WalBehind, WalPosition},
-};
+use strongroom_spec::{Leg, WalOutcome, WarningCode};
+use strongroom_wire::wal::{WalBehind, WalPosition};
 use tracing::{info, warn};
 
 use super::{
@@ -93,7 +91,7 @@ pub(super) struct Begun {
 
 impl Stream<'_> {
     /// Follows for a day, or until the job is cancelled.
-    pub(super) async fn run(mut self) -> Result<WalResult, WalError> {
+    pub(super) async fn run(mut self) -> Result<WalOutcome, WalError> {
         let over = Instant::now() + LONG_ENOUGH;
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         loop {

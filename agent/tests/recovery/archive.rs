@@ -21,9 +21,9 @@ use strongroom_repository::{
     format::wal::{WalCodec, WalPlace},
     store::{Body, StoreError},
 };
-use strongroom_wire::{
-    job::Leg,
-    wal::{ArchivedWalResponse, Commits, StoredHistory, StoredWal, UNIT, WalRange},
+use strongroom_spec::Leg;
+use strongroom_wire::wal::{
+    ArchivedWalResponse, Commits, StoredHistory, StoredWal, UNIT, WalRange,
 };
 use tokio::runtime::Runtime;
 

@@ -2,10 +2,8 @@
 
 use strongroom_agent::restore::cluster::{ClusterRestoreError, recovery::RecoveryError};
 use strongroom_layout::{ObjectId, position::Lsn};
-use strongroom_wire::{
-    job::RecoveryTarget,
-    wal::{StoredWal, UNIT},
-};
+use strongroom_spec::RecoveryTarget;
+use strongroom_wire::wal::{StoredWal, UNIT};
 
 use crate::site::Site;
 

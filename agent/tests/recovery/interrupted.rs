@@ -14,12 +14,12 @@ use strongroom_layout::{Directory, ObjectName};
 use strongroom_repository::store::{
     Body, ByteRange, Listed, SharedStore, Store, StoreError, StoreErrorKind,
 };
+use strongroom_spec::{FailureCode, RecoveryTarget};
 use strongroom_tests::{
     cluster::{as_postgres, server_programs, succeed},
     operator::eventually,
     port::Port,
 };
-use strongroom_wire::job::{FailureCode, RecoveryTarget};
 use tokio_util::sync::CancellationToken;
 
 use crate::site::{Site, names, port, rows};
@@ -116,7 +116,7 @@ fn a_restore_goes_on_with_the_log_that_is_missing() {
     for start in [true, false] {
         let name = format!("restored-{start}");
         let mut work = site.work(&name, site.recovery(RecoveryTarget::Latest));
-        work.start = start;
+        work.target.start = start;
         let trap = Trap::new(&site, Some(5), None);
         let cut = Arc::new(site.repository.with_store(trap.clone()));
         let monitor = Arc::new(Monitor::new(CancellationToken::new()));

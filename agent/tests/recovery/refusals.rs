@@ -4,7 +4,7 @@ use strongroom_layout::{
     SystemId,
     position::{Lsn, TimelineId},
 };
-use strongroom_wire::job::{FailureCode, Recovery, RecoveryTarget};
+use strongroom_spec::{FailureCode, Recovery, RecoveryTarget};
 
 use crate::site::Site;
 
@@ -58,7 +58,7 @@ fn what_cannot_be_reached_is_refused_before_anything_is_written() {
     refused(astray, FailureCode::NotFound, &["timeline 1", "(9)"]);
     let mut unknown = latest();
     unknown.legs[0].until = Some(site.archive.end(1));
-    unknown.legs.push(strongroom_wire::job::Leg {
+    unknown.legs.push(strongroom_spec::Leg {
         timeline: TimelineId(5),
         until: None,
     });

@@ -22,12 +22,12 @@ use strongroom_repository::{
     Repository, format::key_file::KeyOwner, store::SharedStore, store::memory::MemoryStore,
 };
 use strongroom_runtime::clock::SystemClock;
+use strongroom_spec::{
+    ClusterPoint, ClusterTarget, Leg, Recovery, RecoveryTarget, RestoreOutcome, RestoreSpec,
+};
 use strongroom_tests::{
     cluster::{self as server, Cluster, as_postgres, server_programs, sql},
     scratch::Scratch,
-};
-use strongroom_wire::job::{
-    ClusterPoint, Leg, Recovery, RecoveryTarget, RestoreClusterWork, RestoreResult,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -108,15 +108,17 @@ impl Site {
         }
     }
 
-    pub(crate) fn work(&self, name: &str, recovery: Recovery) -> RestoreClusterWork {
-        RestoreClusterWork {
-            snapshot: self.snapshot,
-            target: self.target(name).to_str().expect("UTF-8").into(),
-            tablespaces: vec![],
-            start: true,
-            keep_settings: false,
+    pub(crate) fn work(&self, name: &str, recovery: Recovery) -> RestoreSpec<ClusterTarget> {
+        RestoreSpec {
             recovery: Some(recovery),
-            dry_run: false,
+            ..RestoreSpec::new(
+                self.snapshot,
+                ClusterTarget {
+                    directory: self.target(name).to_str().expect("UTF-8").into(),
+                    start: true,
+                    ..ClusterTarget::default()
+                },
+            )
         }
     }
 
@@ -127,8 +129,8 @@ impl Site {
 
     pub(crate) fn run(
         &self,
-        work: &RestoreClusterWork,
-    ) -> Result<RestoreResult, ClusterRestoreError> {
+        work: &RestoreSpec<ClusterTarget>,
+    ) -> Result<RestoreOutcome, ClusterRestoreError> {
         self.run_on(
             &self.repository,
             work,
@@ -139,13 +141,13 @@ impl Site {
     pub(crate) fn run_on(
         &self,
         repository: &Arc<Repository>,
-        work: &RestoreClusterWork,
+        work: &RestoreSpec<ClusterTarget>,
         monitor: &Arc<Monitor>,
-    ) -> Result<RestoreResult, ClusterRestoreError> {
+    ) -> Result<RestoreOutcome, ClusterRestoreError> {
         self.servers
             .lock()
             .expect("no panic")
-            .push(work.target.clone().into());
+            .push(work.target.directory.clone().into());
         let log = LogSource {
             index: Arc::clone(&self.archive) as _,
             program: env!("CARGO_BIN_EXE_strongroom-agent").into(),
@@ -252,7 +254,7 @@ pub(crate) fn lsn(text: &str) -> Lsn {
 }
 
 /// Where the server that was started listens.
-pub(crate) fn port(result: &RestoreResult) -> u16 {
+pub(crate) fn port(result: &RestoreOutcome) -> u16 {
     let notes = result.notes.join("\n");
     let (_, rest) = notes.split_once("127.0.0.1:").expect("a port");
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();

@@ -2,12 +2,12 @@
 
 use std::{fs, path::PathBuf, process::Stdio};
 
+use strongroom_spec::{ClusterTarget, FailureCode, RecoveryTarget, Relocation, RestoreSpec};
 use strongroom_tests::{
     cluster::{self, as_postgres, directory_for_postgres, programs, server_programs, sql, succeed},
     operator::eventually,
     port::Port,
 };
-use strongroom_wire::job::{FailureCode, RecoveryTarget, Relocation, RestoreClusterWork};
 
 use crate::site::{Site, port};
 
@@ -132,9 +132,14 @@ fn tablespaces_of_the_log_are_moved_wherever_their_records_lie() {
         "CREATE TABLE t AS SELECT 1 AS n",
     );
     site.archive(300_000);
-    let work = |name: &str, start: bool| RestoreClusterWork {
-        start,
-        tablespaces: moves.clone(),
+    let work = |name: &str, start: bool| RestoreSpec {
+        target: ClusterTarget {
+            start,
+            tablespaces: moves.clone(),
+            ..site
+                .work(name, site.recovery(RecoveryTarget::Latest))
+                .target
+        },
         ..site.work(name, site.recovery(RecoveryTarget::Latest))
     };
 
@@ -209,7 +214,7 @@ fn a_tablespace_of_the_log_is_refused_before_anything_is_written() {
     site.archive(1 << 20);
     let refused = |moves: &[Relocation], start: bool, says: &[&str]| {
         let mut work = site.work("refused", site.recovery(RecoveryTarget::Latest));
-        (work.tablespaces, work.start) = (moves.to_vec(), start);
+        (work.target.tablespaces, work.target.start) = (moves.to_vec(), start);
         let error = site.run(&work).expect_err("a refusal");
         let message = error.to_string();
         assert!(says.iter().all(|part| message.contains(part)), "{message}");
@@ -238,7 +243,7 @@ fn a_restored_server_s_own_log_is_understood() {
     site.archive(1 << 20);
     let first = site.scratch.join("moved/first");
     let mut work = site.work("first", site.recovery(RecoveryTarget::Latest));
-    work.tablespaces = vec![moved(path.to_str().expect("UTF-8"), &first)];
+    work.target.tablespaces = vec![moved(path.to_str().expect("UTF-8"), &first)];
     let restored = port(&site.run(&work).expect("restored"));
     sql(restored, "postgres", "INSERT INTO in_late VALUES (2)");
     let end = crate::site::flushed(restored);
@@ -250,7 +255,7 @@ fn a_restored_server_s_own_log_is_understood() {
     let mut recovery = site.recovery(RecoveryTarget::Latest);
     recovery.end = end;
     recovery.legs = history.legs.clone();
-    recovery.legs.push(strongroom_wire::job::Leg {
+    recovery.legs.push(strongroom_spec::Leg {
         timeline: history.timeline,
         until: None,
     });
@@ -262,7 +267,7 @@ fn a_restored_server_s_own_log_is_understood() {
     site.archive.set_parts(parts);
     let again = site.scratch.join("moved/again");
     let mut work = site.work("again", recovery);
-    work.tablespaces = vec![moved(path.to_str().expect("UTF-8"), &again)];
+    work.target.tablespaces = vec![moved(path.to_str().expect("UTF-8"), &again)];
     let restored = port(&site.run(&work).expect("restored again"));
     assert_eq!(
         sql(restored, "postgres", "SELECT count(*) FROM in_late"),

@@ -3,8 +3,8 @@
 use std::{fs, io::Write, path::Path, process::Stdio};
 
 use strongroom_layout::position::Lsn;
+use strongroom_spec::RecoveryTarget;
 use strongroom_tests::cluster::{as_postgres, server_programs, succeed};
-use strongroom_wire::job::RecoveryTarget;
 
 use crate::site::{Site, lsn, names, rows};
 
@@ -173,7 +173,7 @@ fn without_a_start_all_is_there_for_whoever_starts_it() {
     site.archive(5 << 20);
     let name = "odd 'name' 100%f";
     let mut work = site.work(name, site.recovery(RecoveryTarget::Xid(xid)));
-    work.start = false;
+    work.target.start = false;
 
     work.dry_run = true;
     let planned = site.run(&work).expect("planned");

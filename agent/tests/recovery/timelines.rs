@@ -1,8 +1,8 @@
 //! Along a promotion.
 
 use strongroom_layout::position::TimelineId;
+use strongroom_spec::{Leg, Recovery, RecoveryTarget};
 use strongroom_tests::cluster::{self, sql};
-use strongroom_wire::job::{Leg, Recovery, RecoveryTarget};
 
 use crate::site::{Site, flushed, insert, port, rows};
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use strongroom_layout::{AgentId, AttemptRef, ObjectId};
-use strongroom_wire::job::{Failure, Work};
+use strongroom_spec::{Failure, JobKind, JobSpec};
 use uuid::Uuid;
 
 use super::{
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     jobs::transition,
     model::{
-        Actor, DatasetName, Job, JobKind, JobState, NewAudit, Outcome, Repository, RepositoryState,
+        Actor, AuditOutcome, DatasetName, Job, JobState, NewAudit, Repository, RepositoryState,
         StateWord,
     },
 };
@@ -190,12 +190,12 @@ impl Catalog {
         let ready = repository
             .as_ref()
             .is_some_and(|it| it.state != RepositoryState::New);
-        let parent = match &job.work {
-            Work::Backup(work) => work.parent,
+        let parent = match &job.spec {
+            JobSpec::Backup(work) => work.parent,
             _ => None,
         };
-        let upload = match &job.work {
-            Work::Upload(work) => Some(work.transfer),
+        let upload = match &job.spec {
+            JobSpec::Upload(work) => Some(work.transfer),
             _ => None,
         };
         Ok(Some(AttemptState {
@@ -211,7 +211,7 @@ impl Catalog {
             repository,
             creates_repository: job.kind.writes() && !ready,
             parent,
-            snapshot: job.work.snapshot(),
+            snapshot: job.spec.facts().snapshot,
             upload,
             created_at: job.created_at,
             new_data: job.limits.new_data,
@@ -272,9 +272,9 @@ impl Catalog {
             _ => None,
         };
         let outcome = if failure.is_some() {
-            Outcome::Failed
+            AuditOutcome::Failed
         } else {
-            Outcome::Ok
+            AuditOutcome::Ok
         };
         let entry = NewAudit::ok(actor, action, &job.id)
             .outcome(outcome)

@@ -8,7 +8,7 @@ use super::{
     Catalog, CatalogError, agents,
     row::{Columns, micros, read_all},
 };
-use crate::model::{Actor, Agent, AgentCertificate, CertificateEnd, NewAudit, Outcome};
+use crate::model::{Actor, Agent, AgentCertificate, AuditOutcome, CertificateEnd, NewAudit};
 
 /// Certificates that are signed for an agent in an hour, or in the life of one that
 /// holds for less: it renews one when most of its life is over.
@@ -57,13 +57,13 @@ impl Catalog {
              WHERE object = $1 AND action = 'certificate.renew' AND outcome = $2 AND at > $3",
         )
         .bind(id.to_string())
-        .bind(Outcome::Refused.as_str())
+        .bind(AuditOutcome::Refused.as_str())
         .bind(micros(before(self.now(), LATELY)))
         .fetch_one(&mut *transaction)
         .await?;
         if told == 0 {
             let entry = NewAudit::ok(Actor::Agent(id), "certificate.renew", &id)
-                .outcome(Outcome::Refused)
+                .outcome(AuditOutcome::Refused)
                 .detail(serde_json::json!({ "reason": RenewError::TooOften.to_string() }));
             self.audit_in(&mut transaction, entry).await?;
             self.commit(transaction).await?;

@@ -14,7 +14,7 @@ use super::{
     certificates::trust_only_in,
     row::{Columns, json},
 };
-use crate::model::{Actor, Agent, Contest, ContestSign, Holder, NewAudit, Outcome};
+use crate::model::{Actor, Agent, AuditOutcome, Contest, ContestSign, Holder, NewAudit};
 
 /// An agent that starts again and again on one host is audited so often.
 const RESTART_STEP: SignedDuration = SignedDuration::from_mins(1);
@@ -139,7 +139,7 @@ impl Catalog {
         let agent = agent_in(&mut transaction, id).await?;
         if changed.rows_affected() > 0 {
             let entry = NewAudit::ok(Actor::Coordinator, "agent.contest", &id)
-                .outcome(Outcome::Refused)
+                .outcome(AuditOutcome::Refused)
                 .detail(serde_json::json!({
                     "name": agent.name,
                     "sign": contest.sign,
@@ -232,7 +232,7 @@ impl Catalog {
             return Ok(());
         }
         let entry = NewAudit::ok(Actor::Agent(id), "certificate.refuse", &id)
-            .outcome(Outcome::Refused)
+            .outcome(AuditOutcome::Refused)
             .detail(serde_json::json!({ "holder": holder }));
         self.audit_in(&mut transaction, entry).await?;
         self.commit(transaction).await

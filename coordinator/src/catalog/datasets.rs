@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use strongroom_layout::AgentId;
-use strongroom_wire::job::{WalWork, Work};
+use strongroom_spec::{JobSpec, WalSpec};
 
 use super::{
     Catalog, CatalogError,
@@ -15,7 +15,7 @@ use super::{
     row::{Columns, micros, read_all},
 };
 use crate::{
-    model::{Agent, DatasetName, Job, JobKind, NewJob},
+    model::{Agent, DatasetName, Job, NewJob},
     policy::Dataset,
 };
 
@@ -129,23 +129,23 @@ impl Catalog {
     pub async fn forgetting_wal_jobs(&self) -> Result<Vec<Job>, CatalogError> {
         let mut connection = self.pool().acquire().await?;
         let mut jobs = unfinished_in(&mut connection).await?;
-        jobs.retain(|job| wal_work(&job.work).is_some_and(WalWork::forgets));
+        jobs.retain(|job| wal_spec(&job.spec).is_some_and(WalSpec::forgets));
         Ok(jobs)
     }
 
     /// Makes a job that archives a log, unless one of its dataset has not ended; or
     /// one that drops what kept it. Those of one slot come one behind the other.
     pub async fn create_wal_job(&self, new: &NewJob) -> Result<Option<Job>, CatalogError> {
-        let Some(wanted) = wal_work(&new.work) else {
+        let Some(wanted) = wal_spec(&new.spec) else {
             return Ok(None);
         };
-        let is_in_the_way = |other: &WalWork| {
+        let is_in_the_way = |other: &WalSpec| {
             let both_archive = !other.forgets() && !wanted.forgets();
             both_archive || other.shares_slot(wanted)
         };
         let mut transaction = self.begin().await?;
         let busy = unfinished_in(&mut transaction).await?.iter().any(|job| {
-            job.dataset == new.dataset && wal_work(&job.work).is_some_and(is_in_the_way)
+            job.dataset == new.dataset && wal_spec(&job.spec).is_some_and(is_in_the_way)
         });
         if busy {
             return Ok(None);
@@ -156,9 +156,9 @@ impl Catalog {
     }
 }
 
-fn wal_work(work: &Work) -> Option<&WalWork> {
+fn wal_spec(work: &JobSpec) -> Option<&WalSpec> {
     match work {
-        Work::Wal(work) => Some(work),
+        JobSpec::Wal(work) => Some(work),
         _ => None,
     }
 }
@@ -187,7 +187,7 @@ async fn busy_in(connection: &mut AnyConnection) -> Result<HashSet<DatasetName>,
     let jobs = unfinished_in(connection).await?;
     Ok(jobs
         .into_iter()
-        .filter(|job| job.kind == JobKind::Backup)
+        .filter(|job| job.kind.makes_snapshot())
         .filter_map(|job| job.dataset)
         .collect())
 }

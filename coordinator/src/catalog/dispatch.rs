@@ -17,7 +17,7 @@ use crate::{
     jobs::{
         Assignment, Concurrency, Demand, Hindrance, LiveAgent, Waiting, hindrance, plan, transition,
     },
-    model::{Actor, Job, JobState, NewAudit, Outcome, Repository},
+    model::{Actor, AuditOutcome, Job, JobState, NewAudit, Repository},
 };
 
 /// A job to be offered to its agent now.
@@ -92,7 +92,7 @@ impl Catalog {
             let job = transition::give_up(job, &first, self.now())?;
             save_in(connection, &job).await?;
             let entry = NewAudit::ok(Actor::Coordinator, "job.give-up", &job.id)
-                .outcome(Outcome::Failed)
+                .outcome(AuditOutcome::Failed)
                 .detail(serde_json::json!({ "after": first.id, "state": first.state.word() }))
                 .trace(&job.trace.trace_id);
             self.audit_in(connection, entry).await?;

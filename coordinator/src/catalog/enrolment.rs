@@ -12,7 +12,7 @@ use super::{
     tokens::token_in,
 };
 use crate::model::{
-    Actor, Agent, AgentCertificate, JoinToken, JoinTokenState, NewAudit, Outcome, SecretHash,
+    Actor, Agent, AgentCertificate, AuditOutcome, JoinToken, JoinTokenState, NewAudit, SecretHash,
     name_from_hostname,
 };
 
@@ -171,7 +171,7 @@ impl Catalog {
         let id: String = id.chars().take(64).collect();
         let reason = error.to_string();
         let entry = NewAudit::ok(Actor::Coordinator, "agent.enrol", &id)
-            .outcome(Outcome::Refused)
+            .outcome(AuditOutcome::Refused)
             .detail(serde_json::json!({ "hostname": hostname, "reason": reason }));
         self.audit_in(&mut transaction, entry).await?;
         self.commit(transaction).await

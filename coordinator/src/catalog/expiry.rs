@@ -2,7 +2,7 @@
 
 use sqlx::AnyConnection;
 use strongroom_layout::{AgentId, AttemptRef, JobId};
-use strongroom_wire::job::{Failure, FailureCode};
+use strongroom_spec::{Failure, FailureCode};
 use uuid::Uuid;
 
 use super::{

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use sqlx::{AnyConnection, any::AnyRow};
 use strongroom_layout::JobId;
-use strongroom_wire::job::ResourceLimits;
+use strongroom_spec::ResourceLimits;
 
 use super::{
     CatalogError,
@@ -21,7 +21,7 @@ pub(super) async fn insert_in(
     let number = |it: NonZeroU64| int(it.get());
     sqlx::query(
         "INSERT INTO jobs (id, idempotency_key, kind, policy, agent_id, agent_name, dataset, store,
-                           repository, work, timeout_seconds, max_attempts, upload_rate,
+                           repository, spec, timeout_seconds, max_attempts, upload_rate,
                            download_rate, read_rate, threads, memory_bytes, trace_id,
                            root_span_id, requested_by, created_at, state, attempt,
                            failed_attempts, not_before, warning_count, after_job,
@@ -38,7 +38,7 @@ pub(super) async fn insert_in(
     .bind(job.dataset.as_ref().map(ToString::to_string))
     .bind(job.store.clone())
     .bind(job.repository.clone())
-    .bind(json(&job.work))
+    .bind(json(&job.spec))
     .bind(job.limits.timeout_seconds.map(i64::from))
     .bind(i64::from(job.limits.max_attempts))
     .bind(resources.upload.map(number))
@@ -70,7 +70,7 @@ pub(super) async fn save_in(connection: &mut AnyConnection, job: &Job) -> Result
         _ => (None, None),
     };
     sqlx::query(
-        "UPDATE jobs SET work = $2, state = $3, attempt = $4, failed_attempts = $5,
+        "UPDATE jobs SET spec = $2, state = $3, attempt = $4, failed_attempts = $5,
                          not_before = COALESCE($6, not_before), boot_id = $7, lease_expires = $8,
                          dispatched_at = $9, started_at = $10, finished_at = $11,
                          cancel_requested = $12, cancel_reason = $13, cancel_by = $14,
@@ -78,7 +78,7 @@ pub(super) async fn save_in(connection: &mut AnyConnection, job: &Job) -> Result
          WHERE id = $1",
     )
     .bind(job.id.to_string())
-    .bind(json(&job.work))
+    .bind(json(&job.spec))
     .bind(job.state.word().as_str())
     .bind(i64::from(job.attempt))
     .bind(i64::from(job.failed_attempts))
@@ -134,7 +134,7 @@ pub(super) fn read(row: &AnyRow) -> Result<Job, CatalogError> {
         agent_name: row.text("agent_name")?,
         store: row.text("store")?,
         repository: row.text("repository")?,
-        work: row.json("work")?,
+        spec: row.json("spec")?,
         limits: JobLimits {
             timeout_seconds: row.opt_number("timeout_seconds")?,
             max_attempts: row.number("max_attempts")?,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use strongroom_layout::{AgentId, JobId};
+use strongroom_spec::JobKind;
 
 use super::{
     Catalog, CatalogError, Page,
@@ -10,9 +11,7 @@ use super::{
     job_rows::{insert_in, job_in, read, read_attempt},
     row::{Columns, beginning, micros, read_all},
 };
-use crate::model::{
-    DatasetName, Job, JobDetail, JobKind, JobState, NewAudit, NewJob, StateWord, TraceRef,
-};
+use crate::model::{DatasetName, Job, JobDetail, JobState, NewAudit, NewJob, StateWord, TraceRef};
 
 /// Which jobs.
 #[derive(Debug, Clone, Default)]
@@ -109,13 +108,13 @@ impl Catalog {
         let now = self.now();
         let job = Job {
             id: JobId(self.new_id()),
-            kind: JobKind::of(&new.work),
+            kind: new.spec.kind(),
             dataset: new.dataset.clone(),
             agent: agent.id,
             agent_name: agent.name,
             store: new.store.clone(),
             repository: new.repository.clone(),
-            work: new.work.clone(),
+            spec: new.spec.clone(),
             limits: new.limits.clone(),
             trace: new.trace.clone().unwrap_or_else(TraceRef::random),
             after: new.after,

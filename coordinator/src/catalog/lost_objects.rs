@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AnyConnection, any::AnyRow};
 use strongroom_layout::{ObjectId, ObjectKind, ObjectName};
-use strongroom_wire::job::{Warning, WarningCode};
+use strongroom_spec::{Warning, WarningCode};
 
 use super::{
     Catalog, CatalogError,
@@ -15,7 +15,7 @@ use super::{
     wal::mark_wal_in,
 };
 use crate::model::{
-    Actor, Comparison, Job, LossAlarm, LostObject, NewAudit, ObjectRow, Outcome, Repository,
+    Actor, AuditOutcome, Comparison, Job, LossAlarm, LostObject, NewAudit, ObjectRow, Repository,
     Snapshot,
 };
 
@@ -209,8 +209,8 @@ impl Catalog {
             let named: Vec<_> = paths.iter().take(AUDITED).collect();
             let entry = NewAudit::ok(Actor::Coordinator, action, &repository)
                 .outcome(match action {
-                    "repository.lost-objects" => Outcome::Failed,
-                    _ => Outcome::Ok,
+                    "repository.lost-objects" => AuditOutcome::Failed,
+                    _ => AuditOutcome::Ok,
                 })
                 .detail(serde_json::json!({ "count": paths.len(), "paths": named }));
             self.audit_in(&mut transaction, entry).await?;

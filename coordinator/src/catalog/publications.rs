@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use strongroom_layout::{AttemptRef, ObjectId, ObjectName};
-use strongroom_wire::{grant::RefusalReason, job::BackupResult};
+use strongroom_spec::BackupOutcome;
+use strongroom_wire::grant::RefusalReason;
 
 use super::{
     Catalog, CatalogError,
@@ -23,7 +24,7 @@ pub struct Publication {
     /// Of the file, bytes.
     pub length: u64,
     /// Its figures; the id is in them.
-    pub result: BackupResult,
+    pub result: BackupOutcome,
     /// The time in the snapshot file.
     pub time: Timestamp,
 }
@@ -234,7 +235,7 @@ pub(super) async fn is_published_in(
 pub(super) async fn confirm_in(
     connection: &mut AnyConnection,
     attempt: AttemptRef,
-    result: &BackupResult,
+    result: &BackupOutcome,
     warning_count: u64,
 ) -> Result<(), CatalogError> {
     sqlx::query(

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use strongroom_layout::{AgentId, AttemptRef, ObjectId};
-use strongroom_wire::job::{Failure, FailureCode, Report, Success};
+use strongroom_spec::{BackupOutcome, Failure, FailureCode, JobKind, Outcome};
+use strongroom_wire::job::Report;
 
 use super::{
     Catalog, CatalogError,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     jobs::{Backoff, TransitionError, transition},
-    model::{Actor, Job, JobKind, JobState, NewAudit, Outcome},
+    model::{Actor, AuditOutcome, Job, JobState, NewAudit},
 };
 
 /// What became of a report. In every case but [`Unseen`](Self::Unseen) the agent may
@@ -60,14 +61,14 @@ impl Catalog {
         // What the report says counts only as far as it can be true.
         let mut believed = report.clone();
         believed.no_later_than(self.now(), job.state.lease().map(|it| it.dispatched_at));
-        if let Ok(Success::Backup(result)) = &report.outcome
+        if let Some(result) = made(report)
             && !is_published_in(&mut transaction, attempt, result.snapshot).await?
         {
             believed.outcome = Err(never_published(result.snapshot));
         }
         warn_of_end_in(&mut transaction, &job, &mut believed).await?;
         let finished = match transition::finish(job.clone(), &believed, backoff, self.now()) {
-            Ok(_) if !seen && matches!(believed.outcome, Ok(Success::Backup(_))) => {
+            Ok(_) if !seen && made(&believed).is_some() => {
                 return Ok(Finished::Unseen);
             }
             Ok(ended) => {
@@ -82,7 +83,7 @@ impl Catalog {
                 let reason = fenced.to_string();
                 if note_contradiction(&mut transaction, attempt, self.now()).await? {
                     let entry = NewAudit::ok(Actor::Agent(agent), "job.report", &job.id)
-                        .outcome(Outcome::Refused)
+                        .outcome(AuditOutcome::Refused)
                         .detail(serde_json::json!({
                             "attempt": attempt.attempt,
                             "reason": reason,
@@ -105,9 +106,7 @@ impl Catalog {
         report: &Report,
     ) -> Result<(), CatalogError> {
         // Before the attempt ends: what it has no snapshot for is then withheld.
-        if let (Ok(Success::Backup(result)), JobState::Succeeded { .. }) =
-            (&report.outcome, &job.state)
-        {
+        if let (Some(result), JobState::Succeeded { .. }) = (made(report), &job.state) {
             confirm_in(connection, report.attempt, result, report.warning_count).await?;
             show_in(connection, report.attempt, self.now()).await?;
             self.mark_ready_in(connection, &job.repository).await?;
@@ -161,6 +160,11 @@ async fn wake_wal_in(
     Ok(())
 }
 
+/// The snapshot that it says it made.
+fn made(report: &Report) -> Option<&BackupOutcome> {
+    report.outcome.as_ref().ok().and_then(Outcome::made)
+}
+
 fn never_published(id: ObjectId) -> Failure {
     Failure {
         code: FailureCode::NotFound,
@@ -176,8 +180,10 @@ fn never_published(id: ObjectId) -> Failure {
 /// What a report that does not count says, in a word or two.
 fn claim(report: &Report) -> String {
     match &report.outcome {
-        Ok(Success::Backup(result)) => format!("snapshot {}", result.snapshot.short()),
-        Ok(_) => "success".into(),
+        Ok(outcome) => outcome.made().map_or_else(
+            || "success".into(),
+            |made| format!("snapshot {}", made.snapshot.short()),
+        ),
         Err(failure) => format!("failure: {}", failure.code),
     }
 }

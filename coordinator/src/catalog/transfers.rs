@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::{AnyConnection, any::AnyRow};
 use strongroom_layout::{AgentId, JobId, ObjectId};
-use strongroom_wire::job::{UploadWork, Work};
+use strongroom_spec::{JobSpec, UploadSpec};
 use uuid::Uuid;
 
 use super::{
@@ -39,7 +39,7 @@ impl Catalog {
         &self,
         repository: &str,
         agent: AgentId,
-        work: UploadWork,
+        work: UploadSpec,
         requested_by: Actor,
     ) -> Result<Transfer, CatalogError> {
         let id = self.new_id();
@@ -51,7 +51,7 @@ impl Catalog {
             requested_by,
             created_at: self.now(),
             ended_at: None,
-            upload: Some(UploadWork {
+            upload: Some(UploadSpec {
                 transfer: id,
                 ..work
             }),
@@ -92,7 +92,7 @@ impl Catalog {
                 problem: "is complete or has ended; begin another".into(),
             });
         }
-        if let Work::Upload(work) = &mut job.work {
+        if let JobSpec::Upload(work) = &mut job.spec {
             work.manifest = manifest;
         }
         let job = self.create_job_in(&mut transaction, &job).await?.job;

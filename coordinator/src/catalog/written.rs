@@ -8,7 +8,7 @@ use super::{
     objects::record_in,
     row::{Columns, int},
 };
-use crate::model::{Actor, Budget, Job, NewAudit, Outcome, Written};
+use crate::model::{Actor, AuditOutcome, Budget, Job, NewAudit, Written};
 
 impl Catalog {
     /// As [`record_objects`](Self::record_objects), for objects of which `new` are
@@ -82,7 +82,7 @@ impl Catalog {
             return Ok(false);
         }
         let entry = NewAudit::ok(Actor::Coordinator, "job.alarm", &job.id)
-            .outcome(Outcome::Failed)
+            .outcome(AuditOutcome::Failed)
             .detail(serde_json::json!({
                 "agent": job.agent_name, "dataset": job.dataset, "alarm": alarm,
             }))

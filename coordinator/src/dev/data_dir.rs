@@ -288,7 +288,7 @@ mod tests {
             data: ODD.into(),
         };
         let policies = crate::policy::parse("p", &place.policy(), &[STORE.into()]).unwrap();
-        let strongroom_wire::job::Source::Files(files) = &policies[0].source else {
+        let strongroom_spec::Source::Files(files) = &policies[0].source else {
             panic!("not files");
         };
         assert_eq!(files.paths, ["/tmp"]);

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context as _, bail};
 use strongroom_compare::{CompareOptions, compare};
 use strongroom_runtime::clock::{Clock as _, SystemClock};
+use strongroom_spec::{BackupOutcome, DirectoryTarget, Outcome, RestoreRequest};
 
 use super::{
     data_dir::{AGENT, POLICY, Place},
@@ -19,10 +20,7 @@ use crate::{
         watch,
     },
     http::{
-        dto::{
-            Applied, ApplyRequest, BackupFigures, Job, JobResult, JobState, Jobs, RestoreRequest,
-            RunRequest, StartedJobs,
-        },
+        dto::{Applied, ApplyRequest, Job, JobState, Jobs, RunRequest, StartedJobs},
         problem::Code,
     },
 };
@@ -33,7 +31,7 @@ pub(super) struct Proof {
     /// The backup, done.
     pub(super) backup: Job,
     /// Its figures.
-    pub(super) figures: BackupFigures,
+    pub(super) figures: BackupOutcome,
     /// The repository's name.
     pub(super) repository: String,
     /// What the restored tree is like.
@@ -70,18 +68,17 @@ pub(super) async fn prove(place: &Place, client: &Client) -> anyhow::Result<Proo
     let view = ProgressView::new(false);
     let began = SystemClock.now();
     let backup = done(run_policy(client, &view).await?)?;
-    let (Some(JobResult::Backup(figures)), Some(snapshot), Some(repository)) =
+    let (Some(Outcome::Backup(figures)), Some(snapshot), Some(repository)) =
         (backup.result.clone(), &backup.snapshot, &backup.repository)
     else {
         bail!("the backup job {} has no result", backup.id);
     };
     remove_scratch(place).await?;
-    let request = RestoreRequest {
-        snapshot: snapshot.clone(),
-        agent: AGENT.into(),
-        target: Some(place.scratch().to_string_lossy().into_owned()),
-        ..RestoreRequest::default()
+    let target = DirectoryTarget {
+        directory: place.scratch().to_string_lossy().into_owned(),
+        ..DirectoryTarget::default()
     };
+    let request = RestoreRequest::new(snapshot, AGENT, target.into());
     let restore: Job = client.post_keyed(&["restores"], &request).await?;
     done(follow(client, &view, restore).await?)?;
     strongroom_runtime::printable::err("comparing every file with its source");

@@ -34,7 +34,7 @@ pub(super) fn staying() -> String {
 pub(super) fn proof(place: &Place, proof: &Proof) -> String {
     let figures = &proof.figures;
     let mut rows = vec![
-        ("snapshot", figures.snapshot.clone()),
+        ("snapshot", figures.snapshot.to_string()),
         (
             "files",
             format!(

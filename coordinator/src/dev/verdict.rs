@@ -5,15 +5,14 @@
 //! named as changed, apart from what is.
 
 use std::{
-    collections::HashMap, ffi::OsStr, fs, os::unix::ffi::OsStrExt as _,
-    os::unix::fs::MetadataExt as _, path::Path,
+    collections::HashMap, fs, os::unix::ffi::OsStrExt as _, os::unix::fs::MetadataExt as _,
+    path::Path,
 };
 
-use data_encoding::BASE64;
 use jiff::{SignedDuration, Timestamp};
 use strongroom_compare::{Comparison, EscapedPath};
 
-use crate::http::dto::{Job, RawPath};
+use crate::http::dto::Job;
 
 /// The kernel's file times lag behind the clock by up to a tick or two.
 const CLOCK_TICKS: SignedDuration = SignedDuration::from_millis(20);
@@ -39,7 +38,7 @@ pub(super) fn judge(comparison: &Comparison, backup: &Job, began: Timestamp) -> 
     let warnings: HashMap<Vec<u8>, &str> = backup
         .warnings
         .iter()
-        .map(|warning| (bytes_of(&warning.path), warning.cause.as_str()))
+        .map(|warning| (warning.path.to_vec(), warning.cause.as_str()))
         .collect();
     let listed = comparison.differences.len() as u64;
     let mut verdict = Verdict {
@@ -91,13 +90,6 @@ fn changed_since(path: &Path, began: Timestamp) -> bool {
         // It is gone: the directory that held it knows when.
         path.ancestors().skip(1).find_map(younger).unwrap_or(false)
     })
-}
-
-fn bytes_of(path: &RawPath) -> Vec<u8> {
-    path.base64
-        .as_ref()
-        .and_then(|text| BASE64.decode(text.as_bytes()).ok())
-        .unwrap_or_else(|| OsStr::new(&path.text).as_bytes().to_vec())
 }
 
 #[cfg(test)]

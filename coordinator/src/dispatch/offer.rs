@@ -2,8 +2,9 @@
 //! for this job alone.
 
 use strongroom_runtime::telemetry::trace;
+use strongroom_spec::{Failure, FailureCode};
 use strongroom_wire::{
-    job::{Failure, FailureCode, JobOffer, Report, RepositoryAccess},
+    job::{JobOffer, Report, RepositoryAccess},
     session::CoordinatorMessage,
 };
 use tracing::Instrument as _;
@@ -126,7 +127,7 @@ impl Dispatcher {
             },
             limits: job.limits.resources,
             accept: job.limits.accept.clone(),
-            work: job.work.clone(),
+            spec: Ok(job.spec.clone()),
         })
     }
 

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use strongroom_layout::{AttemptRef, Directory, JobId, ObjectId, ObjectKind, ObjectName};
 use strongroom_proto::v1;
+use strongroom_spec::{
+    BackupOutcome, Failure, FailureCode, JobSpec, ListSpec, UploadFormat, UploadSpec, WalMethod,
+    WalSpec,
+};
 use strongroom_wire::{
     grant::{Action, PublishRequest, PublishResponse, RefusalReason, SignAnswer},
-    job::{
-        BackupResult, Failure, FailureCode, JobOffer, ListWork, Report, UploadFormat, UploadWork,
-        WalMethod, WalWork, Work,
-    },
+    job::{JobOffer, Report},
     session::{AgentMessage, CoordinatorMessage},
     wal::RecordWalRequest,
 };
@@ -72,8 +73,8 @@ async fn at_work(coordinator: &Coordinator, name: &str) -> AtWork {
     }
 }
 
-fn result(snapshot: ObjectId) -> BackupResult {
-    BackupResult {
+fn result(snapshot: ObjectId) -> BackupOutcome {
+    BackupOutcome {
         snapshot,
         files: 1,
         directories: 1,
@@ -685,14 +686,14 @@ async fn a_listing_reads_trees_and_no_data() {
         assert_eq!(work.agent.put(work.attempt, object, body).await, 200);
     }
     back_up(&mut work, &coordinator, b"snapshot").await;
-    let list = ListWork {
+    let list = ListSpec {
         snapshot: sha256(b"snapshot"),
         path: "/".into(),
         recursive: true,
         after: None,
         limit: 100,
     };
-    coordinator.job(&work.agent, Work::List(list)).await;
+    coordinator.job(&work.agent, JobSpec::List(list)).await;
     round(&coordinator).await;
     let listing = offer(&mut work.session).await.attempt;
     let requests = [
@@ -721,7 +722,7 @@ async fn restores_read_and_write_only_locks() {
     coordinator.job(&work.agent, restore(id)).await;
     round(&coordinator).await;
     let offer = offer(&mut work.session).await;
-    assert!(matches!(offer.work, Work::Restore(_)));
+    assert!(matches!(offer.spec, Ok(JobSpec::Restore(_))));
     assert!(!offer.repository.create);
     assert_eq!(
         offer.repository.password, work.offer.repository.password,
@@ -790,7 +791,7 @@ async fn pieces_that_nobody_fetches_are_deleted_for_good() {
     let repository = catalog.repositories().await.unwrap().remove(0);
     let by = Actor::Operator("admin".into());
     let upload = async || {
-        let work = UploadWork {
+        let work = UploadSpec {
             dataset: "upload-x@web-1".into(),
             transfer: Uuid::nil(),
             manifest: sha256(b"manifest"),
@@ -867,8 +868,8 @@ async fn the_dispatcher_wakes_for_jobs_and_sessions() {
     back_up(&mut work, &coordinator, b"snapshot").await;
     coordinator.job(&work.agent, backup()).await;
     let second = offer(&mut work.session).await;
-    match second.work {
-        Work::Backup(work) => assert_eq!(work.parent, Some(sha256(b"snapshot"))),
+    match second.spec {
+        Ok(JobSpec::Backup(work)) => assert_eq!(work.parent, Some(sha256(b"snapshot"))),
         other => panic!("{other:?}"),
     }
     stop.cancel();
@@ -923,7 +924,7 @@ async fn at_work_on(coordinator: &Coordinator, agent: TestAgent, attempt: Attemp
 async fn a_repository_is_ready_once_its_config_is_in_the_store() {
     let coordinator = Coordinator::start().await;
     let agent = coordinator.enrolled("web-1").await;
-    let archiving = Work::Wal(WalWork {
+    let archiving = JobSpec::Wal(WalSpec {
         dataset: format!("files@{}", agent.name),
         connection: "orders".into(),
         method: WalMethod::Push,

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use strongroom_layout::{AgentId, AttemptRef};
 use strongroom_wire::grant::RefusalReason;
 
-use crate::model::{Actor, NewAudit, Outcome};
+use crate::model::{Actor, AuditOutcome, NewAudit};
 
 const WINDOW: SignedDuration = SignedDuration::from_mins(1);
 
@@ -92,7 +92,7 @@ fn entry(refused: &Refused, count: u64) -> NewAudit {
         "grant.refuse",
         &refused.attempt.job,
     )
-    .outcome(Outcome::Refused)
+    .outcome(AuditOutcome::Refused)
     .detail(serde_json::json!({
         "attempt": refused.attempt.attempt,
         "request": refused.action,
@@ -143,7 +143,7 @@ mod tests {
         let due = refusals.due(now + WINDOW);
         assert_eq!(due.len(), 1);
         assert_eq!(due[0].detail["count"], 999);
-        assert_eq!(due[0].outcome, Outcome::Refused);
+        assert_eq!(due[0].outcome, AuditOutcome::Refused);
         assert!(refusals.due(now + WINDOW * 2).is_empty());
         let after = refused(1, 1, "get data-pack");
         assert!(refusals.note(after, now + WINDOW * 3).is_some());

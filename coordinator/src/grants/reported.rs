@@ -1,7 +1,8 @@
 //! Looks for what an agent says it has written.
 
 use strongroom_layout::{AgentId, AttemptRef, ObjectId, ObjectName};
-use strongroom_wire::job::{Failure, FailureCode, Report, Success};
+use strongroom_spec::{Failure, FailureCode, Outcome};
+use strongroom_wire::job::Report;
 
 use super::{GrantError, Grants, service::own_repository};
 
@@ -41,10 +42,10 @@ impl Grants {
             failure.code = FailureCode::Fenced;
             failure.retryable = true;
         }
-        let Ok(Success::Backup(result)) = &report.outcome else {
+        let made = report.outcome.as_ref().ok().and_then(Outcome::made);
+        let Some(id) = made.map(|made| made.snapshot) else {
             return Ok(BorneOut::seen(report));
         };
-        let id = result.snapshot;
         let state = self.catalog().attempt_state(report.attempt).await?;
         let at_work = state.as_ref().filter(|state| {
             state.attempt.attempt == state.current_attempt && state.lease_expires.is_some()

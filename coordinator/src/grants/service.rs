@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     collections::{HashMap, HashSet},
 };
+use strongroom_spec::JobKind;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     catalog::{AttemptState, Catalog, CatalogError, Publication, PublishError, RecordError},
     door::Origin,
-    model::{JobKind, Repository},
+    model::Repository,
     stores::{NotSigned, Store, StoreError, Stores, sign::SignError},
 };
 
@@ -463,7 +464,7 @@ pub(super) fn own_repository(state: Option<&AttemptState>, asking: AgentId) -> O
 /// What the decision needs of what the catalog says.
 pub(super) fn view(state: &AttemptState) -> Option<decide::AttemptState> {
     let scope = match (state.kind, state.snapshot) {
-        (JobKind::Backup, _) if state.upload.is_some() => Scope::Upload {
+        (JobKind::Upload, _) => Scope::Upload {
             create: state.creates_repository,
         },
         (JobKind::Backup, _) => Scope::Backup {

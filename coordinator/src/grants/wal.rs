@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use strongroom_layout::{AgentId, ObjectName, SystemId, position::TimelineId};
+use strongroom_spec::{JobKind, JobSpec, RestoreSpec};
 use strongroom_wire::{
     grant::RefusalReason,
-    job::{RestoreClusterWork, Work},
     wal::{ArchivedWalRequest, ArchivedWalResponse, MAX_STORED, RecordWalRequest, StoredHistory},
 };
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     catalog::{AttemptState, RecordError, WalPage},
-    model::{JobKind, Repository, RepositoryState, WalArchive},
+    model::{Repository, RepositoryState, WalArchive},
 };
 
 impl Grants {
@@ -145,8 +145,8 @@ impl Grants {
             // What the job was made for, whatever is asked: an agent that knows
             // nothing of lines asks for the first.
             let job = catalog.job(request.attempt.job).await?;
-            let (system, line) = match &job.work {
-                Work::RestoreCluster(RestoreClusterWork {
+            let (system, line) = match &job.spec {
+                JobSpec::Restore(RestoreSpec {
                     recovery: Some(recovery),
                     ..
                 }) => {
@@ -315,10 +315,8 @@ mod tests {
         AttemptRef, JobId, ObjectId, SystemId,
         position::{Lsn, TimelineId},
     };
-    use strongroom_wire::{
-        job::Leg,
-        wal::{RestorePoint, StoredWal},
-    };
+    use strongroom_spec::Leg;
+    use strongroom_wire::wal::{RestorePoint, StoredWal};
     use uuid::Uuid;
 
     use super::*;

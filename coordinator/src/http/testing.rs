@@ -17,10 +17,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use strongroom_layout::{AgentId, AttemptRef, ObjectId};
 use strongroom_runtime::clock::ManualClock;
-use strongroom_wire::{
-    job::{BackupResult, Entry, ListResult, Report, Success, Warning, WarningCode},
-    session::Progress,
-};
+use strongroom_spec::{BackupOutcome, Entry, JobKind, ListOutcome, Outcome, Warning, WarningCode};
+use strongroom_wire::{job::Report, session::Progress};
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
@@ -37,8 +35,7 @@ use crate::{
     catalog::{Catalog, Enrolment, JobFilter, Publication},
     jobs::{Backoff, Concurrency, LiveAgent},
     model::{
-        Actor, Agent, AgentCertificate, Job, JobKind, NewJoinToken, NewRepository, Repository,
-        SecretHash,
+        Actor, Agent, AgentCertificate, Job, NewJoinToken, NewRepository, Repository, SecretHash,
     },
 };
 use crate::{keys::KeyEncryptionKey, sessions::Skew, stores::Stores, transfers::Transfers};
@@ -328,7 +325,7 @@ impl TestApi {
             name,
         };
         self.catalog.ensure_repository(&repository).await.unwrap();
-        let result = BackupResult {
+        let result = BackupOutcome {
             snapshot: ObjectId([0xab; 32]),
             files: 7,
             directories: 1,
@@ -350,7 +347,7 @@ impl TestApi {
         };
         self.catalog.publish(&publication).await.unwrap();
         let id = result.snapshot.to_string();
-        self.report(agent, attempt, Success::Backup(result), 1)
+        self.report(agent, attempt, Outcome::Backup(result), 1)
             .await;
         id
     }
@@ -373,26 +370,26 @@ impl TestApi {
             changes.changed().await;
         }
         let attempt = self.dispatched(agent).await.attempt_ref().unwrap();
-        let listing = ListResult {
+        let listing = ListOutcome {
             entries: vec![Entry {
-                path: b"/srv/a".to_vec(),
+                path: "/srv/a".into(),
                 kind: "file".into(),
                 mode: 0o644,
                 uid: 0,
                 gid: 0,
                 size: 10,
                 modified: "2026-11-21T12:00:00Z".into(),
-                link_target: Vec::new(),
+                link_target: None,
             }],
             truncated: false,
         };
-        self.report(agent, attempt, Success::List(listing), 0).await;
+        self.report(agent, attempt, Outcome::List(listing), 0).await;
     }
 
-    async fn report(&self, agent: &Agent, attempt: AttemptRef, success: Success, warnings: u64) {
+    async fn report(&self, agent: &Agent, attempt: AttemptRef, success: Outcome, warnings: u64) {
         let warning = Warning {
             code: WarningCode::Unreadable,
-            path: b"/srv/\xff\xff".to_vec(),
+            path: b"/srv/\xff\xff".to_vec().into(),
             cause: "vanished".into(),
             accepted: false,
         };

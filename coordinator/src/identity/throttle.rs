@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     catalog::Catalog,
     door::Origin,
-    model::{Actor, NewAudit, Outcome},
+    model::{Actor, AuditOutcome, NewAudit},
 };
 
 /// Refusals that an origin may cause in a [`WINDOW`].
@@ -146,7 +146,7 @@ impl Burst {
             .origin
             .map_or_else(|| "many addresses".into(), |origin| origin.to_string());
         NewAudit::ok(Actor::Coordinator, action, &origin)
-            .outcome(Outcome::Refused)
+            .outcome(AuditOutcome::Refused)
             .detail(serde_json::json!({
                 "attempts": self.refusals,
                 "first": self.first,

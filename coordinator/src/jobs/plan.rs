@@ -1,12 +1,13 @@
 //! Which waiting jobs go to which live agents: pure.
 
 use std::collections::{HashMap, HashSet};
+use strongroom_spec::JobKind;
 
 use jiff::Timestamp;
 use strongroom_layout::{AgentId, JobId};
 use uuid::Uuid;
 
-use crate::model::{DatasetName, Job, JobKind, Repository, RepositoryState};
+use crate::model::{DatasetName, Job, Repository, RepositoryState};
 
 /// How many jobs of one kind may be at work at once. Backups and restores are
 /// counted apart, so that a restore never waits for a backup to end.
@@ -187,7 +188,15 @@ fn urgency(kind: JobKind) -> u8 {
         JobKind::List => 0,
         JobKind::Restore | JobKind::Download => 1,
         JobKind::Wal => 2,
-        JobKind::Backup => 3,
+        JobKind::Backup | JobKind::Upload => 3,
+    }
+}
+
+/// With which kind it is counted: an upload writes a snapshot as any backup does.
+fn counted_as(kind: JobKind) -> JobKind {
+    match kind {
+        JobKind::Upload => JobKind::Backup,
+        kind => kind,
     }
 }
 
@@ -216,13 +225,11 @@ impl<'a> Occupied<'a> {
     }
 
     fn add(&mut self, demand: &'a Demand) {
-        *self.global.entry(demand.kind).or_default() += 1;
-        *self.agents.entry((demand.kind, demand.agent)).or_default() += 1;
-        *self
-            .stores
-            .entry((demand.kind, demand.store.as_str()))
-            .or_default() += 1;
-        if demand.kind == JobKind::Backup {
+        let kind = counted_as(demand.kind);
+        *self.global.entry(kind).or_default() += 1;
+        *self.agents.entry((kind, demand.agent)).or_default() += 1;
+        *self.stores.entry((kind, &demand.store)).or_default() += 1;
+        if demand.kind.makes_snapshot() {
             self.datasets.extend(&demand.dataset);
         }
         if demand.kind.writes() {
@@ -235,7 +242,7 @@ impl<'a> Occupied<'a> {
 
     /// Why there is no room for it.
     fn hindrance(&self, demand: &Demand) -> Option<Hindrance> {
-        let kind = demand.kind;
+        let kind = counted_as(demand.kind);
         let on_agent = count(&self.agents, &(kind, demand.agent));
         if kind == JobKind::List {
             return (on_agent >= LISTS_PER_AGENT).then_some(Hindrance::PerAgent(on_agent));
@@ -259,7 +266,7 @@ impl<'a> Occupied<'a> {
         if everywhere >= self.limits.global {
             return Some(Hindrance::Global(everywhere));
         }
-        if kind != JobKind::Backup {
+        if !kind.makes_snapshot() {
             return None;
         }
         let mut dataset = demand.dataset.iter();

@@ -2,7 +2,10 @@
 
 use std::num::NonZeroU64;
 
-use strongroom_wire::job::{BackupWork, ListWork, Source, WalMethod, WalWork, Work};
+use strongroom_spec::{
+    BackupSpec, DownloadSpec, JobSpec, ListSpec, RestoreSpec, Source, UploadSpec, WalMethod,
+    WalSpec,
+};
 
 use crate::{
     model::{
@@ -25,13 +28,13 @@ pub fn backup(policy: &Policy, agent: &Agent, requested_by: Actor) -> NewJob {
         agent: agent.id,
         store: policy.store.clone(),
         repository: Repository::name_of(&policy.store, &agent.name),
-        work: Work::Backup(BackupWork {
+        spec: JobSpec::Backup(BackupSpec {
             dataset: dataset.to_string(),
             source: policy.source.clone(),
             parent: None,
             tags: [format!("policy:{}", policy.name)]
                 .into_iter()
-                .chain(tags(&dataset, policy.source.kind()))
+                .chain(tags(&dataset, policy.source.kind().as_str()))
                 .collect(),
         }),
         limits: limits(policy),
@@ -53,7 +56,7 @@ pub fn tags(dataset: &DatasetName, source: &str) -> [String; 2] {
 
 /// The archiving of a log. It goes on until it is not wanted any more, whatever
 /// fails meanwhile.
-pub fn wal(policy: &Policy, agent: &Agent, work: WalWork) -> NewJob {
+pub fn wal(policy: &Policy, agent: &Agent, work: WalSpec) -> NewJob {
     NewJob {
         limits: JobLimits {
             new_data: policy.limits.new_data(),
@@ -66,8 +69,8 @@ pub fn wal(policy: &Policy, agent: &Agent, work: WalWork) -> NewJob {
 }
 
 /// The end of archiving: drops what kept the log on the server.
-pub fn forget_wal(agent: &Agent, last: &Job, work: &WalWork, slot: &str) -> NewJob {
-    let work = WalWork {
+pub fn forget_wal(agent: &Agent, last: &Job, work: &WalSpec, slot: &str) -> NewJob {
+    let work = WalSpec {
         method: WalMethod::Forget {
             slot: slot.to_owned(),
         },
@@ -82,13 +85,13 @@ pub fn forget_wal(agent: &Agent, last: &Job, work: &WalWork, slot: &str) -> NewJ
     }
 }
 
-fn wal_of(agent: &Agent, store: &str, work: WalWork) -> NewJob {
+fn wal_of(agent: &Agent, store: &str, work: WalSpec) -> NewJob {
     NewJob {
         dataset: work.dataset.parse().ok(),
         agent: agent.id,
         store: store.to_owned(),
         repository: Repository::name_of(store, &agent.name),
-        work: Work::Wal(work),
+        spec: JobSpec::Wal(work),
         limits: JobLimits::default(),
         after: None,
         trace: None,
@@ -117,7 +120,7 @@ pub fn restore(
     store: &str,
     agent: &Agent,
     limits: Option<&PolicyLimits>,
-    work: Work,
+    spec: RestoreSpec,
     requested_by: Actor,
 ) -> NewJob {
     let limits = JobLimits {
@@ -126,7 +129,7 @@ pub fn restore(
     };
     NewJob {
         limits,
-        ..reading(snapshot, store, agent, work, requested_by)
+        ..reading(snapshot, store, agent, spec.into(), requested_by)
     }
 }
 
@@ -145,11 +148,11 @@ pub fn safety_backup(
         agent: agent.id,
         store: store.into(),
         repository: Repository::name_of(store, &agent.name),
-        work: Work::Backup(BackupWork {
+        spec: JobSpec::Backup(BackupSpec {
             dataset: dataset.to_string(),
             tags: ["safety".to_owned()]
                 .into_iter()
-                .chain(tags(&dataset, source.kind()))
+                .chain(tags(&dataset, source.kind().as_str()))
                 .collect(),
             source,
             parent: None,
@@ -171,19 +174,16 @@ pub fn safety_backup(
 pub fn upload(
     repository: &Repository,
     agent: &Agent,
-    work: Work,
+    spec: UploadSpec,
     sent: u64,
     requested_by: Actor,
 ) -> NewJob {
-    let dataset = match &work {
-        Work::Upload(work) => work.dataset.parse().ok(),
-        _ => None,
-    };
+    let dataset = spec.dataset.parse().ok();
     NewJob {
         agent: agent.id,
         store: repository.store.clone(),
         repository: repository.name.clone(),
-        work,
+        spec: spec.into(),
         limits: JobLimits {
             max_attempts: TRANSFER_ATTEMPTS,
             // What is unpacked is compressed again. The rest is for the trees of
@@ -204,7 +204,7 @@ pub fn download(
     snapshot: &Snapshot,
     store: &str,
     agent: &Agent,
-    work: Work,
+    spec: DownloadSpec,
     requested_by: Actor,
 ) -> NewJob {
     NewJob {
@@ -212,7 +212,7 @@ pub fn download(
             max_attempts: TRANSFER_ATTEMPTS,
             ..JobLimits::default()
         },
-        ..reading(snapshot, store, agent, work, requested_by)
+        ..reading(snapshot, store, agent, spec.into(), requested_by)
     }
 }
 
@@ -221,17 +221,17 @@ pub fn list(
     snapshot: &Snapshot,
     store: &str,
     agent: &Agent,
-    work: ListWork,
+    spec: ListSpec,
     requested_by: Actor,
 ) -> NewJob {
-    reading(snapshot, store, agent, Work::List(work), requested_by)
+    reading(snapshot, store, agent, spec.into(), requested_by)
 }
 
 fn reading(
     snapshot: &Snapshot,
     store: &str,
     agent: &Agent,
-    work: Work,
+    spec: JobSpec,
     requested_by: Actor,
 ) -> NewJob {
     NewJob {
@@ -239,7 +239,7 @@ fn reading(
         agent: agent.id,
         store: store.into(),
         repository: snapshot.repository.clone(),
-        work,
+        spec,
         limits: JobLimits::default(),
         after: None,
         trace: None,

@@ -1,7 +1,7 @@
 //! Whether and when a failed job is tried again.
 
 use jiff::{SignedDuration, Timestamp};
-use strongroom_wire::job::{Failure, FailureCode};
+use strongroom_spec::{Failure, FailureCode};
 
 /// Doubling delays between attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,12 @@
 //! fenced.
 
 use jiff::Timestamp;
-use strongroom_wire::job::{Failure, FailureCode, Report, Success, Work};
+use strongroom_spec::{Failure, FailureCode, JobSpec};
+use strongroom_wire::job::Report;
 use uuid::Uuid;
 
 use super::Backoff;
-use crate::model::{CancelRequest, Job, JobKind, JobState, Lease, StateWord};
+use crate::model::{CancelRequest, Job, JobState, Lease, StateWord};
 
 /// A job is not in a state that allows this.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +57,7 @@ pub fn dispatch(
     if job.state.word() != StateWord::Pending {
         return Err(invalid(&job, "dispatched"));
     }
-    if let Work::Backup(work) = &mut job.work {
+    if let JobSpec::Backup(work) = &mut job.spec {
         work.parent = parent;
     }
     job.attempt += 1;
@@ -129,19 +130,19 @@ pub fn finish(
     job.warning_count = report.warning_count;
     job.peak_resident_bytes = Some(report.peak_resident_bytes);
     match &report.outcome {
-        Ok(success) if job.kind == kind_of(success) => {
-            if let Success::Backup(result) = success {
-                job.snapshot = Some(result.snapshot);
+        Ok(outcome) if job.kind == outcome.kind() => {
+            if let Some(made) = outcome.made() {
+                job.snapshot = Some(made.snapshot);
             }
             job.state = JobState::Succeeded { at: now };
             Ok(job)
         }
-        Ok(success) => {
+        Ok(outcome) => {
             let failure = Failure {
-                code: FailureCode::Internal,
+                code: FailureCode::Version,
                 message: format!(
-                    "the agent reported a {} for a {}: update the agent",
-                    kind_of(success),
+                    "the agent reported what comes of a {} for a {}: update the agent",
+                    outcome.kind(),
                     job.kind
                 ),
                 retryable: false,
@@ -192,7 +193,7 @@ pub fn cancel(mut job: Job, request: CancelRequest) -> Result<Job, InvalidTransi
 /// its agent went away says nothing about the next. What the agent does not allow
 /// ends that, too: whoever makes such jobs waits for another `agent.toml`.
 fn fail(mut job: Job, failure: Failure, backoff: &Backoff, now: Timestamp) -> Job {
-    let endless = job.work.is_endless();
+    let endless = job.spec.facts().endless;
     let was_at_work = was_at_work(&job, now);
     if endless && was_at_work {
         job.failed_attempts = 0;
@@ -264,16 +265,6 @@ fn invalid(job: &Job, wanted: &'static str) -> InvalidTransition {
         job: job.id,
         state: job.state.word(),
         wanted,
-    }
-}
-
-fn kind_of(success: &Success) -> JobKind {
-    match success {
-        Success::Backup(_) => JobKind::Backup,
-        Success::Restore(_) => JobKind::Restore,
-        Success::List(_) => JobKind::List,
-        Success::Download(_) => JobKind::Download,
-        Success::Wal(_) => JobKind::Wal,
     }
 }
 

@@ -5,7 +5,7 @@
 //! what a success relied on must be there, with the length that it was written with.
 //! What is not is noted, audited and an alarm in `status` until an operator accepts
 //! it. Agents compare for themselves before they trust what they find
-//! ([`losses`](strongroom_wire::job::WarningCode::ObjectsLost)): a backup stores again
+//! ([`losses`](strongroom_spec::WarningCode::ObjectsLost)): a backup stores again
 //! what live data still has.
 
 mod compare;

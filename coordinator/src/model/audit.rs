@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Actor {
 /// How an action ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum AuditOutcome {
     /// Done.
     Ok,
     /// Not allowed.
@@ -67,7 +67,7 @@ pub enum Outcome {
     Failed,
 }
 
-impl Outcome {
+impl AuditOutcome {
     /// The word in the catalog and the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl Outcome {
     }
 }
 
-impl FromStr for Outcome {
+impl FromStr for AuditOutcome {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -99,7 +99,7 @@ pub struct NewAudit {
     /// To what: a job's or agent's id, a policy's or repository's name.
     pub object: String,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: AuditOutcome,
     /// Anything else, for people and programs. Never a secret.
     pub detail: serde_json::Value,
     /// The trace it belongs to, 32 hex digits.
@@ -113,7 +113,7 @@ impl NewAudit {
             actor,
             action: action.into(),
             object: object.to_string(),
-            outcome: Outcome::Ok,
+            outcome: AuditOutcome::Ok,
             detail: serde_json::Value::Null,
             trace_id: None,
         }
@@ -121,7 +121,7 @@ impl NewAudit {
 
     /// The same, ended otherwise.
     #[must_use]
-    pub fn outcome(mut self, outcome: Outcome) -> Self {
+    pub fn outcome(mut self, outcome: AuditOutcome) -> Self {
         self.outcome = outcome;
         self
     }
@@ -155,7 +155,7 @@ pub struct AuditRow {
     /// See [`NewAudit::object`].
     pub object: String,
     /// See [`NewAudit::outcome`].
-    pub outcome: Outcome,
+    pub outcome: AuditOutcome,
     /// See [`NewAudit::detail`].
     pub detail: serde_json::Value,
     /// See [`NewAudit::trace_id`].

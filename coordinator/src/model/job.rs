@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strongroom_layout::{AgentId, AttemptRef, JobId, ObjectId};
-use strongroom_wire::job::{Failure, ResourceLimits, Success, Warning, WarningCode, Work};
+use strongroom_spec::{Failure, JobKind, JobSpec, Outcome, ResourceLimits, Warning, WarningCode};
 use uuid::Uuid;
 
 use super::{Actor, DatasetName};
@@ -31,7 +31,7 @@ pub struct Job {
     pub repository: String,
     /// What the agent is asked to do. A backup's parent is filled in when it
     /// is dispatched.
-    pub work: Work,
+    pub spec: JobSpec,
     /// How long, how often, how fast.
     pub limits: JobLimits,
     /// The job's trace.
@@ -133,45 +133,6 @@ macro_rules! words {
             }
         }
     };
-}
-
-words! {
-    /// What sort of work a job is.
-    JobKind {
-        /// Read a source, write a snapshot.
-        Backup = "backup",
-        /// Read a snapshot, write a directory or fill a server.
-        Restore = "restore",
-        /// Read a snapshot's trees.
-        List = "list",
-        /// Read a snapshot, seal a part of it to an operator.
-        Download = "download",
-        /// Archive a write-ahead log for as long as it is wanted.
-        Wal = "wal",
-    }
-}
-
-impl JobKind {
-    /// Whether it writes to the repository, and creates it where there is
-    /// none.
-    pub fn writes(self) -> bool {
-        matches!(self, Self::Backup | Self::Wal)
-    }
-
-    /// Of a piece of work.
-    pub fn of(work: &Work) -> Self {
-        match work {
-            // An upload writes a snapshot as any backup does, by the same rules.
-            Work::Backup(_) | Work::Upload(_) => Self::Backup,
-            Work::Restore(_)
-            | Work::RestorePostgres(_)
-            | Work::RestoreCluster(_)
-            | Work::RestoreRedis(_) => Self::Restore,
-            Work::List(_) => Self::List,
-            Work::Download(_) => Self::Download,
-            Work::Wal(_) => Self::Wal,
-        }
-    }
 }
 
 words! {
@@ -348,8 +309,8 @@ pub struct NewJob {
     pub store: String,
     /// See [`Job::repository`].
     pub repository: String,
-    /// See [`Job::work`].
-    pub work: Work,
+    /// See [`Job::spec`].
+    pub spec: JobSpec,
     /// See [`Job::limits`].
     pub limits: JobLimits,
     /// See [`Job::after`].
@@ -371,7 +332,7 @@ pub struct JobDetail {
     /// Every attempt, first to last.
     pub attempts: Vec<Attempt>,
     /// What it achieved.
-    pub result: Option<Success>,
+    pub result: Option<Outcome>,
     /// The first warnings; [`Job::warning_count`] counts all.
     pub warnings: Vec<Warning>,
     /// Wall time of the last attempt on the agent, milliseconds.

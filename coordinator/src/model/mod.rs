@@ -27,12 +27,12 @@ mod wal;
 pub use agent::{
     Agent, AgentCertificate, AgentFacts, AgentState, CertificateEnd, Contest, ContestSign, Holder,
 };
-pub use audit::{Actor, AuditRow, NewAudit, Outcome};
+pub use audit::{Actor, AuditOutcome, AuditRow, NewAudit};
 pub use budget::{Budget, Written};
 pub use dataset::DatasetName;
 pub use job::{
-    Attempt, CancelRequest, Job, JobDetail, JobKind, JobLimits, JobMark, JobState, Lease, NewJob,
-    StateWord, TraceRef,
+    Attempt, CancelRequest, Job, JobDetail, JobLimits, JobMark, JobState, Lease, NewJob, StateWord,
+    TraceRef,
 };
 pub use lost_object::{Comparison, LossAlarm, LostObject};
 pub use names::{

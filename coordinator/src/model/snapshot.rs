@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use strongroom_layout::{AgentId, AttemptRef, ObjectId};
-use strongroom_wire::job::BackupResult;
+use strongroom_spec::BackupOutcome;
 
 use super::DatasetName;
 
@@ -23,7 +23,7 @@ pub struct Snapshot {
     /// The time in the snapshot file.
     pub time: Timestamp,
     /// Its figures.
-    pub result: BackupResult,
+    pub result: BackupOutcome,
     /// How many paths could not be treated as asked.
     pub warning_count: u64,
     /// Kept whatever retention says.

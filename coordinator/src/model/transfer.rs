@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use strongroom_layout::{AgentId, JobId};
-use strongroom_wire::job::UploadWork;
+use strongroom_spec::UploadSpec;
 use uuid::Uuid;
 
 use super::Actor;
@@ -26,5 +26,5 @@ pub struct Transfer {
     pub ended_at: Option<Timestamp>,
     /// Of an upload: what its job does; the manifest is not known before all
     /// pieces are there.
-    pub upload: Option<UploadWork>,
+    pub upload: Option<UploadSpec>,
 }

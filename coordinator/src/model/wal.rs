@@ -7,10 +7,8 @@ use strongroom_layout::{
     ObjectName, SystemId,
     position::{Lsn, TimelineId},
 };
-use strongroom_wire::{
-    job::Leg,
-    wal::{RestorePoint, WalPosition},
-};
+use strongroom_spec::Leg;
+use strongroom_wire::wal::{RestorePoint, WalPosition};
 
 use super::DatasetName;
 

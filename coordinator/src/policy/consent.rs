@@ -10,10 +10,8 @@ use std::{
 };
 
 use strongroom_layout::AgentId;
-use strongroom_wire::{
-    job::{PostgresLogical, PostgresSource, Source},
-    session::{Connection, Consent},
-};
+use strongroom_spec::{PostgresLogical, PostgresSource, Source};
+use strongroom_wire::session::{Connection, Consent};
 
 use super::Policy;
 use crate::model::Agent;
@@ -35,7 +33,7 @@ pub(super) fn foretold(policy: &Policy, agent: &Agent, connections: &Connections
 }
 
 fn refusals(source: &Source, consent: &Consent, known: Option<&[Connection]>) -> Vec<String> {
-    let kind = source.kind();
+    let kind = source.kind().as_str();
     if !consent.sources.iter().any(|it| it == kind) {
         return vec![format!(
             "it does not allow sources of kind {kind:?}: add it to allow.sources in its agent.toml"

@@ -26,7 +26,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use serde::{Deserialize, Serialize};
 use strongroom_runtime::units::{ByteRate, ByteSize};
-use strongroom_wire::job::{ResourceLimits, Source, WarningCode};
+use strongroom_spec::{ResourceLimits, Source, WarningCode};
 
 pub use consent::Connections;
 pub use dataset::Dataset;

@@ -8,7 +8,7 @@ use strongroom_runtime::{
     keys::Keys,
     units::{ByteRate, ByteSize},
 };
-use strongroom_wire::job::{ResourceLimits, Source};
+use strongroom_spec::{ResourceLimits, Source};
 use toml::de::{DeTable, ValueDeserializer};
 
 use super::{Policy, PolicyLimits, patterns};

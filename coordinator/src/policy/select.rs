@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use strongroom_layout::AgentId;
-use strongroom_wire::job::Source;
+use strongroom_spec::Source;
 
 use super::{
     Policy,

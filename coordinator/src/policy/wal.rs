@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use strongroom_runtime::units::ByteSize;
-use strongroom_wire::job::{PostgresSource, Source, WalMethod, WalWork};
+use strongroom_spec::{PostgresSource, Source, WalMethod, WalSpec};
 
 use super::{Policy, Span};
 use crate::model::{Agent, DatasetName};
@@ -89,7 +89,7 @@ impl WalPolicy {
 impl Policy {
     /// What archives the log of this policy's cluster on one of its agents;
     /// `None` when nothing is to.
-    pub fn wal_work(&self, agent: &Agent) -> Option<WalWork> {
+    pub fn wal_work(&self, agent: &Agent) -> Option<WalSpec> {
         let wal = self.wal.as_ref()?;
         let Source::Postgres(PostgresSource::Physical(physical)) = &self.source else {
             return None;
@@ -102,7 +102,7 @@ impl Policy {
             },
             ArchiveMethod::Push => WalMethod::Push,
         };
-        Some(WalWork {
+        Some(WalSpec {
             dataset: dataset.to_string(),
             connection: physical.connection.clone(),
             method,

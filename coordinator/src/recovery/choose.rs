@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use strongroom_layout::position::{Lsn, TimelineId};
-use strongroom_wire::job::{Recovery, RecoveryTarget};
+use strongroom_spec::{Recovery, RecoveryTarget};
 
 use super::{
     Base, Cluster, Window,

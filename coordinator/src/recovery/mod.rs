@@ -20,7 +20,8 @@ mod windows;
 
 use jiff::Timestamp;
 use strongroom_layout::{ObjectId, SystemId};
-use strongroom_wire::{job::ClusterPoint, wal::WalPosition};
+use strongroom_spec::ClusterPoint;
+use strongroom_wire::wal::WalPosition;
 
 use crate::model::{DatasetName, WalBreak, WalHistory, WalStretch};
 

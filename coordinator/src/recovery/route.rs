@@ -1,7 +1,7 @@
 //! From a base backup along timelines.
 
 use strongroom_layout::position::{Lsn, TimelineId};
-use strongroom_wire::job::Leg;
+use strongroom_spec::Leg;
 
 use super::{Base, Cluster};
 use crate::model::WalStretch;

@@ -1,7 +1,7 @@
 //! Windows and choices on small logs: positions are seconds behind noon.
 
 use strongroom_layout::position::{Lsn, SegmentSize, TimelineId};
-use strongroom_wire::job::{Leg, RecoveryTarget};
+use strongroom_spec::{Leg, RecoveryTarget};
 
 use super::*;
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use strongroom_layout::AgentId;
-use strongroom_wire::{job::Work, session::Connection};
+use strongroom_spec::JobSpec;
+use strongroom_wire::session::Connection;
 use tokio_util::sync::CancellationToken;
 
 use super::{WalJobs, plan, plan_wal};
@@ -101,9 +102,9 @@ async fn gone(
     let mut left = Vec::new();
     for dataset in datasets {
         let of_dataset = |job: &&Job| job.dataset.as_ref() == Some(&dataset.name);
-        let (Some(wanted), Some(Work::Wal(last))) = (
+        let (Some(wanted), Some(JobSpec::Wal(last))) = (
             dataset.policy.wal_work(&dataset.agent),
-            latest.iter().find(of_dataset).map(|job| &job.work),
+            latest.iter().find(of_dataset).map(|job| &job.spec),
         ) else {
             continue;
         };

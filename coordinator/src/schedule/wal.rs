@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use strongroom_layout::{AgentId, JobId};
-use strongroom_wire::job::{FailureCode, WalMethod, WalWork, Work};
+use strongroom_spec::{FailureCode, JobSpec, WalMethod, WalSpec};
 
 use crate::{
     jobs::request,
@@ -83,13 +83,13 @@ pub fn plan_wal(
 #[derive(Clone, Copy)]
 struct Last<'a> {
     job: &'a Job,
-    work: &'a WalWork,
+    work: &'a WalSpec,
 }
 
 impl<'a> Last<'a> {
     fn of(job: &'a Job) -> Option<Self> {
-        match &job.work {
-            Work::Wal(work) => Some(Self { job, work }),
+        match &job.spec {
+            JobSpec::Wal(work) => Some(Self { job, work }),
             _ => None,
         }
     }
@@ -97,7 +97,7 @@ impl<'a> Last<'a> {
 
 /// What a policy asks for.
 struct Wanted {
-    work: WalWork,
+    work: WalSpec,
     job: NewJob,
 }
 

@@ -9,7 +9,8 @@ use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use strongroom_layout::{AgentId, AttemptRef};
-use strongroom_wire::job::{Failure, FailureCode, Report};
+use strongroom_spec::{Failure, FailureCode};
+use strongroom_wire::job::Report;
 use uuid::Uuid;
 
 use crate::{

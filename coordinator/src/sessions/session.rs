@@ -8,6 +8,7 @@ use prost::Message as _;
 use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
 use strongroom_wire::{
+    PROTOCOL,
     job::Report,
     session::{AgentHello, AgentMessage, CoordinatorHello, CoordinatorMessage, Heartbeat},
 };
@@ -75,6 +76,9 @@ pub(super) async fn begin(
         Some((reason, true)) => return Err(Status::unavailable(reason)),
         Some((reason, false)) => return Err(Status::permission_denied(reason)),
     }
+    if hello.protocol < PROTOCOL {
+        return Err(too_old(&shared.catalog, &agent, hello).await);
+    }
     let version = Some(cut(&hello.agent_version));
     let side = contend::side(&hello, version, address, &caller.serial);
     contend::contend(&shared, &agent, &side).await?;
@@ -100,6 +104,20 @@ pub(super) async fn begin(
     tasks.spawn(session.run(inbound, questions).instrument(span));
     drop(beginning);
     Ok(ReceiverStream::new(receiver).map(|message: CoordinatorMessage| Ok(message.into())))
+}
+
+/// Says whom to update, and keeps for operators what the agent is.
+async fn too_old(catalog: &crate::catalog::Catalog, agent: &Agent, hello: AgentHello) -> Status {
+    let version = cut(&hello.agent_version);
+    if let Err(error) = catalog.agent_hello(agent.id, &facts(hello)).await {
+        return status::catalog(&error);
+    }
+    tracing::warn!(agent = %agent.id, name = agent.name, version, "an agent is too old: update it");
+    Status::failed_precondition(format!(
+        "this agent (version {version}) is older than the coordinator (version {}) understands: \
+         update strongroom-agent on this host",
+        env!("CARGO_PKG_VERSION")
+    ))
 }
 
 async fn receive_hello(inbound: &mut Streaming<v1::AgentMessage>) -> Result<AgentHello, Status> {
@@ -183,6 +201,7 @@ impl Session {
         let answer = CoordinatorHello {
             session_id: self.id,
             coordinator_version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL,
             heartbeat_seconds: seconds(config.heartbeat),
             lease_seconds: seconds(config.lease),
             fenced: hello.running.iter().copied().filter(is_fenced).collect(),

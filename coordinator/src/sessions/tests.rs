@@ -17,6 +17,7 @@ use strongroom_proto::v1::{
 use strongroom_runtime::pki::{
     CertificateAuthority, Validity, inspect, new_key_and_request, parse_chain, tls,
 };
+use strongroom_spec::{BackupOutcome, Outcome};
 use strongroom_wire::{
     grant::{Action, RefusalReason, SignAnswer},
     session::{AgentMessage, Connection, CoordinatorMessage, Heartbeat},
@@ -158,6 +159,34 @@ async fn callers_are_refused_before_anything_of_a_call_is_read() {
     catalog.revoke_agent(agent.id, &operator()).await.unwrap();
     let status = bodiless(agent.channel(), "/strongroom.v1.AgentGateway/Sign").await;
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+}
+
+#[tokio::test]
+async fn an_agent_of_an_earlier_protocol_is_told_to_update() {
+    let coordinator = Coordinator::start().await;
+    let agent = coordinator.enrolled("web-1").await;
+    for protocol in [0, 1] {
+        let hello = v1::AgentHello {
+            boot_id: Uuid::from_u128(7).to_string(),
+            agent_version: "0.0.9".into(),
+            protocol,
+            consent: Some(v1::Consent::default()),
+            ..v1::AgentHello::default()
+        };
+        let message = v1::AgentMessage {
+            message: Some(v1::agent_message::Message::Hello(hello)),
+        };
+        let stream = tokio_stream::iter([message]);
+        let status = agent.client().session(stream).await.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(
+            status.message().contains("update strongroom-agent"),
+            "{status}"
+        );
+    }
+    // Operators see what it is.
+    let known = coordinator.catalog.agent(agent.id).await.unwrap();
+    assert_eq!(known.facts.version.as_deref(), Some("0.0.9"));
 }
 
 #[tokio::test]
@@ -703,10 +732,7 @@ async fn whoever_asks_too_fast_is_sent_away_from_every_call() {
     let publish = v1::PublishRequest {
         attempt: attempt.clone(),
         snapshot: vec![7; 32],
-        result: Some(v1::BackupResult {
-            snapshot: "07".repeat(32),
-            ..v1::BackupResult::default()
-        }),
+        outcome: Outcome::Backup(BackupOutcome::of(strongroom_layout::ObjectId([7; 32]))).to_json(),
         ..v1::PublishRequest::default()
     };
     let record = v1::RecordWalRequest {

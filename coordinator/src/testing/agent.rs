@@ -9,10 +9,11 @@ use strongroom_proto::v1::{
     self, agent_gateway_client::AgentGatewayClient, enrolment_client::EnrolmentClient,
 };
 use strongroom_runtime::pki::{Fingerprint, new_key_and_request, tls};
+use strongroom_spec::{BackupOutcome, Outcome, RestoreOutcome};
 use strongroom_wire::{
     grant::{Action, Grant, RequestToSign, SignAnswer, SignRequest, SignResponse},
     identity::{EnrolRequest, EnrolResponse},
-    job::{BackupResult, Report, RestoreResult, Success},
+    job::Report,
     session::{AgentHello, AgentMessage, Consent, CoordinatorMessage, Heartbeat, Progress},
 };
 use tokio::{net::TcpStream, sync::mpsc};
@@ -180,6 +181,7 @@ fn hello(boot: u128, running: &[AttemptRef]) -> AgentHello {
     AgentHello {
         boot_id: Uuid::from_u128(boot),
         agent_version: "0.1.0".into(),
+        protocol: strongroom_wire::PROTOCOL,
         hostname: "host".into(),
         os: "linux".into(),
         architecture: "x86_64".into(),
@@ -263,9 +265,9 @@ impl TestSession {
 }
 
 /// A report of a backup, or, without a snapshot, of a restore.
-pub(crate) fn success(attempt: AttemptRef, backup: Option<BackupResult>) -> Report {
+pub(crate) fn success(attempt: AttemptRef, backup: Option<BackupOutcome>) -> Report {
     let restored = || {
-        Success::Restore(RestoreResult {
+        Outcome::Restore(RestoreOutcome {
             server: None,
             files: 1,
             directories: 0,
@@ -280,7 +282,7 @@ pub(crate) fn success(attempt: AttemptRef, backup: Option<BackupResult>) -> Repo
     Report {
         report_id: Uuid::new_v4(),
         attempt,
-        outcome: Ok(backup.map_or_else(restored, Success::Backup)),
+        outcome: Ok(backup.map_or_else(restored, Outcome::Backup)),
         warnings: Vec::new(),
         warning_count: 0,
         peak_resident_bytes: 1,

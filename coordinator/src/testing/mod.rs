@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use strongroom_layout::ObjectId;
 use strongroom_runtime::clock::{Clock as _, ManualClock, SharedClock, SystemClock};
-use strongroom_wire::job::{BackupWork, CommandSource, RestoreWork, Source, Work};
+use strongroom_spec::{BackupSpec, CommandSource, DirectoryTarget, JobSpec, RestoreSpec, Source};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -194,17 +194,17 @@ impl Coordinator {
     }
 
     /// A job for an agent that waits.
-    pub(crate) async fn job(&self, agent: &TestAgent, work: Work) -> Job {
-        self.job_in(agent, STORE, work).await
+    pub(crate) async fn job(&self, agent: &TestAgent, spec: JobSpec) -> Job {
+        self.job_in(agent, STORE, spec).await
     }
 
-    pub(crate) async fn job_in(&self, agent: &TestAgent, store: &str, work: Work) -> Job {
+    pub(crate) async fn job_in(&self, agent: &TestAgent, store: &str, spec: JobSpec) -> Job {
         let new = NewJob {
             dataset: Some(DatasetName::new("files", &agent.name)),
             agent: agent.id,
             store: store.into(),
             repository: format!("{store}/{}", agent.name),
-            work,
+            spec,
             limits: JobLimits {
                 max_attempts: 3,
                 ..JobLimits::default()
@@ -260,8 +260,8 @@ async fn start_store(
 }
 
 /// A backup of a command's output.
-pub(crate) fn backup() -> Work {
-    Work::Backup(BackupWork {
+pub(crate) fn backup() -> JobSpec {
+    JobSpec::Backup(BackupSpec {
         dataset: "files@host".into(),
         source: Source::Command(CommandSource {
             name: "dump".into(),
@@ -272,16 +272,12 @@ pub(crate) fn backup() -> Work {
 }
 
 /// A restore of a snapshot.
-pub(crate) fn restore(snapshot: ObjectId) -> Work {
-    Work::Restore(RestoreWork {
-        snapshot,
-        target: "/tmp/x".into(),
-        paths: Vec::new(),
-        overwrite: strongroom_wire::job::Overwrite::Never,
-        dry_run: false,
-        numeric_ids: false,
-        sparse: strongroom_wire::job::Sparse::Auto,
-    })
+pub(crate) fn restore(snapshot: ObjectId) -> JobSpec {
+    let target = DirectoryTarget {
+        directory: "/tmp/x".into(),
+        ..DirectoryTarget::default()
+    };
+    RestoreSpec::new(snapshot, target.into()).into()
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> ObjectId {

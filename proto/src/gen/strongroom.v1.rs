@@ -123,6 +123,9 @@ pub struct AgentHello {
     /// the agent's, RFC 3339; older agents send none
     #[prost(string, tag = "11")]
     pub clock: ::prost::alloc::string::String,
+    /// see wire::PROTOCOL; 0 is 1
+    #[prost(uint32, tag = "12")]
+    pub protocol: u32,
 }
 /// What agent.toml allows, for the operators' eyes only; the agent enforces it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -222,6 +225,9 @@ pub struct CoordinatorHello {
     /// Attempts named in AgentHello.running whose lease is lost: stop them.
     #[prost(message, repeated, tag = "5")]
     pub fenced: ::prost::alloc::vec::Vec<AttemptRef>,
+    /// see wire::PROTOCOL; 0 is 1
+    #[prost(uint32, tag = "6")]
+    pub protocol: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Heartbeat {
@@ -283,7 +289,7 @@ pub struct Goodbye {
     #[prost(bool, tag = "2")]
     pub reconnect: bool,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobOffer {
     #[prost(message, optional, tag = "1")]
     pub attempt: ::core::option::Option<AttemptRef>,
@@ -309,35 +315,14 @@ pub struct JobOffer {
     pub threads: u32,
     #[prost(uint64, tag = "13")]
     pub memory_bytes: u64,
+    /// What to do: a kind of job of `shared/spec`, and its specification as JSON.
+    #[prost(string, tag = "21")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "22")]
+    pub spec: ::prost::alloc::string::String,
     /// codes of warnings that are listed, not counted
     #[prost(string, repeated, tag = "20")]
     pub accept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(oneof = "job_offer::Work", tags = "10, 11, 12, 14, 15, 16, 17, 18, 19")]
-    pub work: ::core::option::Option<job_offer::Work>,
-}
-/// Nested message and enum types in `JobOffer`.
-pub mod job_offer {
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Work {
-        #[prost(message, tag = "10")]
-        Backup(super::BackupWork),
-        #[prost(message, tag = "11")]
-        Restore(super::RestoreWork),
-        #[prost(message, tag = "12")]
-        List(super::ListWork),
-        #[prost(message, tag = "14")]
-        RestorePostgres(super::RestorePostgresWork),
-        #[prost(message, tag = "15")]
-        RestoreCluster(super::RestoreClusterWork),
-        #[prost(message, tag = "16")]
-        RestoreRedis(super::RestoreRedisWork),
-        #[prost(message, tag = "17")]
-        Upload(super::UploadWork),
-        #[prost(message, tag = "18")]
-        Download(super::DownloadWork),
-        #[prost(message, tag = "19")]
-        Wal(super::WalWork),
-    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Repository {
@@ -350,227 +335,6 @@ pub struct Repository {
     #[prost(bool, tag = "3")]
     pub create: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BackupWork {
-    /// "policy@agent", becomes a tag of the snapshot
-    #[prost(string, tag = "1")]
-    pub dataset: ::prost::alloc::string::String,
-    #[prost(message, optional, tag = "2")]
-    pub source: ::core::option::Option<Source>,
-    /// snapshot id (64 hex) or empty
-    #[prost(string, tag = "3")]
-    pub parent: ::prost::alloc::string::String,
-    #[prost(string, repeated, tag = "4")]
-    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Source {
-    #[prost(oneof = "source::Source", tags = "1, 2, 3, 4")]
-    pub source: ::core::option::Option<source::Source>,
-}
-/// Nested message and enum types in `Source`.
-pub mod source {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Source {
-        #[prost(message, tag = "1")]
-        Files(super::FilesSource),
-        #[prost(message, tag = "2")]
-        Command(super::CommandSource),
-        #[prost(message, tag = "3")]
-        Postgres(super::PostgresSource),
-        #[prost(message, tag = "4")]
-        Redis(super::RedisSource),
-    }
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct FilesSource {
-    #[prost(string, repeated, tag = "1")]
-    pub paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "2")]
-    pub include: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "3")]
-    pub exclude: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(bool, tag = "4")]
-    pub one_file_system: bool,
-    #[prost(bool, tag = "5")]
-    pub exclude_caches: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CommandSource {
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-}
-/// Connections stand in agent.toml; here they are only named.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PostgresSource {
-    #[prost(string, tag = "1")]
-    pub connection: ::prost::alloc::string::String,
-    #[prost(oneof = "postgres_source::Method", tags = "2, 3")]
-    pub method: ::core::option::Option<postgres_source::Method>,
-}
-/// Nested message and enum types in `PostgresSource`.
-pub mod postgres_source {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Method {
-        #[prost(message, tag = "2")]
-        Logical(super::PostgresLogical),
-        #[prost(message, tag = "3")]
-        Physical(super::PostgresPhysical),
-    }
-}
-/// Dumps. Schemas and tables are patterns as pg_dump takes them.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PostgresLogical {
-    /// names or globs; empty: all
-    #[prost(string, repeated, tag = "1")]
-    pub databases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "2")]
-    pub exclude_databases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "3")]
-    pub schemas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "4")]
-    pub exclude_schemas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "5")]
-    pub tables: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, repeated, tag = "6")]
-    pub exclude_tables: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(enumeration = "DumpContent", tag = "7")]
-    pub content: i32,
-    /// roles and tablespaces too
-    #[prost(bool, tag = "8")]
-    pub globals: bool,
-}
-/// A base backup of the whole cluster.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PostgresPhysical {
-    #[prost(bool, tag = "1")]
-    pub fast_checkpoint: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RedisSource {
-    #[prost(string, tag = "1")]
-    pub connection: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RestoreWork {
-    #[prost(string, tag = "1")]
-    pub snapshot: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub target: ::prost::alloc::string::String,
-    /// empty: everything
-    #[prost(string, repeated, tag = "3")]
-    pub paths: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(enumeration = "Overwrite", tag = "4")]
-    pub overwrite: i32,
-    #[prost(bool, tag = "5")]
-    pub dry_run: bool,
-    /// owners by number, not by name
-    #[prost(bool, tag = "6")]
-    pub numeric_ids: bool,
-    /// no file gets holes
-    #[prost(bool, tag = "7")]
-    pub write_zeros: bool,
-}
-/// A database of a logical snapshot, into a server.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RestorePostgresWork {
-    #[prost(string, tag = "1")]
-    pub snapshot: ::prost::alloc::string::String,
-    /// of agent.toml
-    #[prost(string, tag = "2")]
-    pub connection: ::prost::alloc::string::String,
-    /// as in the snapshot
-    #[prost(string, tag = "3")]
-    pub database: ::prost::alloc::string::String,
-    /// what it is called afterwards
-    #[prost(string, tag = "4")]
-    pub to: ::prost::alloc::string::String,
-    /// the one of that name gives way
-    #[prost(bool, tag = "5")]
-    pub replace: bool,
-    /// only these; empty: all
-    #[prost(string, repeated, tag = "6")]
-    pub schemas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// only these; empty: all
-    #[prost(string, repeated, tag = "7")]
-    pub tables: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// make missing roles first
-    #[prost(bool, tag = "8")]
-    pub globals: bool,
-    /// parallel; 0: as many as there are threads
-    #[prost(uint32, tag = "9")]
-    pub jobs: u32,
-    #[prost(bool, tag = "10")]
-    pub dry_run: bool,
-    /// every database, one after the other
-    #[prost(bool, tag = "11")]
-    pub all: bool,
-    /// under its temporary name, if rows are missing
-    #[prost(bool, tag = "12")]
-    pub keep_incomplete: bool,
-    /// rows are counted, and not read
-    #[prost(bool, tag = "13")]
-    pub counts_only: bool,
-}
-/// A physical snapshot, into a directory that a server can be started on.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RestoreClusterWork {
-    #[prost(string, tag = "1")]
-    pub snapshot: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub target: ::prost::alloc::string::String,
-    #[prost(message, repeated, tag = "3")]
-    pub tablespaces: ::prost::alloc::vec::Vec<Relocation>,
-    /// bring a server up on it
-    #[prost(bool, tag = "4")]
-    pub start: bool,
-    #[prost(bool, tag = "5")]
-    pub dry_run: bool,
-    /// absent: to the end of the backup itself
-    #[prost(message, optional, tag = "6")]
-    pub recovery: ::core::option::Option<Recovery>,
-    /// the server does what the original did
-    #[prost(bool, tag = "7")]
-    pub keep_settings: bool,
-}
-/// How far a restored cluster replays its log, and which.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Recovery {
-    /// system identifier
-    #[prost(uint64, tag = "1")]
-    pub system: u64,
-    /// the timelines to follow, oldest first
-    #[prost(message, repeated, tag = "2")]
-    pub legs: ::prost::alloc::vec::Vec<Leg>,
-    /// the archived log reaches so far on the last of them
-    #[prost(uint64, tag = "3")]
-    pub end: u64,
-    /// of the log; see ArchivedWalRequest
-    #[prost(uint32, tag = "9")]
-    pub line: u32,
-    /// reserved for the restored server; 0: it takes its own
-    #[prost(uint32, tag = "10")]
-    pub new_timeline: u32,
-    #[prost(oneof = "recovery::Target", tags = "4, 5, 6, 7, 8")]
-    pub target: ::core::option::Option<recovery::Target>,
-}
-/// Nested message and enum types in `Recovery`.
-pub mod recovery {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Target {
-        #[prost(bool, tag = "4")]
-        Latest(bool),
-        /// Unix microseconds: commits at or before it
-        #[prost(int64, tag = "5")]
-        TimeUs(i64),
-        #[prost(uint64, tag = "6")]
-        Lsn(u64),
-        #[prost(uint32, tag = "7")]
-        Xid(u32),
-        #[prost(string, tag = "8")]
-        RestorePoint(::prost::alloc::string::String),
-    }
-}
 /// A timeline, up to where the next one leaves it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Leg {
@@ -579,102 +343,6 @@ pub struct Leg {
     /// 0 for the last
     #[prost(uint64, tag = "2")]
     pub until: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Relocation {
-    /// absolute path in the snapshot's cluster, or number
-    #[prost(string, tag = "1")]
-    pub from: ::prost::alloc::string::String,
-    /// absolute path on the agent's host
-    #[prost(string, tag = "2")]
-    pub to: ::prost::alloc::string::String,
-}
-/// A Redis snapshot, into a live server.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RestoreRedisWork {
-    #[prost(string, tag = "1")]
-    pub snapshot: ::prost::alloc::string::String,
-    /// of agent.toml
-    #[prost(string, tag = "2")]
-    pub connection: ::prost::alloc::string::String,
-    /// glob patterns; empty: the whole dataset
-    #[prost(string, repeated, tag = "3")]
-    pub keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(bool, tag = "4")]
-    pub dry_run: bool,
-    /// although replicas or Sentinels watch it
-    #[prost(bool, tag = "5")]
-    pub allow_replicas: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListWork {
-    #[prost(string, tag = "1")]
-    pub snapshot: ::prost::alloc::string::String,
-    /// directory inside the snapshot; "/" for the root
-    #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
-    #[prost(bool, tag = "3")]
-    pub recursive: bool,
-    #[prost(uint32, tag = "4")]
-    pub limit: u32,
-    /// continue behind this path; empty: from the start
-    #[prost(string, tag = "5")]
-    pub after: ::prost::alloc::string::String,
-}
-/// Pieces that an operator sealed to this agent, into a snapshot.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct UploadWork {
-    #[prost(string, tag = "1")]
-    pub dataset: ::prost::alloc::string::String,
-    /// UUID of the upload
-    #[prost(string, tag = "2")]
-    pub transfer: ::prost::alloc::string::String,
-    /// 32 bytes: the piece that lists the others
-    #[prost(bytes = "vec", tag = "3")]
-    pub manifest: ::prost::alloc::vec::Vec<u8>,
-    #[prost(string, repeated, tag = "4")]
-    pub tags: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(string, tag = "5")]
-    pub file_name: ::prost::alloc::string::String,
-    #[prost(enumeration = "UploadFormat", tag = "6")]
-    pub format: i32,
-    /// of a dump
-    #[prost(string, tag = "7")]
-    pub database: ::prost::alloc::string::String,
-}
-/// A file or directory of a snapshot, into pieces sealed to an operator.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DownloadWork {
-    #[prost(string, tag = "1")]
-    pub snapshot: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
-    /// X25519, 32 bytes
-    #[prost(bytes = "vec", tag = "3")]
-    pub reader: ::prost::alloc::vec::Vec<u8>,
-}
-/// Archives a cluster's write-ahead log for as long as it is wanted.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WalWork {
-    #[prost(string, tag = "1")]
-    pub dataset: ::prost::alloc::string::String,
-    /// of agent.toml
-    #[prost(string, tag = "2")]
-    pub connection: ::prost::alloc::string::String,
-    #[prost(enumeration = "WalMethod", tag = "3")]
-    pub method: i32,
-    /// stream: an unfinished part is stored at least so often
-    #[prost(uint32, tag = "4")]
-    pub flush_seconds: u32,
-    /// stream: the replication slot's name
-    #[prost(string, tag = "5")]
-    pub slot: ::prost::alloc::string::String,
-    /// what may wait on the server; 0: no limit
-    #[prost(uint64, tag = "6")]
-    pub limit_bytes: u64,
-    /// beyond the limit, give up log rather than the disk
-    #[prost(bool, tag = "7")]
-    pub drop: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobAccepted {
@@ -711,7 +379,7 @@ pub struct Report {
 }
 /// Nested message and enum types in `Report`.
 pub mod report {
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Outcome {
         #[prost(message, tag = "3")]
         Success(super::Success),
@@ -724,30 +392,17 @@ pub struct ReportAck {
     #[prost(string, tag = "1")]
     pub report_id: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
+/// What came of it: of a kind of job of `shared/spec`, as JSON.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Success {
-    #[prost(oneof = "success::Result", tags = "1, 2, 3, 4, 5")]
-    pub result: ::core::option::Option<success::Result>,
-}
-/// Nested message and enum types in `Success`.
-pub mod success {
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Result {
-        #[prost(message, tag = "1")]
-        Backup(super::BackupResult),
-        #[prost(message, tag = "2")]
-        Restore(super::RestoreResult),
-        #[prost(message, tag = "3")]
-        List(super::ListResult),
-        #[prost(message, tag = "4")]
-        Download(super::DownloadResult),
-        #[prost(message, tag = "5")]
-        Wal(super::WalResult),
-    }
+    #[prost(string, tag = "6")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub outcome: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failure {
-    /// stable, see wire::FailureCode
+    /// stable, see spec::FailureCode
     #[prost(string, tag = "1")]
     pub code: ::prost::alloc::string::String,
     /// what, where, and what to do
@@ -764,172 +419,12 @@ pub struct Warning {
     pub path: ::prost::alloc::vec::Vec<u8>,
     #[prost(string, tag = "2")]
     pub cause: ::prost::alloc::string::String,
-    /// stable, see wire::WarningCode
+    /// stable, see spec::WarningCode
     #[prost(string, tag = "3")]
     pub code: ::prost::alloc::string::String,
     /// by the policy: listed, not counted
     #[prost(bool, tag = "4")]
     pub accepted: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BackupResult {
-    /// 64 hex
-    #[prost(string, tag = "1")]
-    pub snapshot: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "2")]
-    pub files: u64,
-    #[prost(uint64, tag = "3")]
-    pub directories: u64,
-    #[prost(uint64, tag = "4")]
-    pub files_unmodified: u64,
-    /// of the source, this time
-    #[prost(uint64, tag = "5")]
-    pub bytes_read: u64,
-    /// of all files in the snapshot
-    #[prost(uint64, tag = "6")]
-    pub bytes_total: u64,
-    /// plaintext of new blobs
-    #[prost(uint64, tag = "7")]
-    pub bytes_new: u64,
-    /// as uploaded, compressed and sealed
-    #[prost(uint64, tag = "8")]
-    pub bytes_stored: u64,
-    #[prost(uint64, tag = "9")]
-    pub blobs_new: u64,
-    #[prost(uint64, tag = "10")]
-    pub packs_new: u64,
-    /// of a physical backup
-    #[prost(message, optional, tag = "11")]
-    pub cluster: ::core::option::Option<ClusterPoint>,
-    /// it lacks something that was asked for
-    #[prost(bool, tag = "12")]
-    pub partial: bool,
-}
-/// Where in a cluster's log a physical backup stands.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ClusterPoint {
-    #[prost(uint64, tag = "1")]
-    pub system: u64,
-    #[prost(uint32, tag = "2")]
-    pub timeline: u32,
-    /// replay begins there
-    #[prost(uint64, tag = "3")]
-    pub start: u64,
-    /// and must reach this
-    #[prost(uint64, tag = "4")]
-    pub stop: u64,
-    #[prost(uint32, tag = "5")]
-    pub segment_bytes: u32,
-    /// version of the server
-    #[prost(uint32, tag = "6")]
-    pub major: u32,
-    /// when it ended, Unix microseconds
-    #[prost(int64, tag = "7")]
-    pub ended_us: i64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RestoreResult {
-    #[prost(uint64, tag = "1")]
-    pub files: u64,
-    #[prost(uint64, tag = "2")]
-    pub directories: u64,
-    #[prost(uint64, tag = "3")]
-    pub bytes_written: u64,
-    /// already as in the snapshot
-    #[prost(uint64, tag = "4")]
-    pub files_kept: u64,
-    #[prost(uint64, tag = "5")]
-    pub bytes_fetched: u64,
-    /// dry run: the first 1,000
-    #[prost(message, repeated, tag = "6")]
-    pub plan: ::prost::alloc::vec::Vec<PlannedAction>,
-    #[prost(uint64, tag = "7")]
-    pub plan_count: u64,
-    /// for people: what is where now
-    #[prost(string, repeated, tag = "8")]
-    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// a PostgreSQL server that was started
-    #[prost(message, optional, tag = "11")]
-    pub server: ::core::option::Option<StartedServer>,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct StartedServer {
-    /// of 127.0.0.1
-    #[prost(uint32, tag = "1")]
-    pub port: u32,
-    /// absolute
-    #[prost(string, tag = "2")]
-    pub socket_directory: ::prost::alloc::string::String,
-    /// absolute path of what it writes
-    #[prost(string, tag = "3")]
-    pub log: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PlannedAction {
-    #[prost(bytes = "vec", tag = "1")]
-    pub path: ::prost::alloc::vec::Vec<u8>,
-    /// "create", "replace", "keep", …
-    #[prost(string, tag = "2")]
-    pub action: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "3")]
-    pub bytes: u64,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct ListResult {
-    #[prost(message, repeated, tag = "1")]
-    pub entries: ::prost::alloc::vec::Vec<Entry>,
-    #[prost(bool, tag = "2")]
-    pub truncated: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct DownloadResult {
-    /// 32 bytes
-    #[prost(bytes = "vec", tag = "1")]
-    pub manifest: ::prost::alloc::vec::Vec<u8>,
-    /// of the file or tar
-    #[prost(uint64, tag = "2")]
-    pub bytes: u64,
-    /// a suggestion
-    #[prost(string, tag = "3")]
-    pub file_name: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "4")]
-    pub files: u64,
-    /// it is a tar
-    #[prost(bool, tag = "5")]
-    pub archive: bool,
-}
-/// A stretch of archiving that was ended in order.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct WalResult {
-    #[prost(uint64, tag = "1")]
-    pub objects: u64,
-    /// of the log
-    #[prost(uint64, tag = "2")]
-    pub bytes: u64,
-    #[prost(uint64, tag = "3")]
-    pub bytes_stored: u64,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Entry {
-    #[prost(bytes = "vec", tag = "1")]
-    pub path: ::prost::alloc::vec::Vec<u8>,
-    /// restic's node types: file, dir, symlink, dev, chardev, fifo
-    #[prost(string, tag = "2")]
-    pub r#type: ::prost::alloc::string::String,
-    /// permission and setuid bits, Unix layout
-    #[prost(uint32, tag = "3")]
-    pub mode: u32,
-    #[prost(uint32, tag = "4")]
-    pub uid: u32,
-    #[prost(uint32, tag = "5")]
-    pub gid: u32,
-    #[prost(uint64, tag = "6")]
-    pub size: u64,
-    /// RFC 3339
-    #[prost(string, tag = "7")]
-    pub modified: ::prost::alloc::string::String,
-    #[prost(bytes = "vec", tag = "8")]
-    pub link_target: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ObjectName {
@@ -1075,9 +570,9 @@ pub struct PublishRequest {
     pub snapshot: ::prost::alloc::vec::Vec<u8>,
     #[prost(uint64, tag = "3")]
     pub length: u64,
-    /// what the catalog will show
-    #[prost(message, optional, tag = "4")]
-    pub result: ::core::option::Option<BackupResult>,
+    /// spec::BackupOutcome as JSON: what the catalog will show
+    #[prost(string, tag = "6")]
+    pub outcome: ::prost::alloc::string::String,
     /// Unix microseconds
     #[prost(int64, tag = "5")]
     pub snapshot_time_us: i64,
@@ -1255,138 +750,6 @@ pub struct WalTail {
     pub timeline: u32,
     #[prost(uint64, tag = "2")]
     pub lsn: u64,
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum DumpContent {
-    Unspecified = 0,
-    All = 1,
-    Schema = 2,
-    Data = 3,
-}
-impl DumpContent {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "DUMP_CONTENT_UNSPECIFIED",
-            Self::All => "DUMP_CONTENT_ALL",
-            Self::Schema => "DUMP_CONTENT_SCHEMA",
-            Self::Data => "DUMP_CONTENT_DATA",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "DUMP_CONTENT_UNSPECIFIED" => Some(Self::Unspecified),
-            "DUMP_CONTENT_ALL" => Some(Self::All),
-            "DUMP_CONTENT_SCHEMA" => Some(Self::Schema),
-            "DUMP_CONTENT_DATA" => Some(Self::Data),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum Overwrite {
-    Unspecified = 0,
-    Never = 1,
-    IfChanged = 2,
-    Always = 3,
-}
-impl Overwrite {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "OVERWRITE_UNSPECIFIED",
-            Self::Never => "OVERWRITE_NEVER",
-            Self::IfChanged => "OVERWRITE_IF_CHANGED",
-            Self::Always => "OVERWRITE_ALWAYS",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "OVERWRITE_UNSPECIFIED" => Some(Self::Unspecified),
-            "OVERWRITE_NEVER" => Some(Self::Never),
-            "OVERWRITE_IF_CHANGED" => Some(Self::IfChanged),
-            "OVERWRITE_ALWAYS" => Some(Self::Always),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum UploadFormat {
-    Unspecified = 0,
-    File = 1,
-    Sql = 2,
-    SqlGzip = 3,
-    Custom = 4,
-}
-impl UploadFormat {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "UPLOAD_FORMAT_UNSPECIFIED",
-            Self::File => "UPLOAD_FORMAT_FILE",
-            Self::Sql => "UPLOAD_FORMAT_SQL",
-            Self::SqlGzip => "UPLOAD_FORMAT_SQL_GZIP",
-            Self::Custom => "UPLOAD_FORMAT_CUSTOM",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "UPLOAD_FORMAT_UNSPECIFIED" => Some(Self::Unspecified),
-            "UPLOAD_FORMAT_FILE" => Some(Self::File),
-            "UPLOAD_FORMAT_SQL" => Some(Self::Sql),
-            "UPLOAD_FORMAT_SQL_GZIP" => Some(Self::SqlGzip),
-            "UPLOAD_FORMAT_CUSTOM" => Some(Self::Custom),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum WalMethod {
-    Unspecified = 0,
-    Stream = 1,
-    Push = 2,
-    /// the slot is not needed any more: drop it
-    Forget = 3,
-}
-impl WalMethod {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "WAL_METHOD_UNSPECIFIED",
-            Self::Stream => "WAL_METHOD_STREAM",
-            Self::Push => "WAL_METHOD_PUSH",
-            Self::Forget => "WAL_METHOD_FORGET",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "WAL_METHOD_UNSPECIFIED" => Some(Self::Unspecified),
-            "WAL_METHOD_STREAM" => Some(Self::Stream),
-            "WAL_METHOD_PUSH" => Some(Self::Push),
-            "WAL_METHOD_FORGET" => Some(Self::Forget),
-            _ => None,
-        }
-    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -3,7 +3,8 @@
 //! Types of `strongroom-layout` and their generated counterparts belong to
 //! other crates, so their conversions are functions here and not `TryFrom`.
 
-use strongroom_layout::{AttemptRef, JobId, ObjectId};
+use jiff::Timestamp;
+use strongroom_layout::{AttemptRef, JobId, ObjectId, position::TimelineId};
 use strongroom_proto::v1;
 use uuid::Uuid;
 
@@ -55,12 +56,6 @@ impl Reader {
             .ok_or_else(|| self.invalid(field, format!("has {} bytes instead of 32", bytes.len())))
     }
 
-    /// 64 lowercase hex digits.
-    pub(crate) fn hex(self, field: &'static str, text: &str) -> Result<ObjectId, InvalidMessage> {
-        text.parse()
-            .map_err(|_| self.invalid(field, format!("{text:?} is not 64 lowercase hex digits")))
-    }
-
     /// A list that is never longer than `max`.
     pub(crate) fn at_most<T>(
         self,
@@ -73,6 +68,28 @@ impl Reader {
             return Err(self.invalid(field, problem));
         }
         Ok(())
+    }
+
+    /// Unix microseconds.
+    pub(crate) fn time(
+        self,
+        field: &'static str,
+        microseconds: i64,
+    ) -> Result<Timestamp, InvalidMessage> {
+        Timestamp::from_microsecond(microseconds)
+            .map_err(|_| self.invalid(field, format!("has impossible value {microseconds}")))
+    }
+
+    /// A timeline; they count from 1.
+    pub(crate) fn timeline(
+        self,
+        field: &'static str,
+        number: u32,
+    ) -> Result<TimelineId, InvalidMessage> {
+        if number == 0 {
+            return Err(self.invalid(field, "is 0; timelines count from 1"));
+        }
+        Ok(TimelineId(number))
     }
 
     /// An attempt that must be there.

@@ -4,11 +4,13 @@
 //! wire and says precisely what is wrong ([`InvalidMessage`]); `From<X> for
 //! v1::X` cannot fail. Both programs work with the plain types only.
 //!
+//! What a job is asked and what comes of it is said by `strongroom-spec`; here it only
+//! travels, as a word and JSON.
+//!
 //! To add a message: write its plain type in the module of its subject
 //! ([`identity`], [`session`], [`job`], [`grant`], [`wal`]), the two conversions next
 //! to it, and add it to the round-trip property test.
 
-mod clip;
 mod field;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -20,7 +22,9 @@ pub mod session;
 mod tests;
 pub mod wal;
 
-pub use clip::MAX_FIGURE;
+/// The protocol that this version speaks. What is offered and reported has been JSON of
+/// `strongroom-spec` since 2; before, it was typed, and the two do not understand each other.
+pub const PROTOCOL: u32 = 2;
 
 /// How large a message either side takes: a report with a thousand warnings
 /// about long paths and a page of a listing both fit.

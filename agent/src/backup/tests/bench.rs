@@ -18,8 +18,8 @@ use strongroom_repository::{
     write::{Known, ParentTrees},
 };
 use strongroom_runtime::clock::{Clock, SystemClock};
+use strongroom_spec::FilesSource;
 use strongroom_tests::{restic::Restic, scratch::Scratch};
-use strongroom_wire::job::FilesSource;
 use tokio::{runtime::Runtime, sync::watch};
 use tokio_util::sync::CancellationToken;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use strongroom_wire::job::FailureCode;
+use strongroom_spec::FailureCode;
 
 use super::bench::Bench;
 use crate::{

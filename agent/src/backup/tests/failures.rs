@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use strongroom_layout::ObjectKind;
+use strongroom_spec::FailureCode;
 use strongroom_tests::noise;
-use strongroom_wire::job::FailureCode;
 
 use super::bench::{Bench, Gate};
 use crate::{backup::BackupRequest, sources::files::Moment};

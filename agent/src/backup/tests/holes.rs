@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
-use strongroom_wire::job::{Overwrite, RestoreWork, Sparse};
+use strongroom_spec::{DirectoryTarget, Overwrite, RestoreSpec, Sparse};
 
 use super::{
     super::PreparedBackup,
@@ -33,15 +33,15 @@ fn write(bench: &Bench) {
 }
 
 fn restore(bench: &Bench, backup: &PreparedBackup, target: &Path, sparse: Sparse) {
-    let work = RestoreWork {
-        snapshot: backup.result.snapshot,
-        target: text(target),
-        paths: Vec::new(),
-        overwrite: Overwrite::IfChanged,
-        dry_run: false,
-        numeric_ids: false,
-        sparse,
-    };
+    let work = RestoreSpec::new(
+        backup.result.snapshot,
+        DirectoryTarget {
+            directory: text(target),
+            overwrite: Overwrite::IfChanged,
+            sparse,
+            ..DirectoryTarget::default()
+        },
+    );
     restore::run(
         Arc::clone(&bench.repository),
         bench.runtime.handle().clone(),

@@ -7,8 +7,8 @@ use std::{
 };
 
 use strongroom_repository::{store::throttle::RateLimiter, write::plan::MemoryPlan};
+use strongroom_spec::FailureCode;
 use strongroom_tests::noise;
-use strongroom_wire::job::FailureCode;
 use tokio::{runtime::Handle, time::Instant};
 use tokio_util::sync::CancellationToken;
 

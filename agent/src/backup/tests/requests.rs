@@ -10,7 +10,7 @@ use strongroom_repository::{
         record::{Operation, RecordStore},
     },
 };
-use strongroom_wire::job::{Overwrite, RestoreWork, Sparse};
+use strongroom_spec::{DirectoryTarget, RestoreSpec};
 
 use super::{
     super::{BackupRequest, PreparedBackup, run},
@@ -73,15 +73,13 @@ impl Counted {
     fn restore(&self, backup: &PreparedBackup) {
         self.record.reset();
         let target = self.bench.scratch.dir("target");
-        let work = RestoreWork {
-            snapshot: backup.result.snapshot,
-            target: text(&target),
-            paths: Vec::new(),
-            overwrite: Overwrite::Never,
-            dry_run: false,
-            numeric_ids: false,
-            sparse: Sparse::Auto,
-        };
+        let work = RestoreSpec::new(
+            backup.result.snapshot,
+            DirectoryTarget {
+                directory: text(&target),
+                ..DirectoryTarget::default()
+            },
+        );
         let result = restore::run(
             Arc::clone(&self.repository),
             self.bench.runtime.handle().clone(),

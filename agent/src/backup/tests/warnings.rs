@@ -12,7 +12,7 @@ use rustix::{
     process::{Uid, geteuid},
     thread::set_thread_res_uid,
 };
-use strongroom_wire::job::FailureCode;
+use strongroom_spec::FailureCode;
 
 use super::bench::{Bench, text};
 use crate::{

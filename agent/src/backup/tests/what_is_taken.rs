@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use strongroom_wire::job::{FilesSource, WarningCode};
+use strongroom_spec::{FilesSource, WarningCode};
 
 use super::bench::{Bench, text};
 
@@ -128,7 +128,7 @@ fn other_file_systems_stand_empty_and_are_named() {
         let below = listed.iter().filter(|path| path.starts_with("proc/"));
         assert_eq!(below.count(), 1);
         let (warnings, _) = bench.monitor.warnings();
-        let named: Vec<_> = warnings.iter().filter(|it| it.path == b"/proc").collect();
+        let named: Vec<_> = warnings.iter().filter(|it| *it.path == *b"/proc").collect();
         assert_eq!(named.len(), 1, "{warnings:?}");
         assert_eq!(named[0].code, WarningCode::PseudoFileSystem);
         // Every machine has it: a backup of `/` would never end without a warning.
@@ -152,7 +152,7 @@ fn a_mount_is_named_that_one_file_system_leaves_out() {
             source.exclude = vec![excluded.into()];
         }));
         let (warnings, _) = bench.monitor.warnings();
-        let named = warnings.iter().filter(|it| it.path == b"/dev/shm");
+        let named = warnings.iter().filter(|it| *it.path == *b"/dev/shm");
         let named: Vec<_> = named.map(|it| it.code).collect();
         assert_eq!(named, vec![WarningCode::MountLeftOut; count]);
         let stands = bench.list_all(&backup).contains(&"dev/shm/".to_owned());
@@ -168,7 +168,7 @@ fn what_is_requested_on_a_pseudo_file_system_is_named_or_an_error() {
     assert!(left.contains(&"file".to_owned()), "{left:?}");
     let (warnings, count) = bench.monitor.warnings();
     assert_eq!((warnings.len(), count), (1, 1), "{warnings:?}");
-    assert_eq!(warnings[0].path, b"/proc/version");
+    assert_eq!(*warnings[0].path, *b"/proc/version");
     assert_eq!(warnings[0].code, WarningCode::PseudoFileSystem);
     assert!(!warnings[0].accepted, "{warnings:?}");
 

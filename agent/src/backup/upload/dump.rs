@@ -15,7 +15,7 @@ use strongroom_postgres::{
         DumpedDatabase, FORMAT, KIND, Manifest, Properties, SCRIPT_KIND, Selection,
     },
 };
-use strongroom_wire::job::UploadFormat;
+use strongroom_spec::UploadFormat;
 
 use super::{DATABASES, UploadError, UploadSource};
 

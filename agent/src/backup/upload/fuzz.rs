@@ -1,6 +1,6 @@
 //! Fuzz target: an operator uploads whatever file is at hand.
 
-use strongroom_wire::job::UploadFormat;
+use strongroom_spec::UploadFormat;
 
 use super::dump;
 

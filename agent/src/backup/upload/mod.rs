@@ -30,8 +30,8 @@ use strongroom_repository::{
     store::SharedStore,
     write::{Content, Halted, Writer},
 };
+use strongroom_spec::UploadFormat;
 use strongroom_transfer::SecretKey;
-use strongroom_wire::job::UploadFormat;
 use tokio::runtime::Handle;
 
 use self::script::Checked;

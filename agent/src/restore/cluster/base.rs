@@ -6,7 +6,7 @@ use rustix::fs::{Mode as FileMode, OFlags, fchmod, openat};
 use strongroom_compare::beneath;
 use strongroom_layout::ObjectId;
 use strongroom_repository::read::Reader;
-use strongroom_wire::job::{Overwrite, RestoreResult};
+use strongroom_spec::{Overwrite, RestoreOutcome};
 
 use super::{ClusterRestoreError, owner::Owner, snapshot::Place};
 use crate::{
@@ -39,7 +39,7 @@ pub(super) fn plan_all(
         context.monitor.enter("planning");
         let existing = Target::open(&place.target)?;
         let marked = match &existing {
-            Some(target) => Marker::find(target, place.work.snapshot, &place.work.paths)?
+            Some(target) => Marker::find(target, place.work.snapshot, &place.work.target.paths)?
                 .is_some_and(|marker| marker.resumes()),
             None => false,
         };
@@ -104,7 +104,7 @@ pub(super) fn restore_all(
     places: &[Place],
     selection: &Selection,
     plans: Vec<Plan>,
-    result: &mut RestoreResult,
+    result: &mut RestoreOutcome,
 ) -> Result<Vec<Unended>, ClusterRestoreError> {
     let (mut done, mut unended) = (Vec::new(), Vec::new());
     for ((context, place), plan) in contexts.iter().zip(places).zip(plans) {

@@ -13,7 +13,7 @@ use strongroom_postgres::{
     programs::{Program, Programs},
     server_words::Listener,
 };
-use strongroom_wire::job::{RestoreResult, WarningCode};
+use strongroom_spec::{RestoreOutcome, WarningCode};
 
 use super::{owner::Owner, recovery::Inputs, server::Running};
 
@@ -53,7 +53,7 @@ pub(super) fn check(
     inputs: Inputs<'_>,
     running: &Running,
     owner: &Owner,
-    result: &mut RestoreResult,
+    result: &mut RestoreOutcome,
 ) {
     let said = ask(inputs, running, owner);
     match said.and_then(|text| parse(&text).ok_or_else(|| "its answer is none".to_owned())) {

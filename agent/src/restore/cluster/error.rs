@@ -8,7 +8,7 @@ use strongroom_postgres::{
     physical::manifest::InvalidManifest,
     wal::{InvalidWal, Unexpected},
 };
-use strongroom_wire::job::{Failure, FailureCode};
+use strongroom_spec::{Failure, FailureCode};
 
 use super::{super::RestoreError, recovery::RecoveryError};
 use crate::allowed::Unsteady;

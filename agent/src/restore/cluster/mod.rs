@@ -48,7 +48,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use strongroom_postgres::physical::manifest::Manifest;
 use strongroom_repository::Repository;
-use strongroom_wire::job::{RestoreClusterWork, RestoreResult};
+use strongroom_spec::{ClusterTarget, RestoreOutcome, RestoreSpec};
 use tokio::runtime::Handle;
 
 pub use error::ClusterRestoreError;
@@ -81,13 +81,13 @@ pub type Consent<'a> = &'a dyn Fn(&str) -> Result<AllowedDirectory, String>;
 pub fn run(
     repository: Arc<Repository>,
     runtime: Handle,
-    work: &RestoreClusterWork,
+    work: &RestoreSpec<ClusterTarget>,
     options: &RestoreOptions,
     consent: Consent<'_>,
     log: &LogSource,
     monitor: Arc<Monitor>,
-) -> Result<RestoreResult, ClusterRestoreError> {
-    let target = consent(&work.target).map_err(ClusterRestoreError::Refused)?;
+) -> Result<RestoreOutcome, ClusterRestoreError> {
+    let target = consent(&work.target.directory).map_err(ClusterRestoreError::Refused)?;
     let (snapshot, reader) = open(Arc::clone(&repository), &runtime, work.snapshot, &monitor)?;
     let source = Source {
         reader: &reader,
@@ -98,7 +98,7 @@ pub fn run(
     let root = source.tree(&snapshot.tree)?;
     let manifest = source.manifest(&root)?;
     let owner = Owner::of_host(&manifest.owner, &target);
-    let programs = if work.start {
+    let programs = if work.target.start {
         Some(ready_to_start(&manifest, owner.as_ref())?)
     } else {
         None
@@ -124,7 +124,7 @@ pub fn run(
     let resumes = forward.as_ref().is_some_and(RollForward::resumes);
     let has_files = forward.as_ref().is_some_and(RollForward::has_files);
     let decided = decide(inputs, forward.as_mut(), programs.as_ref(), consent)?;
-    if let (true, Some(owner)) = (work.start, owner.as_ref()) {
+    if let (true, Some(owner)) = (work.target.start, owner.as_ref()) {
         served::check(&target, owner)?;
         for directory in decided.replay.directories() {
             server::check_steady(directory, owner)?;
@@ -147,9 +147,9 @@ pub fn run(
             problems: &problems,
             target: &place.target,
             // All of it becomes the server's.
-            owners: Ownership::new(place.work.numeric_ids),
+            owners: Ownership::new(place.work.target.numeric_ids),
             snapshot: work.snapshot,
-            sparse: place.work.sparse,
+            sparse: place.work.target.sparse,
         })
         .collect();
     let selection = Selection::new(&[])?;
@@ -204,7 +204,7 @@ pub fn run(
         let quiet = decided.quiet.iter();
         result
             .notes
-            .extend(quiet.flat_map(|it| it.notes(&work.target)));
+            .extend(quiet.flat_map(|it| it.notes(&work.target.directory)));
     }
     Ok(result)
 }
@@ -251,7 +251,7 @@ fn decide(
     if let Some(forward) = forward {
         forward.take(replay.choices(), replay.taken(), replay.edits.clone())?;
     }
-    let quiet = programs.filter(|_| !work.keep_settings);
+    let quiet = programs.filter(|_| !work.target.keep_settings);
     let quiet =
         quiet.map(|programs| Quiet::decide(manifest, facts.managers.iter().copied(), programs));
     Ok(Decided {
@@ -280,7 +280,7 @@ fn complete(
     inputs: Inputs<'_>,
     Decided { replay, quiet }: &Decided,
     has_files: bool,
-    result: &mut RestoreResult,
+    result: &mut RestoreOutcome,
 ) -> Result<(), ClusterRestoreError> {
     let target = inputs.target;
     if !has_files {
@@ -291,7 +291,7 @@ fn complete(
         result.notes.extend(located::settle(target, inputs.owner)?);
     }
     replay.make(target, inputs.owner)?;
-    if inputs.work.start {
+    if inputs.work.target.start {
         quiet::switch_off(target, inputs.owner, quiet.as_ref())?;
     }
     replay.verify(target)
@@ -301,7 +301,7 @@ fn complete(
 fn complete_config(
     target: &AllowedDirectory,
     manifest: &Manifest,
-    result: &mut RestoreResult,
+    result: &mut RestoreOutcome,
 ) -> Result<(), ClusterRestoreError> {
     let written = config::complete(target, manifest)?;
     if !written.is_empty() {
@@ -319,7 +319,7 @@ fn finish<'a>(
     forwarding: Option<Forwarding<'_>>,
     programs: Option<&Programs>,
     inputs: Inputs<'a>,
-    result: &mut RestoreResult,
+    result: &mut RestoreOutcome,
 ) -> Result<Option<(Running, &'a Owner)>, ClusterRestoreError> {
     let Inputs {
         runtime,

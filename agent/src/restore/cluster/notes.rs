@@ -1,14 +1,14 @@
 //! What a restore says of itself.
 
 use strongroom_postgres::physical::manifest::{MANIFEST, Manifest};
-use strongroom_wire::job::{PlannedAction, RestoreClusterWork, RestoreResult};
+use strongroom_spec::{ClusterTarget, PlannedAction, RestoreOutcome, RestoreSpec};
 
 use super::{owner::Owner, recovery::Inputs, replayed::Replay, server::Running, snapshot::Place};
 use crate::restore::{plan::Plan, planned};
 
 /// What will be restored, a line per directory.
-pub(super) fn figures(plans: &[Plan], places: &[Place]) -> RestoreResult {
-    let mut sum = RestoreResult {
+pub(super) fn figures(plans: &[Plan], places: &[Place]) -> RestoreOutcome {
+    let mut sum = RestoreOutcome {
         files: 0,
         directories: 0,
         bytes_written: 0,
@@ -25,7 +25,7 @@ pub(super) fn figures(plans: &[Plan], places: &[Place]) -> RestoreResult {
         sum.directories += figures.directories;
         sum.files_kept += figures.files_kept;
         sum.plan.push(PlannedAction {
-            path: place.work.target.clone().into_bytes(),
+            path: place.work.target.directory.as_str().into(),
             action: "create".into(),
             bytes: plan.files.iter().map(|file| file.size).sum(),
         });
@@ -36,13 +36,17 @@ pub(super) fn figures(plans: &[Plan], places: &[Place]) -> RestoreResult {
 /// What people should know of it.
 pub(super) fn describe(
     manifest: &Manifest,
-    work: &RestoreClusterWork,
+    work: &RestoreSpec<ClusterTarget>,
     replay: &Replay,
     owner: Option<&Owner>,
 ) -> Vec<String> {
     let mut notes = vec![format!(
         "PostgreSQL {} cluster {}, as it was at {} ({}), in {}",
-        manifest.major, manifest.system_identifier, manifest.ended, manifest.stop_lsn, work.target
+        manifest.major,
+        manifest.system_identifier,
+        manifest.ended,
+        manifest.stop_lsn,
+        work.target.directory
     )];
     for place in replay.bases.iter().map(|it| &it.to) {
         notes.push(format!(
@@ -61,7 +65,7 @@ pub(super) fn describe(
         Some(owner) => notes.push(format!(
             "owner: {} (the original's is {}: make the empty directory {} theirs before the \
              restore, and it is theirs)",
-            owner.name, manifest.owner, work.target
+            owner.name, manifest.owner, work.target.directory
         )),
         None => notes.push(format!(
             "there is no user {:?} on this host: files keep the numbers of their owner",
@@ -74,7 +78,7 @@ pub(super) fn describe(
             manifest.pages.damaged
         ));
     }
-    if !work.start {
+    if !work.target.start {
         notes.push(
             "its settings are those of the original: before starting it beside that, switch off \
              what must not run twice (archive_mode, max_logical_replication_workers for \
@@ -89,7 +93,7 @@ pub(super) fn describe(
 /// Of a server that runs.
 pub(super) fn started(inputs: Inputs<'_>, running: &Running, owner: &Owner) -> String {
     let work = inputs.work;
-    let address = if work.keep_settings {
+    let address = if work.target.keep_settings {
         format!("on port {} of its listen_addresses", running.port)
     } else {
         format!("on 127.0.0.1:{}", running.port)
@@ -99,7 +103,7 @@ pub(super) fn started(inputs: Inputs<'_>, running: &Running, owner: &Owner) -> S
         inputs.manifest.major,
         running.directory.sockets().display(),
         running.pg_ctl.display(),
-        work.target,
+        work.target.directory,
         owner.name,
     )
 }

@@ -16,7 +16,7 @@ use std::{
 
 use rustix::process::geteuid;
 use strongroom_postgres::server_words;
-use strongroom_wire::job::StartedServer;
+use strongroom_spec::StartedServer;
 use tokio::runtime::Handle;
 
 use super::{

@@ -13,7 +13,7 @@ use strongroom_repository::{
     },
     read::Reader,
 };
-use strongroom_wire::job::{Overwrite, RestoreClusterWork, RestoreWork, Sparse};
+use strongroom_spec::{ClusterTarget, DirectoryTarget, RestoreSpec};
 use tokio::runtime::Handle;
 
 use super::{ClusterRestoreError, tablespaces::Placed};
@@ -28,7 +28,7 @@ pub(super) struct Place {
     pub(super) target: AllowedDirectory,
     pub(super) tree: BlobId,
     /// What the marker in it says.
-    pub(super) work: RestoreWork,
+    pub(super) work: RestoreSpec<DirectoryTarget>,
     /// Of the directory itself.
     pub(super) mode: u32,
     /// What of it is restored.
@@ -82,7 +82,7 @@ impl Source<'_> {
     pub(super) fn places(
         &self,
         root: &Tree,
-        work: &RestoreClusterWork,
+        work: &RestoreSpec<ClusterTarget>,
         target: &AllowedDirectory,
         moves: &[Placed],
     ) -> Result<Vec<Place>, ClusterRestoreError> {
@@ -107,7 +107,7 @@ impl Source<'_> {
         name: &str,
         shown: &str,
         target: AllowedDirectory,
-        work: &RestoreClusterWork,
+        work: &RestoreSpec<ClusterTarget>,
     ) -> Result<Place, ClusterRestoreError> {
         let node = find(above, name);
         let tree = node.and_then(subtree);
@@ -126,14 +126,17 @@ impl Source<'_> {
             } else {
                 Entries::Tablespace
             },
-            work: RestoreWork {
-                snapshot: work.snapshot,
-                target: target.path().to_string_lossy().into_owned(),
-                paths: vec![format!("/{shown}")],
-                overwrite: Overwrite::Never,
+            work: RestoreSpec {
                 dry_run: work.dry_run,
-                numeric_ids: true,
-                sparse: Sparse::Auto,
+                ..RestoreSpec::new(
+                    work.snapshot,
+                    DirectoryTarget {
+                        directory: target.path().to_string_lossy().into_owned(),
+                        paths: vec![format!("/{shown}")],
+                        numeric_ids: true,
+                        ..DirectoryTarget::default()
+                    },
+                )
             },
             target,
         })

@@ -9,7 +9,7 @@ use strongroom_postgres::{
     },
     wal::TablespaceCreation,
 };
-use strongroom_wire::job::Relocation;
+use strongroom_spec::Relocation;
 
 use super::{ClusterRestoreError, Consent};
 use crate::allowed::AllowedDirectory;

@@ -1,7 +1,7 @@
 //! Every database of a snapshot, one after the other.
 
 use strongroom_postgres::logical::{manifest::Manifest, toc::Entry};
-use strongroom_wire::job::{FailureCode, MAX_WARNINGS, RestorePostgresWork, RestoreResult};
+use strongroom_spec::{FailureCode, MAX_WARNINGS, PostgresTarget, RestoreOutcome, RestoreSpec};
 
 use super::{PostgresRestoreError, Refusal};
 
@@ -13,21 +13,24 @@ const EVERYWHERE: &str = "postgres";
 /// error at the end that says which were restored. `entries`: of one's dump;
 /// `None`: it has no table of contents.
 pub(super) fn each(
-    work: &RestorePostgresWork,
+    work: &RestoreSpec<PostgresTarget>,
     manifest: &Manifest,
-    one: impl Fn(&RestorePostgresWork) -> Result<RestoreResult, PostgresRestoreError>,
-    entries: impl Fn(&RestorePostgresWork) -> Result<Option<Vec<Entry>>, PostgresRestoreError>,
-) -> Result<RestoreResult, PostgresRestoreError> {
+    one: impl Fn(&RestoreSpec<PostgresTarget>) -> Result<RestoreOutcome, PostgresRestoreError>,
+    entries: impl Fn(&RestoreSpec<PostgresTarget>) -> Result<Option<Vec<Entry>>, PostgresRestoreError>,
+) -> Result<RestoreOutcome, PostgresRestoreError> {
     let holds_nothing =
         |work: &_| matches!(entries(work), Ok(Some(entries)) if hold_nothing(&entries));
-    let mut total: Option<RestoreResult> = None;
+    let mut total: Option<RestoreOutcome> = None;
     let (mut restored, mut failed) = (Vec::new(), Vec::new());
     for database in &manifest.databases {
         let name = &database.name;
-        let work = RestorePostgresWork {
-            database: name.clone(),
-            to: work.to.replace('*', name),
-            all: false,
+        let work = RestoreSpec {
+            target: PostgresTarget {
+                database: name.clone(),
+                all_databases: false,
+                to: Some(work.target.name().replace('*', name)),
+                ..work.clone().target
+            },
             ..work.clone()
         };
         match one(&work) {
@@ -76,14 +79,14 @@ fn hold_nothing(entries: &[Entry]) -> bool {
     })
 }
 
-fn note_of(note: &str) -> RestoreResult {
-    RestoreResult {
+fn note_of(note: &str) -> RestoreOutcome {
+    RestoreOutcome {
         notes: vec![note.to_owned()],
-        ..RestoreResult::default()
+        ..RestoreOutcome::default()
     }
 }
 
-fn add(total: &mut Option<RestoreResult>, name: &str, one: RestoreResult) {
+fn add(total: &mut Option<RestoreOutcome>, name: &str, one: RestoreOutcome) {
     let total = total.get_or_insert_default();
     total.files += one.files;
     total.directories += one.directories;
@@ -120,16 +123,19 @@ mod tests {
 
     #[test]
     fn one_that_fails_does_not_stop_the_others() {
-        let all = RestorePostgresWork {
-            all: true,
+        let all = RestoreSpec {
+            target: PostgresTarget {
+                all_databases: true,
+                ..work("*_copy", false).target
+            },
             ..work("*_copy", false)
         };
         let error = each(
             &all,
             &three(),
             |work| {
-                assert_eq!(work.to, format!("{}_copy", work.database));
-                match work.database.as_str() {
+                assert_eq!(work.target.name(), format!("{}_copy", work.target.database));
+                match work.target.database.as_str() {
                     "postgres" => Err(Refusal::Standby.into()),
                     _ => Ok(note_of("done")),
                 }
@@ -180,8 +186,8 @@ mod tests {
     #[test]
     fn what_every_server_has_need_not_be_made() {
         let all = work("*", false);
-        let is_there = |work: &RestorePostgresWork| match work.to.as_str() {
-            "postgres" => Err(Refusal::Exists(work.to.clone()).into()),
+        let is_there = |work: &RestoreSpec<PostgresTarget>| match work.target.name() {
+            "postgres" => Err(Refusal::Exists(work.target.name().to_owned()).into()),
             _ => Ok(note_of("done")),
         };
         let listing = "1; 0 0 ENCODING - ENCODING \n2; 1262 5 DATABASE - postgres me\n\
@@ -206,7 +212,9 @@ mod tests {
             let error = each(&all, &three(), is_there, |_| with(more)).unwrap_err();
             assert!(error.to_string().contains("\"postgres\""), "{error}");
         }
-        let all_there = |work: &RestorePostgresWork| Err(Refusal::Exists(work.to.clone()).into());
+        let all_there = |work: &RestoreSpec<PostgresTarget>| {
+            Err(Refusal::Exists(work.target.name().to_owned()).into())
+        };
         let error = each(&all, &three(), all_there, |_| with(""));
         let error = error.unwrap_err().to_string();
         assert!(error.contains("\"shop\""), "{error}");

@@ -21,7 +21,7 @@ use strongroom_postgres::{
         subject::Given,
     },
 };
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use super::{
     PostgresRestoreError, Restore,
@@ -125,7 +125,11 @@ impl Filling<'_> {
             if read.is_none() {
                 let cause = "owners and privileges could not be read from the dump, and are left \
                              out: everything belongs to the connection's role";
-                restore.warn(WarningCode::RightsNotGiven, &restore.work.to, cause);
+                restore.warn(
+                    WarningCode::RightsNotGiven,
+                    restore.work.target.name(),
+                    cause,
+                );
             }
             read
         } else {
@@ -350,7 +354,7 @@ impl LeftOut {
     }
 
     fn name(&self, restore: &Restore<'_>) {
-        let to = &restore.work.to;
+        let to = restore.work.target.name();
         for (role, what) in &self.of_roles {
             let role = match role.as_str() {
                 "" => "who granted them".into(),

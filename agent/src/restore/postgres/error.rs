@@ -8,7 +8,7 @@ use strongroom_postgres::{
     name,
     programs::ProgramError,
 };
-use strongroom_wire::job::{Failure, FailureCode};
+use strongroom_spec::{Failure, FailureCode};
 
 use super::{super::RestoreError, plan::Refusal};
 use crate::config::PostgresConnectionError;

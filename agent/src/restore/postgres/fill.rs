@@ -25,7 +25,7 @@ use strongroom_postgres::{
     server_words::Heard,
     sql,
 };
-use strongroom_wire::job::{RestoreResult, WarningCode};
+use strongroom_spec::{RestoreOutcome, WarningCode};
 
 use super::{
     PostgresRestoreError, Refusal, Restore,
@@ -46,7 +46,8 @@ const MAX_STATEMENT: usize = 16 << 20;
 
 impl Restore<'_> {
     pub(super) async fn create(&self, plan: &Plan) -> Result<(), ServerError> {
-        let session = create::elsewhere(self.connection, &[&plan.fill, &self.work.to]).await?;
+        let session =
+            create::elsewhere(self.connection, &[&plan.fill, self.work.target.name()]).await?;
         for stale in &plan.stale {
             create::discard(&session, stale).await?;
         }
@@ -76,7 +77,7 @@ impl Restore<'_> {
         plan: &Plan,
         objects: &Objects,
         contents: Option<&Contents>,
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let (Some(program), Some(contents)) = (&self.program, contents) else {
             return self.play(plan, result);
@@ -85,7 +86,7 @@ impl Restore<'_> {
         for entry in subscriptions {
             self.monitor.warn(
                 WarningCode::SubscriptionsLeftOut,
-                format!("{}: {} {}", self.work.to, entry.kind, entry.rest),
+                format!("{}: {} {}", self.work.target.name(), entry.kind, entry.rest),
                 "it was left out: a copy must not begin to replicate by itself",
             );
         }
@@ -195,7 +196,7 @@ enum From<'a> {
 pub(super) async fn make_schemas(
     session: &Session,
     schemas: &[String],
-    result: &mut RestoreResult,
+    result: &mut RestoreOutcome,
 ) -> Result<(), ServerError> {
     for schema in schemas {
         let what = format!("make the schema {schema:?}");
@@ -260,7 +261,7 @@ impl Filling<'_> {
     fn at_once(
         &self,
         objects: &Objects,
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<(), PostgresRestoreError> {
         let restore = self.restore;
         if restore.adds_rows() {
@@ -311,7 +312,7 @@ impl Filling<'_> {
         .into())
     }
 
-    fn by_phases(&self, result: &mut RestoreResult) -> Result<Vec<Unmade>, PostgresRestoreError> {
+    fn by_phases(&self, result: &mut RestoreOutcome) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let of_events = self.event_triggers();
         let but_those = self.phases.rest.iter().filter(|it| !of_events.contains(it));
         let rest: Vec<u32> = but_those.copied().collect();
@@ -335,7 +336,7 @@ impl Filling<'_> {
         &self,
         numbers: &[u32],
         rows: bool,
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<BTreeMap<u32, String>, PostgresRestoreError> {
         if numbers.is_empty() {
             return Ok(BTreeMap::new());
@@ -404,7 +405,7 @@ impl Filling<'_> {
                 "{more} large objects belong to the connection's role: owners are given one by \
                  one where roles are missing, and that of {LARGE_OBJECTS} at most"
             );
-            let to = &self.restore.work.to;
+            let to = self.restore.work.target.name();
             self.restore.warn(WarningCode::RightsNotGiven, to, &cause);
         }
         numbers
@@ -462,7 +463,7 @@ impl Filling<'_> {
         &self,
         mut failed: BTreeMap<u32, String>,
         rows: bool,
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<BTreeMap<u32, String>, PostgresRestoreError> {
         if failed.is_empty() {
             return Ok(failed);
@@ -610,7 +611,7 @@ impl Filling<'_> {
     }
 
     /// Notes what concerns no entry; gives the entries that failed.
-    fn heard(&self, heard: Heard, result: &mut RestoreResult) -> BTreeMap<u32, String> {
+    fn heard(&self, heard: Heard, result: &mut RestoreOutcome) -> BTreeMap<u32, String> {
         for setting in heard.unknown_settings {
             let note = format!(
                 "the server does not know the setting {setting}, which this pg_restore sets: it \

@@ -11,7 +11,7 @@ use strongroom_postgres::{
     },
     sql,
 };
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use super::{
     PostgresRestoreError, Restore,
@@ -51,9 +51,10 @@ impl Restore<'_> {
     /// Settings, privileges and the like: those of the database that gives
     /// way, otherwise those of the manifest.
     pub(super) async fn dress(&self, plan: &Plan) -> Result<(), ServerError> {
-        let session = create::elsewhere(self.connection, &[&plan.fill, &self.work.to]).await?;
+        let session =
+            create::elsewhere(self.connection, &[&plan.fill, self.work.target.name()]).await?;
         let properties = match plan.way {
-            Way::Replace { .. } => properties::of(&session, &self.work.to).await?,
+            Way::Replace { .. } => properties::of(&session, self.work.target.name()).await?,
             _ => self.database.properties.clone(),
         };
         let roles = create::roles(&session).await?;
@@ -78,7 +79,11 @@ impl Restore<'_> {
             } else {
                 WarningCode::PropertyNotGiven
             };
-            let object = format!("{}: {} of the database", self.work.to, refused.what);
+            let object = format!(
+                "{}: {} of the database",
+                self.work.target.name(),
+                refused.what
+            );
             self.warn(code, &object, &refused.cause);
         }
         session.close().await;
@@ -91,7 +96,10 @@ impl Restore<'_> {
         let bare = create::bare_user_mappings(&session).await?;
         session.close().await;
         for (server, user) in bare {
-            let object = format!("{}: USER MAPPING {user} for {server}", self.work.to);
+            let object = format!(
+                "{}: USER MAPPING {user} for {server}",
+                self.work.target.name()
+            );
             let cause = "it has no options; if the original had some, such as a password, the \
                          backup's role could not read them: set them";
             self.warn(WarningCode::MappingOptionsLeftOut, &object, cause);
@@ -104,7 +112,7 @@ impl Restore<'_> {
         plan: &Plan,
         notes: &mut Vec<String>,
     ) -> Result<(), ServerError> {
-        let (fill, to) = (&plan.fill, &self.work.to);
+        let (fill, to) = (&plan.fill, self.work.target.name());
         let refused = if let Way::Replace { aside } = &plan.way {
             let refused = create::exchange(self.connection, to, aside, fill).await?;
             notes.push(format!(
@@ -128,10 +136,12 @@ impl Restore<'_> {
     fn keep(&self, plan: &Plan, cause: PostgresRestoreError) -> PostgresRestoreError {
         let marked = self.runtime.block_on(async {
             let fill = &plan.fill;
-            let session = create::elsewhere(self.connection, &[fill, &self.work.to]).await?;
+            let session =
+                create::elsewhere(self.connection, &[fill, self.work.target.name()]).await?;
             let comment = format!(
                 "incomplete restore of {:?} by strongroom, job {}: rows are missing",
-                self.work.to, self.job
+                self.work.target.name(),
+                self.job
             );
             create::finished(&session, fill, Some(&comment)).await?;
             session.close().await;
@@ -151,12 +161,14 @@ impl Restore<'_> {
         if plan.way == Way::Into {
             return cause;
         }
-        if self.work.keep_incomplete && matches!(cause, PostgresRestoreError::Differs { .. }) {
+        if self.work.target.keep_incomplete && matches!(cause, PostgresRestoreError::Differs { .. })
+        {
             return self.keep(plan, cause);
         }
         let removed = self.runtime.block_on(async {
             let fill = &plan.fill;
-            let session = create::elsewhere(self.connection, &[fill, &self.work.to]).await?;
+            let session =
+                create::elsewhere(self.connection, &[fill, self.work.target.name()]).await?;
             let ours = |(name, job): &(String, String)| name == fill && *job == self.job;
             if create::unfinished(&session).await?.iter().any(ours) {
                 create::discard(&session, fill).await?;

@@ -13,7 +13,7 @@ use strongroom_postgres::{
     },
     name,
 };
-use strongroom_wire::job::{MAX_WARNINGS, RestoreResult, WarningCode};
+use strongroom_spec::{MAX_WARNINGS, RestoreOutcome, WarningCode};
 
 use super::{
     NAMED, PostgresRestoreError, Refusal, Restore,
@@ -26,12 +26,12 @@ use super::{
 impl Restore<'_> {
     /// Roles of the globals that the server does not have.
     pub(super) fn new_roles(&self) -> Result<NewRoles, PostgresRestoreError> {
-        if !self.work.globals {
+        if !self.work.target.roles {
             return Ok(NewRoles::default());
         }
         if let Some(cause) = &self.manifest.globals_missing {
             let cause = format!("the snapshot has no roles to make: {cause}");
-            self.warn(WarningCode::GlobalsFailed, &self.work.to, &cause);
+            self.warn(WarningCode::GlobalsFailed, self.work.target.name(), &cause);
         }
         let Some(globals) = &self.manifest.globals else {
             return Ok(NewRoles::default());
@@ -65,10 +65,10 @@ impl Restore<'_> {
     }
 
     pub(super) async fn facts(&self, new_roles: &NewRoles) -> Result<Facts, ServerError> {
-        let session = create::elsewhere(self.connection, &[&self.work.to]).await?;
+        let session = create::elsewhere(self.connection, &[self.work.target.name()]).await?;
         let inventory = Inventory::of(&session).await?;
-        let ties = if self.work.replace {
-            create::ties(&session, &self.work.to).await?
+        let ties = if self.work.target.replace {
+            create::ties(&session, self.work.target.name()).await?
         } else {
             Ties::default()
         };
@@ -134,7 +134,7 @@ impl Restore<'_> {
     ) -> Result<Objects, PostgresRestoreError> {
         let (work, database) = (self.work, self.database);
         let schemas = if plan.way == Way::Into {
-            self.wait(verify::schemas(self.connection, &work.to))?
+            self.wait(verify::schemas(self.connection, work.target.name()))?
         } else {
             Vec::new()
         };
@@ -146,11 +146,12 @@ impl Restore<'_> {
         let objects = Objects::choose(work, database, &schemas, &plan.way, entries)?;
         if plan.way == Way::Into && self.manifest.selection.content != Content::Data {
             let wanted = objects.relations(database);
-            let mut present = self.wait(verify::present(self.connection, &work.to, wanted))?;
+            let mut present =
+                self.wait(verify::present(self.connection, work.target.name(), wanted))?;
             if !present.is_empty() {
                 present.truncate(NAMED);
                 return Err(Refusal::Present {
-                    database: work.to.clone(),
+                    database: work.target.name().to_owned(),
                     present,
                 }
                 .into());
@@ -162,13 +163,13 @@ impl Restore<'_> {
     /// Foreign keys that lead to what is not restored.
     pub(super) fn name_cut_keys(&self, objects: &Objects) {
         for key in objects.chosen().iter().flat_map(|it| &it.cut) {
-            let object = format!("{}: FK CONSTRAINT {key}", self.work.to);
+            let object = format!("{}: FK CONSTRAINT {key}", self.work.target.name());
             let cause = "left out: it leads to a table that is not restored";
             self.warn(WarningCode::ForeignKeyLeftOut, &object, cause);
         }
     }
 
-    pub(super) fn planned(&self, plan: &Plan, facts: &Facts, objects: &Objects) -> RestoreResult {
+    pub(super) fn planned(&self, plan: &Plan, facts: &Facts, objects: &Objects) -> RestoreOutcome {
         let counted = objects
             .relations(self.database)
             .filter(|it| it.rows.is_some());
@@ -186,7 +187,7 @@ impl Restore<'_> {
                 chosen.cut.join(", ")
             ));
         }
-        RestoreResult {
+        RestoreOutcome {
             server: None,
             files: tables as u64,
             directories: 0,

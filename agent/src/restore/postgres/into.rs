@@ -18,7 +18,7 @@ use strongroom_postgres::{
         verify,
     },
 };
-use strongroom_wire::job::RestoreResult;
+use strongroom_spec::RestoreOutcome;
 
 use super::{
     PostgresRestoreError, Refusal,
@@ -36,7 +36,7 @@ impl Filling<'_> {
         &self,
         objects: &Objects,
         schemas: &[String],
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let restore = self.restore;
         let fill = self.plan.fill.as_str();
@@ -62,7 +62,7 @@ impl Filling<'_> {
         session: &Session,
         objects: &Objects,
         schemas: &[String],
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let restore = self.restore;
         let expected = || objects.relations(restore.database);
@@ -132,7 +132,7 @@ impl Filling<'_> {
         &self,
         session: &Session,
         tables: impl Iterator<Item = &'r Relation>,
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<(Vec<StiffKey>, Option<Refusal>), PostgresRestoreError> {
         let restore = self.restore;
         // What has no rows is no part of a circle.
@@ -159,7 +159,7 @@ impl Filling<'_> {
         &self,
         session: &Session,
         tables: impl Iterator<Item = &'r Relation>,
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<Vec<Trigger>, PostgresRestoreError> {
         let restore = self.restore;
         let wanted: Vec<_> = tables

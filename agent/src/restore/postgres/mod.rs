@@ -63,7 +63,7 @@ use strongroom_postgres::{
 };
 use strongroom_repository::Repository;
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::{RestorePostgresWork, RestoreResult};
+use strongroom_spec::{PostgresTarget, RestoreOutcome, RestoreSpec};
 use tokio::runtime::Handle;
 
 pub use error::PostgresRestoreError;
@@ -86,7 +86,7 @@ use crate::{
 const NAMED: usize = 20;
 
 /// Where a restore goes, and what it may use.
-pub struct PostgresTarget<'a> {
+pub struct PostgresDestination<'a> {
     /// Of `agent.toml`.
     pub connection: &'a PostgresConnection,
     /// For dumps that several jobs read.
@@ -108,10 +108,10 @@ pub struct PostgresTarget<'a> {
 pub fn run(
     repository: Arc<Repository>,
     runtime: Handle,
-    work: &RestorePostgresWork,
-    target: &PostgresTarget<'_>,
+    work: &RestoreSpec<PostgresTarget>,
+    target: &PostgresDestination<'_>,
     monitor: Arc<Monitor>,
-) -> Result<RestoreResult, PostgresRestoreError> {
+) -> Result<RestoreOutcome, PostgresRestoreError> {
     let files = SnapshotFiles::open(repository, runtime.clone(), work.snapshot, monitor.clone())?;
     monitor.enter("planning");
     let manifest = manifest(&files, work)?;
@@ -120,7 +120,7 @@ pub fn run(
             .connection
             .resolve()
             .map_err(|source| PostgresRestoreError::Connection {
-                connection: work.connection.clone(),
+                connection: work.target.connection.clone(),
                 source: Box::new(source),
             })?;
     let bin_dir = target
@@ -134,7 +134,7 @@ pub fn run(
         let programs = Programs::new(bin_dir);
         Some(programs.find(Program::Restore, manifest.pg_dump_major, "a dump")?)
     };
-    let with = |work: &RestorePostgresWork, then: &mut Then<'_>| {
+    let with = |work: &RestoreSpec<PostgresTarget>, then: &mut Then<'_>| {
         then(&Restore {
             files: &files,
             work,
@@ -153,18 +153,18 @@ pub fn run(
             job: short(target.attempt),
         })
     };
-    let one = |work: &RestorePostgresWork| {
-        let mut result = RestoreResult::default();
+    let one = |work: &RestoreSpec<PostgresTarget>| {
+        let mut result = RestoreOutcome::default();
         with(work, &mut |restore| {
             result = restore.run()?;
             Ok(())
         })?;
         Ok(result)
     };
-    if !work.all {
+    if !work.target.all_databases {
         return one(work).map(for_people);
     }
-    let entries = |work: &RestorePostgresWork| {
+    let entries = |work: &RestoreSpec<PostgresTarget>| {
         let mut entries = None;
         with(work, &mut |restore| {
             entries = restore.contents()?.map(|it| it.entries);
@@ -179,7 +179,7 @@ pub fn run(
 type Then<'t> = dyn FnMut(&Restore<'_>) -> Result<(), PostgresRestoreError> + 't;
 
 /// Names in its notes as they are shown.
-fn for_people(mut result: RestoreResult) -> RestoreResult {
+fn for_people(mut result: RestoreOutcome) -> RestoreOutcome {
     for note in &mut result.notes {
         if let Cow::Owned(shown) = name::shown(note) {
             *note = shown;
@@ -196,7 +196,7 @@ fn short(attempt: AttemptRef) -> String {
 
 fn manifest(
     files: &SnapshotFiles,
-    work: &RestorePostgresWork,
+    work: &RestoreSpec<PostgresTarget>,
 ) -> Result<Manifest, PostgresRestoreError> {
     let bytes = files.small_file(PATH, MAX_SIZE)?;
     Manifest::decode(&bytes).map_err(|source| PostgresRestoreError::Manifest {
@@ -207,15 +207,15 @@ fn manifest(
 
 fn dumped<'a>(
     manifest: &'a Manifest,
-    work: &RestorePostgresWork,
+    work: &RestoreSpec<PostgresTarget>,
 ) -> Result<&'a DumpedDatabase, PostgresRestoreError> {
     let known = manifest.databases.iter().map(|it| it.name.as_str());
-    let meant = name::meant(&work.database, known);
+    let meant = name::meant(&work.target.database, known);
     meant.and_then(|it| manifest.database(it)).ok_or_else(|| {
-        if let Some(missing) = manifest.missing(&work.database) {
+        if let Some(missing) = manifest.missing(&work.target.database) {
             return PostgresRestoreError::MissingDatabase {
                 snapshot: work.snapshot.short(),
-                database: work.database.clone(),
+                database: work.target.database.clone(),
                 cause: missing.cause.clone(),
             };
         }
@@ -223,7 +223,7 @@ fn dumped<'a>(
         let names: Vec<_> = names.map(|it| format!("{:?}", it.name)).collect();
         PostgresRestoreError::NoDatabase {
             snapshot: work.snapshot.short(),
-            database: work.database.clone(),
+            database: work.target.database.clone(),
             known: names.join(", "),
         }
     })
@@ -231,8 +231,8 @@ fn dumped<'a>(
 
 struct Restore<'a> {
     files: &'a SnapshotFiles,
-    work: &'a RestorePostgresWork,
-    target: &'a PostgresTarget<'a>,
+    work: &'a RestoreSpec<PostgresTarget>,
+    target: &'a PostgresDestination<'a>,
     manifest: &'a Manifest,
     database: &'a DumpedDatabase,
     connection: &'a Connection,
@@ -245,7 +245,7 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    fn run(&self) -> Result<RestoreResult, PostgresRestoreError> {
+    fn run(&self) -> Result<RestoreOutcome, PostgresRestoreError> {
         let new_roles = self.new_roles()?;
         let facts = self.wait(self.facts(&new_roles))?;
         let plan = plan::plan(
@@ -299,7 +299,7 @@ impl Restore<'_> {
         plan: &Plan,
         objects: &Objects,
         contents: Option<&Contents>,
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<(), PostgresRestoreError> {
         if plan.way != Way::Into {
             self.monitor.enter("creating");
@@ -350,7 +350,7 @@ impl Restore<'_> {
 
     fn server(&self, source: ServerError) -> PostgresRestoreError {
         PostgresRestoreError::Server {
-            connection: self.work.connection.clone(),
+            connection: self.work.target.connection.clone(),
             source: Box::new(source),
         }
     }

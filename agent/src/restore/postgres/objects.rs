@@ -7,7 +7,7 @@ use strongroom_postgres::{
     },
     name,
 };
-use strongroom_wire::job::RestorePostgresWork;
+use strongroom_spec::{PostgresTarget, RestoreSpec};
 
 use super::plan::{Refusal, Way};
 
@@ -22,18 +22,18 @@ impl Objects {
     /// Chooses among the dump's entries when single schemas or tables are
     /// wanted.
     pub(super) fn choose(
-        work: &RestorePostgresWork,
+        work: &RestoreSpec<PostgresTarget>,
         database: &DumpedDatabase,
         existing_schemas: &[String],
         way: &Way,
         mut entries: Vec<Entry>,
     ) -> Result<Self, Refusal> {
-        if work.schemas.is_empty() && work.tables.is_empty() {
+        if work.target.schemas.is_empty() && work.target.tables.is_empty() {
             return Ok(Self::All);
         }
-        let tables = tables(&work.tables, database)?;
+        let tables = tables(&work.target.tables, database)?;
         let known = || database.schemas.iter().map(String::as_str);
-        let schemas = work.schemas.iter().map(|asked| {
+        let schemas = work.target.schemas.iter().map(|asked| {
             let schema = name::meant(asked, known()).map(str::to_owned);
             schema.ok_or_else(|| no_object(database, format!("schema {asked:?}")))
         });

@@ -9,7 +9,7 @@ use strongroom_postgres::{
     },
     name,
 };
-use strongroom_wire::job::{PlannedAction, RestorePostgresWork};
+use strongroom_spec::{PlannedAction, PostgresTarget, RestoreSpec};
 
 /// Below this, jobs at once gain nothing that is worth the disk.
 const SMALL: u64 = 64 << 20;
@@ -175,7 +175,7 @@ pub enum Refusal {
 /// Makes the plan, or refuses. `job` is the job's short id; `threads` what the
 /// attempt may use.
 pub(super) fn plan(
-    work: &RestorePostgresWork,
+    work: &RestoreSpec<PostgresTarget>,
     manifest: &Manifest,
     database: &DumpedDatabase,
     facts: &Facts,
@@ -183,30 +183,30 @@ pub(super) fn plan(
     threads: u32,
     now: Timestamp,
 ) -> Result<Plan, Refusal> {
-    let to = &work.to;
+    let to = work.target.name();
     let length = name::encode(to).len();
     let impossible = !(1..=MAX_NAME).contains(&length) || to.contains('\0');
     if impossible || to == "template0" || to == "template1" {
-        return Err(Refusal::Name(to.clone()));
+        return Err(Refusal::Name(to.to_owned()));
     }
     if facts.inventory.standby {
         return Err(Refusal::Standby);
     }
     let mut notes = Vec::new();
-    let narrow = !work.schemas.is_empty() || !work.tables.is_empty();
+    let narrow = !work.target.schemas.is_empty() || !work.target.tables.is_empty();
     let exists = facts.inventory.database(to).is_some();
     if narrow && manifest.is_script() {
         return Err(Refusal::Script);
     }
     let data_only = manifest.selection.content == Content::Data;
-    let way = match (exists, work.replace) {
+    let way = match (exists, work.target.replace) {
         (_, true) if narrow => return Err(Refusal::PartialReplace),
         (false, _) | (true, true) if data_only => return Err(Refusal::NoDefinitions),
         (true, true) => Way::Replace {
             aside: aside(to, now),
         },
         (true, false) if narrow || data_only => Way::Into,
-        (true, false) => return Err(Refusal::Exists(to.clone())),
+        (true, false) => return Err(Refusal::Exists(to.to_owned())),
         (false, _) => Way::New,
     };
     let missing = |wanted: &[String], there: &[String]| -> Vec<String> {
@@ -257,7 +257,7 @@ pub(super) fn plan(
         notes.push("the snapshot was told to leave out some schemas or tables".into());
     }
     let fill = match way {
-        Way::Into => to.clone(),
+        Way::Into => to.to_owned(),
         Way::New | Way::Replace { .. } => derived_name(to, &format!("_strongroom_{job}")),
     };
     // What bears another name is no leftover, whatever its comment says: it may be
@@ -279,7 +279,13 @@ pub(super) fn plan(
         jobs: if manifest.is_script() {
             1
         } else {
-            jobs(work.jobs, &way, database.bytes, facts.scratch, threads)
+            jobs(
+                work.target.jobs,
+                &way,
+                database.bytes,
+                facts.scratch,
+                threads,
+            )
         },
         fill,
         stale,
@@ -345,13 +351,13 @@ fn jobs(asked: Option<u32>, way: &Way, dump: u64, scratch: u64, threads: u32) ->
 /// What a dry run shows.
 pub(super) fn actions(
     plan: &Plan,
-    work: &RestorePostgresWork,
+    work: &RestoreSpec<PostgresTarget>,
     database: &DumpedDatabase,
     new_roles: &[String],
     tables: usize,
 ) -> Vec<PlannedAction> {
     let action = |path: String, action: &str, bytes: u64| PlannedAction {
-        path: path.into_bytes(),
+        path: path.into(),
         action: action.into(),
         bytes,
     };
@@ -374,7 +380,7 @@ pub(super) fn actions(
         database.bytes,
     ));
     all.push(action(format!("{tables} tables of {fill}"), "verify", 0));
-    let to = &work.to;
+    let to = work.target.name();
     match &plan.way {
         Way::New => all.push(action(format!("database {fill} to {to}"), "rename", 0)),
         Way::Replace { aside } => {

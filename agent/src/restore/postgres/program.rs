@@ -17,7 +17,7 @@ use strongroom_postgres::{
     programs::Found,
     server_words::{EntryListener, Heard},
 };
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 use tokio::runtime::Handle;
 
 use super::{super::RestoreError, PostgresRestoreError, scratch};

@@ -5,7 +5,7 @@
 use std::{rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use strongroom_postgres::connection::Session;
-use strongroom_wire::job::{RestoreResult, WarningCode};
+use strongroom_spec::{RestoreOutcome, WarningCode};
 
 use super::{
     PostgresRestoreError, Restore,
@@ -23,7 +23,7 @@ impl Restore<'_> {
     pub(super) fn play(
         &self,
         plan: &Plan,
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let session = self.wait(async {
             // A script expects what every client gets.
@@ -49,7 +49,7 @@ impl Restore<'_> {
         &self,
         session: &Session,
         database: &str,
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<Vec<Unmade>, PostgresRestoreError> {
         let mut script = self.files.file(&self.database.path)?;
         let again: Again<'_> = Rc::new(|take| {

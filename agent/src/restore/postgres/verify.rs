@@ -10,7 +10,7 @@ use strongroom_postgres::{
     },
     name,
 };
-use strongroom_wire::job::{RestoreResult, WarningCode};
+use strongroom_spec::{RestoreOutcome, VerifyRows, WarningCode};
 
 use super::{
     NAMED, PostgresRestoreError, Restore, into::Before, objects::Objects, plan::Plan, policies,
@@ -24,7 +24,7 @@ impl Restore<'_> {
         plan: &Plan,
         objects: &Objects,
         unmade: &[Unmade],
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<(), PostgresRestoreError> {
         let verified = if self.manifest.foreign {
             None
@@ -50,7 +50,7 @@ impl Restore<'_> {
         expected: &(impl Iterator<Item = &'r Relation> + Clone),
         before: Option<&Before>,
         unmade: &[Unmade],
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<(), PostgresRestoreError> {
         if self.manifest.foreign {
             return self.judge(None, unmade, result);
@@ -87,7 +87,7 @@ impl Restore<'_> {
             encoding: &self.database.locale.encoding,
             extensions: &self.database.extensions,
             large_objects: None,
-            content: !self.work.counts_only,
+            content: self.work.target.verify == VerifyRows::Content,
             jobs: 1,
         }
     }
@@ -97,7 +97,7 @@ impl Restore<'_> {
         &self,
         verified: Option<Verified>,
         unmade: &[Unmade],
-        result: &mut RestoreResult,
+        result: &mut RestoreOutcome,
     ) -> Result<(), PostgresRestoreError> {
         let lost = unmade.iter().filter(|it| it.has_rows() || it.closes());
         let mut lost: Vec<_> = lost
@@ -137,7 +137,7 @@ impl Restore<'_> {
 
     /// What was compared besides the number of rows.
     fn how_far(&self, tables: u64, summed: u64) -> String {
-        if self.work.counts_only {
+        if self.work.target.verify == VerifyRows::Counts {
             return ", counts only, as was asked for".into();
         }
         match tables - summed {
@@ -169,7 +169,7 @@ impl Restore<'_> {
         if unmade.iter().any(|it| it.rest == rest) {
             return;
         }
-        let object = format!("{}: {kind:?} {schema}.{name}", self.work.to);
+        let object = format!("{}: {kind:?} {schema}.{name}", self.work.target.name());
         let cause = "the manifest says that it is in the dump, and it is not in the restored \
             database";
         self.warn(WarningCode::ObjectNotRestored, &object, cause);
@@ -199,7 +199,7 @@ impl Restore<'_> {
         } else {
             (WarningCode::ObjectNotRestored, format!("left out: {cause}"))
         };
-        let object = format!("{}: {}", self.work.to, unmade.name());
+        let object = format!("{}: {}", self.work.target.name(), unmade.name());
         self.warn(code, &object, &cause);
     }
 }

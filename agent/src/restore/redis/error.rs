@@ -8,7 +8,7 @@ use strongroom_redis::{
     rdb::RdbError,
     restore::keys::{Found, Written},
 };
-use strongroom_wire::job::{Failure, FailureCode};
+use strongroom_spec::{Failure, FailureCode};
 
 use crate::{config::RedisConnectionError, restore::RestoreError};
 

@@ -16,7 +16,7 @@ use std::{
 use strongroom_redis::{Connection, Info, RedisError, glob::Pattern, restore::keys};
 use strongroom_repository::Repository;
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::{PlannedAction, RestoreRedisWork, RestoreResult};
+use strongroom_spec::{PlannedAction, RedisTarget, RestoreOutcome, RestoreSpec};
 use tokio::{runtime::Handle, sync::mpsc};
 
 pub use error::RedisRestoreError;
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Where a restore goes, and what it may use.
-pub struct RedisTarget<'a> {
+pub struct RedisDestination<'a> {
     /// Of `agent.toml`.
     pub connection: &'a RedisConnection,
     /// For notes.
@@ -47,10 +47,10 @@ struct Restore<'a> {
     files: &'a SnapshotFiles,
     runtime: &'a Handle,
     monitor: &'a Monitor,
-    work: &'a RestoreRedisWork,
+    work: &'a RestoreSpec<RedisTarget>,
     connection: &'a Connection,
     manifest: &'a Manifest,
-    target: &'a RedisTarget<'a>,
+    target: &'a RedisDestination<'a>,
 }
 
 /// Restores everything, or the keys that match, or plans to. Blocks: call it
@@ -62,10 +62,10 @@ struct Restore<'a> {
 pub fn run(
     repository: Arc<Repository>,
     runtime: Handle,
-    work: &RestoreRedisWork,
-    target: &RedisTarget<'_>,
+    work: &RestoreSpec<RedisTarget>,
+    target: &RedisDestination<'_>,
     monitor: Arc<Monitor>,
-) -> Result<RestoreResult, RedisRestoreError> {
+) -> Result<RestoreOutcome, RedisRestoreError> {
     let files = SnapshotFiles::open(repository, runtime.clone(), work.snapshot, monitor.clone())?;
     monitor.enter("planning");
     let manifest = manifest(&files, work)?;
@@ -74,7 +74,7 @@ pub fn run(
             .connection
             .resolve()
             .map_err(|source| RedisRestoreError::Connection {
-                connection: work.connection.clone(),
+                connection: work.target.connection.clone(),
                 source,
             })?;
     let restore = Restore {
@@ -90,11 +90,11 @@ pub fn run(
     restore
         .until_cancelled(stale_replicas::detach(
             target.state_dir,
-            &work.connection,
+            &work.target.connection,
             &connection,
         ))?
         .map_err(|error| restore.failed(error))?;
-    let mut result = if work.keys.is_empty() {
+    let mut result = if work.target.keys.is_empty() {
         whole::run(&restore)?
     } else {
         restore.keys()?
@@ -103,7 +103,10 @@ pub fn run(
     Ok(result)
 }
 
-fn manifest(files: &SnapshotFiles, work: &RestoreRedisWork) -> Result<Manifest, RedisRestoreError> {
+fn manifest(
+    files: &SnapshotFiles,
+    work: &RestoreSpec<RedisTarget>,
+) -> Result<Manifest, RedisRestoreError> {
     let snapshot = work.snapshot;
     let json = match files.small_file(MANIFEST, MAX_MANIFEST) {
         Ok(json) => json,
@@ -129,7 +132,7 @@ impl Restore<'_> {
     }
 
     fn failed(&self, error: RedisError) -> RedisRestoreError {
-        RedisRestoreError::server(&self.work.connection, error)
+        RedisRestoreError::server(&self.work.target.connection, error)
     }
 
     fn dump(&self) -> Result<FileStream, RestoreError> {
@@ -157,13 +160,13 @@ impl Restore<'_> {
     }
 
     /// Single keys, beside those that are there.
-    fn keys(&self) -> Result<RestoreResult, RedisRestoreError> {
+    fn keys(&self) -> Result<RestoreOutcome, RedisRestoreError> {
         if self.manifest.databases.is_none() {
             return Err(RedisRestoreError::Uncounted {
                 snapshot: self.work.snapshot,
             });
         }
-        let patterns: Vec<Pattern> = self.work.keys.iter().map(Pattern::new).collect();
+        let patterns: Vec<Pattern> = self.work.target.keys.iter().map(Pattern::new).collect();
         let data = self.manifest.dataset();
         let prepare = keys::prepare(self.connection, &data);
         let (mut client, info) = self
@@ -177,7 +180,7 @@ impl Restore<'_> {
                 keys::scan(rdb, &patterns, &now, None).map_err(|error| self.scan_failed(error))?;
             for (database, keys) in &found.matching {
                 result.plan.push(PlannedAction {
-                    path: format!("database {database}: {keys} keys").into_bytes(),
+                    path: format!("database {database}: {keys} keys").into(),
                     action: "write".into(),
                     bytes: 0,
                 });
@@ -214,7 +217,7 @@ impl Restore<'_> {
         result.notes.push(expired(found.expired));
         if written.failed > 0 || !found.too_large.is_empty() {
             return Err(RedisRestoreError::incomplete(
-                &self.work.connection,
+                &self.work.target.connection,
                 &written,
                 &found,
             ));
@@ -232,8 +235,8 @@ impl Restore<'_> {
 }
 
 /// Figures of what has not been done yet.
-fn nothing(notes: Vec<String>) -> RestoreResult {
-    RestoreResult {
+fn nothing(notes: Vec<String>) -> RestoreOutcome {
+    RestoreOutcome {
         server: None,
         files: 0,
         directories: 0,

@@ -7,7 +7,7 @@ use strongroom_redis::{
     primary::Chunks,
     restore::{check::Dataset, durable::Keeps, watchers, whole},
 };
-use strongroom_wire::job::{PlannedAction, RestoreResult, WarningCode};
+use strongroom_spec::{PlannedAction, RestoreOutcome, WarningCode};
 use tokio::sync::mpsc;
 
 use super::{RedisRestoreError, Restore, nothing, stale_replicas};
@@ -25,7 +25,7 @@ impl Chunks for Fetched {
     }
 }
 
-pub(super) fn run(restore: &Restore<'_>) -> Result<RestoreResult, RedisRestoreError> {
+pub(super) fn run(restore: &Restore<'_>) -> Result<RestoreOutcome, RedisRestoreError> {
     let data = restore.manifest.dataset();
     if restore.work.dry_run {
         return plan(restore, &data);
@@ -33,13 +33,13 @@ pub(super) fn run(restore: &Restore<'_>) -> Result<RestoreResult, RedisRestoreEr
     let stream = restore.dump()?;
     let length = stream.size();
     restore.monitor.enter("restoring");
-    let name = &restore.work.connection;
+    let name = &restore.work.target.connection;
     let state = restore.target.state_dir;
     let request = whole::Request {
         connection: restore.connection,
         data: &data,
         length,
-        allow_replicas: restore.work.allow_replicas,
+        allow_replicas: restore.work.target.allow_replicas,
         attach: &|at| stale_replicas::note(state, name, at).map_err(io::Error::other),
         sent: &|bytes| {
             restore.monitor.bytes.fetch_add(bytes, Relaxed);
@@ -116,8 +116,8 @@ fn fetch(mut stream: FileStream, sender: &mpsc::Sender<Result<Vec<u8>, RestoreEr
 }
 
 /// What would be done, or why it cannot be.
-fn plan(restore: &Restore<'_>, data: &Dataset) -> Result<RestoreResult, RedisRestoreError> {
-    let prepare = whole::prepare(restore.connection, data, restore.work.allow_replicas);
+fn plan(restore: &Restore<'_>, data: &Dataset) -> Result<RestoreOutcome, RedisRestoreError> {
+    let prepare = whole::prepare(restore.connection, data, restore.work.target.allow_replicas);
     let (_client, prepared) = restore
         .until_cancelled(prepare)?
         .map_err(|error| restore.failed(error))?;
@@ -146,7 +146,7 @@ fn actions(info: &Info, data: &Dataset) -> Vec<PlannedAction> {
         let keys = |counts: Option<&strongroom_redis::rdb::Counts>| counts.map_or(0, |it| it.keys);
         let (now, then) = (keys(info.databases.get(&number)), keys(then.get(&number)));
         PlannedAction {
-            path: format!("database {number}: {now} keys become {then}").into_bytes(),
+            path: format!("database {number}: {now} keys become {then}").into(),
             action: match (now, then) {
                 (0, _) => "create",
                 (_, 0) => "empty",
@@ -157,5 +157,5 @@ fn actions(info: &Info, data: &Dataset) -> Vec<PlannedAction> {
         }
     };
     let actions = numbers.into_iter().map(action);
-    actions.take(strongroom_wire::job::MAX_WARNINGS).collect()
+    actions.take(strongroom_spec::MAX_WARNINGS).collect()
 }

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use strongroom_compare::beneath::Walker;
-use strongroom_wire::job::{Overwrite, RestoreWork};
+use strongroom_spec::{DirectoryTarget, Overwrite, RestoreSpec};
 
 use super::support::{Place, write};
 use crate::{
@@ -21,7 +21,7 @@ fn allow(prefix: &Path, target: &Path, walker: Walker, off_limits: OffLimits) ->
 
 fn run_in(
     place: &Place,
-    work: &RestoreWork,
+    work: &RestoreSpec<DirectoryTarget>,
     target: &AllowedDirectory,
 ) -> Result<(), RestoreError> {
     let runtime = place.runtime.handle().clone();
@@ -60,9 +60,12 @@ fn a_target_exchanged_for_a_link_after_consent_is_not_followed() {
             fs::rename(prefix.join(swapped), prefix.join("away")).unwrap();
             symlink(&outside, prefix.join(swapped)).unwrap();
             for dry_run in [true, false] {
-                let work = RestoreWork {
-                    overwrite: Overwrite::Always,
+                let work = RestoreSpec {
                     dry_run,
+                    target: DirectoryTarget {
+                        overwrite: Overwrite::Always,
+                        ..place.work().target
+                    },
                     ..place.work()
                 };
                 let error = run_in(&place, &work, &directory).unwrap_err().to_string();
@@ -110,8 +113,11 @@ fn the_agents_own_state_is_not_written_to() {
     let off_limits = OffLimits::of_agent(&restored.join("a-state")).unwrap();
     let target = place.target();
     let directory = allow(&target, &target, Walker::Kernel, off_limits);
-    let work = RestoreWork {
-        overwrite: Overwrite::Always,
+    let work = RestoreSpec {
+        target: DirectoryTarget {
+            overwrite: Overwrite::Always,
+            ..place.work().target
+        },
         ..place.work()
     };
     run_in(&place, &work, &directory).unwrap();

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use strongroom_layout::{Directory, ObjectId, ObjectKind, ObjectName};
 use strongroom_repository::format::index::{IndexFile, IndexPack};
-use strongroom_wire::job::{FailureCode, Overwrite};
+use strongroom_spec::{FailureCode, Overwrite};
 
 use strongroom_tests::noise;
 

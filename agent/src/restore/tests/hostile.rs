@@ -21,7 +21,7 @@ use strongroom_repository::{
     },
     store::{Body, fs::FsStore},
 };
-use strongroom_wire::job::{Overwrite, RestoreWork, Sparse};
+use strongroom_spec::{DirectoryTarget, Overwrite, RestoreSpec};
 
 use super::support::{Hook, PASSWORD, Place, write};
 use crate::restore::marker::marker_name;
@@ -125,15 +125,14 @@ impl Forge {
     }
 
     fn restore_snapshot(&self, snapshot: ObjectId, overwrite: Overwrite) -> Result<(), String> {
-        let work = RestoreWork {
+        let work = RestoreSpec::new(
             snapshot,
-            target: self.place.target().to_str().unwrap().into(),
-            paths: Vec::new(),
-            overwrite,
-            dry_run: false,
-            numeric_ids: false,
-            sparse: Sparse::Auto,
-        };
+            DirectoryTarget {
+                directory: self.place.target().to_str().unwrap().into(),
+                overwrite,
+                ..DirectoryTarget::default()
+            },
+        );
         let result = self.place.run(&work);
         result.map(drop).map_err(|error| error.to_string())
     }

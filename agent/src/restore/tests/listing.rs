@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use strongroom_compare::EscapedPath;
-use strongroom_wire::job::{FailureCode, ListResult, ListWork};
+use strongroom_spec::{FailureCode, ListOutcome, ListSpec};
 
 use super::support::{Place, write};
 use crate::restore::{RestoreError, list};
@@ -20,8 +20,8 @@ fn place() -> Place {
     place
 }
 
-fn work(place: &Place, path: &str) -> ListWork {
-    ListWork {
+fn work(place: &Place, path: &str) -> ListSpec {
+    ListSpec {
         snapshot: place.snapshot(),
         path: format!("{}{path}", place.source().display()),
         recursive: false,
@@ -30,7 +30,7 @@ fn work(place: &Place, path: &str) -> ListWork {
     }
 }
 
-fn listed(place: &Place, work: &ListWork) -> Result<ListResult, RestoreError> {
+fn listed(place: &Place, work: &ListSpec) -> Result<ListOutcome, RestoreError> {
     list(
         place.repository(),
         place.runtime.handle(),
@@ -40,7 +40,7 @@ fn listed(place: &Place, work: &ListWork) -> Result<ListResult, RestoreError> {
 }
 
 /// Paths below the source, escaped.
-fn paths(place: &Place, result: &ListResult) -> Vec<String> {
+fn paths(place: &Place, result: &ListOutcome) -> Vec<String> {
     let prefix = place.source().to_str().unwrap().len();
     let shown = |path: &[u8]| {
         EscapedPath(OsStr::from_bytes(path).as_ref()).to_string()[prefix..].to_owned()
@@ -95,7 +95,7 @@ fn one_level_and_all_levels() {
             r"/d\xff"
         ]
     );
-    let all = ListWork {
+    let all = ListSpec {
         recursive: true,
         ..work(&place, "")
     };
@@ -111,13 +111,13 @@ fn one_level_and_all_levels() {
 #[test]
 fn pages_of_any_size_give_the_whole() {
     let place = place();
-    let whole = ListWork {
+    let whole = ListSpec {
         recursive: true,
         ..work(&place, "")
     };
     let whole_listing = listed(&place, &whole).unwrap();
     for limit in 1..5 {
-        let mut page = ListWork {
+        let mut page = ListSpec {
             limit,
             ..whole.clone()
         };

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{MetadataExt, symlink},
 };
 
-use strongroom_wire::job::{FailureCode, Overwrite, RestoreWork};
+use strongroom_spec::{DirectoryTarget, FailureCode, Overwrite, RestoreSpec};
 
 use strongroom_tests::noise;
 
@@ -158,9 +158,12 @@ fn a_directory_that_holds_something_is_not_replaced() {
 #[test]
 fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     let place = place();
-    let dry = |overwrite| RestoreWork {
+    let dry = |overwrite| RestoreSpec {
         dry_run: true,
-        overwrite,
+        target: DirectoryTarget {
+            overwrite,
+            ..place.work().target
+        },
         ..place.work()
     };
     let result = place.run(&dry(Overwrite::Never)).unwrap();

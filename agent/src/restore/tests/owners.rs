@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
 
-use strongroom_wire::job::{Overwrite, RestoreWork, Sparse, WarningCode};
+use strongroom_spec::{DirectoryTarget, Overwrite, RestoreSpec, WarningCode};
 
 use super::hostile::Forge;
 
@@ -21,15 +21,15 @@ fn owned(forge: &Forge, name: &str, (uid, user): (u32, &str), (gid, group): (u32
 }
 
 fn restore(forge: &Forge, nodes: &[String], numeric_ids: bool) {
-    let work = RestoreWork {
-        snapshot: forge.publish(forge.tree(nodes)),
-        target: forge.place.target().to_str().unwrap().into(),
-        paths: Vec::new(),
-        overwrite: Overwrite::IfChanged,
-        dry_run: false,
-        numeric_ids,
-        sparse: Sparse::Auto,
-    };
+    let work = RestoreSpec::new(
+        forge.publish(forge.tree(nodes)),
+        DirectoryTarget {
+            directory: forge.place.target().to_str().unwrap().into(),
+            overwrite: Overwrite::IfChanged,
+            numeric_ids,
+            ..DirectoryTarget::default()
+        },
+    );
     forge.place.run(&work).unwrap();
 }
 
@@ -52,7 +52,7 @@ fn files_belong_to_whom_they_belonged_to() {
     assert_eq!(owner("b"), (DAEMON, DAEMON));
     assert_eq!(owner("c"), (DAEMON, 59_093));
     let (warnings, count) = forge.place.monitor.warnings();
-    let said = |warning: &strongroom_wire::job::Warning| {
+    let said = |warning: &strongroom_spec::Warning| {
         let path = String::from_utf8_lossy(&warning.path);
         let name = path.rsplit('/').next().unwrap_or_default();
         (warning.code, name.to_owned())

@@ -3,7 +3,7 @@
 use std::{fs, process::Command, sync::atomic::Ordering::Relaxed};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use strongroom_wire::job::{FailureCode, Overwrite, RestoreWork};
+use strongroom_spec::{DirectoryTarget, FailureCode, Overwrite, RestoreSpec};
 
 use strongroom_tests::noise;
 
@@ -168,8 +168,11 @@ fn the_marker_of_a_snapshot_is_not_restored() {
         .env("RESTIC_PASSWORD", super::support::PASSWORD)
         .status();
     assert!(backup.unwrap().success());
-    let work = RestoreWork {
-        overwrite: Overwrite::Never,
+    let work = RestoreSpec {
+        target: DirectoryTarget {
+            overwrite: Overwrite::Never,
+            ..place.work().target
+        },
         ..place.work()
     };
     place.run(&work).unwrap();

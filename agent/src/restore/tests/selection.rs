@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
 
-use strongroom_wire::job::{FailureCode, RestoreWork};
+use strongroom_spec::{DirectoryTarget, FailureCode, RestoreSpec};
 
 use super::support::{Place, assert_identical, write};
 
@@ -16,13 +16,16 @@ fn place() -> Place {
     place
 }
 
-fn select(place: &Place, paths: &[&str]) -> RestoreWork {
+fn select(place: &Place, paths: &[&str]) -> RestoreSpec<DirectoryTarget> {
     let source = place.source();
-    RestoreWork {
-        paths: paths
-            .iter()
-            .map(|path| format!("{}/{path}", source.display()))
-            .collect(),
+    RestoreSpec {
+        target: DirectoryTarget {
+            paths: paths
+                .iter()
+                .map(|path| format!("{}/{path}", source.display()))
+                .collect(),
+            ..place.work().target
+        },
         ..place.work()
     }
 }

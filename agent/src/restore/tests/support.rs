@@ -19,8 +19,8 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, makedev, mknodat};
 use strongroom_compare::{CompareOptions, beneath, compare};
 use strongroom_layout::{Directory, ObjectId};
 use strongroom_repository::{Repository, store::fs::FsStore};
+use strongroom_spec::{DirectoryTarget, Overwrite, RestoreOutcome, RestoreSpec};
 use strongroom_tests::noise;
-use strongroom_wire::job::{Overwrite, RestoreResult, RestoreWork, Sparse};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -131,32 +131,36 @@ impl Place {
         found.unwrap().0
     }
 
-    pub(super) fn work(&self) -> RestoreWork {
-        RestoreWork {
-            snapshot: self.snapshot(),
-            target: self.target().to_str().unwrap().into(),
-            paths: Vec::new(),
-            overwrite: Overwrite::Never,
-            dry_run: false,
-            numeric_ids: false,
-            sparse: Sparse::Auto,
-        }
+    pub(super) fn work(&self) -> RestoreSpec<DirectoryTarget> {
+        RestoreSpec::new(
+            self.snapshot(),
+            DirectoryTarget {
+                directory: self.target().to_str().unwrap().into(),
+                ..DirectoryTarget::default()
+            },
+        )
     }
 
-    pub(super) fn run(&self, work: &RestoreWork) -> Result<RestoreResult, RestoreError> {
+    pub(super) fn run(
+        &self,
+        work: &RestoreSpec<DirectoryTarget>,
+    ) -> Result<RestoreOutcome, RestoreError> {
         run(
             self.repository(),
             self.runtime.handle().clone(),
             work,
-            &AllowedDirectory::named(Path::new(&work.target)).unwrap(),
+            &AllowedDirectory::named(Path::new(&work.target.directory)).unwrap(),
             &self.options,
             self.monitor.clone(),
         )
     }
 
-    pub(super) fn restore(&self, overwrite: Overwrite) -> Result<RestoreResult, RestoreError> {
-        self.run(&RestoreWork {
-            overwrite,
+    pub(super) fn restore(&self, overwrite: Overwrite) -> Result<RestoreOutcome, RestoreError> {
+        self.run(&RestoreSpec {
+            target: DirectoryTarget {
+                overwrite,
+                ..self.work().target
+            },
             ..self.work()
         })
     }

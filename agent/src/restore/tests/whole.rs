@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, fs, os::unix::fs::MetadataExt};
 
-use strongroom_wire::job::Overwrite;
+use strongroom_spec::Overwrite;
 
 use strongroom_tests::noise;
 

@@ -14,13 +14,15 @@ use strongroom_repository::{
     },
 };
 use strongroom_runtime::pki;
-use strongroom_wire::job::{Failure, RepositoryAccess};
+use strongroom_spec::Failure;
+use strongroom_wire::job::RepositoryAccess;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Engine, SharedRepository, blocking, failure};
+use super::{Engine, SharedRepository};
 use crate::{
-    grants::GrantAuthority, limits::JobLimits, monitor::Monitor, sources::files::owners::Owners,
+    failure, grants::GrantAuthority, limits::JobLimits, monitor::Monitor,
+    sources::files::owners::Owners, tasks::blocking,
 };
 
 /// The same objects, twice: for the work, which ends with the attempt, and

@@ -2,9 +2,6 @@
 //! or a listing.
 
 mod access;
-mod failure;
-mod transfer;
-mod work;
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,18 +13,21 @@ use strongroom_repository::{
     store::{cache::Cache, s3::HttpClient},
 };
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::{Failure, JobOffer, ResourceLimits, Success, Work};
+use strongroom_spec::{Failure, JobSpec, Lock, Outcome, ResourceLimits};
+use strongroom_wire::job::JobOffer;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, info_span};
 
-use super::{Worker, consent};
+use super::Worker;
 use crate::{
     config::{AgentConfig, LiveConfig},
+    consent, failure,
     grants::GrantAuthority,
     limits::HostLimits,
     link::Link,
     monitor::Monitor,
-    wal::{self, WalJob, push::Desks},
+    tasks::{self, Task, blocking},
+    wal::push::Desks,
 };
 use access::Stores;
 
@@ -103,16 +103,16 @@ impl Worker for Engine {
         &self,
         offer: JobOffer,
         monitor: Arc<Monitor>,
-    ) -> BoxFuture<'static, Result<Success, Failure>> {
+    ) -> BoxFuture<'static, Result<Outcome, Failure>> {
         let engine = Self(Arc::clone(&self.0), self.0.live.borrow().clone());
         Box::pin(async move { engine.run(offer, monitor).await })
     }
 }
 
 impl Engine {
-    async fn run(self, offer: JobOffer, monitor: Arc<Monitor>) -> Result<Success, Failure> {
+    async fn run(self, offer: JobOffer, monitor: Arc<Monitor>) -> Result<Outcome, Failure> {
         let config = Arc::clone(self.config());
-        let asked = offer.work.clone();
+        let asked = offer.spec.clone()?;
         blocking({
             let asked = asked.clone();
             move || consent::check(&config, &asked)
@@ -124,7 +124,8 @@ impl Engine {
         let (authority, signing) =
             GrantAuthority::new(offer.attempt, self.0.link.clone(), monitor.cancel.clone());
         let mut signing = std::pin::pin!(signing.run().fuse());
-        let mut work = std::pin::pin!(self.attempt(offer, Arc::new(authority), monitor));
+        let mut work =
+            std::pin::pin!(self.attempt(offer, asked.clone(), Arc::new(authority), monitor));
         let mut attempt = std::pin::pin!(async {
             tokio::select! {
                 outcome = &mut work => outcome,
@@ -145,16 +146,15 @@ impl Engine {
     async fn attempt(
         &self,
         offer: JobOffer,
+        spec: JobSpec,
         authority: Arc<GrantAuthority>,
         monitor: Arc<Monitor>,
-    ) -> Result<Success, Failure> {
+    ) -> Result<Outcome, Failure> {
         monitor.enter("opening");
         let limits = self.limits().for_job(offer.limits);
         limits.show(&Span::current());
-        if let Work::Wal(work) = &offer.work {
-            // A store that is away must not fill the server's disk.
-            let server = self.wal_server(&work.connection)?;
-            wal::relieve(&server, work).await;
+        if let JobSpec::Wal(spec) = &spec {
+            tasks::relieve(self.config(), spec).await?;
         }
         let stores = Stores::new(
             self.http().await?,
@@ -167,73 +167,36 @@ impl Engine {
             .instrument(info_span!("open repository"))
             .await
             .map(Arc::new)?;
-        match offer.work {
-            // Over in a moment, and harmless if a prune comes in between.
-            Work::List(work) => self.list(repository, work, monitor).await,
-            Work::Wal(work) => {
-                let server = self.wal_server(&work.connection)?;
-                let job = WalJob {
-                    server,
-                    work,
-                    repository,
-                    store: Arc::clone(&stores.working),
-                    authority,
-                    desks: self.0.desks.clone(),
-                    limits,
-                    monitor,
-                };
-                // Larger than the futures of all other jobs.
-                let archived = Box::pin(wal::run(job)).await;
-                archived
-                    .map(Success::Wal)
-                    .map_err(|error| failure::of_wal(&error))
-            }
-            Work::Upload(work) => {
-                let lock = self.lock(&repository, &stores, &monitor).await?;
-                let upload = self.upload(&stores, repository, &authority, work, &limits, &monitor);
-                held(lock, &monitor, upload).await
-            }
-            Work::Download(work) => {
-                let lock = self.lock(&repository, &stores, &monitor).await?;
-                let download = self.download(&stores, repository, work, &monitor);
-                held(lock, &monitor, download).await
-            }
-            Work::Backup(work) => {
-                let lock = self.lock(&repository, &stores, &monitor).await?;
-                let backup = self.backup(&stores, repository, &authority, work, &limits, &monitor);
-                held(lock, &monitor, backup).await
-            }
-            Work::RestoreCluster(work) => {
-                let lock = self.lock(&repository, &stores, &monitor).await?;
-                let restore = self.restore_cluster(repository, &authority, work, &limits, &monitor);
-                held(lock, &monitor, restore).await
-            }
-            Work::RestorePostgres(work) => {
-                let lock = self.lock(&repository, &stores, &monitor).await?;
-                let restore =
-                    self.restore_postgres(repository, work, offer.attempt, &limits, &monitor);
-                held(lock, &monitor, restore).await
-            }
-            Work::RestoreRedis(work) => {
-                let lock = self.lock(&repository, &stores, &monitor).await?;
-                let restore = self.restore_redis(repository, work, &monitor);
-                held(lock, &monitor, restore).await
-            }
-            Work::Restore(work) => {
-                let lock = self.lock(&repository, &stores, &monitor).await?;
-                let restore = self.restore(repository, work, &limits, &monitor);
-                held(lock, &monitor, restore).await
-            }
-        }
+        let lock = match spec.kind().lock() {
+            Lock::None => None,
+            Lock::Shared => Some(self.lock(&repository, &stores, &monitor).await?),
+        };
+        let watched = Arc::clone(&monitor);
+        let task = Task {
+            config: Arc::clone(self.config()),
+            hostname: self.0.hostname.clone(),
+            clock: self.0.clock.clone(),
+            desks: self.0.desks.clone(),
+            attempt: offer.attempt,
+            store: stores.working,
+            repository,
+            authority,
+            limits,
+            monitor,
+        };
+        held(lock, &watched, Box::pin(task.run(spec))).await
     }
 }
 
 /// Works for as long as the lock is held, then releases it.
 async fn held(
-    lock: RepositoryLock,
+    lock: Option<RepositoryLock>,
     monitor: &Monitor,
-    work: impl Future<Output = Result<Success, Failure>>,
-) -> Result<Success, Failure> {
+    work: impl Future<Output = Result<Outcome, Failure>>,
+) -> Result<Outcome, Failure> {
+    let Some(lock) = lock else {
+        return work.await;
+    };
     let mut work = std::pin::pin!(work);
     let lost = lock.lost().clone();
     let outcome = tokio::select! {
@@ -246,16 +209,6 @@ async fn held(
     // What could not be released was logged, and goes stale by itself.
     let _ = lock.release().await;
     outcome
-}
-
-/// Runs what blocks, in the caller's span, where blocking is allowed.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    let span = Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(work))
-        .await
-        .map_err(|error| failure::of_thread(&error))
 }
 
 /// An open repository, for threads.

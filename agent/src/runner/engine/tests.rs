@@ -17,16 +17,14 @@ use axum::{
 };
 use strongroom_layout::{Directory, ObjectId, ObjectName};
 use strongroom_runtime::clock::SystemClock;
+use strongroom_spec::{
+    BackupOutcome, BackupSpec, CommandSource, DirectoryTarget, FailureCode, FilesSource, ListSpec,
+    RestoreSpec, Source,
+};
 use strongroom_tests::noise;
-use strongroom_wire::{
-    grant::{
-        Action, Grant, ListObjectsResponse, ListedObject, PublishRequest, PublishResponse,
-        SignAnswer, SignResponse,
-    },
-    job::{
-        BackupResult, BackupWork, CommandSource, FailureCode, FilesSource, ListWork, Overwrite,
-        RestoreWork, Source, Sparse,
-    },
+use strongroom_wire::grant::{
+    Action, Grant, ListObjectsResponse, ListedObject, PublishRequest, PublishResponse, SignAnswer,
+    SignResponse,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -238,23 +236,23 @@ impl Scene {
         root.join(name).to_str().unwrap().to_owned()
     }
 
-    async fn run_with(&self, offer: JobOffer, monitor: Arc<Monitor>) -> Result<Success, Failure> {
+    async fn run_with(&self, offer: JobOffer, monitor: Arc<Monitor>) -> Result<Outcome, Failure> {
         Worker::run(&self.engine, offer, monitor).await
     }
 
-    async fn run(&self, work: Work) -> Result<Success, Failure> {
+    async fn run(&self, work: JobSpec) -> Result<Outcome, Failure> {
         let monitor = Arc::new(Monitor::new(CancellationToken::new()));
         self.run_with(job(work), monitor).await
     }
 
-    async fn back_up(&self) -> BackupResult {
+    async fn back_up(&self) -> BackupOutcome {
         match self.run(self.files()).await.unwrap() {
-            Success::Backup(result) => result,
+            Outcome::Backup(result) => result,
             other => panic!("{other:?}"),
         }
     }
 
-    fn files(&self) -> Work {
+    fn files(&self) -> JobSpec {
         backup(Source::Files(FilesSource {
             paths: vec![self.path("source")],
             include: vec![],
@@ -264,16 +262,12 @@ impl Scene {
         }))
     }
 
-    fn restore(&self, snapshot: ObjectId, target: &str) -> Work {
-        Work::Restore(RestoreWork {
-            snapshot,
-            target: self.path(target),
-            paths: vec![],
-            overwrite: Overwrite::Never,
-            dry_run: false,
-            numeric_ids: false,
-            sparse: Sparse::Auto,
-        })
+    fn restore(&self, snapshot: ObjectId, target: &str) -> JobSpec {
+        let target = DirectoryTarget {
+            directory: self.path(target),
+            ..DirectoryTarget::default()
+        };
+        RestoreSpec::new(snapshot, target.into()).into()
     }
 
     fn locks(&self) -> usize {
@@ -281,15 +275,15 @@ impl Scene {
     }
 }
 
-fn job(work: Work) -> JobOffer {
+fn job(work: JobSpec) -> JobOffer {
     let mut offer = offer(1, None);
     offer.repository.create = true;
-    offer.work = work;
+    offer.spec = Ok(work);
     offer
 }
 
-fn backup(source: Source) -> Work {
-    Work::Backup(BackupWork {
+fn backup(source: Source) -> JobSpec {
+    JobSpec::Backup(BackupSpec {
         dataset: "web@web-1".into(),
         source,
         parent: None,
@@ -316,7 +310,7 @@ async fn a_directory_goes_into_a_new_repository_and_comes_back() {
     assert_eq!(scene.locks(), 0);
 
     let listed = scene
-        .run(Work::List(ListWork {
+        .run(JobSpec::List(ListSpec {
             snapshot: result.snapshot,
             path: scene.path("source"),
             recursive: true,
@@ -325,14 +319,14 @@ async fn a_directory_goes_into_a_new_repository_and_comes_back() {
         }))
         .await
         .unwrap();
-    let Success::List(listed) = listed else {
+    let Outcome::List(listed) = listed else {
         panic!("{listed:?}");
     };
     let names: Vec<_> = listed.entries.iter().map(|entry| entry.size).collect();
     assert!(names.contains(&100_000), "{listed:?}");
 
     let restored = scene.run(scene.restore(result.snapshot, "target")).await;
-    assert!(matches!(restored, Ok(Success::Restore(_))), "{restored:?}");
+    assert!(matches!(restored, Ok(Outcome::Restore(_))), "{restored:?}");
     let below = |name: &str| format!("{}{}", scene.path("target"), scene.path(name));
     assert_eq!(fs::read(below("source/deep/a")).unwrap(), b"alpha");
     assert_eq!(fs::read(below("source/b")).unwrap(), vec![7; 100_000]);
@@ -344,7 +338,7 @@ async fn the_output_of_a_command_becomes_a_snapshot() {
     let scene = scene().await;
     let name = "hello".to_owned();
     let work = backup(Source::Command(CommandSource { name }));
-    let Success::Backup(result) = scene.run(work).await.unwrap() else {
+    let Outcome::Backup(result) = scene.run(work).await.unwrap() else {
         panic!("no backup");
     };
     scene

@@ -14,7 +14,7 @@ use std::{
 
 use rustix::fs::{AtFlags, FileType, Stat, statat};
 use strongroom_compare::beneath;
-use strongroom_wire::job::FilesSource;
+use strongroom_spec::FilesSource;
 
 use super::{
     globs::Filter,

@@ -17,7 +17,7 @@ use strongroom_repository::{
     },
     write::{Halted, StreamError, Worker, stream::Content},
 };
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use super::{
     metadata::{self, changed, is_unchanged, kind, links, modified, size},

@@ -16,7 +16,7 @@ use strongroom_repository::format::{
     blob::BlobId,
     node::{Node, NodeKind},
 };
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use super::{caches, frame::Place, metadata, walk::Walk, xattrs};
 use crate::allowed::Way;

@@ -25,7 +25,7 @@ use strongroom_repository::{
     },
     write::{Halted, ParentTrees, Worker, WriteError, Writer},
 };
-use strongroom_wire::job::{FilesSource, WarningCode};
+use strongroom_spec::{FilesSource, WarningCode};
 
 use super::{
     file::{Entry, Linked, cause},

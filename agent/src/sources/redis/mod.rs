@@ -28,7 +28,7 @@ use strongroom_repository::{
     write::{Content, Halted, Writer},
 };
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 use tokio::runtime::Handle;
 
 pub use error::RedisSourceError;

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use strongroom_layout::position::{Lsn, SegmentName, TimelineId};
 use strongroom_postgres::wal::{History, Layout};
 use strongroom_repository::{buffers::Buffers, format::wal_digest::WalDigester};
-use strongroom_wire::{job::Leg, wal::UNIT};
+use strongroom_spec::Leg;
+use strongroom_wire::wal::UNIT;
 
 use super::{
     super::{

@@ -33,8 +33,9 @@ use strongroom_layout::{SystemId, position::TimelineId};
 use strongroom_postgres::{rights::Purpose, wal::Layout};
 use strongroom_repository::buffers::Buffers;
 use strongroom_runtime::units::ByteSize;
-use strongroom_wire::job::WarningCode;
-use strongroom_wire::{job::WalResult, wal::WalPosition};
+use strongroom_spec::WalOutcome;
+use strongroom_spec::WarningCode;
+use strongroom_wire::wal::WalPosition;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
@@ -101,7 +102,7 @@ struct Cluster {
 
 impl Push<'_> {
     /// Takes for a day, or until the job is cancelled.
-    pub(super) async fn run(mut self) -> Result<WalResult, WalError> {
+    pub(super) async fn run(mut self) -> Result<WalOutcome, WalError> {
         let mut cluster = self.cluster().await?;
         let mut files = Files::default();
         info!(directory = %cluster.directory.path().display(), "the log may be pushed");

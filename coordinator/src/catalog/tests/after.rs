@@ -1,6 +1,6 @@
 //! Jobs that wait for another one's success.
 
-use strongroom_wire::job::FailureCode;
+use strongroom_spec::FailureCode;
 
 use super::{
     Fixture, contract,

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     catalog::{AuditFilter, Catalog, CatalogError, RedeemError},
     model::{
-        Actor, AgentCertificate, AgentFacts, AgentState, JoinTokenState, NewJoinToken, Outcome,
-        SecretHash,
+        Actor, AgentCertificate, AgentFacts, AgentState, AuditOutcome, JoinTokenState,
+        NewJoinToken, SecretHash,
     },
 };
 
@@ -54,8 +54,8 @@ async fn a_token_admits_one_agent_once(fixture: Fixture) {
     };
     let log = fixture.catalog.audit_log(&filter, 10).await.unwrap().items;
     assert_eq!(log.len(), 2, "the success and the refusal");
-    assert_eq!(log[0].outcome, Outcome::Refused);
-    assert_eq!(log[1].outcome, Outcome::Ok);
+    assert_eq!(log[0].outcome, AuditOutcome::Refused);
+    assert_eq!(log[1].outcome, AuditOutcome::Ok);
     assert_eq!(log[1].actor, Actor::Agent(agent.id));
     assert_eq!(fixture.catalog.agents().await.unwrap(), [agent]);
 }

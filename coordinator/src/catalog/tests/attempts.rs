@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use strongroom_layout::{AttemptRef, JobId};
-use strongroom_wire::job::{FailureCode, Work};
+use strongroom_spec::{FailureCode, JobSpec};
 use uuid::Uuid;
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 use crate::{
     catalog::{AuditFilter, Finished, SnapshotFilter},
     jobs::{Backoff, Concurrency},
-    model::{JobState, Outcome, RepositoryState, StateWord},
+    model::{AuditOutcome, JobState, RepositoryState, StateWord},
 };
 
 contract!(
@@ -121,7 +121,7 @@ async fn the_next_backup_has_the_last_snapshot_as_parent(fixture: Fixture) {
         fixture.advance(60);
         let attempt = fixture.started(&agent, "web").await;
         let job = fixture.catalog.job(attempt.job).await.unwrap();
-        let Work::Backup(work) = job.work else {
+        let JobSpec::Backup(work) = job.spec else {
             panic!("{job:?}");
         };
         assert_eq!(work.parent, parent.map(snapshot_id));
@@ -130,7 +130,7 @@ async fn the_next_backup_has_the_last_snapshot_as_parent(fixture: Fixture) {
     fixture.advance(60);
     let attempt = fixture.started(&agent, "another").await;
     let job = fixture.catalog.job(attempt.job).await.unwrap();
-    let Work::Backup(work) = job.work else {
+    let JobSpec::Backup(work) = job.spec else {
         panic!("{job:?}");
     };
     assert_eq!(work.parent, None, "of another dataset");
@@ -216,7 +216,7 @@ async fn a_fenced_attempt_changes_nothing(fixture: Fixture) {
         ..AuditFilter::default()
     };
     let log = catalog.audit_log(&filter, 9).await.unwrap().items;
-    assert_eq!(log[0].outcome, Outcome::Refused);
+    assert_eq!(log[0].outcome, AuditOutcome::Refused);
 }
 
 async fn another_agents_attempt_is_not_touched(fixture: Fixture) {

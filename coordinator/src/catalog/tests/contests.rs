@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Fixture, contract, fixture::operator};
 use crate::{
     catalog::{AuditFilter, RenewError, SessionStart},
-    model::{AgentCertificate, AuditRow, ContestSign, Holder, Outcome},
+    model::{AgentCertificate, AuditOutcome, AuditRow, ContestSign, Holder},
 };
 
 contract!(
@@ -111,7 +111,7 @@ async fn an_agent_has_one_unused_certificate_and_six_an_hour(fixture: Fixture) {
         assert!(matches!(refused, Err(RenewError::TooOften)));
     }
     let told = audited(&fixture, "certificate.renew").await;
-    let refused = told.iter().filter(|it| it.outcome == Outcome::Refused);
+    let refused = told.iter().filter(|it| it.outcome == AuditOutcome::Refused);
     assert_eq!((told.len(), refused.count()), (6, 1));
     // One that was replaced unused is known to have ended.
     let (_, shown) = catalog.agent_showing(agent.id, "05").await.unwrap();

@@ -6,9 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection, Executor};
 use strongroom_layout::{AgentId, AttemptRef, ObjectId};
 use strongroom_runtime::clock::ManualClock;
-use strongroom_wire::job::{
-    BackupResult, Failure, FailureCode, Report, Success, Warning, WarningCode,
-};
+use strongroom_spec::{BackupOutcome, Failure, FailureCode, Outcome, Warning, WarningCode};
+use strongroom_wire::job::Report;
 use uuid::Uuid;
 
 use crate::{
@@ -203,7 +202,7 @@ impl Fixture {
 
     /// Publishes the snapshot of [`success`]`(number)`.
     pub(super) async fn publish(&self, attempt: AttemptRef, number: u8, time: Timestamp) {
-        let Success::Backup(result) = success(number) else {
+        let Outcome::Backup(result) = success(number) else {
             unreachable!("success is of a backup");
         };
         let publication = Publication {
@@ -221,9 +220,9 @@ impl Fixture {
         &self,
         agent: &Agent,
         attempt: AttemptRef,
-        outcome: Result<Success, Failure>,
+        outcome: Result<Outcome, Failure>,
     ) -> Job {
-        if let Ok(Success::Backup(result)) = &outcome {
+        if let Ok(Outcome::Backup(result)) = &outcome {
             self.publish(attempt, result.snapshot.0[0], self.now())
                 .await;
         }
@@ -258,8 +257,8 @@ pub(super) fn snapshot_id(number: u8) -> ObjectId {
 }
 
 /// A backup that wrote [`snapshot_id`]`(number)`.
-pub(super) fn success(number: u8) -> Success {
-    Success::Backup(BackupResult {
+pub(super) fn success(number: u8) -> Outcome {
+    Outcome::Backup(BackupOutcome {
         snapshot: snapshot_id(number),
         files: 10,
         directories: 2,
@@ -284,14 +283,14 @@ pub(super) fn failure(code: FailureCode, retryable: bool) -> Failure {
 }
 
 /// A new report with one warning.
-pub(super) fn report(attempt: AttemptRef, outcome: Result<Success, Failure>) -> Report {
+pub(super) fn report(attempt: AttemptRef, outcome: Result<Outcome, Failure>) -> Report {
     Report {
         report_id: Uuid::new_v4(),
         attempt,
         outcome,
         warnings: vec![Warning {
             code: WarningCode::Unreadable,
-            path: b"/srv/\xff".to_vec(),
+            path: b"/srv/\xff".to_vec().into(),
             cause: "vanished".into(),
             accepted: false,
         }],

@@ -3,7 +3,8 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use strongroom_layout::JobId;
-use strongroom_wire::{job::ResourceLimits, session::Progress};
+use strongroom_spec::{JobKind, ResourceLimits};
+use strongroom_wire::session::Progress;
 use uuid::Uuid;
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     catalog::{AuditFilter, CatalogError, JobFilter},
     jobs::request,
-    model::{DatasetName, JobKind, JobState, StateWord, TraceRef},
+    model::{DatasetName, JobState, StateWord, TraceRef},
 };
 
 contract!(
@@ -48,7 +49,7 @@ async fn a_job_comes_back_as_it_was_made(fixture: Fixture) {
     assert_eq!(job, made.job);
     assert_eq!(job.kind, JobKind::Backup);
     assert_eq!(job.dataset, Some(DatasetName::new("web", "web-1")));
-    assert_eq!(job.work, new.work);
+    assert_eq!(job.spec, new.spec);
     assert_eq!(job.limits, new.limits);
     assert_eq!(job.trace, trace);
     assert_eq!(job.requested_by, operator());

@@ -7,10 +7,8 @@ use strongroom_layout::{
     SystemId,
     position::{Lsn, TimelineId},
 };
-use strongroom_wire::{
-    job::Leg,
-    wal::{RecordWalRequest, WalBehind, WalPosition},
-};
+use strongroom_spec::Leg;
+use strongroom_wire::wal::{RecordWalRequest, WalBehind, WalPosition};
 
 use super::Fixture;
 use crate::{

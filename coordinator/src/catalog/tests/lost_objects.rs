@@ -1,7 +1,8 @@
 //! What a store has lost is noted, told of, and known until it is back.
 
 use strongroom_layout::{AttemptRef, ObjectId, ObjectKind, ObjectName};
-use strongroom_wire::job::{FailureCode, Report, Warning, WarningCode};
+use strongroom_spec::{FailureCode, Warning, WarningCode};
+use strongroom_wire::job::Report;
 
 use super::{
     Fixture, contract,
@@ -203,8 +204,8 @@ async fn a_lost_snapshot_stands_for_nothing(fixture: Fixture) {
     let job = fixture.backup(&agent, "web").await;
     let dispatched = fixture.dispatch(&agent).await;
     assert_eq!(dispatched[0].id, job.id);
-    let strongroom_wire::job::Work::Backup(work) = &dispatched[0].work else {
-        panic!("{:?}", dispatched[0].work);
+    let strongroom_spec::JobSpec::Backup(work) = &dispatched[0].spec else {
+        panic!("{:?}", dispatched[0].spec);
     };
     assert_eq!(work.parent, Some(snapshot_id(20)));
     compared(&fixture, &repository, vec![]).await;
@@ -220,7 +221,7 @@ async fn an_agents_losses_are_told_with_the_snapshots_that_may_need_them(fixture
     compared(&fixture, &repository, vec![]).await;
     let warning = |path: String| Warning {
         code: WarningCode::ObjectsLost,
-        path: path.into_bytes(),
+        path: path.into(),
         cause: "gone".into(),
         accepted: false,
     };

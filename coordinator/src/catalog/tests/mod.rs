@@ -17,6 +17,7 @@ mod policies;
 mod request_keys;
 mod several;
 mod snapshots;
+mod specifications;
 mod wal;
 mod withheld;
 mod written;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use jiff::SignedDuration;
-use strongroom_wire::job::FailureCode;
+use strongroom_spec::FailureCode;
 
 use super::{
     Fixture,

@@ -4,10 +4,8 @@ use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 use strongroom_layout::{AttemptRef, ObjectId, ObjectKind, ObjectName};
-use strongroom_wire::{
-    grant::RefusalReason,
-    job::{FailureCode, Success},
-};
+use strongroom_spec::{FailureCode, Outcome};
+use strongroom_wire::grant::RefusalReason;
 
 use super::{
     Fixture, contract,
@@ -19,7 +17,7 @@ use crate::{
         SnapshotFilter,
     },
     jobs::Backoff,
-    model::{Agent, DatasetName, Outcome, Snapshot, StateWord},
+    model::{Agent, AuditOutcome, DatasetName, Snapshot, StateWord},
 };
 
 contract!(
@@ -65,7 +63,7 @@ async fn a_snapshot_is_listed_once_its_report_is_there(fixture: Fixture) {
     assert_eq!(snapshot.time, time);
     assert_eq!(snapshot.attempt, attempt);
     assert_eq!(snapshot.dataset, DatasetName::new("web", "web-1"));
-    assert_eq!(Success::Backup(snapshot.result), success(1));
+    assert_eq!(Outcome::Backup(snapshot.result), success(1));
 }
 
 async fn a_snapshot_whose_agent_died_is_found_and_settled(fixture: Fixture) {
@@ -126,7 +124,7 @@ async fn refused_reports(fixture: &Fixture) -> usize {
         ..AuditFilter::default()
     };
     let log = fixture.catalog.audit_log(&filter, 99).await.unwrap().items;
-    let refused = log.iter().filter(|it| it.outcome == Outcome::Refused);
+    let refused = log.iter().filter(|it| it.outcome == AuditOutcome::Refused);
     refused.count()
 }
 
@@ -137,12 +135,12 @@ async fn a_report_of_an_ended_attempt_changes_nothing(fixture: Fixture) {
     let attempt = fixture.started(&agent, "web").await;
     let done = fixture.finish(&agent, attempt, Ok(success(1))).await;
     let snapshot = all(&fixture).await.remove(0);
-    let Success::Backup(mut figures) = success(1) else {
+    let Outcome::Backup(mut figures) = success(1) else {
         unreachable!("success is of a backup");
     };
     figures.bytes_total = 1 << 60;
     for outcome in [
-        Ok(Success::Backup(figures)),
+        Ok(Outcome::Backup(figures)),
         Ok(success(2)),
         Err(failure(FailureCode::Store, true)),
     ] {
@@ -193,7 +191,7 @@ async fn a_success_that_nobody_has_seen_is_not_recorded(fixture: Fixture) {
 }
 
 fn publication(attempt: AttemptRef, number: u8, time: Timestamp) -> Publication {
-    let Success::Backup(result) = success(number) else {
+    let Outcome::Backup(result) = success(number) else {
         unreachable!("success is of a backup");
     };
     Publication {
@@ -408,11 +406,11 @@ async fn a_partial_snapshot_does_not_stand_for_a_whole_one(fixture: Fixture) {
     let dataset = DatasetName::new("dumps", "db-1");
     let partial = async |number| {
         let attempt = fixture.started(&agent, "dumps").await;
-        let Success::Backup(mut result) = success(number) else {
+        let Outcome::Backup(mut result) = success(number) else {
             unreachable!("success is of a backup");
         };
         result.partial = true;
-        let end = Ok(Success::Backup(result));
+        let end = Ok(Outcome::Backup(result));
         fixture.finish(&agent, attempt, end).await;
     };
     partial(1).await;

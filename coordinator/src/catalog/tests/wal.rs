@@ -5,15 +5,13 @@ use strongroom_layout::{
     AttemptRef, ObjectId, ObjectKind, ObjectName, SystemId,
     position::{Lsn, SegmentSize, TimelineId},
 };
-use strongroom_wire::{
-    job::{
-        ClusterPoint, FailureCode, Leg, Recovery, RecoveryTarget, RestoreClusterWork, Success,
-        WalMethod, WalWork, WarningCode, Work,
-    },
-    wal::{
-        Commits, RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalBehind,
-        WalDigest, WalPosition, WalRange,
-    },
+use strongroom_spec::{
+    ClusterPoint, ClusterTarget, FailureCode, JobSpec, Leg, Outcome, Recovery, RecoveryTarget,
+    RestoreSpec, WalMethod, WalSpec, WarningCode,
+};
+use strongroom_wire::wal::{
+    Commits, RecordWalRequest, RestorePoint, StoredHistory, StoredWal, UNIT, WalBehind, WalDigest,
+    WalPosition, WalRange,
 };
 
 use super::{
@@ -342,7 +340,7 @@ async fn publish_base(log: &Log, agent: &Agent, (attempt, number): (AttemptRef, 
         major: 15,
         ended: log.fixture.now(),
     };
-    let Success::Backup(mut result) = success(number) else {
+    let Outcome::Backup(mut result) = success(number) else {
         unreachable!("success is of a backup");
     };
     result.cluster = Some(point);
@@ -353,7 +351,7 @@ async fn publish_base(log: &Log, agent: &Agent, (attempt, number): (AttemptRef, 
         time: log.fixture.now(),
     };
     log.fixture.catalog.publish(&publication).await.unwrap();
-    let done = Ok(Success::Backup(result));
+    let done = Ok(Outcome::Backup(result));
     log.fixture.finish(agent, attempt, done).await;
 }
 
@@ -468,7 +466,7 @@ async fn says_that_it_ended(log: &Log, line: u32, end: &WalBreak) {
         (RecoveryTarget::Time(at(0)), line, false),
         (latest, line + 1, false),
     ] {
-        job.work = Work::RestoreCluster(to(target, line));
+        job.spec = JobSpec::Restore(to(target, line));
         let mut report = report(log.attempt, Ok(success(1)));
         let before = report.warning_count;
         let warned = warn_of_end_in(&mut connection, &job, &mut report).await;
@@ -482,14 +480,13 @@ async fn says_that_it_ended(log: &Log, line: u32, end: &WalBreak) {
 }
 
 /// A restore of the cluster, with the log of that line.
-fn to(target: RecoveryTarget, line: u32) -> RestoreClusterWork {
-    RestoreClusterWork {
-        snapshot: snapshot_id(1),
-        target: "/srv/data".into(),
-        tablespaces: Vec::new(),
+fn to(target: RecoveryTarget, line: u32) -> RestoreSpec {
+    let data = ClusterTarget {
+        directory: "/srv/data".into(),
         start: true,
-        keep_settings: false,
-        dry_run: false,
+        ..ClusterTarget::default()
+    };
+    RestoreSpec {
         recovery: Some(Recovery {
             system: SYSTEM,
             legs: Vec::new(),
@@ -498,6 +495,7 @@ fn to(target: RecoveryTarget, line: u32) -> RestoreClusterWork {
             line,
             new_timeline: None,
         }),
+        ..RestoreSpec::new(snapshot_id(1), data.into())
     }
 }
 
@@ -1120,7 +1118,7 @@ async fn whoever_enters_has_opened_the_repository(fixture: Fixture) {
 async fn a_dataset_has_one_job_for_its_log(fixture: Fixture) {
     let log = Log::new(fixture).await;
     let catalog = &log.fixture.catalog;
-    let work = WalWork {
+    let work = WalSpec {
         dataset: dataset().to_string(),
         connection: "orders".into(),
         method: WalMethod::Push,
@@ -1141,7 +1139,7 @@ async fn a_dataset_has_one_job_for_its_log(fixture: Fixture) {
 async fn what_drops_an_old_slot_is_a_job_beside_what_archives(fixture: Fixture) {
     let log = Log::new(fixture).await;
     let catalog = &log.fixture.catalog;
-    let of = |connection: &str| WalWork {
+    let of = |connection: &str| WalSpec {
         dataset: dataset().to_string(),
         connection: connection.into(),
         method: WalMethod::Stream {
@@ -1172,7 +1170,7 @@ async fn a_log_that_waits_is_tried_again_when_there_is_a_base_backup(fixture: Fi
     let log = Log::new(fixture).await;
     let catalog = &log.fixture.catalog;
     publish_base(&log, &log.agent, (log.attempt, 1)).await;
-    let work = WalWork {
+    let work = WalSpec {
         dataset: dataset().to_string(),
         connection: "orders".into(),
         method: WalMethod::Push,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use strongroom_layout::{AttemptRef, JobId, ObjectId, ObjectName};
-use strongroom_wire::job::{FailureCode, Success};
+use strongroom_spec::{FailureCode, Outcome};
 use uuid::Uuid;
 
 use super::{
@@ -38,7 +38,7 @@ async fn write_index(fixture: &Fixture, repository: &Repository, attempt: Attemp
 }
 
 async fn publish(fixture: &Fixture, attempt: AttemptRef, number: u8) {
-    let Success::Backup(result) = success(number) else {
+    let Outcome::Backup(result) = success(number) else {
         unreachable!("success is of a backup");
     };
     let time = fixture.now();

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use strongroom_layout::{AttemptRef, ObjectName};
-use strongroom_wire::job::FailureCode;
+use strongroom_spec::FailureCode;
 
 use super::{
     Fixture, contract,

@@ -2,7 +2,8 @@
 //! from others by who carries them out, but the database has gone on since.
 
 use sqlx::AnyConnection;
-use strongroom_wire::job::{RecoveryTarget, Report, Warning, WarningCode, Work};
+use strongroom_spec::{JobSpec, RecoveryTarget, Target, Warning, WarningCode};
+use strongroom_wire::job::Report;
 
 use super::{super::CatalogError, line::lines_in};
 use crate::model::{Job, WalBreak};
@@ -13,12 +14,12 @@ pub(in super::super) async fn warn_of_end_in(
     job: &Job,
     report: &mut Report,
 ) -> Result<(), CatalogError> {
-    let (Work::RestoreCluster(work), Some(dataset), Ok(_)) =
-        (&job.work, &job.dataset, &report.outcome)
+    let (JobSpec::Restore(restore), Some(dataset), Ok(_)) =
+        (&job.spec, &job.dataset, &report.outcome)
     else {
         return Ok(());
     };
-    let Some(recovery) = &work.recovery else {
+    let (Some(recovery), Target::Cluster(target)) = (&restore.recovery, &restore.target) else {
         return Ok(());
     };
     if recovery.target != RecoveryTarget::Latest {
@@ -27,8 +28,8 @@ pub(in super::super) async fn warn_of_end_in(
     let lines = lines_in(connection, &job.repository, recovery.system).await?;
     if let Some(end) = lines.end(dataset, recovery.line) {
         // Others may have filled the list: this one is to be seen.
-        report.warnings.insert(0, warning(&work.target, end));
-        report.warnings.truncate(strongroom_wire::job::MAX_WARNINGS);
+        report.warnings.insert(0, warning(&target.directory, end));
+        report.warnings.truncate(strongroom_spec::MAX_WARNINGS);
         report.warning_count += 1;
     }
     Ok(())
@@ -37,7 +38,7 @@ pub(in super::super) async fn warn_of_end_in(
 fn warning(target: &str, end: &WalBreak) -> Warning {
     Warning {
         code: WarningCode::LogEnded,
-        path: target.as_bytes().to_vec(),
+        path: target.into(),
         cause: format!(
             "this is not the latest state of the database: {}; so the log ended at {} of timeline \
              {} (found on {}), and what was written behind that place is not here. A base backup \

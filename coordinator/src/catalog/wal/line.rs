@@ -13,7 +13,7 @@ use strongroom_layout::{
     ObjectId, ObjectName, SystemId,
     position::{Lsn, TimelineId},
 };
-use strongroom_wire::job::BackupResult;
+use strongroom_spec::BackupOutcome;
 
 use super::{
     super::{
@@ -23,7 +23,7 @@ use super::{
     lines::{Share, WalLines},
 };
 use crate::model::{
-    Actor, DatasetName, NewAudit, Outcome, WalArchive, WalBreak, WalConflict, WalLine,
+    Actor, AuditOutcome, DatasetName, NewAudit, WalArchive, WalBreak, WalConflict, WalLine,
 };
 
 impl Catalog {
@@ -172,7 +172,7 @@ impl Catalog {
         conflict: &WalConflict,
     ) -> Result<(), CatalogError> {
         let entry = NewAudit::ok(Actor::Coordinator, "wal.conflict", &dataset)
-            .outcome(Outcome::Failed)
+            .outcome(AuditOutcome::Failed)
             .detail(serde_json::json!({
                 "repository": archive.repository,
                 "system": conflict.system.to_string(),
@@ -282,7 +282,7 @@ pub(super) async fn share_in(
 
 /// The cluster that a snapshot is of, if it is a base backup.
 fn system_of(row: &AnyRow) -> Result<Option<SystemId>, CatalogError> {
-    let result: BackupResult = Columns::new("snapshots", row).json("result")?;
+    let result: BackupOutcome = Columns::new("snapshots", row).json("result")?;
     Ok(result.cluster.map(|point| point.system))
 }
 

@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand};
 
-use crate::http::dto::{JobKind, JobState};
+use strongroom_spec::JobKind;
+
+use crate::http::dto::JobState;
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {

@@ -3,8 +3,10 @@
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 
+use strongroom_layout::position::Lsn;
+use strongroom_spec::{Overwrite, PostgresTarget, RecoveryTarget, Relocation, Sparse, VerifyRows};
+
 use super::moment::moment;
-use crate::http::dto::{Overwrite, Relocation, RestorePoint, Sparse, VerifyRows};
 
 /// Examples of every kind.
 pub(crate) const EXAMPLES: &str = "\
@@ -91,7 +93,7 @@ pub(crate) struct RecoveryArgs {
     pub(crate) at: Option<Timestamp>,
     /// A position in the log, such as 16/B374D848.
     #[arg(long, value_name = "LSN", requires = "of_cluster")]
-    pub(crate) lsn: Option<String>,
+    pub(crate) lsn: Option<Lsn>,
     /// A transaction: behind its commit.
     #[arg(long, value_name = "ID", requires = "of_cluster")]
     pub(crate) xid: Option<u32>,
@@ -114,13 +116,13 @@ impl RecoveryArgs {
     }
 
     /// Where to end; clap takes one at most.
-    pub(crate) fn until(self) -> Option<RestorePoint> {
-        let time = self.at.map(RestorePoint::Time);
-        let lsn = self.lsn.map(RestorePoint::Lsn);
-        let xid = self.xid.map(RestorePoint::Xid);
+    pub(crate) fn until(self) -> Option<RecoveryTarget> {
+        let time = self.at.map(RecoveryTarget::Time);
+        let lsn = self.lsn.map(RecoveryTarget::Lsn);
+        let xid = self.xid.map(RecoveryTarget::Xid);
         time.or(lsn)
             .or(xid)
-            .or(self.restore_point.map(RestorePoint::Name))
+            .or(self.restore_point.map(RecoveryTarget::RestorePoint))
     }
 }
 
@@ -200,6 +202,26 @@ pub(crate) struct PostgresArgs {
     /// counting them.
     #[arg(long, value_enum, default_value_t = VerifyRows::Content, requires = "postgres")]
     pub(crate) verify: VerifyRows,
+}
+
+impl PostgresArgs {
+    /// What they name, if they do.
+    pub(crate) fn target(self) -> Option<PostgresTarget> {
+        self.postgres.map(|connection| PostgresTarget {
+            connection,
+            // clap asks for one of the two.
+            database: self.database.unwrap_or_default(),
+            all_databases: self.all_databases,
+            to: self.to,
+            replace: self.replace,
+            schemas: self.schemas,
+            tables: self.tables,
+            roles: self.roles,
+            jobs: self.jobs,
+            keep_incomplete: self.keep_incomplete,
+            verify: self.verify,
+        })
+    }
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::http::dto::UploadFormat;
+use strongroom_spec::UploadFormat;
 
 pub(crate) const DOWNLOAD_EXAMPLES: &str = "\
 Examples:

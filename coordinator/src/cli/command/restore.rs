@@ -1,12 +1,14 @@
 //! `strongroom restore`
 
+use strongroom_spec::{ClusterTarget, DirectoryTarget, RedisTarget, RestoreRequest, Target};
+
 use super::{Context, jobs};
 use crate::{
     cli::{
         args::RestoreArgs,
         error::{CliError, Exit},
     },
-    http::dto::{ClusterTarget, Job, PostgresTarget, RedisTarget, RestoreRequest},
+    http::dto::Job,
 };
 
 pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, CliError> {
@@ -27,64 +29,44 @@ pub(super) async fn run(context: &Context, args: RestoreArgs) -> Result<Exit, Cl
 }
 
 fn request(args: RestoreArgs) -> RestoreRequest {
-    let safety_backup = !args.safety.no_safety_backup;
-    let confirm = args.safety.confirm;
-    let (postgres, redis, cluster) = (args.postgres, args.redis, args.cluster);
-    let postgres = postgres.postgres.map(|connection| PostgresTarget {
-        connection,
-        // clap asks for one of the two.
-        database: postgres.database.unwrap_or_default(),
-        all_databases: postgres.all_databases,
-        to: postgres.to,
-        replace: postgres.replace,
-        confirm: confirm.clone(),
-        schemas: postgres.schemas,
-        tables: postgres.tables,
-        roles: postgres.roles,
-        jobs: postgres.jobs,
-        safety_backup,
-        keep_incomplete: postgres.keep_incomplete,
-        verify: postgres.verify,
-    });
-    let redis = redis.redis.map(|connection| RedisTarget {
-        connection,
-        keys: redis.keys,
-        allow_replicas: redis.allow_replicas,
-        confirm,
-        safety_backup,
-    });
     let recovery = args.recovery;
+    let (directory, cluster, redis) = (args.directory, args.cluster, args.redis);
     let as_cluster = cluster.cluster
         || cluster.start
         || !cluster.tablespaces.is_empty()
         || recovery.is_of_cluster();
-    let timeline = recovery.timeline;
-    let (target, cluster) = match args.directory.target {
-        Some(directory) if as_cluster => {
-            let cluster = ClusterTarget {
-                directory,
-                tablespaces: cluster.tablespaces,
-                start: cluster.start,
-                keep_settings: cluster.keep_settings,
-            };
-            (None, Some(cluster))
-        }
-        target => (target, None),
+    // clap asks for exactly one of the three.
+    let target = if let Some(connection) = redis.redis {
+        Target::Redis(RedisTarget {
+            connection,
+            keys: redis.keys,
+            allow_replicas: redis.allow_replicas,
+        })
+    } else if let Some(target) = args.postgres.target() {
+        Target::Postgres(target)
+    } else if as_cluster {
+        Target::Cluster(ClusterTarget {
+            directory: directory.target.unwrap_or_default(),
+            tablespaces: cluster.tablespaces,
+            start: cluster.start,
+            keep_settings: cluster.keep_settings,
+        })
+    } else {
+        Target::Directory(DirectoryTarget {
+            directory: directory.target.unwrap_or_default(),
+            paths: directory.paths,
+            overwrite: directory.overwrite,
+            numeric_ids: directory.numeric_ids,
+            sparse: directory.sparse,
+        })
     };
     RestoreRequest {
-        snapshot: args.snapshot.unwrap_or_default(),
         dataset: args.dataset,
+        timeline: recovery.timeline,
         until: recovery.until(),
-        timeline,
-        agent: args.agent,
-        target,
-        paths: args.directory.paths,
-        overwrite: args.directory.overwrite,
-        numeric_ids: args.directory.numeric_ids,
-        sparse: args.directory.sparse,
-        postgres,
-        cluster,
-        redis,
+        confirm: args.safety.confirm,
+        safety_backup: !args.safety.no_safety_backup,
         dry_run: args.dry_run,
+        ..RestoreRequest::new(args.snapshot.unwrap_or_default(), args.agent, target)
     }
 }

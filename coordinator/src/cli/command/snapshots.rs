@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use strongroom_spec::Entry;
+
 use super::{Context, transfers};
 use crate::{
     cli::{
@@ -10,7 +12,7 @@ use crate::{
         error::{CliError, Exit},
         render::{Table, fields, format, job, recovery},
     },
-    http::dto::{Entry, Listing, Snapshot, Snapshots},
+    http::dto::{Listing, Snapshot, Snapshots},
 };
 
 /// The largest page of entries that the API gives.
@@ -189,7 +191,7 @@ fn after(path: &str) -> String {
 
 fn path(entry: &Entry) -> String {
     match &entry.link_target {
-        Some(target) => format!("{} -> {}", entry.path.text, target.text),
-        None => entry.path.text.clone(),
+        Some(target) => format!("{} -> {}", entry.path.text(), target.text()),
+        None => entry.path.text().into_owned(),
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use strongroom_layout::ObjectId;
 use strongroom_runtime::printable::{self, Line};
+use strongroom_spec::{Entry, Outcome, UploadFormat};
 use strongroom_transfer::{MAX_PLAIN, Opener, PublicKey, Sealed, Sealer, SecretKey};
 
 use super::{Context, jobs};
@@ -24,8 +25,8 @@ use crate::{
         watch,
     },
     http::dto::{
-        DownloadRequest, EndedTransfer, Entry, FetchPieces, FinishUpload, Job, JobResult, Listing,
-        Piece, SendPieces, SignedRequests, Upload, UploadFormat, UploadRequest,
+        DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Job, Listing, Piece, SendPieces,
+        SignedRequests, Upload, UploadRequest,
     },
 };
 
@@ -123,7 +124,7 @@ async fn look_first(client: &Client, args: &DownloadArgs) -> Result<(), CliError
 /// Whether a listing of `path` is that of a regular file: it lists itself.
 fn is_file(listing: &Listing, path: &str) -> bool {
     let listed = |entry: &Entry| {
-        let own = entry.path.text.trim_matches('/') == path.trim_matches('/');
+        let own = entry.path.text().trim_matches('/') == path.trim_matches('/');
         own && entry.kind == "file"
     };
     listing.entries.first().is_some_and(listed)
@@ -151,14 +152,14 @@ async fn fetch(
     // Progress is on standard error.
     let view = ProgressView::new(false);
     let job = watch::until_done(client, vec![job], &view).await?.remove(0);
-    let Some(JobResult::Download(figures)) = &job.result else {
+    let Some(Outcome::Download(figures)) = &job.result else {
         let cause = job.failure.as_ref().map(|it| it.message.clone());
         return Err(CliError::Job {
             id: job.id.clone(),
             cause: cause.unwrap_or_else(|| job.state.to_string()),
         });
     };
-    let manifest = figures.manifest.parse().map_err(io::Error::other)?;
+    let manifest = figures.manifest;
     let bytes = pieces(client, store, &job.id, &[manifest]).await?.remove(0);
     let opener = Opener::new(key, manifest, bytes)?;
     match &args.output_file {

@@ -6,10 +6,9 @@ use jiff::Timestamp;
 use strongroom_runtime::units::{self, ByteRate, ByteSize};
 
 use super::{Table, fields, format, progress};
-use crate::http::dto::{
-    Attempt, BackupFigures, DownloadFigures, Job, JobLogEntry, JobResult, JobState, Jobs, Limits,
-    RestoreFigures, StoreOutage, Warning,
-};
+use strongroom_spec::{BackupOutcome, DownloadOutcome, Outcome, RestoreOutcome};
+
+use crate::http::dto::{Attempt, Job, JobLogEntry, JobState, Jobs, Limits, StoreOutage, Warning};
 
 /// Warnings and planned actions that are printed; `--output json` has more.
 const SHOWN: usize = 20;
@@ -73,16 +72,16 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
     rows.extend(limits(&job.limits).map(|limits| ("limits", limits)));
     rows.extend(job.snapshot.clone().map(|id| ("snapshot", id)));
     match &job.result {
-        Some(JobResult::Backup(figures)) => {
+        Some(Outcome::Backup(figures) | Outcome::Upload(figures)) => {
             if figures.partial {
                 let what = "partial: it lacks something that was asked for".to_owned();
                 rows.push(("whole", what));
             }
             rows.extend(backup(figures));
         }
-        Some(JobResult::Restore(figures)) => rows.extend(restore(figures)),
-        Some(JobResult::Download(figures)) => rows.extend(download(figures)),
-        Some(JobResult::Wal(figures)) => rows.push((
+        Some(Outcome::Restore(figures)) => rows.extend(restore(figures)),
+        Some(Outcome::Download(figures)) => rows.extend(download(figures)),
+        Some(Outcome::Wal(figures)) => rows.push((
             "archived",
             format!(
                 "{} of log, stored as {} in {}",
@@ -91,7 +90,7 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
                 format::plural(figures.objects, "object")
             ),
         )),
-        Some(JobResult::List(_)) | None => {}
+        Some(Outcome::List(_)) | None => {}
     }
     rows.extend(
         job.peak_resident_bytes
@@ -113,7 +112,7 @@ pub(crate) fn one(job: &Job, now: Timestamp) -> String {
     if job.attempts.len() > 1 {
         let _ = write!(text, "\n{}\n", attempts(&job.attempts, now));
     }
-    if let Some(JobResult::Restore(figures)) = &job.result {
+    if let Some(Outcome::Restore(figures)) = &job.result {
         text.push_str(&plan(figures));
         text.push_str(&notes(figures));
     }
@@ -159,14 +158,14 @@ fn limits(limits: &Limits) -> Option<String> {
     (!all.is_empty()).then(|| all.join(", "))
 }
 
-fn download(figures: &DownloadFigures) -> [(&'static str, String); 2] {
+fn download(figures: &DownloadOutcome) -> [(&'static str, String); 2] {
     [
         ("file", figures.file_name.clone()),
         ("size", format::bytes(figures.bytes)),
     ]
 }
 
-fn backup(figures: &BackupFigures) -> [(&'static str, String); 4] {
+fn backup(figures: &BackupOutcome) -> [(&'static str, String); 4] {
     [
         (
             "files",
@@ -190,7 +189,7 @@ fn backup(figures: &BackupFigures) -> [(&'static str, String); 4] {
     ]
 }
 
-fn restore(figures: &RestoreFigures) -> Vec<(&'static str, String)> {
+fn restore(figures: &RestoreOutcome) -> Vec<(&'static str, String)> {
     // Only a dry run has a plan.
     let done = if figures.plan_count > 0 {
         "to restore"
@@ -241,14 +240,14 @@ fn attempts(attempts: &[Attempt], now: Timestamp) -> String {
     table.render()
 }
 
-fn plan(figures: &RestoreFigures) -> String {
+fn plan(figures: &RestoreOutcome) -> String {
     let mut text = String::new();
     for action in figures.plan.iter().take(SHOWN) {
         let _ = writeln!(
             text,
             "{:7}  {}  {}",
             format::printable(&action.action),
-            format::printable(&action.path.text),
+            format::printable(&action.path.text()),
             format::bytes(action.bytes)
         );
     }
@@ -279,7 +278,7 @@ pub(crate) fn log(entries: &[JobLogEntry]) -> String {
 }
 
 /// What is where now.
-fn notes(figures: &RestoreFigures) -> String {
+fn notes(figures: &RestoreOutcome) -> String {
     let mut text = String::new();
     for note in figures.notes.iter().take(SHOWN) {
         let _ = writeln!(text, "{}", format::printable(note));
@@ -300,7 +299,7 @@ pub(crate) fn warnings(warnings: &[Warning], all: u64) -> String {
             } else {
                 "warning"
             },
-            format::printable(&warning.path.text),
+            format::printable(&warning.path.text()),
             format::printable(&warning.cause),
             format::printable(&warning.code)
         );
@@ -318,6 +317,6 @@ fn more(listed: usize, all: u64) -> String {
     format!(
         "… and {} more; --output json lists up to {}\n",
         format::count(all - shown),
-        format::count(strongroom_wire::job::MAX_WARNINGS as u64)
+        format::count(strongroom_spec::MAX_WARNINGS as u64)
     )
 }

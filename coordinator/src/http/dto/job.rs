@@ -4,9 +4,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use strongroom_spec::{JobKind, Outcome, RawPath};
 use utoipa::ToSchema;
 
-use super::{Limits, Listing, RawPath};
+use super::Limits;
 
 /// Jobs, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -23,7 +24,7 @@ pub struct Jobs {
 pub struct Job {
     /// UUID.
     pub id: String,
-    /// Backup, restore or list.
+    /// What sort of work.
     pub kind: JobKind,
     /// Where it stands.
     pub state: JobState,
@@ -62,7 +63,7 @@ pub struct Job {
     /// Why the last attempt failed, or the job was cancelled.
     pub failure: Option<JobFailure>,
     /// What it achieved.
-    pub result: Option<JobResult>,
+    pub result: Option<Outcome>,
     /// Wall time of the last attempt on the agent, milliseconds; only when one
     /// job is asked for.
     pub duration_ms: Option<u64>,
@@ -139,34 +140,6 @@ pub struct AgentRef {
     pub id: String,
     /// What operators call it.
     pub name: String,
-}
-
-/// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum JobKind {
-    /// Makes a snapshot.
-    Backup,
-    /// Writes a snapshot to a directory or into a server.
-    Restore,
-    /// Reads a snapshot's trees.
-    List,
-    /// Seals a part of a snapshot to an operator.
-    Download,
-    /// Archives a write-ahead log for as long as it is wanted.
-    Wal,
-}
-
-impl fmt::Display for JobKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Backup => "backup",
-            Self::Restore => "restore",
-            Self::List => "list",
-            Self::Download => "download",
-            Self::Wal => "wal",
-        })
-    }
 }
 
 /// Where a job stands.
@@ -266,127 +239,6 @@ pub struct Warning {
     pub path: RawPath,
     /// Why.
     pub cause: String,
-}
-
-/// What a job achieved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum JobResult {
-    /// A snapshot.
-    Backup(BackupFigures),
-    /// Restored files.
-    Restore(RestoreFigures),
-    /// Entries of a snapshot.
-    List(ListFigures),
-    /// Pieces that wait for the operator.
-    Download(DownloadFigures),
-    /// A stretch of a log.
-    Wal(WalFigures),
-}
-
-/// What was archived of a log; bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct WalFigures {
-    /// Objects written.
-    pub objects: u64,
-    /// Of the log.
-    pub bytes: u64,
-    /// As stored.
-    pub bytes_stored: u64,
-}
-
-/// What a download job left in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct DownloadFigures {
-    /// The piece that lists the others: 64 hex digits.
-    pub manifest: String,
-    /// Bytes of the file or tar.
-    pub bytes: u64,
-    /// What the file may be called.
-    pub file_name: String,
-    /// Entries of the tar; 1 for a file.
-    pub files: u64,
-    /// It is a tar.
-    pub archive: bool,
-}
-
-/// Figures of a backup; bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct BackupFigures {
-    /// The snapshot's id.
-    pub snapshot: String,
-    /// Entries that are not directories.
-    pub files: u64,
-    /// Directories.
-    pub directories: u64,
-    /// Files taken over from the last snapshot without reading them.
-    pub files_unmodified: u64,
-    /// Read from the source this time.
-    pub bytes_read: u64,
-    /// All files of the snapshot.
-    pub bytes_total: u64,
-    /// New data before compression.
-    pub bytes_new: u64,
-    /// New data as stored.
-    pub bytes_stored: u64,
-    /// The snapshot lacks something that was asked for; the warnings say what.
-    #[serde(default)]
-    pub partial: bool,
-}
-
-/// Figures of a restore; bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RestoreFigures {
-    /// Entries restored that are not directories.
-    pub files: u64,
-    /// Directories restored.
-    pub directories: u64,
-    /// Written to the target.
-    pub bytes_written: u64,
-    /// Files that were already right.
-    pub files_kept: u64,
-    /// Fetched from the store.
-    pub bytes_fetched: u64,
-    /// Dry run: the first actions.
-    pub plan: Vec<PlannedAction>,
-    /// Dry run: all of them.
-    pub plan_count: u64,
-    /// For people: what is where now, and what else they should know.
-    #[serde(default)]
-    pub notes: Vec<String>,
-    /// A server that was started on what was restored.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<StartedServer>,
-}
-
-/// A PostgreSQL server that runs on a restored cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct StartedServer {
-    /// Of 127.0.0.1 on the agent's host.
-    pub port: u16,
-    /// Where its socket is.
-    pub socket_directory: String,
-    /// The file that it writes to.
-    pub log: String,
-}
-
-/// What a restore would do to one path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PlannedAction {
-    /// Below the target.
-    pub path: RawPath,
-    /// `create`, `replace` or `keep`.
-    pub action: String,
-    /// Size of the file.
-    pub bytes: u64,
-}
-
-/// What a list job found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct ListFigures {
-    /// The entries.
-    #[serde(flatten)]
-    pub listing: Listing,
 }
 
 /// Starts a policy now.

@@ -5,6 +5,9 @@
 //! without breaking anybody's script. Times are RFC 3339 in UTC, sizes are
 //! bytes, ids are text. A field that may be absent is `null`, never left out.
 //!
+//! What a job is asked, what comes of it and what a restore asks for are said by
+//! `strongroom-spec`, here as elsewhere.
+//!
 //! To add a shape: a file per subject, the conversion from the model next to
 //! the endpoint that answers with it.
 
@@ -14,12 +17,10 @@ mod job;
 mod labels;
 mod limits;
 mod operator;
-mod path;
 mod policy;
 mod problem;
 mod recovery;
 mod repository;
-mod restore;
 mod snapshot;
 mod status;
 mod store;
@@ -33,27 +34,21 @@ pub use self::{
     },
     audit::{AuditEntries, AuditEntry},
     job::{
-        AgentRef, Attempt, BackupFigures, DownloadFigures, Job, JobFailure, JobKind, JobLog,
-        JobLogEntry, JobResult, JobState, Jobs, ListFigures, PlannedAction, Progress,
-        RestoreFigures, RunRequest, StartedJobs, StartedServer, WaitsFor, WalFigures, Warning,
+        AgentRef, Attempt, Job, JobFailure, JobLog, JobLogEntry, JobState, Jobs, Progress,
+        RunRequest, StartedJobs, WaitsFor, Warning,
     },
     labels::Labels,
     limits::Limits,
     operator::{CreateOperator, NewOperator, Operator, Operators, RenewOperator},
-    path::RawPath,
     policy::{Applied, ApplyRequest, Policies, Policy, PolicyChange, PolicyDifference},
     problem::ProblemKind,
-    recovery::{Archiving, LineEnd, Recovery, RecoveryGap, RecoveryWindow, RestorePoint},
+    recovery::{Archiving, LineEnd, Recovery, RecoveryGap, RecoveryWindow},
     repository::{LostObject, Repositories, Repository, RepositoryLosses, RepositoryPassword},
-    restore::{
-        ClusterTarget, Overwrite, PostgresTarget, RedisTarget, Relocation, RestoreRequest, Sparse,
-        VerifyRows,
-    },
-    snapshot::{Entry, ListQuery, Listing, Snapshot, Snapshots},
+    snapshot::{ListQuery, Listing, Snapshot, Snapshots},
     status::{AgentClock, ContestedAgent, Counts, DatasetStatus, LossStatus, Status, StoreStatus},
     store::{Store, StoreFinding, StoreOutage, StoreState, Stores},
     transfer::{
         DownloadRequest, EndedTransfer, FetchPieces, FinishUpload, Piece, SendPieces,
-        SignedRequest, SignedRequests, Upload, UploadFormat, UploadProgress, UploadRequest,
+        SignedRequest, SignedRequests, Upload, UploadProgress, UploadRequest,
     },
 };

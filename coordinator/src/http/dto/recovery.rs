@@ -97,20 +97,3 @@ pub struct Archiving {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub next_attempt: Option<Timestamp>,
 }
-
-/// Where a restore is to end.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum RestorePoint {
-    /// Behind the last commit at or before this moment; of a dataset that is no
-    /// cluster, its last snapshot at or before it.
-    #[schema(value_type = String, format = DateTime)]
-    Time(Timestamp),
-    /// Behind the last commit that ends at this position in the log, like
-    /// `16/B374D848`, or before it.
-    Lsn(String),
-    /// Behind a transaction's commit.
-    Xid(u32),
-    /// At what `pg_create_restore_point` named so.
-    Name(String),
-}

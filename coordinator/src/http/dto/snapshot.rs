@@ -2,9 +2,8 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use strongroom_spec::Entry;
 use utoipa::{IntoParams, ToSchema};
-
-use super::RawPath;
 
 /// Snapshots, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -103,26 +102,4 @@ pub struct Listing {
     /// the end.
     #[serde(default)]
     pub next_after: Option<String>,
-}
-
-/// One entry of a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Entry {
-    /// From the snapshot's root.
-    pub path: RawPath,
-    /// `file`, `dir`, `symlink`, `dev`, `chardev` or `fifo`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Permission, setuid, setgid and sticky bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Bytes of a file.
-    pub size: u64,
-    /// RFC 3339.
-    pub modified: String,
-    /// Where a symlink points.
-    pub link_target: Option<RawPath>,
 }

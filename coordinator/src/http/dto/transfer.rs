@@ -1,9 +1,8 @@
 //! Uploads and downloads.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use strongroom_spec::UploadFormat;
 use utoipa::ToSchema;
 
 /// Asks an agent to seal a part of a snapshot to the one who asks.
@@ -43,31 +42,6 @@ pub struct UploadRequest {
     #[serde(default)]
     #[schema(max_length = 63)]
     pub database: Option<String>,
-}
-
-/// What an uploaded file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum UploadFormat {
-    /// Any file.
-    File,
-    /// SQL as pg_dump --format=plain writes it, without commands of psql.
-    Sql,
-    /// SQL compressed by gzip; stored uncompressed.
-    SqlGzip,
-    /// pg_dump --format=custom.
-    Custom,
-}
-
-impl fmt::Display for UploadFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::File => "file",
-            Self::Sql => "sql",
-            Self::SqlGzip => "sql-gzip",
-            Self::Custom => "custom",
-        })
-    }
 }
 
 /// An upload that has begun: send its pieces.

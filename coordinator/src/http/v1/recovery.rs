@@ -1,6 +1,7 @@
 //! What of clusters can be recovered, as the API says it.
 
-use strongroom_wire::{job::Work, wal::WalPosition};
+use strongroom_spec::JobSpec;
+use strongroom_wire::wal::WalPosition;
 
 use super::jobs;
 use crate::{
@@ -96,7 +97,8 @@ fn archiving(position: Option<&WalPosition>, job: Option<&Job>) -> Option<Archiv
     if position.is_none() && job.is_none() {
         return None;
     }
-    let endless = job.filter(|job| matches!(&job.work, Work::Wal(_)) && job.work.is_endless());
+    let endless =
+        job.filter(|job| matches!(&job.spec, JobSpec::Wal(_)) && job.spec.facts().endless);
     let failure = endless.and_then(|job| match &job.state {
         JobState::Pending { failure, .. } => failure.as_ref(),
         JobState::Failed { failure, .. } => Some(failure),

@@ -3,7 +3,7 @@
 use axum::{Json, extract::State};
 
 use jiff::Timestamp;
-use strongroom_wire::job::{PostgresSource, Source};
+use strongroom_spec::{JobKind, PostgresSource, Source};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{agents, jobs, policies, recovery, stores};
@@ -16,7 +16,7 @@ use crate::{
         problem::Problem,
         state::{ApiState, SharedState},
     },
-    model::{Agent, Job, JobKind, Snapshot, StateWord},
+    model::{Agent, Job, Snapshot, StateWord},
     policy::{Dataset, Policy},
 };
 
@@ -148,7 +148,7 @@ async fn dataset_status(
         .await?
         .items;
     // A dry run proves nothing.
-    let last_restore = restores.iter().find(|job| job.work.restores());
+    let last_restore = restores.iter().find(|job| job.spec.facts().restores);
     Ok(DatasetStatus {
         dataset: dataset.name.to_string(),
         last_snapshot: latest.as_ref().map(|it| it.id.to_string()),

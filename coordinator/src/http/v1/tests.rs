@@ -4,10 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use strongroom_layout::ObjectId;
 use strongroom_runtime::clock::Clock;
-use strongroom_wire::{
-    job::{UploadFormat, UploadWork},
-    session::Progress,
-};
+use strongroom_spec::{UploadFormat, UploadSpec};
+use strongroom_wire::session::Progress;
 use tokio::time::{Duration, timeout};
 use uuid::Uuid;
 
@@ -421,7 +419,7 @@ async fn an_upload_shows_how_far_it_is_to_whoever_began_it() {
     let agent = api.agent("web-1").await;
     api.web_policy().await;
     api.finished_backup(&agent).await;
-    let work = UploadWork {
+    let work = UploadSpec {
         dataset: "upload-x@web-1".into(),
         transfer: Uuid::nil(),
         manifest: ObjectId([0; 32]),

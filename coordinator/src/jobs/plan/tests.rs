@@ -1,6 +1,7 @@
 //! Tests of the planner: what may never happen, and that nothing is left out.
 
 use std::collections::{HashMap, HashSet};
+use strongroom_spec::JobKind;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -8,10 +9,10 @@ use strongroom_layout::{AgentId, JobId};
 use uuid::Uuid;
 
 use super::{
-    Assignment, Concurrency, Demand, Hindrance, LISTS_PER_AGENT, LiveAgent, Waiting, hindrance,
-    plan,
+    Assignment, Concurrency, Demand, Hindrance, LISTS_PER_AGENT, LiveAgent, Waiting, counted_as,
+    hindrance, plan,
 };
-use crate::model::{DatasetName, JobKind};
+use crate::model::DatasetName;
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -207,7 +208,8 @@ fn problems() -> impl Strategy<Value = (Vec<Waiting>, Vec<Demand>, Concurrency)>
 
 /// Whether one more job would break a rule, given what is at work.
 fn breaks(new: &Demand, at_work: &[Demand], limits: Concurrency) -> bool {
-    let same_kind = || at_work.iter().filter(|it| it.kind == new.kind);
+    let same = |it: &Demand| counted_as(it.kind) == counted_as(new.kind);
+    let same_kind = || at_work.iter().filter(|it| same(it));
     let on_agent = same_kind().filter(|it| it.agent == new.agent).count() as u32;
     if new.kind == JobKind::List {
         return on_agent >= LISTS_PER_AGENT;
@@ -219,11 +221,11 @@ fn breaks(new: &Demand, at_work: &[Demand], limits: Concurrency) -> bool {
         return at_work.iter().any(creating);
     }
     let with_store = same_kind().filter(|it| it.store == new.store).count() as u32;
-    let meets = |it: &Demand| (it.kind == new.kind && it.dataset == new.dataset) || creating(it);
+    let meets = |it: &Demand| (same(it) && it.dataset == new.dataset) || creating(it);
     same_kind().count() as u32 >= limits.global
         || on_agent >= limits.per_agent
         || with_store >= limits.per_store
-        || (new.kind == JobKind::Backup && at_work.iter().any(meets))
+        || (new.kind.makes_snapshot() && at_work.iter().any(meets))
 }
 
 proptest! {

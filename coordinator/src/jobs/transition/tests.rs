@@ -3,15 +3,17 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use strongroom_layout::{AgentId, AttemptRef, JobId, ObjectId};
-use strongroom_wire::job::{
-    CommandSource, Failure, FailureCode, ListResult, Report, RestoreResult, Source, Success, Work,
+use strongroom_spec::{
+    CommandSource, Failure, FailureCode, JobKind, JobSpec, ListOutcome, Outcome, RestoreOutcome,
+    Source,
 };
+use strongroom_wire::job::Report;
 use uuid::Uuid;
 
 use super::{abandon, accept, cancel, dispatch, finish, lose, release};
 use crate::{
     jobs::Backoff,
-    model::{Actor, CancelRequest, Job, JobKind, JobLimits, JobState, StateWord, TraceRef},
+    model::{Actor, CancelRequest, Job, JobLimits, JobState, StateWord, TraceRef},
 };
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
@@ -25,7 +27,7 @@ fn job(max_attempts: u32) -> Job {
         agent_name: "web-1".into(),
         store: "primary".into(),
         repository: "primary/web-1".into(),
-        work: Work::Backup(strongroom_wire::job::BackupWork {
+        spec: JobSpec::Backup(strongroom_spec::BackupSpec {
             dataset: "p@web-1".into(),
             source: Source::Command(CommandSource { name: "c".into() }),
             parent: None,
@@ -62,7 +64,7 @@ fn failure(retryable: bool) -> Failure {
     }
 }
 
-fn report(attempt: u32, outcome: Result<Success, Failure>) -> Report {
+fn report(attempt: u32, outcome: Result<Outcome, Failure>) -> Report {
     Report {
         report_id: Uuid::nil(),
         attempt: AttemptRef {
@@ -77,8 +79,8 @@ fn report(attempt: u32, outcome: Result<Success, Failure>) -> Report {
     }
 }
 
-fn backed_up() -> Success {
-    Success::Backup(strongroom_wire::job::BackupResult {
+fn backed_up() -> Outcome {
+    Outcome::Backup(strongroom_spec::BackupOutcome {
         snapshot: ObjectId([1; 32]),
         files: 0,
         directories: 0,
@@ -198,11 +200,11 @@ proptest! {
 #[test]
 fn a_result_of_another_kind_fails_the_job() {
     let wrong = [
-        Success::List(ListResult {
+        Outcome::List(ListOutcome {
             entries: Vec::new(),
             truncated: false,
         }),
-        Success::Restore(RestoreResult {
+        Outcome::Restore(RestoreOutcome {
             server: None,
             files: 0,
             directories: 0,
@@ -225,11 +227,11 @@ fn a_result_of_another_kind_fails_the_job() {
 }
 
 /// The archiving of a log.
-fn push() -> Work {
-    Work::Wal(strongroom_wire::job::WalWork {
+fn push() -> JobSpec {
+    JobSpec::Wal(strongroom_spec::WalSpec {
         dataset: "p@web-1".into(),
         connection: "main".into(),
-        method: strongroom_wire::job::WalMethod::Push,
+        method: strongroom_spec::WalMethod::Push,
         limit: None,
         drop: true,
     })
@@ -268,7 +270,7 @@ fn archived_for(job: Job, seconds: i64, code: FailureCode) -> (Job, i64) {
 fn a_log_is_archived_again_at_once_unless_attempts_fail_in_a_row() {
     let mut archiving = job(1);
     archiving.kind = JobKind::Wal;
-    archiving.work = push();
+    archiving.spec = push();
     let mut pauses = |seconds, code| {
         let (next, pause) = archived_for(archiving.clone(), seconds, code);
         archiving = next;
@@ -292,7 +294,7 @@ fn a_log_is_archived_again_at_once_unless_attempts_fail_in_a_row() {
 fn a_log_that_the_agent_does_not_allow_to_be_archived_is_not_tried_for_ever() {
     let mut archiving = job(1);
     archiving.kind = JobKind::Wal;
-    archiving.work = push();
+    archiving.spec = push();
     let begun = apply(&archiving, &Event::Dispatch).unwrap();
     let refused = Failure {
         code: FailureCode::NotAllowed,

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use proptest::prelude::*;
-use strongroom_wire::job::{DumpContent, PostgresSource, Source};
+use strongroom_spec::{DumpContent, PostgresSource, Source};
 
 use super::{InvalidPolicies, parse};
 use crate::policy::{AgentSelector, Cron, Policy, Preset, Schedule};

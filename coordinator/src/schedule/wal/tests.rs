@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    model::{Actor, JobKind, JobState, TraceRef, agent::testing},
+    model::{Actor, JobState, TraceRef, agent::testing},
     policy::{Dataset, Policy},
 };
 
@@ -38,13 +38,13 @@ fn dataset(wal: &str) -> Dataset {
 fn job(new: &NewJob, state: JobState) -> Job {
     Job {
         id: JobId(Uuid::from_u128(77)),
-        kind: JobKind::of(&new.work),
+        kind: new.spec.kind(),
         dataset: new.dataset.clone(),
         agent: new.agent,
         agent_name: "db-1".into(),
         store: new.store.clone(),
         repository: new.repository.clone(),
-        work: new.work.clone(),
+        spec: new.spec.clone(),
         limits: new.limits.clone(),
         trace: TraceRef::random(),
         after: None,
@@ -83,8 +83,8 @@ fn wanted(wal: &str) -> NewJob {
 }
 
 fn method(new: &NewJob) -> &WalMethod {
-    match &new.work {
-        Work::Wal(work) => &work.method,
+    match &new.spec {
+        JobSpec::Wal(work) => &work.method,
         other => panic!("{other:?}"),
     }
 }
@@ -204,8 +204,8 @@ fn moved(wal: &str, connection: &str) -> Dataset {
 }
 
 fn connections(plan: &WalPlan) -> Vec<(&str, bool)> {
-    let works = plan.create.iter().map(|new| match &new.work {
-        Work::Wal(work) => (work.connection.as_str(), work.forgets()),
+    let works = plan.create.iter().map(|new| match &new.spec {
+        JobSpec::Wal(work) => (work.connection.as_str(), work.forgets()),
         other => panic!("{other:?}"),
     });
     works.collect()
@@ -224,13 +224,13 @@ fn a_connection_that_was_renamed_keeps_its_slot() {
             ..WalJobs::default()
         };
         let plan = plan_wal(&there, jobs, &agents, NOW);
-        let begun = plan.create.iter().find_map(|new| match &new.work {
-            Work::Wal(work) if !work.forgets() => work.slot().map(str::to_owned),
+        let begun = plan.create.iter().find_map(|new| match &new.spec {
+            JobSpec::Wal(work) if !work.forgets() => work.slot().map(str::to_owned),
             _ => None,
         });
         (plan.create.len(), begun.unwrap())
     };
-    let Work::Wal(before) = &stream.work else {
+    let JobSpec::Wal(before) = &stream.spec else {
         panic!("{stream:?}");
     };
     let before = before.slot().unwrap();
@@ -253,8 +253,8 @@ fn what_is_left_at_an_old_connection_does_not_hold_up_the_new_one() {
     };
     let plan = plan_wal(&there, jobs, &agents, NOW);
     assert_eq!(connections(&plan), [("main", true), ("other", false)]);
-    let slots = plan.create.iter().map(|new| match &new.work {
-        Work::Wal(work) => work.slot().unwrap(),
+    let slots = plan.create.iter().map(|new| match &new.spec {
+        JobSpec::Wal(work) => work.slot().unwrap(),
         other => panic!("{other:?}"),
     });
     let slots: Vec<_> = slots.collect();
@@ -288,7 +288,7 @@ fn what_is_left_at_an_old_connection_does_not_hold_up_the_new_one() {
 #[test]
 fn a_slot_that_was_named_otherwise_is_kept() {
     let mut before = wanted(STREAM);
-    let Work::Wal(work) = &mut before.work else {
+    let JobSpec::Wal(work) = &mut before.spec else {
         panic!("{before:?}");
     };
     work.method = WalMethod::Stream {
@@ -309,7 +309,7 @@ fn what_the_agent_refused_is_begun_anew_when_it_allows_something_else() {
         &wanted(STREAM),
         JobState::Failed {
             at: at(10),
-            failure: strongroom_wire::job::Failure {
+            failure: strongroom_spec::Failure {
                 code: FailureCode::NotAllowed,
                 message: "no".into(),
                 retryable: false,

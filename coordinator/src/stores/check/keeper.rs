@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
-    model::{Actor, NewAudit, Outcome},
+    model::{Actor, AuditOutcome, NewAudit},
 };
 
 /// After a check that was made to its end.
@@ -211,9 +211,9 @@ fn audit(name: &str, store: &Store, before: &Standing, after: &Standing) -> Opti
     }
     let open = after.open_risks(&store.client.config().accept_risks);
     let outcome = if open.is_empty() {
-        Outcome::Ok
+        AuditOutcome::Ok
     } else {
-        Outcome::Failed
+        AuditOutcome::Failed
     };
     let entry = NewAudit::ok(Actor::Coordinator, "store.check", name)
         .outcome(outcome)

@@ -10,11 +10,11 @@ use super::{
     PublishResponse, Refusal, RefusalReason, ReleaseLocksRequest, RequestToSign, SignAnswer,
     SignRequest, SignResponse,
 };
+use strongroom_spec::{BackupOutcome, Figures as _};
+
 use crate::{
     InvalidMessage,
     field::{Reader, all, attempt_to_wire, into_all},
-    job::recovery::timeline,
-    session::bounds::bound_backup,
 };
 
 fn kind_from_wire(read: Reader, number: i32) -> Result<ObjectKind, InvalidMessage> {
@@ -67,7 +67,7 @@ fn object_from_wire(value: &v1::ObjectName) -> Result<ObjectName, InvalidMessage
             };
             Ok(ObjectName::Wal(WalName {
                 system: SystemId(place.system),
-                timeline: timeline(read, "wal", place.timeline)?,
+                timeline: read.timeline("wal", place.timeline)?,
                 part,
                 id: read.hash("id", &value.id)?,
             }))
@@ -402,8 +402,12 @@ impl TryFrom<v1::PublishRequest> for PublishRequest {
 
     fn try_from(value: v1::PublishRequest) -> Result<Self, InvalidMessage> {
         let read = Reader("PublishRequest");
-        let mut result = read.required("result", value.result)?.try_into()?;
-        bound_backup(&mut result);
+        let mut result: BackupOutcome = serde_json::from_str(&value.outcome)
+            .map_err(|error| read.invalid("outcome", format!("is no backup's: {error}")))?;
+        let wrong =
+            |invalid: strongroom_spec::Invalid| read.invalid("outcome", invalid.to_string());
+        result.check().map_err(wrong)?;
+        result.bound();
         Ok(Self {
             attempt: read.attempt("attempt", value.attempt)?,
             snapshot: read.hash("snapshot", &value.snapshot)?,
@@ -420,7 +424,8 @@ impl From<PublishRequest> for v1::PublishRequest {
             attempt: Some(attempt_to_wire(value.attempt)),
             snapshot: value.snapshot.0.to_vec(),
             length: value.length,
-            result: Some(value.result.into()),
+            // Plain figures are always written.
+            outcome: serde_json::to_string(&value.result).unwrap_or_default(),
             snapshot_time_us: value.snapshot_time_us,
         }
     }

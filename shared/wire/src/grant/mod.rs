@@ -5,7 +5,7 @@ mod convert;
 use serde::{Deserialize, Serialize};
 use strongroom_layout::{AttemptRef, Directory, ObjectId, ObjectName};
 
-use crate::job::BackupResult;
+use strongroom_spec::BackupOutcome;
 
 /// A batch of requests to sign, all for one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,12 +211,12 @@ pub struct ReleaseLocksRequest {
 pub struct PublishRequest {
     /// Who asks.
     pub attempt: AttemptRef,
-    /// SHA-256 of the stored snapshot file; also in [`BackupResult::snapshot`].
+    /// SHA-256 of the stored snapshot file; also in [`BackupOutcome::snapshot`].
     pub snapshot: ObjectId,
     /// Bytes of the stored snapshot file.
     pub length: u64,
     /// What the catalog will show.
-    pub result: BackupResult,
+    pub result: BackupOutcome,
     /// The time in the snapshot, Unix microseconds.
     pub snapshot_time_us: i64,
 }

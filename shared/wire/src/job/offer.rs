@@ -7,9 +7,9 @@ use std::{
 
 use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
+use strongroom_spec::{Failure, FailureCode, JobSpec, ResourceLimits, WarningCode};
 use zeroize::Zeroizing;
 
-use super::{ResourceLimits, WarningCode, Work};
 use crate::{
     InvalidMessage,
     field::{Reader, attempt_to_wire},
@@ -32,8 +32,8 @@ pub struct JobOffer {
     pub limits: ResourceLimits,
     /// Warnings that are listed and not counted.
     pub accept: Vec<WarningCode>,
-    /// What to do.
-    pub work: Work,
+    /// What to do; or why that cannot be read, as the attempt is to report.
+    pub spec: Result<JobSpec, Failure>,
 }
 
 /// What opens a repository, for the length of one job.
@@ -80,7 +80,13 @@ impl TryFrom<v1::JobOffer> for JobOffer {
                 .iter()
                 .filter_map(|word| word.parse().ok())
                 .collect(),
-            work: read.required("work", value.work)?.try_into()?,
+            spec: JobSpec::from_json(&value.kind, &value.spec).map_err(|unreadable| Failure {
+                code: FailureCode::Version,
+                message: format!(
+                    "the agent cannot do what it is asked: {unreadable}; update the agent"
+                ),
+                retryable: false,
+            }),
         })
     }
 }
@@ -88,6 +94,11 @@ impl TryFrom<v1::JobOffer> for JobOffer {
 impl From<JobOffer> for v1::JobOffer {
     fn from(value: JobOffer) -> Self {
         let limits = value.limits;
+        // Whoever offers has a specification.
+        let (kind, spec) = match &value.spec {
+            Ok(spec) => (spec.kind().as_str(), spec.to_json()),
+            Err(_) => ("", String::new()),
+        };
         Self {
             attempt: Some(attempt_to_wire(value.attempt)),
             lease_seconds: value.lease_seconds,
@@ -100,7 +111,8 @@ impl From<JobOffer> for v1::JobOffer {
             threads: limits.threads.map_or(0, NonZeroU32::get),
             memory_bytes: limits.memory.map_or(0, NonZeroU64::get),
             accept: value.accept.iter().map(ToString::to_string).collect(),
-            work: Some(value.work.into()),
+            kind: kind.into(),
+            spec,
         }
     }
 }

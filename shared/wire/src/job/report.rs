@@ -1,17 +1,15 @@
 //! The end of an attempt, as the agent reports it.
 
-use std::fmt;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use strongroom_layout::AttemptRef;
 use strongroom_proto::v1;
+use strongroom_spec::{Failure, FailureCode, MAX_WARNINGS, Outcome, RawPath, Warning};
 use uuid::Uuid;
 
-use super::{BackupResult, DownloadResult, ListResult, RestoreResult, WalResult, Warning};
 use crate::{
     InvalidMessage,
-    field::{Reader, attempt_to_wire, into_all},
+    field::{Reader, attempt_to_wire},
 };
 
 /// The end of an attempt.
@@ -22,7 +20,7 @@ pub struct Report {
     /// Which attempt.
     pub attempt: AttemptRef,
     /// What came of it.
-    pub outcome: Result<Success, Failure>,
+    pub outcome: Result<Outcome, Failure>,
     /// The first [`MAX_WARNINGS`]; those that the policy accepts come last.
     pub warnings: Vec<Warning>,
     /// All of them but those that the policy accepts.
@@ -37,127 +35,15 @@ impl Report {
     /// Takes back what it says of the future, and of more time than has passed
     /// since the attempt was `begun`.
     pub fn no_later_than(&mut self, now: Timestamp, begun: Option<Timestamp>) {
-        if let Ok(Success::Backup(result)) = &mut self.outcome {
-            result.no_later_than(now);
+        if let Ok(outcome) = &mut self.outcome
+            && let Some(made) = outcome.made_mut()
+        {
+            made.no_later_than(now);
         }
         if let Some(begun) = begun {
             let passed = now.duration_since(begun).as_millis();
             self.duration_ms = self.duration_ms.min(u64::try_from(passed).unwrap_or(0));
         }
-    }
-}
-
-/// How many warnings, planned actions and the like a report carries in full.
-pub const MAX_WARNINGS: usize = 1_000;
-
-/// What an attempt achieved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Success {
-    /// A snapshot was published.
-    Backup(BackupResult),
-    /// Files were written.
-    Restore(RestoreResult),
-    /// Entries of a snapshot.
-    List(ListResult),
-    /// Pieces wait for an operator.
-    Download(DownloadResult),
-    /// A stretch of the log was archived.
-    Wal(WalResult),
-}
-
-/// Why an attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Stable, for programs.
-    pub code: FailureCode,
-    /// What, where, and what to do.
-    pub message: String,
-    /// Whether another attempt may do better.
-    pub retryable: bool,
-}
-
-/// The kinds of failure, stable across versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FailureCode {
-    /// The agent's own configuration does not allow it.
-    NotAllowed,
-    /// The source cannot be read at all.
-    Source,
-    /// A command exited non-zero.
-    Command,
-    /// The store refused or failed.
-    Store,
-    /// The coordinator refused a grant.
-    Refused,
-    /// The repository cannot be opened: wrong password, wrong format.
-    Repository,
-    /// An object is damaged.
-    Corrupt,
-    /// The restore target.
-    Target,
-    /// The snapshot or path is not there.
-    NotFound,
-    /// The job was cancelled.
-    Cancelled,
-    /// The job's timeout passed.
-    Timeout,
-    /// The lease was lost, or the agent restarted.
-    Fenced,
-    /// The server's log holds other content than what is archived of it.
-    LogConflict,
-    /// The server's log is that of another cluster.
-    OtherCluster,
-    /// Anything else.
-    Internal,
-}
-
-impl FailureCode {
-    /// Every code, for tables and tests.
-    pub const ALL: [Self; 15] = [
-        Self::NotAllowed,
-        Self::Source,
-        Self::Command,
-        Self::Store,
-        Self::Refused,
-        Self::Repository,
-        Self::Corrupt,
-        Self::Target,
-        Self::NotFound,
-        Self::Cancelled,
-        Self::Timeout,
-        Self::Fenced,
-        Self::LogConflict,
-        Self::OtherCluster,
-        Self::Internal,
-    ];
-
-    /// The word on the wire, in the catalog and in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotAllowed => "not-allowed",
-            Self::Source => "source",
-            Self::Command => "command",
-            Self::Store => "store",
-            Self::Refused => "refused",
-            Self::Repository => "repository",
-            Self::Corrupt => "corrupt",
-            Self::Target => "target",
-            Self::NotFound => "not-found",
-            Self::Cancelled => "cancelled",
-            Self::Timeout => "timeout",
-            Self::Fenced => "fenced",
-            Self::LogConflict => "log-conflict",
-            Self::OtherCluster => "other-cluster",
-            Self::Internal => "internal",
-        }
-    }
-}
-
-impl fmt::Display for FailureCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -171,10 +57,10 @@ impl TryFrom<v1::Report> for Report {
             report_id: read.uuid("report_id", &value.report_id)?,
             attempt: read.attempt("attempt", value.attempt)?,
             outcome: match read.required("outcome", value.outcome)? {
-                v1::report::Outcome::Success(success) => Ok(success.try_into()?),
-                v1::report::Outcome::Failure(failure) => Err(failure.try_into()?),
+                v1::report::Outcome::Success(success) => outcome(&success),
+                v1::report::Outcome::Failure(failed) => Err(failure(failed)?),
             },
-            warnings: value.warnings.into_iter().map(Warning::from).collect(),
+            warnings: value.warnings.into_iter().map(warning).collect(),
             warning_count: value.warning_count,
             peak_resident_bytes: value.peak_resident_bytes,
             duration_ms: value.duration_ms,
@@ -188,10 +74,17 @@ impl From<Report> for v1::Report {
             report_id: value.report_id.to_string(),
             attempt: Some(attempt_to_wire(value.attempt)),
             outcome: Some(match value.outcome {
-                Ok(success) => v1::report::Outcome::Success(success.into()),
-                Err(failure) => v1::report::Outcome::Failure(failure.into()),
+                Ok(outcome) => v1::report::Outcome::Success(v1::Success {
+                    kind: outcome.kind().as_str().into(),
+                    outcome: outcome.to_json(),
+                }),
+                Err(failure) => v1::report::Outcome::Failure(v1::Failure {
+                    code: failure.code.as_str().into(),
+                    message: failure.message,
+                    retryable: failure.retryable,
+                }),
             }),
-            warnings: into_all(value.warnings),
+            warnings: value.warnings.into_iter().map(warning_to_wire).collect(),
             warning_count: value.warning_count,
             peak_resident_bytes: value.peak_resident_bytes,
             duration_ms: value.duration_ms,
@@ -199,58 +92,63 @@ impl From<Report> for v1::Report {
     }
 }
 
-impl TryFrom<v1::Success> for Success {
-    type Error = InvalidMessage;
+/// What came of it; of a version that says it differently, a failure that says so.
+fn outcome(value: &v1::Success) -> Result<Outcome, Failure> {
+    Outcome::from_json(&value.kind, &value.outcome).map_err(|unreadable| Failure {
+        code: FailureCode::Version,
+        message: format!(
+            "the agent did its work, and what it says of it cannot be read: {unreadable}; update \
+             the agent or the coordinator, whichever is the older"
+        ),
+        retryable: false,
+    })
+}
 
-    fn try_from(value: v1::Success) -> Result<Self, InvalidMessage> {
-        Ok(match Reader("Success").required("result", value.result)? {
-            v1::success::Result::Backup(result) => Self::Backup(result.try_into()?),
-            v1::success::Result::Restore(result) => Self::Restore(result.try_into()?),
-            v1::success::Result::List(result) => Self::List(result.into()),
-            v1::success::Result::Download(result) => Self::Download(result.try_into()?),
-            v1::success::Result::Wal(result) => Self::Wal(result.into()),
-        })
+fn failure(value: v1::Failure) -> Result<Failure, InvalidMessage> {
+    let mut codes = FailureCode::ALL.iter().copied();
+    let code = codes
+        .find(|code| code.as_str() == value.code)
+        .ok_or_else(|| {
+            Reader("Failure").invalid("code", format!("has unknown value {:?}", value.code))
+        })?;
+    Ok(Failure {
+        code,
+        message: value.message,
+        retryable: value.retryable,
+    })
+}
+
+fn warning(value: v1::Warning) -> Warning {
+    Warning {
+        // Of an agent that knows more of them than this version.
+        code: value.code.parse().unwrap_or_default(),
+        path: RawPath(value.path),
+        cause: value.cause,
+        accepted: value.accepted,
     }
 }
 
-impl From<Success> for v1::Success {
-    fn from(value: Success) -> Self {
-        Self {
-            result: Some(match value {
-                Success::Backup(result) => v1::success::Result::Backup(result.into()),
-                Success::Restore(result) => v1::success::Result::Restore(result.into()),
-                Success::List(result) => v1::success::Result::List(result.into()),
-                Success::Download(result) => v1::success::Result::Download(result.into()),
-                Success::Wal(result) => v1::success::Result::Wal(result.into()),
-            }),
-        }
+fn warning_to_wire(value: Warning) -> v1::Warning {
+    v1::Warning {
+        path: value.path.0,
+        cause: value.cause,
+        code: value.code.as_str().into(),
+        accepted: value.accepted,
     }
 }
 
-impl TryFrom<v1::Failure> for Failure {
-    type Error = InvalidMessage;
+#[cfg(test)]
+mod tests {
+    use strongroom_spec::WarningCode;
 
-    fn try_from(value: v1::Failure) -> Result<Self, InvalidMessage> {
-        let code = FailureCode::ALL
-            .into_iter()
-            .find(|code| code.as_str() == value.code)
-            .ok_or_else(|| {
-                Reader("Failure").invalid("code", format!("has unknown value {:?}", value.code))
-            })?;
-        Ok(Self {
-            code,
-            message: value.message,
-            retryable: value.retryable,
-        })
-    }
-}
+    use super::*;
 
-impl From<Failure> for v1::Failure {
-    fn from(value: Failure) -> Self {
-        Self {
-            code: value.code.as_str().into(),
-            message: value.message,
-            retryable: value.retryable,
-        }
+    #[test]
+    fn a_code_of_another_version_is_some_other() {
+        let wire = v1::Warning {
+            code: "of-tomorrow".into(),
+            ..v1::Warning::default()
+        };
+        assert_eq!(warning(wire).code, WarningCode::Other);
     }
 }

@@ -5,18 +5,15 @@
 //! texts are cut, and figures end where every reader of JSON still takes them
 //! exactly, so that no sum of them overflows.
 
+use strongroom_spec::{Failure, LINE, NAME, Warning, cut, limit};
+
 use crate::{
-    clip::{LINE, cut, limit},
-    job::{BackupResult, Failure, Report, Success, Warning},
+    job::Report,
     session::{AgentHello, AgentMessage, Connection, Consent, Heartbeat, Progress, Server},
 };
 
-/// Names, versions, stages; bytes.
-const NAME: usize = 255;
 /// Messages of failures; bytes.
 const PAGE: usize = 16 << 10;
-/// Paths that are read back, such as those of a listing; bytes.
-const LONG_PATH: usize = 64 << 10;
 /// Attempts that one agent works on or reports.
 const ATTEMPTS: usize = 1_000;
 /// Entries of `agent.toml`.
@@ -27,8 +24,6 @@ const DATABASES: usize = 20_000;
 const INVENTORY: usize = 2 << 20;
 /// What is worth knowing about a server.
 const FACTS: usize = 100;
-/// Entries of a listing; no operator may ask for more.
-const LISTED: usize = 10_000;
 
 impl AgentMessage {
     /// Cut to what is kept of it.
@@ -149,69 +144,12 @@ fn bound_report(report: &mut Report) {
         &mut report.duration_ms,
     ]);
     for Warning { path, cause, .. } in &mut report.warnings {
-        path.truncate(LINE);
+        path.0.truncate(LINE);
         cut(cause, LINE);
     }
     match &mut report.outcome {
-        Ok(success) => bound_success(success),
+        Ok(outcome) => outcome.bound(),
         Err(Failure { message, .. }) => cut(message, PAGE),
-    }
-}
-
-/// The figures of a backup.
-pub(crate) fn bound_backup(result: &mut BackupResult) {
-    limit([
-        &mut result.files,
-        &mut result.directories,
-        &mut result.files_unmodified,
-        &mut result.bytes_read,
-        &mut result.bytes_total,
-        &mut result.bytes_new,
-        &mut result.bytes_stored,
-        &mut result.blobs_new,
-        &mut result.packs_new,
-    ]);
-}
-
-fn bound_success(success: &mut Success) {
-    match success {
-        Success::Backup(result) => bound_backup(result),
-        Success::Restore(result) => {
-            limit([
-                &mut result.files,
-                &mut result.directories,
-                &mut result.bytes_written,
-                &mut result.files_kept,
-                &mut result.bytes_fetched,
-                &mut result.plan_count,
-            ]);
-            for action in &mut result.plan {
-                action.path.truncate(LINE);
-                cut(&mut action.action, NAME);
-                limit([&mut action.bytes]);
-            }
-            result.notes.iter_mut().for_each(|note| cut(note, LINE));
-        }
-        Success::List(result) => {
-            result.truncated |= result.entries.len() > LISTED;
-            result.entries.truncate(LISTED);
-            for entry in &mut result.entries {
-                entry.path.truncate(LONG_PATH);
-                entry.link_target.truncate(LONG_PATH);
-                cut(&mut entry.kind, NAME);
-                cut(&mut entry.modified, NAME);
-                limit([&mut entry.size]);
-            }
-        }
-        Success::Download(result) => {
-            cut(&mut result.file_name, NAME);
-            limit([&mut result.bytes, &mut result.files]);
-        }
-        Success::Wal(result) => limit([
-            &mut result.objects,
-            &mut result.bytes,
-            &mut result.bytes_stored,
-        ]),
     }
 }
 
@@ -221,11 +159,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{
-        MAX_FIGURE,
-        job::{FailureCode, WarningCode},
-        session::{Database, Fact},
-    };
+    use strongroom_spec::{BackupOutcome, FailureCode, MAX_FIGURE, Outcome, WarningCode};
+
+    use crate::session::{Database, Fact};
 
     fn server(databases: usize) -> Connection {
         let database = Database {
@@ -302,14 +238,14 @@ mod tests {
         assert!(bytes <= INVENTORY + 2, "{bytes} bytes");
     }
 
-    fn report(outcome: Result<Success, Failure>) -> Report {
+    fn report(outcome: Result<Outcome, Failure>) -> Report {
         let attempt = AttemptRef {
             job: JobId(Uuid::nil()),
             attempt: 1,
         };
         let warning = Warning {
             code: WarningCode::Unreadable,
-            path: vec![b'p'; 100_000],
+            path: vec![b'p'; 100_000].into(),
             cause: "ü".repeat(100_000),
             accepted: false,
         };
@@ -341,7 +277,7 @@ mod tests {
         assert_eq!(kept.warnings[0].path.len(), LINE);
 
         let most = u64::MAX;
-        let result = BackupResult {
+        let result = BackupOutcome {
             snapshot: ObjectId([1; 32]),
             files: most,
             directories: most,
@@ -355,7 +291,7 @@ mod tests {
             cluster: None,
             partial: false,
         };
-        let told = AgentMessage::Report(report(Ok(Success::Backup(result))));
+        let told = AgentMessage::Report(report(Ok(Outcome::Backup(result))));
         let AgentMessage::Report(kept) = told.bounded() else {
             panic!("it is still a report");
         };

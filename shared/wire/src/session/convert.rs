@@ -127,6 +127,7 @@ impl TryFrom<v1::AgentHello> for AgentHello {
         Ok(Self {
             boot_id: read.uuid("boot_id", &value.boot_id)?,
             agent_version: value.agent_version,
+            protocol: value.protocol.max(1),
             hostname: value.hostname,
             os: value.os,
             architecture: value.architecture,
@@ -148,6 +149,7 @@ impl From<AgentHello> for v1::AgentHello {
         Self {
             boot_id: value.boot_id.to_string(),
             agent_version: value.agent_version,
+            protocol: value.protocol,
             hostname: value.hostname,
             os: value.os,
             architecture: value.architecture,
@@ -211,6 +213,7 @@ impl TryFrom<v1::CoordinatorHello> for CoordinatorHello {
         Ok(Self {
             session_id: read.uuid("session_id", &value.session_id)?,
             coordinator_version: value.coordinator_version,
+            protocol: value.protocol.max(1),
             heartbeat_seconds: value.heartbeat_seconds,
             lease_seconds: value.lease_seconds,
             fenced: attempts_from_wire(&value.fenced)?,
@@ -223,6 +226,7 @@ impl From<CoordinatorHello> for v1::CoordinatorHello {
         Self {
             session_id: value.session_id.to_string(),
             coordinator_version: value.coordinator_version,
+            protocol: value.protocol,
             heartbeat_seconds: value.heartbeat_seconds,
             lease_seconds: value.lease_seconds,
             fenced: attempts_to_wire(value.fenced),

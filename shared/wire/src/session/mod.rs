@@ -66,6 +66,8 @@ pub struct AgentHello {
     pub boot_id: Uuid,
     /// Version of the agent's binary.
     pub agent_version: String,
+    /// See [`PROTOCOL`](crate::PROTOCOL).
+    pub protocol: u32,
     /// The host's own name.
     pub hostname: String,
     /// `linux`.
@@ -107,6 +109,8 @@ pub struct CoordinatorHello {
     pub session_id: Uuid,
     /// Version of the coordinator's binary.
     pub coordinator_version: String,
+    /// See [`PROTOCOL`](crate::PROTOCOL).
+    pub protocol: u32,
     /// How often to send a heartbeat.
     pub heartbeat_seconds: u32,
     /// How long a lease lasts without one.

@@ -1,7 +1,9 @@
 //! What is refused, and how precisely.
 
+use serde_json::json;
 use strongroom_layout::{AttemptRef, JobId, ObjectId, ObjectKind, ObjectName};
 use strongroom_proto::v1;
+use strongroom_spec::{FailureCode, MAX_FIGURE, MAX_WARNINGS};
 use uuid::Uuid;
 
 use crate::{InvalidMessage, grant::*, identity::*, job::*, session::*, wal::*};
@@ -10,6 +12,14 @@ fn attempt() -> v1::AttemptRef {
     v1::AttemptRef {
         job_id: Uuid::nil().to_string(),
         attempt: 1,
+    }
+}
+
+fn reported() -> v1::Report {
+    v1::Report {
+        report_id: Uuid::nil().to_string(),
+        attempt: Some(attempt()),
+        ..v1::Report::default()
     }
 }
 
@@ -65,39 +75,12 @@ fn missing_oneofs() {
         "missing",
     );
     refused(
-        Source::try_from(v1::Source::default()),
-        "Source",
-        "source",
-        "missing",
-    );
-    refused(
-        Success::try_from(v1::Success::default()),
-        "Success",
-        "result",
-        "missing",
-    );
-    refused(
         SignAnswer::try_from(v1::SignAnswer::default()),
         "SignAnswer",
         "answer",
         "missing",
     );
-    let offer = v1::JobOffer {
-        attempt: Some(attempt()),
-        repository: Some(v1::Repository {
-            name: "r".into(),
-            password: "p".into(),
-            create: false,
-        }),
-        ..v1::JobOffer::default()
-    };
-    refused(JobOffer::try_from(offer), "JobOffer", "work", "missing");
-    let report = v1::Report {
-        report_id: Uuid::nil().to_string(),
-        attempt: Some(attempt()),
-        ..v1::Report::default()
-    };
-    refused(Report::try_from(report), "Report", "outcome", "missing");
+    refused(Report::try_from(reported()), "Report", "outcome", "missing");
 }
 
 #[test]
@@ -169,16 +152,6 @@ fn wrong_hash_lengths() {
             "32",
         );
     }
-    let result = v1::BackupResult {
-        snapshot: "AB".repeat(32),
-        ..v1::BackupResult::default()
-    };
-    refused(
-        BackupResult::try_from(result),
-        "BackupResult",
-        "snapshot",
-        "hex",
-    );
 }
 
 #[test]
@@ -208,24 +181,16 @@ fn unknown_enum_values() {
             "directory",
             "unknown",
         );
-        let restore = v1::RestoreWork {
-            snapshot: "ab".repeat(32),
-            target: "/t".into(),
-            overwrite: number,
-            ..v1::RestoreWork::default()
-        };
-        refused(
-            RestoreWork::try_from(restore),
-            "RestoreWork",
-            "overwrite",
-            "unknown",
-        );
     }
     let failure = v1::Failure {
         code: "tired".into(),
         ..v1::Failure::default()
     };
-    refused(Failure::try_from(failure), "Failure", "code", "tired");
+    let report = v1::Report {
+        outcome: Some(v1::report::Outcome::Failure(failure)),
+        ..reported()
+    };
+    refused(Report::try_from(report), "Failure", "code", "tired");
     let refusal = v1::Refusal {
         reason: "tired".into(),
         ..v1::Refusal::default()
@@ -285,18 +250,17 @@ fn what_is_not_refused_is_bounded() {
         attempt: Some(attempt()),
         snapshot: vec![7; 32],
         length: 300,
-        result: Some(v1::BackupResult {
-            snapshot: "07".repeat(32),
-            files: most,
-            bytes_new: most,
-            packs_new: most,
-            ..v1::BackupResult::default()
-        }),
+        outcome: json!({
+            "snapshot": "07".repeat(32), "files": most, "directories": 0, "files_unmodified": 0,
+            "bytes_read": 0, "bytes_total": 0, "bytes_new": most, "bytes_stored": 0,
+            "blobs_new": 0, "packs_new": most,
+        })
+        .to_string(),
         snapshot_time_us: 5,
     });
     let result = published.unwrap().result;
     let figures = [result.files, result.bytes_new, result.packs_new];
-    assert_eq!(figures, [crate::MAX_FIGURE; 3]);
+    assert_eq!(figures, [MAX_FIGURE; 3]);
 
     let position = WalPosition::try_from(v1::WalPosition {
         timeline: 1,
@@ -305,14 +269,14 @@ fn what_is_not_refused_is_bounded() {
         ..v1::WalPosition::default()
     });
     let position = position.unwrap();
-    assert_eq!(position.waiting, crate::MAX_FIGURE);
+    assert_eq!(position.waiting, MAX_FIGURE);
     assert!(position.problem.unwrap().len() <= 4096);
 
     let part = StoredWal::try_from(v1::StoredWal {
         commits: most,
         ..stored(0, &[])
     });
-    assert_eq!(part.unwrap().commits.unwrap().count, crate::MAX_FIGURE);
+    assert_eq!(part.unwrap().commits.unwrap().count, MAX_FIGURE);
 }
 
 fn stored(start: u64, points: &[u64]) -> v1::StoredWal {
@@ -374,24 +338,6 @@ fn one_call_enters_so_many_restore_points_and_legs_and_no_more() {
 }
 
 #[test]
-fn a_recovery_leads_to_its_last_timeline() {
-    let leg = |timeline, until| v1::Leg { timeline, until };
-    for legs in [
-        vec![],
-        vec![leg(1, 5)],
-        vec![leg(1, 0), leg(2, 0)],
-        vec![leg(2, 5), leg(1, 0)],
-    ] {
-        let recovery = v1::Recovery {
-            target: Some(v1::recovery::Target::Latest(true)),
-            legs,
-            ..v1::Recovery::default()
-        };
-        refused(Recovery::try_from(recovery), "Recovery", "legs", "last");
-    }
-}
-
-#[test]
 fn ranges_run_forward() {
     let mut get = request(
         v1::Verb::Get.into(),
@@ -409,22 +355,10 @@ fn ranges_run_forward() {
 #[test]
 fn endless_lists() {
     let report = v1::Report {
-        report_id: Uuid::nil().to_string(),
-        attempt: Some(attempt()),
         warnings: vec![v1::Warning::default(); MAX_WARNINGS + 1],
-        ..v1::Report::default()
+        ..reported()
     };
     refused(Report::try_from(report), "Report", "warnings", "1001");
-    let result = v1::RestoreResult {
-        plan: vec![v1::PlannedAction::default(); MAX_WARNINGS + 1],
-        ..v1::RestoreResult::default()
-    };
-    refused(
-        RestoreResult::try_from(result),
-        "RestoreResult",
-        "plan",
-        "1001",
-    );
 }
 
 #[test]
@@ -441,4 +375,53 @@ fn empty_secrets() {
         "password",
         "empty",
     );
+}
+
+#[test]
+fn what_cannot_be_read_of_a_job_is_a_failure_and_ends_no_session() {
+    let offer = |kind: &str, spec: &str| {
+        JobOffer::try_from(v1::JobOffer {
+            attempt: Some(attempt()),
+            repository: Some(v1::Repository {
+                name: "r".into(),
+                password: "p".into(),
+                create: false,
+            }),
+            kind: kind.into(),
+            spec: spec.into(),
+            ..v1::JobOffer::default()
+        })
+    };
+    for (kind, spec, cause) in [
+        ("teleport", "{}", "no jobs of kind \"teleport\""),
+        ("", "{}", "no jobs of kind \"\""),
+        ("list", "{", "EOF"),
+        ("list", "{}", "missing field"),
+        ("restore", r#"{"snapshot":"7"}"#, "snapshot"),
+    ] {
+        let failure = offer(kind, spec).unwrap().spec.unwrap_err();
+        assert_eq!(
+            (failure.code, failure.retryable),
+            (FailureCode::Version, false)
+        );
+        assert!(failure.message.contains(cause), "{}", failure.message);
+        assert!(
+            failure.message.contains("update the agent"),
+            "{}",
+            failure.message
+        );
+    }
+    let report = |kind: &str, outcome: &str| {
+        Report::try_from(v1::Report {
+            outcome: Some(v1::report::Outcome::Success(v1::Success {
+                kind: kind.into(),
+                outcome: outcome.into(),
+            })),
+            ..reported()
+        })
+    };
+    for (kind, outcome) in [("teleport", "{}"), ("wal", "[]"), ("", "")] {
+        let failure = report(kind, outcome).unwrap().outcome.unwrap_err();
+        assert_eq!(failure.code, FailureCode::Version);
+    }
 }

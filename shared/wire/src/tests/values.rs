@@ -11,8 +11,9 @@ use proptest::{
 use strongroom_layout::{
     AgentId, AttemptRef, Directory, JobId, ObjectId, ObjectKind, ObjectName, SystemId, WalName,
     WalPart,
-    position::{Lsn, SegmentSize, TimelineId},
+    position::{Lsn, TimelineId},
 };
+use strongroom_spec::{MAX_FIGURE, ResourceLimits, samples};
 use strongroom_transfer::PublicKey;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -52,10 +53,6 @@ fn secret() -> impl Strategy<Value = Zeroizing<String>> {
 
 fn texts() -> impl Strategy<Value = Vec<String>> {
     vec(text(), 0..4)
-}
-
-fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    vec(any::<u8>(), 0..20)
 }
 
 fn object() -> impl Strategy<Value = ObjectName> {
@@ -143,13 +140,13 @@ prop_compose! {
 
 prop_compose! {
     fn agent_hello()(
-        boot_id in uuid(), agent_version in text(), hostname in text(), os in text(),
+        boot_id in uuid(), agent_version in text(), protocol in 1..9u32, hostname in text(), os in text(),
         architecture in text(), running in attempts(), reported in attempts(),
         consent in consent(), transfer_key in option::of(public_key()),
         answers_challenges: bool, clock in option::of(moment()),
     ) -> AgentHello {
         AgentHello {
-            boot_id, agent_version, hostname, os, architecture, running, reported, consent,
+            boot_id, agent_version, protocol, hostname, os, architecture, running, reported, consent,
             transfer_key, answers_challenges, clock,
         }
     }
@@ -199,11 +196,12 @@ prop_compose! {
 
 prop_compose! {
     fn coordinator_hello()(
-        session_id in uuid(), coordinator_version in text(), heartbeat_seconds in 1..=u32::MAX,
+        session_id in uuid(), coordinator_version in text(), protocol in 1..9u32,
+        heartbeat_seconds in 1..=u32::MAX,
         lease_seconds in 1..=u32::MAX, fenced in attempts(),
     ) -> CoordinatorHello {
         CoordinatorHello {
-            session_id, coordinator_version, heartbeat_seconds, lease_seconds, fenced,
+            session_id, coordinator_version, protocol, heartbeat_seconds, lease_seconds, fenced,
         }
     }
 }
@@ -261,163 +259,13 @@ prop_compose! {
     pub(super) fn offer()(
         attempt in attempt(), lease_seconds: u32, timeout_seconds in option::of(1..=u32::MAX),
         traceparent in text(), repository in repository(),
-        limits in limits(), work in work(),
-        accept in vec(warning_code(), 0..3),
+        limits in limits(), spec in samples::spec(),
+        accept in vec(samples::warning_code(), 0..3),
     ) -> JobOffer {
         JobOffer {
             attempt, lease_seconds, timeout_seconds, traceparent, repository,
-            limits, accept, work,
+            limits, accept, spec: Ok(spec),
         }
-    }
-}
-
-prop_compose! {
-    fn logical()(
-        connection in word(), databases in texts(), exclude_databases in texts(),
-        schemas in texts(), exclude_schemas in texts(), tables in texts(),
-        exclude_tables in texts(),
-        content in proptest::sample::select(
-            vec![DumpContent::All, DumpContent::Schema, DumpContent::Data]
-        ),
-        globals: bool,
-    ) -> PostgresLogical {
-        PostgresLogical {
-            connection, databases, exclude_databases, schemas, exclude_schemas, tables,
-            exclude_tables, content, globals,
-        }
-    }
-}
-
-prop_compose! {
-    fn files()(
-        paths in vec(text(), 1..3), include in texts(), exclude in texts(),
-        one_file_system: bool, exclude_caches: bool,
-    ) -> FilesSource {
-        FilesSource { paths, include, exclude, one_file_system, exclude_caches }
-    }
-}
-
-prop_compose! {
-    fn backup()(
-        dataset in word(),
-        source in prop_oneof![
-            files().prop_map(Source::Files),
-            word().prop_map(|name| Source::Command(CommandSource { name })),
-            logical().prop_map(|it| Source::Postgres(PostgresSource::Logical(it))),
-            (word(), any::<bool>()).prop_map(|(connection, fast_checkpoint)| {
-                Source::Postgres(PostgresSource::Physical(PostgresPhysical {
-                    connection,
-                    fast_checkpoint,
-                }))
-            }),
-            word().prop_map(|connection| Source::Redis(RedisSource { connection })),
-        ],
-        parent in option::of(id()), tags in texts(),
-    ) -> BackupWork {
-        BackupWork { dataset, source, parent, tags }
-    }
-}
-
-prop_compose! {
-    fn restore()(
-        snapshot in id(), target in word(), paths in texts(),
-        overwrite in proptest::sample::select(
-            vec![Overwrite::Never, Overwrite::IfChanged, Overwrite::Always]
-        ),
-        dry_run: bool,
-        numeric_ids: bool,
-        sparse in proptest::sample::select(vec![Sparse::Auto, Sparse::Never]),
-    ) -> RestoreWork {
-        RestoreWork { snapshot, target, paths, overwrite, dry_run, numeric_ids, sparse }
-    }
-}
-
-prop_compose! {
-    fn restore_postgres()(
-        snapshot in id(), connection in word(), database in word(), to in word(), replace: bool,
-        schemas in texts(), tables in texts(), globals: bool, jobs in option::of(1..=u32::MAX),
-        dry_run: bool, all: bool, keep_incomplete: bool, counts_only: bool,
-    ) -> RestorePostgresWork {
-        RestorePostgresWork {
-            snapshot, connection, database, to, replace, schemas, tables, globals, jobs, dry_run,
-            all, keep_incomplete, counts_only,
-        }
-    }
-}
-
-prop_compose! {
-    fn restore_cluster()(
-        snapshot in id(), target in word(), moves in vec((word(), word()), 0..3), start: bool,
-        keep_settings: bool, recovery in option::of(recovery()), dry_run: bool,
-    ) -> RestoreClusterWork {
-        let tablespaces = moves.into_iter().map(|(from, to)| Relocation { from, to }).collect();
-        RestoreClusterWork {
-            snapshot, target, tablespaces, start, keep_settings, recovery, dry_run,
-        }
-    }
-}
-
-fn legs() -> impl Strategy<Value = Vec<Leg>> {
-    vec((1..1_000u32, 1..=u64::MAX), 0..3).prop_map(|steps| {
-        let mut timeline = 0;
-        let legs = steps.into_iter().map(|(step, until)| {
-            timeline += step;
-            Leg {
-                timeline: TimelineId(timeline),
-                until: Some(Lsn(until)),
-            }
-        });
-        legs.collect()
-    })
-}
-
-prop_compose! {
-    fn recovery()(
-        system in system(), mut legs in legs(), end in lsn(),
-        target in prop_oneof![
-            Just(RecoveryTarget::Latest),
-            moment().prop_map(RecoveryTarget::Time),
-            lsn().prop_map(RecoveryTarget::Lsn),
-            any::<u32>().prop_map(RecoveryTarget::Xid),
-            word().prop_map(RecoveryTarget::RestorePoint),
-        ],
-        line: u32, new_timeline in option::of(1..=u32::MAX),
-    ) -> Recovery {
-        let timeline = legs.last().map_or(1, |leg| leg.timeline.0 + 1);
-        legs.push(Leg { timeline: TimelineId(timeline), until: None });
-        Recovery { system, legs, end, target, line, new_timeline: new_timeline.map(TimelineId) }
-    }
-}
-
-prop_compose! {
-    fn wal()(
-        dataset in word(), connection in word(),
-        method in prop_oneof![
-            (word(), any::<u32>())
-                .prop_map(|(slot, flush_seconds)| WalMethod::Stream { slot, flush_seconds }),
-            Just(WalMethod::Push),
-            word().prop_map(|slot| WalMethod::Forget { slot }),
-        ],
-        limit in option::of(1..=u64::MAX), drop: bool,
-    ) -> WalWork {
-        WalWork { dataset, connection, method, limit, drop }
-    }
-}
-
-prop_compose! {
-    fn restore_redis()(
-        snapshot in id(), connection in word(), keys in texts(), dry_run: bool,
-        allow_replicas: bool,
-    ) -> RestoreRedisWork {
-        RestoreRedisWork { snapshot, connection, keys, dry_run, allow_replicas }
-    }
-}
-
-prop_compose! {
-    fn list()(
-        snapshot in id(), path in word(), recursive: bool, limit: u32, after in option::of(word()),
-    ) -> ListWork {
-        ListWork { snapshot, path, recursive, limit, after }
     }
 }
 
@@ -426,137 +274,10 @@ fn public_key() -> impl Strategy<Value = PublicKey> {
 }
 
 prop_compose! {
-    fn upload()(
-        dataset in word(), transfer in uuid(), manifest in id(), tags in texts(),
-        file_name in word(), format in proptest::sample::select(&[
-            UploadFormat::File, UploadFormat::Sql, UploadFormat::SqlGzip, UploadFormat::Custom,
-        ][..]), database in text(),
-    ) -> UploadWork {
-        UploadWork { dataset, transfer, manifest, tags, file_name, format, database }
-    }
-}
-
-prop_compose! {
-    fn download()(snapshot in id(), path in word(), reader in public_key()) -> DownloadWork {
-        DownloadWork { snapshot, path, reader }
-    }
-}
-
-prop_compose! {
-    fn download_result()(
-        manifest in id(), bytes: u64, file_name in word(), files: u64, archive: bool,
-    ) -> DownloadResult {
-        DownloadResult { manifest, bytes, file_name, files, archive }
-    }
-}
-
-fn work() -> impl Strategy<Value = Work> {
-    prop_oneof![
-        backup().prop_map(Work::Backup),
-        restore().prop_map(Work::Restore),
-        restore_postgres().prop_map(Work::RestorePostgres),
-        restore_cluster().prop_map(Work::RestoreCluster),
-        restore_redis().prop_map(Work::RestoreRedis),
-        list().prop_map(Work::List),
-        upload().prop_map(Work::Upload),
-        download().prop_map(Work::Download),
-        wal().prop_map(Work::Wal),
-    ]
-}
-
-fn warning_code() -> impl Strategy<Value = WarningCode> {
-    proptest::sample::select(WarningCode::ALL)
-}
-
-prop_compose! {
-    fn warning()(
-        code in warning_code(), path in bytes(), cause in text(), accepted: bool,
-    ) -> Warning {
-        Warning { code, path, cause, accepted }
-    }
-}
-
-prop_compose! {
-    fn failure()(
-        code in proptest::sample::select(&FailureCode::ALL[..]), message in text(),
-        retryable: bool,
-    ) -> Failure {
-        Failure { code, message, retryable }
-    }
-}
-
-prop_compose! {
-    fn cluster()(
-        system in system(), timeline in timeline(), from in lsn(), to in lsn(),
-        power in 20..=30u32, major: u32, ended in moment(),
-    ) -> ClusterPoint {
-        ClusterPoint {
-            system, timeline, start: from.min(to), stop: from.max(to),
-            segment: SegmentSize::new(1 << power).unwrap(), major, ended,
-        }
-    }
-}
-
-prop_compose! {
-    pub(super) fn backup_result()(
-        snapshot in id(), n in proptest::array::uniform9(0..=crate::MAX_FIGURE),
-        cluster in option::of(cluster()),
-        partial: bool,
-    ) -> BackupResult {
-        BackupResult {
-            snapshot, files: n[0], directories: n[1], files_unmodified: n[2], bytes_read: n[3],
-            bytes_total: n[4], bytes_new: n[5], bytes_stored: n[6], blobs_new: n[7],
-            packs_new: n[8], cluster, partial,
-        }
-    }
-}
-
-prop_compose! {
-    fn planned()(path in bytes(), action in text(), bytes: u64) -> PlannedAction {
-        PlannedAction { path, action, bytes }
-    }
-}
-
-prop_compose! {
-    fn restore_result()(
-        n: [u64; 6], plan in vec(planned(), 0..3), notes in texts(),
-        server in option::of((any::<u16>(), text(), text())),
-    ) -> RestoreResult {
-        RestoreResult {
-            files: n[0], directories: n[1], bytes_written: n[2], files_kept: n[3],
-            bytes_fetched: n[4], plan, plan_count: n[5], notes,
-            server: server.map(|(port, socket_directory, log)| StartedServer {
-                port, socket_directory, log,
-            }),
-        }
-    }
-}
-
-prop_compose! {
-    fn entry()(
-        path in bytes(), kind in text(), mode: u32, uid: u32, gid: u32, size: u64,
-        modified in text(), link_target in bytes(),
-    ) -> Entry {
-        Entry { path, kind, mode, uid, gid, size, modified, link_target }
-    }
-}
-
-prop_compose! {
     pub(super) fn report()(
         report_id in uuid(), attempt in attempt(),
-        outcome in prop_oneof![
-            failure().prop_map(Err),
-            backup_result().prop_map(|result| Ok(Success::Backup(result))),
-            restore_result().prop_map(|result| Ok(Success::Restore(result))),
-            download_result().prop_map(|result| Ok(Success::Download(result))),
-            any::<[u64; 3]>().prop_map(|n| {
-                Ok(Success::Wal(WalResult { objects: n[0], bytes: n[1], bytes_stored: n[2] }))
-            }),
-            (vec(entry(), 0..3), any::<bool>()).prop_map(|(entries, truncated)| {
-                Ok(Success::List(ListResult { entries, truncated }))
-            }),
-        ],
-        warnings in vec(warning(), 0..3), n: [u64; 3],
+        outcome in prop_oneof![samples::failure().prop_map(Err), samples::outcome().prop_map(Ok)],
+        warnings in vec(samples::warning(), 0..3), n: [u64; 3],
     ) -> Report {
         Report {
             report_id, attempt, outcome, warnings, warning_count: n[0],
@@ -641,7 +362,7 @@ prop_compose! {
 
 prop_compose! {
     pub(super) fn publish_request()(
-        attempt in attempt(), snapshot in id(), length: u64, result in backup_result(),
+        attempt in attempt(), snapshot in id(), length: u64, result in samples::made(),
         snapshot_time_us: i64,
     ) -> PublishRequest {
         PublishRequest { attempt, snapshot, length, result, snapshot_time_us }
@@ -683,7 +404,7 @@ prop_compose! {
 
 prop_compose! {
     fn stored()(place in place())(
-        place in Just(place), id in id(), length in any::<u64>(), count in 0..=crate::MAX_FIGURE,
+        place in Just(place), id in id(), length in any::<u64>(), count in 0..=MAX_FIGURE,
         last in moment(), xids in any::<(u32, u32)>(),
         restore_points in restore_points(place.2, place.3), digests in vec(digest(), 0..3),
     ) -> StoredWal {
@@ -697,7 +418,7 @@ prop_compose! {
 
 prop_compose! {
     fn history()(
-        system in system(), timeline in timeline(), id in id(), length: u64, legs in legs(),
+        system in system(), timeline in timeline(), id in id(), length: u64, legs in samples::legs(),
         digest in option::of(id()),
     ) -> StoredHistory {
         StoredHistory { system, timeline, id, length, legs, digest }
@@ -708,7 +429,7 @@ prop_compose! {
     fn position()(
         system in system(), timeline in timeline(), lsn in lsn(),
         as_of in option::of(moment().prop_filter("0 is none", |at| *at != Timestamp::UNIX_EPOCH)),
-        waiting in 0..=crate::MAX_FIGURE, problem in option::of(word()),
+        waiting in 0..=MAX_FIGURE, problem in option::of(word()),
     ) -> WalPosition {
         WalPosition { system, timeline, lsn, as_of, waiting, problem }
     }

@@ -1,7 +1,7 @@
 //! What the coordinator keeps of what an agent says of its log.
 
 use super::{Commits, WalPosition};
-use crate::clip::{LINE, cut, limit};
+use strongroom_spec::{LINE, cut, limit};
 
 /// What an agent says of its log.
 pub(super) fn bound_position(position: &mut WalPosition) {

@@ -8,6 +8,7 @@ use strongroom_layout::{
     position::{Lsn, TimelineId},
 };
 use strongroom_proto::v1;
+use strongroom_spec::Leg;
 
 use super::bounds::{bound_commits, bound_position};
 use super::{
@@ -18,7 +19,6 @@ use super::{
 use crate::{
     InvalidMessage,
     field::{Reader, all, attempt_to_wire, into_all},
-    job::recovery::{time, timeline},
 };
 
 impl TryFrom<v1::RecordWalRequest> for RecordWalRequest {
@@ -70,7 +70,7 @@ impl TryFrom<v1::WalBehind> for WalBehind {
         }
         Ok(Self {
             system: SystemId(value.system),
-            timeline: timeline(read, "timeline", value.timeline)?,
+            timeline: read.timeline("timeline", value.timeline)?,
             flushed: Lsn(value.flushed),
             archived: Lsn(value.archived),
         })
@@ -122,7 +122,7 @@ impl TryFrom<v1::StoredWal> for StoredWal {
         } else {
             let mut commits = Commits {
                 count: value.commits,
-                last: time(read, "last_commit_us", value.last_commit_us)?,
+                last: read.time("last_commit_us", value.last_commit_us)?,
                 first_xid: value.first_xid,
                 last_xid: value.last_xid,
             };
@@ -138,7 +138,7 @@ impl TryFrom<v1::StoredWal> for StoredWal {
         }
         Ok(Self {
             system: SystemId(place.system),
-            timeline: timeline(read, "place", place.timeline)?,
+            timeline: read.timeline("place", place.timeline)?,
             start: Lsn(place.start),
             end: Lsn(place.end),
             id: read.hash("id", &value.id)?,
@@ -194,7 +194,7 @@ impl TryFrom<v1::RestorePoint> for RestorePoint {
         Ok(Self {
             name: read.text("name", value.name)?,
             lsn: Lsn(value.lsn),
-            at: time(read, "at_us", value.at_us)?,
+            at: read.time("at_us", value.at_us)?,
         })
     }
 }
@@ -217,10 +217,10 @@ impl TryFrom<v1::StoredHistory> for StoredHistory {
         read.at_most("legs", MAX_STORED, &value.legs)?;
         Ok(Self {
             system: SystemId(value.system),
-            timeline: timeline(read, "timeline", value.timeline)?,
+            timeline: read.timeline("timeline", value.timeline)?,
             id: read.hash("id", &value.id)?,
             length: value.length,
-            legs: all(value.legs)?,
+            legs: value.legs.iter().map(leg).collect::<Result<_, _>>()?,
             digest: match &value.digest[..] {
                 [] => None,
                 digest => Some(read.hash("digest", digest)?),
@@ -236,7 +236,7 @@ impl From<StoredHistory> for v1::StoredHistory {
             timeline: value.timeline.0,
             id: value.id.0.to_vec(),
             length: value.length,
-            legs: into_all(value.legs),
+            legs: value.legs.iter().map(leg_to_wire).collect(),
             digest: value
                 .digest
                 .map_or_else(Vec::new, |digest| digest.0.to_vec()),
@@ -251,11 +251,11 @@ impl TryFrom<v1::WalPosition> for WalPosition {
         let read = Reader("WalPosition");
         let mut position = Self {
             system: SystemId(value.system),
-            timeline: timeline(read, "timeline", value.timeline)?,
+            timeline: read.timeline("timeline", value.timeline)?,
             lsn: Lsn(value.lsn),
             as_of: match value.as_of_us {
                 0 => None,
-                us => Some(time(read, "as_of_us", us)?),
+                us => Some(read.time("as_of_us", us)?),
             },
             waiting: value.waiting_bytes,
             problem: (!value.problem.is_empty()).then_some(value.problem),
@@ -321,7 +321,7 @@ impl TryFrom<v1::ArchivedWalResponse> for ArchivedWalResponse {
             tails.insert(TimelineId(value.tail_timeline), Lsn(value.tail_lsn));
         }
         for tail in value.tails {
-            tails.insert(timeline(read, "tails", tail.timeline)?, Lsn(tail.lsn));
+            tails.insert(read.timeline("tails", tail.timeline)?, Lsn(tail.lsn));
         }
         Ok(Self {
             stored: all(value.stored)?,
@@ -348,5 +348,19 @@ impl From<ArchivedWalResponse> for v1::ArchivedWalResponse {
             tail_timeline: newest,
             tail_lsn: end,
         }
+    }
+}
+
+fn leg(value: &v1::Leg) -> Result<Leg, InvalidMessage> {
+    Ok(Leg {
+        timeline: Reader("Leg").timeline("timeline", value.timeline)?,
+        until: (value.until > 0).then_some(Lsn(value.until)),
+    })
+}
+
+fn leg_to_wire(value: &Leg) -> v1::Leg {
+    v1::Leg {
+        timeline: value.timeline.0,
+        until: value.until.map_or(0, |lsn| lsn.0),
     }
 }

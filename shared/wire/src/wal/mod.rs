@@ -13,7 +13,7 @@ use strongroom_layout::{
     position::{Lsn, TimelineId},
 };
 
-use crate::job::Leg;
+use strongroom_spec::Leg;
 
 /// What a [`RecordWalRequest`] holds at most of parts, and an
 /// [`ArchivedWalResponse`] too.

@@ -10,7 +10,7 @@
 //! where the archive has nothing.
 
 use strongroom_layout::position::{Lsn, TimelineId};
-use strongroom_wire::job::Leg;
+use strongroom_spec::Leg;
 
 /// A part of a timeline's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_compare::beneath;
 use strongroom_layout::{ObjectId, position::TimelineId};
 use strongroom_postgres::physical::exclude::FETCHED_LOG;
-use strongroom_wire::job::RecoveryTarget;
+use strongroom_spec::RecoveryTarget;
 
 use super::RecoveryError;
 use crate::{

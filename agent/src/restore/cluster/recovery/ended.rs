@@ -10,7 +10,7 @@ use strongroom_compare::beneath;
 use strongroom_postgres::physical::control::{
     CONTROL_FILE_SIZE, ClusterState, ControlFile, InvalidControl,
 };
-use strongroom_wire::job::RecoveryTarget;
+use strongroom_spec::RecoveryTarget;
 
 use super::{
     RecoveryError,

@@ -9,7 +9,7 @@ use strongroom_layout::{
 };
 use strongroom_postgres::wal::{InvalidWal, Unexpected};
 use strongroom_repository::{read::ReadError, store::StoreError};
-use strongroom_wire::job::{FailureCode, RecoveryTarget};
+use strongroom_spec::{FailureCode, RecoveryTarget};
 
 use crate::restore::RestoreError;
 

@@ -3,10 +3,8 @@
 use futures::future::BoxFuture;
 use strongroom_layout::{SystemId, position::Lsn};
 use strongroom_repository::store::StoreError;
-use strongroom_wire::{
-    job::Leg,
-    wal::{ArchivedWalResponse, StoredHistory, StoredWal, WalRange},
-};
+use strongroom_spec::Leg;
+use strongroom_wire::wal::{ArchivedWalResponse, StoredHistory, StoredWal, WalRange};
 
 use crate::grants::GrantAuthority;
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use strongroom_wire::job::{Recovery, RecoveryTarget};
+use strongroom_spec::{Recovery, RecoveryTarget};
 
 use super::{error::shown, fetch::Fetched, plan::Plan, prepare::Inputs, server_log::Said};
 
@@ -59,7 +59,7 @@ pub(super) fn replayed(said: &Said, recovery: &Recovery, took: Duration) -> Vec<
 
 /// What is left to do for whoever starts the server.
 pub(super) fn to_start(plan: &Plan, directory: &Path, inputs: &Inputs<'_>) -> Vec<String> {
-    let (major, target) = (inputs.manifest.major, &inputs.work.target);
+    let (major, target) = (inputs.manifest.major, &inputs.work.target.directory);
     let owner = inputs
         .owner
         .map_or(inputs.manifest.owner.as_str(), |it| it.name.as_str());

@@ -13,7 +13,8 @@
 
 use strongroom_layout::position::Lsn;
 use strongroom_postgres::wal::{Edits, Replayed};
-use strongroom_wire::{job::Leg, wal::UNIT};
+use strongroom_spec::Leg;
+use strongroom_wire::wal::UNIT;
 
 use super::{
     RecoveryError,

@@ -6,10 +6,8 @@ use strongroom_layout::{
 };
 use strongroom_postgres::physical::manifest::Manifest;
 use strongroom_repository::read::ReadError;
-use strongroom_wire::{
-    job::{Leg, Recovery, RecoveryTarget},
-    wal::{StoredHistory, StoredWal, UNIT},
-};
+use strongroom_spec::{Leg, Recovery, RecoveryTarget};
+use strongroom_wire::wal::{StoredHistory, StoredWal, UNIT};
 
 use super::{
     RecoveryError,

@@ -9,7 +9,7 @@ use std::{
 
 use strongroom_postgres::{physical::manifest::Manifest, wal::Edits};
 use strongroom_repository::Repository;
-use strongroom_wire::job::{Recovery, RestoreClusterWork};
+use strongroom_spec::{ClusterTarget, Recovery, RestoreSpec};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -63,7 +63,7 @@ pub(in super::super) struct Inputs<'a> {
     pub(in super::super) monitor: &'a Monitor,
     pub(in super::super) options: &'a RestoreOptions,
     pub(in super::super) log: &'a LogSource,
-    pub(in super::super) work: &'a RestoreClusterWork,
+    pub(in super::super) work: &'a RestoreSpec<ClusterTarget>,
     pub(in super::super) target: &'a AllowedDirectory,
     pub(in super::super) manifest: &'a Manifest,
     pub(in super::super) owner: Option<&'a Owner>,
@@ -249,7 +249,7 @@ fn whole(directory: &WalDirectory, plan: &Plan) -> Result<BTreeSet<String>, Reco
 fn stage_of(
     state: Option<&State>,
     target: &Path,
-    work: &RestoreClusterWork,
+    work: &RestoreSpec<ClusterTarget>,
     recovery: &Recovery,
 ) -> Result<Option<Stage>, RecoveryError> {
     let Some(state) = state else {
@@ -299,8 +299,8 @@ impl<'a> Inputs<'a> {
 #[cfg(test)]
 mod tests {
     use strongroom_layout::position::{Lsn, SegmentName, SegmentSize, TimelineId};
+    use strongroom_spec::RecoveryTarget;
     use strongroom_tests::scratch::Scratch;
-    use strongroom_wire::job::RecoveryTarget;
 
     use super::*;
     use crate::restore::cluster::recovery::segments::Segment;

@@ -15,10 +15,8 @@
 
 use jiff::Timestamp;
 use strongroom_layout::position::Lsn;
-use strongroom_wire::{
-    job::{Leg, RecoveryTarget},
-    wal::{StoredWal, UNIT},
-};
+use strongroom_spec::{Leg, RecoveryTarget};
+use strongroom_wire::wal::{StoredWal, UNIT};
 
 use super::{
     RecoveryError,

@@ -3,7 +3,7 @@
 
 use std::{io, path::Path, thread, time::Instant};
 
-use strongroom_wire::job::{RecoveryTarget, RestoreResult, WarningCode};
+use strongroom_spec::{RecoveryTarget, RestoreOutcome, WarningCode};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -53,7 +53,7 @@ pub(in super::super) struct Forwarded {
 
 impl Forwarded {
     /// For the job's report.
-    pub(in super::super) fn add_to(self, result: &mut RestoreResult) {
+    pub(in super::super) fn add_to(self, result: &mut RestoreOutcome) {
         result.files += self.fetched.files;
         result.bytes_written += self.fetched.written;
         result.bytes_fetched += self.fetched.received;
@@ -97,7 +97,7 @@ impl<'a> Forwarding<'a> {
         }
         // The server works in its data directory, wherever that has been moved.
         let directory = Path::new(directory::NAME);
-        let command = if inputs.work.start {
+        let command = if inputs.work.target.start {
             settings::waiting(&inputs.log.program, directory)
         } else {
             settings::copying(directory)
@@ -229,7 +229,7 @@ impl<'a> Forwarding<'a> {
         let all = self.roll.plan.stop == RecoveryTarget::Latest;
         match (self.roll.facts.last.filter(|_| all), done) {
             (Some(planned), Some(done)) if done < planned => Err(RecoveryError::Short {
-                target: self.roll.inputs.work.target.clone(),
+                target: self.roll.inputs.work.target.directory.clone(),
                 done,
                 planned,
             }),

@@ -6,7 +6,8 @@
 //! nobody else is believed about what writes elsewhere.
 
 use strongroom_layout::position::Lsn;
-use strongroom_wire::{job::Recovery, wal::StoredWal};
+use strongroom_spec::Recovery;
+use strongroom_wire::wal::StoredWal;
 
 use super::{
     RecoveryError,

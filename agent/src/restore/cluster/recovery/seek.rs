@@ -2,10 +2,8 @@
 
 use strongroom_layout::position::Lsn;
 use strongroom_postgres::wal::{DEFAULT_BLOCK_SIZE, Found, Layout, Scanner};
-use strongroom_wire::{
-    job::Leg,
-    wal::{StoredWal, UNIT},
-};
+use strongroom_spec::Leg;
+use strongroom_wire::wal::{StoredWal, UNIT};
 
 use super::{
     RecoveryError,

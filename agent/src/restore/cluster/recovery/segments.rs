@@ -6,7 +6,7 @@
 //! before it.
 
 use strongroom_layout::position::{Lsn, SegmentName, SegmentSize, TimelineId};
-use strongroom_wire::job::Leg;
+use strongroom_spec::Leg;
 
 use super::chain::{Piece, Source};
 

@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 use strongroom_layout::position::TimelineId;
-use strongroom_wire::job::RecoveryTarget;
+use strongroom_spec::RecoveryTarget;
 
 use super::{RecoveryError, error::shown};
 use crate::{

@@ -32,7 +32,7 @@ use strongroom_postgres::{
     physical::manifest::Manifest,
     wal::{Edits, Layout, Replayed, TablespaceCreation, tablespace::first_in_place},
 };
-use strongroom_wire::job::RestoreClusterWork;
+use strongroom_spec::{ClusterTarget, RestoreSpec};
 
 use self::reading::LogFacts;
 use super::{
@@ -63,7 +63,7 @@ pub(super) struct Replay {
 
 /// What it is decided from, beside the log.
 pub(super) struct Terms<'a> {
-    pub(super) work: &'a RestoreClusterWork,
+    pub(super) work: &'a RestoreSpec<ClusterTarget>,
     pub(super) target: &'a AllowedDirectory,
     pub(super) manifest: &'a Manifest,
     pub(super) layout: Layout,
@@ -81,11 +81,16 @@ impl Replay {
         let creations = facts.creations()?;
         let home = Home {
             from: &terms.manifest.data_directory,
-            to: &work.target,
+            to: &work.target.directory,
         };
-        let bases = destinations(known, &work.tablespaces, home);
-        let made = tablespaces::made(&creations, &bases, &work.tablespaces, home);
-        tablespaces::check(&work.target, &bases, &made, &work.tablespaces)?;
+        let bases = destinations(known, &work.target.tablespaces, home);
+        let made = tablespaces::made(&creations, &bases, &work.target.tablespaces, home);
+        tablespaces::check(
+            &work.target.directory,
+            &bases,
+            &made,
+            &work.target.tablespaces,
+        )?;
         let bases = bases.into_iter().map(|place| terms.enter_base(place));
         let bases = bases.collect::<Result<Vec<_>, _>>()?;
         let made = made.into_iter();

@@ -10,8 +10,8 @@ use strongroom_postgres::physical::{
     label::Tablespace,
     manifest::{FORMAT, METHOD, Pages},
 };
+use strongroom_spec::Relocation;
 use strongroom_tests::scratch::Scratch;
-use strongroom_wire::job::Relocation;
 
 use super::{reading::Reading, *};
 
@@ -127,15 +127,15 @@ fn decide(case: &Case<'_>) -> Result<Decision, String> {
         settings: BTreeMap::new(),
         pages: Pages::default(),
     };
-    let work = RestoreClusterWork {
-        snapshot: ObjectId([0; 32]),
-        target: "/restore/pg".into(),
-        tablespaces: case.moves.iter().map(relocation).collect(),
-        start: true,
-        keep_settings: false,
-        recovery: None,
-        dry_run: false,
-    };
+    let work = RestoreSpec::new(
+        ObjectId([0; 32]),
+        ClusterTarget {
+            directory: "/restore/pg".into(),
+            tablespaces: case.moves.iter().map(relocation).collect(),
+            start: true,
+            ..ClusterTarget::default()
+        },
+    );
     let consent = |path: &str| {
         if Path::new(path).starts_with(case.allowed) {
             let above = Path::new(path).parent().unwrap();
@@ -148,7 +148,7 @@ fn decide(case: &Case<'_>) -> Result<Decision, String> {
         }
         Err("it is not allowed".to_owned())
     };
-    let target = AllowedDirectory::named(Path::new(&work.target)).unwrap();
+    let target = AllowedDirectory::named(Path::new(&work.target.directory)).unwrap();
     let terms = Terms {
         work: &work,
         target: &target,

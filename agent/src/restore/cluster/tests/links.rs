@@ -16,7 +16,7 @@ fn what_lies_too_deep_for_a_cluster_is_refused_before_anything_is_written() {
     let site = Site::new("cluster-deep", "");
     fs::create_dir_all(site.pgdata("extension").join("d/".repeat(DEEPEST))).unwrap();
     let mut work = site.work(site.store());
-    work.start = false;
+    work.target.start = false;
     let refusal = site.refusal(&work);
     for word in ["extension/d/d/d", "directories deep", "--cluster"] {
         assert!(refusal.contains(word), "{refusal}");
@@ -56,7 +56,7 @@ fn a_snapshot_with_links_into_the_original_is_refused_before_anything_is_written
         let snapshot = site.store();
         for (start, recovery) in [(true, None), (false, None), (true, Some(site.recovery()))] {
             let mut work = site.work(snapshot);
-            (work.start, work.recovery) = (start, recovery);
+            (work.target.start, work.recovery) = (start, recovery);
             let refusal = site.refusal(&work);
             assert!(refusal.contains("a symbolic link"), "{refusal}");
             assert!(refusal.contains(path), "{refusal}");

@@ -71,7 +71,7 @@ fn a_server_that_is_started_by_hand_is_the_restored_one() {
     site.cluster.stop();
 
     let mut work = site.work(snapshot);
-    work.start = false;
+    work.target.start = false;
     let result = site.run(&work).unwrap();
     let notes = result.notes.join("\n");
     assert!(notes.contains("data_directory"), "{notes}");

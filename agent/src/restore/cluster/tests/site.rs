@@ -24,14 +24,12 @@ use strongroom_repository::{
     Repository,
     store::{StoreError, fs::FsStore},
 };
+use strongroom_spec::{ClusterTarget, Leg, Recovery, RecoveryTarget, RestoreOutcome, RestoreSpec};
 use strongroom_tests::{
     cluster::{self, Cluster, as_postgres, programs, server_programs, succeed},
     scratch::Scratch,
 };
-use strongroom_wire::{
-    job::{Leg, Recovery, RecoveryTarget, RestoreClusterWork, RestoreResult},
-    wal::{ArchivedWalResponse, WalRange},
-};
+use strongroom_wire::wal::{ArchivedWalResponse, WalRange};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -159,16 +157,15 @@ impl Site {
     }
 
     /// A restore with a server, as far as the snapshot goes.
-    pub(super) fn work(&self, snapshot: ObjectId) -> RestoreClusterWork {
-        RestoreClusterWork {
+    pub(super) fn work(&self, snapshot: ObjectId) -> RestoreSpec<ClusterTarget> {
+        RestoreSpec::new(
             snapshot,
-            target: self.data().to_str().unwrap().into(),
-            tablespaces: vec![],
-            start: true,
-            keep_settings: false,
-            recovery: None,
-            dry_run: false,
-        }
+            ClusterTarget {
+                directory: self.data().to_str().unwrap().into(),
+                start: true,
+                ..ClusterTarget::default()
+            },
+        )
     }
 
     /// To the end of the log, of which there is no more than in the snapshot.
@@ -188,8 +185,8 @@ impl Site {
 
     pub(super) fn run(
         &self,
-        work: &RestoreClusterWork,
-    ) -> Result<RestoreResult, ClusterRestoreError> {
+        work: &RestoreSpec<ClusterTarget>,
+    ) -> Result<RestoreOutcome, ClusterRestoreError> {
         let store = Arc::new(FsStore::new(self.scratch.join("repository")));
         let repository = self.runtime.block_on(Repository::open(store, PASSWORD));
         let consent = |path: &str| {
@@ -211,12 +208,12 @@ impl Site {
     }
 
     /// Runs a restore that is refused, and gives why.
-    pub(super) fn refusal(&self, work: &RestoreClusterWork) -> String {
+    pub(super) fn refusal(&self, work: &RestoreSpec<ClusterTarget>) -> String {
         self.run(work).unwrap_err().to_string()
     }
 
     /// The server that a restore has started.
-    pub(super) fn server(&self, result: &RestoreResult) -> Restored {
+    pub(super) fn server(&self, result: &RestoreOutcome) -> Restored {
         Restored {
             port: result.server.as_ref().expect("a server").port,
             data: self.data(),

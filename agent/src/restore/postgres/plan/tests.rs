@@ -95,26 +95,21 @@ fn facts() -> Facts {
     }
 }
 
-pub(crate) fn work(to: &str, replace: bool) -> RestorePostgresWork {
-    RestorePostgresWork {
-        snapshot: ObjectId([0; 32]),
-        connection: "c".into(),
-        database: "orders".into(),
-        to: to.into(),
-        replace,
-        schemas: vec![],
-        tables: vec![],
-        globals: false,
-        jobs: None,
-        dry_run: false,
-        all: false,
-        keep_incomplete: false,
-        counts_only: false,
-    }
+pub(crate) fn work(to: &str, replace: bool) -> RestoreSpec<PostgresTarget> {
+    RestoreSpec::new(
+        ObjectId([0; 32]),
+        PostgresTarget {
+            connection: "c".into(),
+            database: "orders".into(),
+            to: Some(to.into()),
+            replace,
+            ..PostgresTarget::default()
+        },
+    )
 }
 
 fn planned(
-    work: &RestorePostgresWork,
+    work: &RestoreSpec<PostgresTarget>,
     manifest: &Manifest,
     facts: &Facts,
 ) -> Result<Plan, Refusal> {
@@ -148,8 +143,11 @@ fn names_of_what_is_made_and_what_gives_way() {
 
 #[test]
 fn refusals_say_what_to_do() {
-    let narrow = |replace| RestorePostgresWork {
-        tables: vec!["t".into()],
+    let narrow = |replace| RestoreSpec {
+        target: PostgresTarget {
+            tables: vec!["t".into()],
+            ..work("orders", replace).target
+        },
         ..work("orders", replace)
     };
     let data = Manifest {

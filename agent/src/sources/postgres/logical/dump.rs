@@ -32,7 +32,7 @@ use strongroom_postgres::{
     programs::{Found, ProgramError},
 };
 use strongroom_repository::write::{Content, Halted, Writer};
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 

@@ -36,7 +36,7 @@ use strongroom_postgres::{
 };
 use strongroom_repository::{format::blob::BlobId, write::Writer};
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::{DumpContent, PostgresLogical, WarningCode};
+use strongroom_spec::{DumpContent, PostgresLogical, WarningCode};
 use tokio::runtime::Handle;
 
 use self::{dump::Dumper, tree::Saved};

@@ -15,7 +15,7 @@ use strongroom_postgres::{
 };
 
 use super::{LogicalError, dump::Dumper, look, tree::Saved};
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 /// A database that was not dumped.
 struct Lost<'a> {

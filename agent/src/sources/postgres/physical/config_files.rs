@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use strongroom_compare::beneath::proc_path;
 use strongroom_postgres::physical::backup::ServerFacts;
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use super::access::Owner;
 use crate::{monitor::Monitor, sources::files::metadata::kind};

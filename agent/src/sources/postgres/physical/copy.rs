@@ -27,7 +27,7 @@ use strongroom_repository::{
     format::blob::{BlobId, BlobKind},
     write::{Halted, StreamError, Worker, WriteError, Writer},
 };
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use super::{
     ClusterError,

@@ -55,7 +55,7 @@ use strongroom_repository::{
     write::{Halted, ParentTrees, Writer},
 };
 use strongroom_runtime::clock::SharedClock;
-use strongroom_wire::job::ClusterPoint;
+use strongroom_spec::ClusterPoint;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 

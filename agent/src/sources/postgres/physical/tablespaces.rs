@@ -15,7 +15,7 @@ use rustix::{
 };
 use strongroom_compare::beneath;
 use strongroom_postgres::physical::names;
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use super::{
     ClusterError,

@@ -5,19 +5,13 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use strongroom_compare::EscapedPath;
-use strongroom_wire::{
-    job::{self as wire, Success},
-    session,
-};
+use strongroom_spec::ListOutcome;
+use strongroom_wire::session;
 
 use crate::{
     http::{
         answer::{Started, location},
-        dto::{
-            AgentRef, Attempt, BackupFigures, DownloadFigures, Entry, Job, JobFailure, JobKind,
-            JobResult, JobState, ListFigures, Listing, PlannedAction, Progress, RawPath,
-            RestoreFigures, StartedServer, WalFigures, Warning,
-        },
+        dto::{AgentRef, Attempt, Job, JobFailure, JobState, Listing, Progress, Warning},
         state::ApiState,
         v1::{self, limits},
     },
@@ -39,7 +33,7 @@ pub(in crate::http::v1) fn started(state: &ApiState, job: model::Job) -> Started
 pub(in crate::http::v1) fn detailed(state: &ApiState, detail: model::JobDetail) -> Job {
     let mut job = base(state, detail.job);
     job.attempts = detail.attempts.iter().map(attempt).collect();
-    job.result = detail.result.map(result);
+    job.result = detail.result;
     job.warnings = detail.warnings.iter().map(warning).collect();
     job.duration_ms = detail.duration_ms;
     with_revision(job)
@@ -67,7 +61,7 @@ fn base(state: &ApiState, job: model::Job) -> Job {
         .and_then(stores::Store::outage)
         .filter(|outage| outage.until.is_none())
         .map(v1::stores::outage);
-    let snapshot = job.snapshot.or(job.work.snapshot());
+    let snapshot = job.snapshot.or(job.spec.facts().snapshot);
     let (failure, not_before) = match &job.state {
         model::JobState::Pending {
             not_before,
@@ -85,7 +79,7 @@ fn base(state: &ApiState, job: model::Job) -> Job {
     };
     Job {
         id: job.id.to_string(),
-        kind: kind(job.kind),
+        kind: job.kind,
         state: word(job.state.word()),
         revision: String::new(),
         agent: AgentRef {
@@ -120,16 +114,6 @@ fn base(state: &ApiState, job: model::Job) -> Job {
     }
 }
 
-fn kind(kind: model::JobKind) -> JobKind {
-    match kind {
-        model::JobKind::Backup => JobKind::Backup,
-        model::JobKind::Restore => JobKind::Restore,
-        model::JobKind::List => JobKind::List,
-        model::JobKind::Download => JobKind::Download,
-        model::JobKind::Wal => JobKind::Wal,
-    }
-}
-
 /// A state without its data.
 pub(in crate::http::v1) fn word(word: model::StateWord) -> JobState {
     match word {
@@ -142,7 +126,7 @@ pub(in crate::http::v1) fn word(word: model::StateWord) -> JobState {
     }
 }
 
-fn failure(failure: &wire::Failure) -> JobFailure {
+fn failure(failure: &strongroom_spec::Failure) -> JobFailure {
     JobFailure {
         code: failure.code.as_str().into(),
         message: failure.message.clone(),
@@ -171,75 +155,22 @@ fn progress(progress: session::Progress) -> Progress {
     }
 }
 
-pub(in crate::http::v1) fn warning(warning: &wire::Warning) -> Warning {
+pub(in crate::http::v1) fn warning(warning: &strongroom_spec::Warning) -> Warning {
     Warning {
         code: warning.code.to_string(),
         accepted: warning.accepted,
-        path: RawPath::from(&*warning.path),
+        path: warning.path.clone(),
         cause: warning.cause.clone(),
     }
 }
 
-fn result(result: Success) -> JobResult {
-    match result {
-        Success::Backup(it) => JobResult::Backup(BackupFigures {
-            snapshot: it.snapshot.to_string(),
-            files: it.files,
-            directories: it.directories,
-            files_unmodified: it.files_unmodified,
-            bytes_read: it.bytes_read,
-            bytes_total: it.bytes_total,
-            bytes_new: it.bytes_new,
-            bytes_stored: it.bytes_stored,
-            partial: it.partial,
-        }),
-        Success::Restore(it) => JobResult::Restore(RestoreFigures {
-            files: it.files,
-            directories: it.directories,
-            bytes_written: it.bytes_written,
-            files_kept: it.files_kept,
-            bytes_fetched: it.bytes_fetched,
-            plan: it.plan.iter().map(action).collect(),
-            plan_count: it.plan_count,
-            notes: it.notes.clone(),
-            server: it.server.map(|server| StartedServer {
-                port: server.port,
-                socket_directory: server.socket_directory,
-                log: server.log,
-            }),
-        }),
-        Success::Download(it) => JobResult::Download(DownloadFigures {
-            manifest: it.manifest.to_string(),
-            bytes: it.bytes,
-            file_name: it.file_name,
-            files: it.files,
-            archive: it.archive,
-        }),
-        Success::Wal(it) => JobResult::Wal(WalFigures {
-            objects: it.objects,
-            bytes: it.bytes,
-            bytes_stored: it.bytes_stored,
-        }),
-        Success::List(it) => JobResult::List(ListFigures {
-            listing: listing(it),
-        }),
-    }
-}
-
-fn action(action: &wire::PlannedAction) -> PlannedAction {
-    PlannedAction {
-        path: RawPath::from(&*action.path),
-        action: action.action.clone(),
-        bytes: action.bytes,
-    }
-}
-
-fn listing(result: wire::ListResult) -> Listing {
+/// A page of a snapshot's entries.
+pub(in crate::http::v1) fn listing(result: ListOutcome) -> Listing {
     let last = result.entries.last().filter(|_| result.truncated);
     Listing {
         truncated: result.truncated,
         next_after: last.map(|last| place(&last.path)),
-        entries: result.entries.into_iter().map(entry).collect(),
+        entries: result.entries,
     }
 }
 
@@ -249,34 +180,23 @@ fn place(path: &[u8]) -> String {
     EscapedPath(OsStr::from_bytes(path).as_ref()).to_string()
 }
 
-fn entry(entry: wire::Entry) -> Entry {
-    Entry {
-        path: RawPath::from(&*entry.path),
-        kind: entry.kind,
-        mode: entry.mode,
-        uid: entry.uid,
-        gid: entry.gid,
-        size: entry.size,
-        modified: entry.modified,
-        link_target: (!entry.link_target.is_empty()).then(|| RawPath::from(&*entry.link_target)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use strongroom_spec::Entry;
+
     use super::*;
 
     fn page(path: &[u8], truncated: bool) -> Listing {
-        listing(wire::ListResult {
-            entries: vec![wire::Entry {
-                path: path.to_vec(),
+        listing(ListOutcome {
+            entries: vec![Entry {
+                path: path.into(),
                 kind: "file".into(),
                 mode: 0o644,
                 uid: 0,
                 gid: 0,
                 size: 1,
                 modified: "2026-11-21T12:00:00Z".into(),
-                link_target: Vec::new(),
+                link_target: None,
             }],
             truncated,
         })

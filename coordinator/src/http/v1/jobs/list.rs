@@ -3,6 +3,7 @@
 use axum::extract::State;
 use serde::Deserialize;
 use strongroom_layout::JobId;
+use strongroom_spec::JobKind;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use crate::{
     catalog::JobFilter,
     http::{
         auth::Caller,
-        dto::{JobKind, JobState, Jobs},
+        dto::{JobState, Jobs},
         extract::Parameters,
         paging::{Page, PageQuery},
         problem::Problem,
@@ -49,7 +50,7 @@ pub async fn list_jobs(
     };
     let filter = JobFilter {
         state: query.state.map(state_word),
-        kind: query.kind.map(kind),
+        kind: query.kind,
         policy: query.policy,
         agent,
         since: page.since,
@@ -76,15 +77,5 @@ fn state_word(state: JobState) -> model::StateWord {
         JobState::Succeeded => model::StateWord::Succeeded,
         JobState::Failed => model::StateWord::Failed,
         JobState::Cancelled => model::StateWord::Cancelled,
-    }
-}
-
-fn kind(kind: JobKind) -> model::JobKind {
-    match kind {
-        JobKind::Backup => model::JobKind::Backup,
-        JobKind::Restore => model::JobKind::Restore,
-        JobKind::List => model::JobKind::List,
-        JobKind::Download => model::JobKind::Download,
-        JobKind::Wal => model::JobKind::Wal,
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         problem::Problem,
         state::SharedState,
     },
-    model::{Actor, AuditRow, JobDetail, JobMark, Outcome},
+    model::{Actor, AuditOutcome, AuditRow, JobDetail, JobMark},
 };
 
 /// What happened to a job, oldest first.
@@ -135,11 +135,11 @@ fn describe(event: &AuditRow, agent: &str) -> String {
             let alarm = detail["alarm"].as_str().unwrap_or_default();
             format!("unusual: {alarm}")
         }
-        "job.report" if event.outcome == Outcome::Refused => {
+        "job.report" if event.outcome == AuditOutcome::Refused => {
             let reason = detail["reason"].as_str().unwrap_or_default();
             format!("a report that does not count: {reason}")
         }
-        "job.report" if event.outcome == Outcome::Failed => {
+        "job.report" if event.outcome == AuditOutcome::Failed => {
             format!("failed: {}{again}", failure())
         }
         "job.report" => match (detail["state"].as_str(), detail["warnings"].as_u64()) {

@@ -43,7 +43,7 @@ fn shape(stored: StoredPolicy, datasets: &[Dataset], now: Timestamp) -> Result<P
         next_run_at: own().filter_map(|it| next_run(it, now)).min(),
         toml: policy_file(&stored.policy)?,
         limits: limits::shape(&request::limits(&stored.policy)),
-        source: stored.policy.source.kind().into(),
+        source: stored.policy.source.kind().to_string(),
         schedule: stored.policy.schedule.as_ref().map(schedule_words),
         store: stored.policy.store,
         name: stored.policy.name,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::{extract::State, response::Response};
-use strongroom_wire::job::ListWork;
+use strongroom_spec::{ListSpec, Outcome};
 
 use crate::{
     http::{
         auth::Caller,
-        dto::{Job, JobResult, JobState, ListQuery, Listing},
+        dto::{Job, JobState, ListQuery, Listing},
         extract::{Parameters, Segment},
         guard::NextPage,
         paging,
@@ -17,6 +17,7 @@ use crate::{
         v1::jobs,
     },
     jobs::request,
+    restores,
 };
 
 /// Entries of one answer at most.
@@ -50,7 +51,7 @@ pub async fn list_entries(
         return Err(Problem::new(Code::Invalid, "`path` is empty")
             .hint("name a directory, such as /, or leave it out"));
     }
-    let snapshot = super::find(&state.catalog, &snapshot).await?;
+    let snapshot = restores::readable(&state.catalog, &snapshot).await?;
     let agent = match &query.agent {
         Some(agent) => state.catalog.find_agent(agent).await?,
         None => state.catalog.agent(snapshot.agent).await?,
@@ -66,7 +67,7 @@ pub async fn list_entries(
         ));
     }
     let store = state.catalog.repository(&snapshot.repository).await?.store;
-    let work = ListWork {
+    let work = ListSpec {
         snapshot: snapshot.id,
         path: query.path,
         recursive: query.recursive,
@@ -87,7 +88,7 @@ pub async fn list_entries(
 
 fn answer(job: Job) -> Result<Listing, Problem> {
     match (job.state, job.result, job.failure) {
-        (JobState::Succeeded, Some(JobResult::List(figures)), _) => Ok(figures.listing),
+        (JobState::Succeeded, Some(Outcome::List(found)), _) => Ok(jobs::listing(found)),
         (JobState::Failed, _, Some(failure)) if failure.code == "not-found" => {
             Err(Problem::new(Code::NotFound, failure.message))
         }

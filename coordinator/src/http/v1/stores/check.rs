@@ -12,7 +12,7 @@ use crate::{
         problem::{Code, Problem},
         state::SharedState,
     },
-    model::{NewAudit, Outcome},
+    model::{AuditOutcome, NewAudit},
 };
 
 /// A check that is under way, the one that was asked for, and the cleaning after
@@ -45,8 +45,8 @@ pub async fn check_store(
     }
     let shape = super::shape(store);
     let outcome = match shape.state {
-        StoreState::Safe | StoreState::RiskAccepted if shape.problem.is_none() => Outcome::Ok,
-        _ => Outcome::Failed,
+        StoreState::Safe | StoreState::RiskAccepted if shape.problem.is_none() => AuditOutcome::Ok,
+        _ => AuditOutcome::Failed,
     };
     let entry = NewAudit::ok(caller.actor, "store.check", &name)
         .outcome(outcome)

@@ -1,7 +1,7 @@
 //! `/downloads`
 
 use axum::{Json, extract::State};
-use strongroom_wire::job::{DownloadWork, Work};
+use strongroom_spec::DownloadSpec;
 
 use crate::{
     http::{
@@ -12,9 +12,10 @@ use crate::{
         idempotency::IdempotencyKey,
         problem::{Code, Problem},
         state::SharedState,
-        v1::{jobs, snapshots},
+        v1::jobs,
     },
     jobs::request,
+    restores,
 };
 
 /// Has an agent seal a file or directory of a snapshot to a public key, as a job.
@@ -39,18 +40,18 @@ pub async fn begin_download(
         return Err(invalid(format!("{:?} does not begin with /", request.path))
             .hint("paths count from the snapshot's root: `strongroom snapshots ls` shows them"));
     }
-    let snapshot = snapshots::find(&state.catalog, &request.snapshot).await?;
+    let snapshot = restores::readable(&state.catalog, &request.snapshot).await?;
     let agent = match &request.agent {
         Some(agent) => state.catalog.find_agent(agent).await?,
         None => state.catalog.agent(snapshot.agent).await?,
     };
     let store = state.catalog.repository(&snapshot.repository).await?.store;
-    let work = Work::Download(DownloadWork {
+    let spec = DownloadSpec {
         snapshot: snapshot.id,
         path: request.path,
         reader,
-    });
-    let job = request::download(&snapshot, &store, &agent, work, caller.actor);
+    };
+    let job = request::download(&snapshot, &store, &agent, spec, caller.actor);
     let job = state.transfers.begin_download(&job).await?;
     Ok(jobs::started(&state, job))
 }

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State};
 use strongroom_layout::ObjectId;
-use strongroom_wire::job::{self as wire, UploadWork};
+use strongroom_spec::{UploadFormat, UploadSpec};
 use uuid::Uuid;
 
 use crate::{
@@ -10,8 +10,8 @@ use crate::{
         answer::{Created, Started, location},
         auth::Caller,
         dto::{
-            EndedTransfer, FinishUpload, Job, SendPieces, SignedRequests, Upload, UploadFormat,
-            UploadProgress, UploadRequest,
+            EndedTransfer, FinishUpload, Job, SendPieces, SignedRequests, Upload, UploadProgress,
+            UploadRequest,
         },
         extract::{Body, Segment},
         idempotency::IdempotencyKey,
@@ -58,19 +58,14 @@ pub async fn begin_upload(
     let dataset = DatasetName::new(&policy, &agent.name);
     let tags = request::tags(&dataset, "upload");
     let dataset = dataset.to_string();
-    let work = UploadWork {
+    let work = UploadSpec {
         dataset: dataset.clone(),
         // Both are set later.
         transfer: Uuid::nil(),
         manifest: ObjectId([0; 32]),
         tags: ["upload".to_owned()].into_iter().chain(tags).collect(),
         file_name: request.file_name,
-        format: match request.format {
-            UploadFormat::File => wire::UploadFormat::File,
-            UploadFormat::Sql => wire::UploadFormat::Sql,
-            UploadFormat::SqlGzip => wire::UploadFormat::SqlGzip,
-            UploadFormat::Custom => wire::UploadFormat::Custom,
-        },
+        format: request.format,
         database,
     };
     let (transfer, key) = state

@@ -7,7 +7,7 @@ use std::{
 
 use rustix::fs::Stat;
 use strongroom_compare::EscapedPath;
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 use super::{
     super::{ClusterError, access::target},

@@ -28,7 +28,7 @@ use strongroom_postgres::physical::{
     manifest::PGDATA,
 };
 use strongroom_repository::write::{ParentTrees, Writer, parent::ParentTree};
-use strongroom_wire::job::WarningCode;
+use strongroom_spec::WarningCode;
 
 pub(super) use self::listing::{Content, Dir, File, Survey};
 use self::{

@@ -3,7 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use strongroom_proto::v1;
+
+use crate::RawPath;
 
 /// One object that could not be treated as asked, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +13,7 @@ pub struct Warning {
     #[serde(default)]
     pub code: WarningCode,
     /// A path as on the host, or another object's name; need not be UTF-8.
-    pub path: Vec<u8>,
+    pub path: RawPath,
     /// For people.
     pub cause: String,
     /// The policy says that this kind is no reason to worry: it is listed but
@@ -220,28 +221,6 @@ impl<'de> Deserialize<'de> for WarningCode {
     }
 }
 
-impl From<v1::Warning> for Warning {
-    fn from(value: v1::Warning) -> Self {
-        Self {
-            code: value.code.parse().unwrap_or_default(),
-            path: value.path,
-            cause: value.cause,
-            accepted: value.accepted,
-        }
-    }
-}
-
-impl From<Warning> for v1::Warning {
-    fn from(value: Warning) -> Self {
-        Self {
-            path: value.path,
-            cause: value.cause,
-            code: value.code.as_str().into(),
-            accepted: value.accepted,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,19 +235,10 @@ mod tests {
 
     #[test]
     fn the_document_lists_every_code() {
-        let document = include_str!("../../../../docs/warnings.md");
+        let document = include_str!("../../../docs/warnings.md");
         for code in WarningCode::ALL {
             let row = format!("| `{code}` |");
             assert!(document.contains(&row), "docs/warnings.md misses {row}");
         }
-    }
-
-    #[test]
-    fn a_code_of_another_version_is_some_other() {
-        let wire = v1::Warning {
-            code: "of-tomorrow".into(),
-            ..v1::Warning::default()
-        };
-        assert_eq!(Warning::from(wire).code, WarningCode::Other);
     }
 }

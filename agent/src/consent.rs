@@ -10,11 +10,11 @@
 use std::{path::Path, sync::Arc};
 
 use strongroom_compare::beneath::Walker;
-use strongroom_wire::job::{Failure, FailureCode, Source, Work};
+use strongroom_spec::{Failure, FailureCode, JobSpec, Source, SourceKind, Target};
 
 use crate::{
     allowed::{AllowedDirectory, AllowedPaths, OffLimits, Prefixes, Problem},
-    config::{AgentConfig, LiveConfig, SourceKind},
+    config::{AgentConfig, LiveConfig},
 };
 
 /// What is not allowed, and by which key.
@@ -45,34 +45,40 @@ impl From<NotAllowed> for Failure {
 }
 
 /// Checks a job against `agent.toml`. Blocks on the file system.
-pub fn check(config: &AgentConfig, work: &Work) -> Result<(), NotAllowed> {
+pub fn check(config: &AgentConfig, work: &JobSpec) -> Result<(), NotAllowed> {
     match work {
-        Work::Backup(backup) => check_source(config, &backup.source),
-        Work::Restore(restore) => target(config, &restore.target).map(drop),
-        Work::RestoreCluster(restore) => {
-            let moved = restore.tablespaces.iter().map(|it| &it.to);
-            std::iter::once(&restore.target)
-                .chain(moved)
-                .try_for_each(|path| target(config, path).map(drop))
-        }
-        Work::RestorePostgres(restore) => {
-            let name = &restore.connection;
-            let allowed = config.postgres.get(name).map(|it| it.allow_restore);
-            check_server("postgres", name, allowed)
-        }
-        Work::RestoreRedis(restore) => {
-            let name = &restore.connection;
-            let allowed = config.redis.get(name).map(|it| it.allow_restore);
-            check_server("redis", name, allowed)
-        }
-        Work::Wal(work) => check_kind(
+        JobSpec::Backup(backup) => check_source(config, &backup.source),
+        JobSpec::Restore(restore) => check_target(config, &restore.target),
+        JobSpec::Wal(work) => check_kind(
             config,
             SourceKind::Postgres,
             check_postgres(config, &work.connection),
         ),
         // Reads nothing of this host and writes nothing to it.
         // What a download shows an operator may show in a restore elsewhere.
-        Work::List(_) | Work::Upload(_) | Work::Download(_) => Ok(()),
+        JobSpec::List(_) | JobSpec::Upload(_) | JobSpec::Download(_) => Ok(()),
+    }
+}
+
+fn check_target(config: &AgentConfig, to: &Target) -> Result<(), NotAllowed> {
+    match to {
+        Target::Directory(to) => target(config, &to.directory).map(drop),
+        Target::Cluster(to) => {
+            let moved = to.tablespaces.iter().map(|it| &it.to);
+            std::iter::once(&to.directory)
+                .chain(moved)
+                .try_for_each(|path| target(config, path).map(drop))
+        }
+        Target::Postgres(to) => {
+            let defined = config.postgres.get(&to.connection);
+            let allowed = defined.map(|it| it.allow_restore);
+            check_server("postgres", &to.connection, allowed)
+        }
+        Target::Redis(to) => {
+            let defined = config.redis.get(&to.connection);
+            let allowed = defined.map(|it| it.allow_restore);
+            check_server("redis", &to.connection, allowed)
+        }
     }
 }
 
@@ -115,8 +121,8 @@ fn check_postgres(config: &AgentConfig, name: &str) -> Result<(), NotAllowed> {
 /// Waits until `agent.toml`, read again, no longer allows what it allowed when the
 /// job began; gives why the job ends. Jobs that archive a log go on for a day and are
 /// then begun anew: of the others, what was allowed when they began holds to their end.
-pub(super) async fn withdrawn(mut live: LiveConfig, work: &Work) -> Failure {
-    if let Work::Wal(_) = work {
+pub(crate) async fn withdrawn(mut live: LiveConfig, work: &JobSpec) -> Failure {
+    if let JobSpec::Wal(_) = work {
         while live.changed().await.is_ok() {
             let config = Arc::clone(&live.borrow_and_update());
             // Of such work nothing is looked up in the file system.
@@ -149,7 +155,7 @@ fn check_kind(
 }
 
 /// What a backup of these files may read. Blocks on the file system.
-pub(super) fn paths(config: &AgentConfig, paths: &[String]) -> Result<AllowedPaths, NotAllowed> {
+pub(crate) fn paths(config: &AgentConfig, paths: &[String]) -> Result<AllowedPaths, NotAllowed> {
     let prefixes = Prefixes::open(&config.allow.read_paths, Walker::default());
     let mut allowed = AllowedPaths::new(off_limits(config)?);
     for path in paths {
@@ -160,7 +166,7 @@ pub(super) fn paths(config: &AgentConfig, paths: &[String]) -> Result<AllowedPat
 }
 
 /// A directory to restore into. Blocks on the file system.
-pub(super) fn target(config: &AgentConfig, path: &str) -> Result<AllowedDirectory, NotAllowed> {
+pub(crate) fn target(config: &AgentConfig, path: &str) -> Result<AllowedDirectory, NotAllowed> {
     let prefixes = Prefixes::open(&config.allow.restore_paths, Walker::default());
     AllowedDirectory::within(&prefixes, path, off_limits(config)?)
         .map_err(|what| refusal(&what, "restoring into", "allow.restore_paths", path))
@@ -240,9 +246,9 @@ mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     use strongroom_layout::ObjectId;
-    use strongroom_wire::job::{
-        BackupWork, CommandSource, FilesSource, ListWork, Overwrite, RedisSource, Relocation,
-        RestoreClusterWork, RestoreRedisWork, RestoreWork, Sparse, WalMethod, WalWork,
+    use strongroom_spec::{
+        BackupSpec, ClusterTarget, CommandSource, DirectoryTarget, FilesSource, ListSpec,
+        RedisSource, RedisTarget, Relocation, RestoreSpec, WalMethod, WalSpec,
     };
 
     use super::*;
@@ -251,8 +257,8 @@ mod tests {
         strongroom_runtime::config::parse(Path::new("agent.toml"), text).unwrap()
     }
 
-    fn backup(source: Source) -> Work {
-        Work::Backup(BackupWork {
+    fn backup(source: Source) -> JobSpec {
+        JobSpec::Backup(BackupSpec {
             dataset: "web@a".into(),
             source,
             parent: None,
@@ -260,7 +266,7 @@ mod tests {
         })
     }
 
-    fn files(paths: &[&str]) -> Work {
+    fn files(paths: &[&str]) -> JobSpec {
         backup(Source::Files(FilesSource {
             paths: paths.iter().map(ToString::to_string).collect(),
             include: vec![],
@@ -270,24 +276,23 @@ mod tests {
         }))
     }
 
-    fn restore(target: impl Into<String>) -> Work {
-        Work::Restore(RestoreWork {
-            snapshot: ObjectId([0; 32]),
-            target: target.into(),
-            paths: vec![],
-            overwrite: Overwrite::Never,
-            dry_run: true,
-            numeric_ids: false,
-            sparse: Sparse::Auto,
+    fn restore_to(target: impl Into<Target>) -> JobSpec {
+        RestoreSpec::new(ObjectId([0; 32]), target.into()).into()
+    }
+
+    fn restore(directory: impl Into<String>) -> JobSpec {
+        restore_to(DirectoryTarget {
+            directory: directory.into(),
+            ..DirectoryTarget::default()
         })
     }
 
-    fn command(name: &str) -> Work {
+    fn command(name: &str) -> JobSpec {
         backup(Source::Command(CommandSource { name: name.into() }))
     }
 
     #[track_caller]
-    fn refused(config: &AgentConfig, work: &Work, wanted: &str) {
+    fn refused(config: &AgentConfig, work: &JobSpec, wanted: &str) {
         let failure = Failure::from(check(config, work).unwrap_err());
         assert_eq!(failure.code, FailureCode::NotAllowed);
         assert!(!failure.retryable);
@@ -300,7 +305,7 @@ mod tests {
         refused(&config, &files(&["/srv"]), "allow.sources");
         refused(&config, &command("dump"), "allow.sources");
         refused(&config, &restore("/srv"), "allow.restore_paths");
-        let list = Work::List(ListWork {
+        let list = JobSpec::List(ListSpec {
             snapshot: ObjectId([0; 32]),
             path: "/".into(),
             recursive: false,
@@ -337,11 +342,9 @@ mod tests {
             }))
         };
         let fill = |connection: &str| {
-            Work::RestoreRedis(RestoreRedisWork {
-                snapshot: ObjectId([0; 32]),
+            restore_to(RedisTarget {
                 connection: connection.into(),
                 keys: vec![],
-                dry_run: true,
                 allow_replicas: false,
             })
         };
@@ -362,7 +365,7 @@ mod tests {
         let tables = "[postgres.a]\nurl='postgres://u@h/d'\n";
         let allowed = format!("allow.sources=['postgres']\n{tables}");
         let (live, watched) = tokio::sync::watch::channel(parsed(&allowed));
-        let work = Work::Wal(WalWork {
+        let work = JobSpec::Wal(WalSpec {
             dataset: "a@a".into(),
             connection: "a".into(),
             method: WalMethod::Push,
@@ -392,17 +395,13 @@ mod tests {
     fn a_cluster_and_its_tablespaces_stay_below_allowed_paths() {
         let config = config("[allow]\nrestore_paths=['/srv']");
         let cluster = |target: &str, moved: &str| {
-            Work::RestoreCluster(RestoreClusterWork {
-                recovery: None,
-                snapshot: ObjectId([0; 32]),
-                target: target.into(),
+            restore_to(ClusterTarget {
+                directory: target.into(),
                 tablespaces: vec![Relocation {
                     from: "/old".into(),
                     to: moved.into(),
                 }],
-                start: false,
-                keep_settings: false,
-                dry_run: true,
+                ..ClusterTarget::default()
             })
         };
         assert_eq!(check(&config, &cluster("/srv/a", "/srv/b")), Ok(()));

@@ -1,16 +1,14 @@
 //! Which snapshot a restore takes, and how far it is rolled forward.
 
 use jiff::Timestamp;
-use strongroom_layout::position::{Lsn, TimelineId};
-use strongroom_wire::job::Recovery;
+use strongroom_layout::position::TimelineId;
+use strongroom_spec::{
+    ClusterTarget, Invalid, Recovery, RecoveryTarget, RestoreRequest, Target as To, TargetKind,
+};
 
+use super::RestoreError;
 use crate::{
     catalog::{Catalog, SnapshotCursor, SnapshotFilter},
-    http::{
-        dto::{ClusterTarget, RestorePoint, RestoreRequest},
-        problem::{Code, Problem},
-        v1::snapshots,
-    },
     model::{DatasetName, Snapshot, WalArchive},
     recovery::{Chosen, Cluster, Target, Unreachable, choose, load},
 };
@@ -29,12 +27,12 @@ pub(super) struct Picked {
 pub(super) async fn pick(
     catalog: &Catalog,
     request: &mut RestoreRequest,
-) -> Result<Picked, Problem> {
+) -> Result<Picked, RestoreError> {
     let timeline = request.timeline.map(TimelineId);
     let until = request.until.clone();
     let until = until.as_ref();
     let Some(dataset) = &request.dataset else {
-        let snapshot = snapshots::find(catalog, &request.snapshot).await?;
+        let snapshot = readable(catalog, &request.snapshot).await?;
         if request.until.is_none() && timeline.is_none() {
             return Ok(Picked {
                 snapshot,
@@ -53,17 +51,19 @@ pub(super) async fn pick(
     };
     let dataset = find(catalog, dataset).await?;
     let clusters = load(catalog, &dataset).await?;
-    let rolls = (request.target.is_some() && request.paths.is_empty()) || request.cluster.is_some();
+    let rolls = match &request.target {
+        To::Directory(target) => target.paths.is_empty(),
+        target => target.kind() == TargetKind::Cluster,
+    };
     if clusters.is_empty() || !rolls {
         return newest(catalog, &dataset, until).await;
     }
     let picked = roll_one(catalog, &clusters, until, timeline, request.dry_run).await?;
-    if let Some(directory) = request.target.take() {
-        request.cluster = Some(ClusterTarget {
+    if let To::Directory(target) = &mut request.target {
+        let directory = std::mem::take(&mut target.directory);
+        request.target = To::Cluster(ClusterTarget {
             directory,
-            tablespaces: Vec::new(),
-            start: false,
-            keep_settings: false,
+            ..ClusterTarget::default()
         });
     }
     Ok(picked)
@@ -73,11 +73,11 @@ pub(super) async fn pick(
 async fn newest(
     catalog: &Catalog,
     dataset: &DatasetName,
-    until: Option<&RestorePoint>,
-) -> Result<Picked, Problem> {
+    until: Option<&RecoveryTarget>,
+) -> Result<Picked, RestoreError> {
     let before = match until {
-        None => None,
-        Some(RestorePoint::Time(at)) => Some(just_behind(*at)),
+        None | Some(RecoveryTarget::Latest) => None,
+        Some(RecoveryTarget::Time(at)) => Some(just_behind(*at)),
         Some(_) => return Err(no_cluster(&dataset.to_string())),
     };
     let filter = SnapshotFilter {
@@ -88,11 +88,12 @@ async fn newest(
     };
     let snapshot = catalog.snapshots(&filter, 1).await?.items.pop();
     let snapshot = snapshot.ok_or_else(|| {
-        Problem::new(
-            Code::NotFound,
-            format!("dataset {dataset} has no snapshot of that time or before"),
+        RestoreError::NotFound(
+            Invalid::new(format!(
+                "dataset {dataset} has no snapshot of that time or before"
+            ))
+            .hint("see `strongroom snapshots list`"),
         )
-        .hint("see `strongroom snapshots list`")
     })?;
     Ok(Picked {
         snapshot,
@@ -117,10 +118,10 @@ fn just_behind(at: Timestamp) -> SnapshotCursor {
 async fn roll_one(
     catalog: &Catalog,
     clusters: &[Cluster],
-    until: Option<&RestorePoint>,
+    until: Option<&RecoveryTarget>,
     timeline: Option<TimelineId>,
     dry_run: bool,
-) -> Result<Picked, Problem> {
+) -> Result<Picked, RestoreError> {
     let mut answers = Vec::new();
     for cluster in clusters.iter().rev() {
         let chosen = choose_in(catalog, cluster, until, timeline).await?;
@@ -131,7 +132,7 @@ async fn roll_one(
             break;
         }
     }
-    let is_moment = timeline.is_none() && matches!(until, Some(RestorePoint::Time(_)));
+    let is_moment = timeline.is_none() && matches!(until, Some(RecoveryTarget::Time(_)));
     let (cluster, rolled) = decide(answers, is_moment)?;
     take(catalog, cluster, rolled, dry_run).await
 }
@@ -140,7 +141,7 @@ async fn roll_one(
 fn decide<T>(
     answers: Vec<(&Cluster, Result<T, Unreachable>)>,
     is_moment: bool,
-) -> Result<(&Cluster, T), Problem> {
+) -> Result<(&Cluster, T), RestoreError> {
     let mut answers = answers.into_iter();
     let (newest, problem) = match answers.next() {
         None => return Err(unreachable(&Unreachable::NoBase)),
@@ -159,11 +160,13 @@ fn decide<T>(
     }
     if found.len() > 1 {
         let lines: Vec<_> = found.iter().map(|(it, _)| it.line.to_string()).collect();
-        return Err(invalid(format!(
-            "several lines of this cluster's log have it ({}), and the newest does not",
-            lines.join(", ")
-        ))
-        .hint("name the snapshot of the line that you mean instead of the dataset"));
+        return Err(invalid(
+            format!(
+                "several lines of this cluster's log have it ({}), and the newest does not",
+                lines.join(", ")
+            ),
+            "name the snapshot of the line that you mean instead of the dataset",
+        ));
     }
     found.pop().ok_or(problem)
 }
@@ -172,9 +175,9 @@ fn decide<T>(
 async fn choose_in(
     catalog: &Catalog,
     cluster: &Cluster,
-    until: Option<&RestorePoint>,
+    until: Option<&RecoveryTarget>,
     timeline: Option<TimelineId>,
-) -> Result<Result<Rolled, Unreachable>, Problem> {
+) -> Result<Result<Rolled, Unreachable>, RestoreError> {
     let target = target(catalog, cluster, until).await?;
     let chosen = choose(cluster, &target, timeline);
     Ok(chosen.map(|chosen| Rolled {
@@ -196,7 +199,7 @@ async fn take(
     cluster: &Cluster,
     Rolled { chosen, alone }: Rolled,
     dry_run: bool,
-) -> Result<Picked, Problem> {
+) -> Result<Picked, RestoreError> {
     let snapshot = catalog
         .find_snapshot(&chosen.base.snapshot.to_string())
         .await?;
@@ -221,23 +224,19 @@ fn archive(cluster: &Cluster) -> WalArchive {
 async fn target(
     catalog: &Catalog,
     cluster: &Cluster,
-    until: Option<&RestorePoint>,
-) -> Result<Target, Problem> {
+    until: Option<&RecoveryTarget>,
+) -> Result<Target, RestoreError> {
     let archive = archive(cluster);
     Ok(match until {
-        None => Target::Latest,
-        Some(RestorePoint::Time(at)) => Target::Time(*at),
-        Some(RestorePoint::Lsn(lsn)) => {
-            let parsed: Result<Lsn, _> = lsn.parse();
-            let wrong = |error| invalid(format!("{error}")).hint("write it like 16/B374D848");
-            Target::Lsn(parsed.map_err(wrong)?)
-        }
-        Some(RestorePoint::Xid(xid)) => {
+        None | Some(RecoveryTarget::Latest) => Target::Latest,
+        Some(RecoveryTarget::Time(at)) => Target::Time(*at),
+        Some(RecoveryTarget::Lsn(lsn)) => Target::Lsn(*lsn),
+        Some(RecoveryTarget::Xid(xid)) => {
             let parts = catalog.wal_parts_with_xid(&archive, *xid).await?;
             let parts = parts.iter().map(|it| (it.timeline, it.start, it.end));
             Target::Xid(*xid, parts.collect())
         }
-        Some(RestorePoint::Name(name)) => {
+        Some(RecoveryTarget::RestorePoint(name)) => {
             let points = catalog.wal_restore_points(&archive, &cluster.dataset, name);
             let points = points.await?;
             let places = points.iter().map(|it| (it.timeline, it.point.lsn));
@@ -247,7 +246,7 @@ async fn target(
 }
 
 /// A dataset by its name, or by its policy's if that has one only.
-async fn find(catalog: &Catalog, name: &str) -> Result<DatasetName, Problem> {
+async fn find(catalog: &Catalog, name: &str) -> Result<DatasetName, RestoreError> {
     if let Ok(dataset) = name.parse() {
         return Ok(dataset);
     }
@@ -256,32 +255,53 @@ async fn find(catalog: &Catalog, name: &str) -> Result<DatasetName, Problem> {
     found.sort();
     match found[..] {
         [one] => Ok(one.clone()),
-        [] => Err(Problem::new(
-            Code::NotFound,
-            format!("no snapshot of a dataset {name:?} is there"),
-        )
-        .hint("name a policy, or a dataset as policy@agent; see `strongroom status`")),
+        [] => Err(RestoreError::NotFound(
+            Invalid::new(format!("no snapshot of a dataset {name:?} is there"))
+                .hint("name a policy, or a dataset as policy@agent; see `strongroom status`"),
+        )),
         _ => {
             let all: Vec<_> = found.iter().map(ToString::to_string).collect();
-            Err(
-                invalid(format!("several agents have datasets of policy {name:?}"))
-                    .hint(format!("say which: {}", all.join(", "))),
-            )
+            Err(invalid(
+                format!("several agents have datasets of policy {name:?}"),
+                format!("say which: {}", all.join(", ")),
+            ))
         }
     }
 }
 
-fn no_cluster(what: &str) -> Problem {
-    invalid(format!("{what} is no physical backup of PostgreSQL"))
-        .hint("only such a backup can be rolled forward; of other datasets --at takes a snapshot")
+/// A snapshot that can be read, by its id or the beginning of it.
+pub async fn readable(catalog: &Catalog, id: &str) -> Result<Snapshot, RestoreError> {
+    let snapshot = catalog.find_snapshot(id).await?;
+    let Some(at) = snapshot.lost_at else {
+        return Ok(snapshot);
+    };
+    let gone = format!(
+        "the file of snapshot {} is gone from its store; that was noticed at {at}",
+        snapshot.id.short()
+    );
+    Err(RestoreError::Lost(Invalid::new(gone).hint(format!(
+        "choose another: `strongroom snapshots list`. If it was put back, `strongroom \
+         repositories losses {} --compare` finds it",
+        snapshot.repository
+    ))))
 }
 
-fn unreachable(error: &Unreachable) -> Problem {
-    invalid(error.to_string()).hint("`strongroom status` shows what can be recovered")
+fn no_cluster(what: &str) -> RestoreError {
+    invalid(
+        format!("{what} is no physical backup of PostgreSQL"),
+        "only such a backup can be rolled forward; of other datasets --at takes a snapshot",
+    )
 }
 
-fn invalid(message: String) -> Problem {
-    Problem::new(Code::Invalid, message)
+fn unreachable(error: &Unreachable) -> RestoreError {
+    invalid(
+        error.to_string(),
+        "`strongroom status` shows what can be recovered",
+    )
+}
+
+fn invalid(message: String, hint: impl Into<String>) -> RestoreError {
+    Invalid::new(message).hint(hint).into()
 }
 
 #[cfg(test)]
@@ -325,7 +345,7 @@ mod tests {
         let answers = clusters.iter().zip(answers.iter().map(|it| it.2.clone()));
         let decided = decide(answers.collect(), is_moment);
         let decided = decided.map(|(cluster, ())| (cluster.system.0, cluster.line));
-        decided.map_err(|problem| problem.to_string())
+        decided.map_err(|error| error.to_string())
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a job's report says of an error.
+//! Failures: what a job's report says of an error.
 
 use std::fmt::Display;
 
@@ -6,16 +6,14 @@ use strongroom_repository::{
     RepositoryError,
     store::{StoreError, StoreErrorKind},
 };
-use strongroom_wire::{
-    grant::RefusalReason,
-    job::{Failure, FailureCode},
-};
+use strongroom_spec::{Failure, FailureCode};
+use strongroom_wire::grant::RefusalReason;
 use tokio::task::JoinError;
 
 use crate::{restore::RestoreError, wal::WalError};
 
 /// Of opening or locking a repository.
-pub(super) fn of_repository(error: &RepositoryError) -> Failure {
+pub(crate) fn of_repository(error: &RepositoryError) -> Failure {
     let code = match error {
         RepositoryError::Store(error) => return of_store(error),
         RepositoryError::Format { .. } => FailureCode::Corrupt,
@@ -29,7 +27,7 @@ pub(super) fn of_repository(error: &RepositoryError) -> Failure {
 }
 
 /// Of a store.
-pub(super) fn of_store(error: &StoreError) -> Failure {
+pub(crate) fn of_store(error: &StoreError) -> Failure {
     let code = match &error.kind {
         // The coordinator has given the attempt up before we heard of it.
         StoreErrorKind::Refused { reason, .. } if is_fence(reason) => {
@@ -56,8 +54,8 @@ fn is_fence(reason: &str) -> bool {
         .any(|fence| fence.as_str() == reason)
 }
 
-/// Of a restore or a listing.
-pub(super) fn of_wal(error: &WalError) -> Failure {
+/// Of the archiving of a log.
+pub(crate) fn of_wal(error: &WalError) -> Failure {
     match error {
         WalError::Store(error) => Failure {
             code: log_code(error).unwrap_or(of_store(error).code),
@@ -80,7 +78,8 @@ fn log_code(error: &StoreError) -> Option<FailureCode> {
     known.find_map(|(refusal, code)| (refusal.as_str() == reason).then_some(code))
 }
 
-pub(super) fn of_restore(error: &RestoreError) -> Failure {
+/// Of a restore or a listing.
+pub(crate) fn of_restore(error: &RestoreError) -> Failure {
     Failure {
         code: error.code(),
         message: error.to_string(),
@@ -89,7 +88,7 @@ pub(super) fn of_restore(error: &RestoreError) -> Failure {
 }
 
 /// The repository's lock could not be kept alive.
-pub(super) fn lock_lost() -> Failure {
+pub(crate) fn lock_lost() -> Failure {
     Failure {
         code: FailureCode::Store,
         message: "the repository's lock could not be refreshed in time: the store was out of \
@@ -100,7 +99,7 @@ pub(super) fn lock_lost() -> Failure {
 }
 
 /// The monitor's token was cancelled.
-pub(super) fn cancelled() -> Failure {
+pub(crate) fn cancelled() -> Failure {
     Failure {
         code: FailureCode::Cancelled,
         message: "cancelled".into(),
@@ -109,7 +108,7 @@ pub(super) fn cancelled() -> Failure {
 }
 
 /// Of a thread that panicked.
-pub(super) fn of_thread(error: &JoinError) -> Failure {
+pub(crate) fn of_thread(error: &JoinError) -> Failure {
     let defect = if error.is_panic() {
         "panicked"
     } else {
@@ -121,7 +120,7 @@ pub(super) fn of_thread(error: &JoinError) -> Failure {
 }
 
 /// Whatever is nobody's fault but ours.
-pub(super) fn internal(problem: &impl Display) -> Failure {
+pub(crate) fn internal(problem: &impl Display) -> Failure {
     Failure {
         code: FailureCode::Internal,
         message: problem.to_string(),

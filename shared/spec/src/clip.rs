@@ -5,10 +5,13 @@
 /// it exactly.
 pub const MAX_FIGURE: u64 = 1 << 53;
 /// Paths, causes, values; bytes.
-pub(crate) const LINE: usize = 4 << 10;
+pub const LINE: usize = 4 << 10;
+
+/// Names, versions, stages; bytes.
+pub const NAME: usize = 255;
 
 /// Ends a text at the last character that lies within `max` bytes.
-pub(crate) fn cut(text: &mut String, max: usize) {
+pub fn cut(text: &mut String, max: usize) {
     if text.len() > max {
         let end = (0..=max).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
@@ -16,7 +19,7 @@ pub(crate) fn cut(text: &mut String, max: usize) {
 }
 
 /// Ends figures at [`MAX_FIGURE`].
-pub(crate) fn limit<'a>(figures: impl IntoIterator<Item = &'a mut u64>) {
+pub fn limit<'a>(figures: impl IntoIterator<Item = &'a mut u64>) {
     for figure in figures {
         *figure = (*figure).min(MAX_FIGURE);
     }
