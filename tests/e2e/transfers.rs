@@ -201,7 +201,7 @@ fn foreign_sql_is_restored_without_psql() {
     let packed = PathBuf::from(format!("{}.gz", sql.display()));
     let packed = upload(&world, &packed, &name);
     let new = |job: &Value| {
-        job["result"]["backup"]["bytes_new"]
+        job["result"]["upload"]["bytes_new"]
             .as_u64()
             .expect("a number")
     };

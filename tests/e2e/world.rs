@@ -184,10 +184,10 @@ pub(crate) fn below(target: &Path, source: &Path) -> PathBuf {
     target.join(source.strip_prefix("/").expect("an absolute path"))
 }
 
-/// The snapshot that a backup job made.
+/// The snapshot that a backup or an upload made.
 pub(crate) fn snapshot_of(job: &Value) -> String {
     assert_eq!(job["state"], "succeeded", "{job:#}");
-    text(&job["result"]["backup"]["snapshot"])
+    text(&job["snapshot"])
 }
 
 /// Compares every byte and every piece of metadata.

@@ -177,7 +177,8 @@ async fn what_was_made_or_started_is_at_its_location() {
     api.agent("web-2").await;
     api.web_policy().await;
     let snapshot = api.finished_backup(&agent).await;
-    let restore = json!({ "snapshot": snapshot, "agent": "web-1", "target": "/r" });
+    let target = json!({ "directory": { "directory": "/r" } });
+    let restore = json!({ "snapshot": snapshot, "agent": "web-1", "target": target });
     for (path, body, status) in [
         ("/operators", json!({ "name": "bot" }), 201),
         ("/agents/invite", json!({}), 201),
@@ -321,8 +322,8 @@ async fn what_no_agent_would_understand_becomes_no_job() {
     api.refused("invalid", "GET", &path, Value::Null).await;
     let moved = json!([{ "from": "", "to": "/t" }]);
     for request in [
-        json!({ "cluster": { "directory": "/r", "tablespaces": moved } }),
-        json!({ "cluster": { "directory": "/r" }, "until": { "name": "" } }),
+        json!({ "target": { "cluster": { "directory": "/r", "tablespaces": moved } } }),
+        json!({ "target": { "cluster": { "directory": "/r" } }, "until": { "restore-point": "" } }),
     ] {
         let mut request = request;
         request["snapshot"] = snapshot.clone().into();

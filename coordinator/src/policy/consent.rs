@@ -60,14 +60,15 @@ fn refusals(source: &Source, consent: &Consent, known: Option<&[Connection]>) ->
             });
             missing.into_iter().collect()
         }
-        Source::Postgres(postgres) => {
-            let mut refused = connection(kind, postgres.connection(), known);
-            if let PostgresSource::Logical(logical) = postgres {
-                refused.extend(closed(logical, known));
-            }
+        Source::Postgres(PostgresSource::Logical(logical)) => {
+            let mut refused = connection(kind, &logical.connection, known);
+            refused.extend(closed(logical, known));
             refused
         }
-        Source::Redis(redis) => connection(kind, &redis.connection, known),
+        other => other
+            .named()
+            .map(|(_, name)| connection(kind, name, known))
+            .unwrap_or_default(),
     }
 }
 

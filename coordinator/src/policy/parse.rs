@@ -8,7 +8,7 @@ use strongroom_runtime::{
     keys::Keys,
     units::{ByteRate, ByteSize},
 };
-use strongroom_spec::{ResourceLimits, Source};
+use strongroom_spec::{FilesSource, ResourceLimits, Source};
 use toml::de::{DeTable, ValueDeserializer};
 
 use super::{Policy, PolicyLimits, patterns};
@@ -282,40 +282,35 @@ fn check_limits(limits: &PolicyLimits, at: &mut impl FnMut(&str, String)) {
 }
 
 fn check_source(source: &Source, at: &mut impl FnMut(&str, String)) {
-    match source {
-        Source::Files(files) => {
-            if files.paths.is_empty() {
-                at(
-                    "source.files.paths",
-                    "is empty: name at least one absolute path, for example [\"/srv\"]".into(),
-                );
-            }
-            for (index, path) in files.paths.iter().enumerate() {
-                if let Some(problem) = path_problem(path) {
-                    at(&format!("source.files.paths[{index}]"), problem);
-                }
-            }
-            for (key, globs) in [("include", &files.include), ("exclude", &files.exclude)] {
-                for (index, glob) in globs.iter().enumerate() {
-                    if let Some(problem) = patterns::problem(glob) {
-                        at(&format!("source.files.{key}[{index}]"), problem);
-                    }
-                }
-            }
+    if let Source::Files(files) = source {
+        check_files(files, at);
+    }
+    if let Some((key, name)) = source.named()
+        && let Err(error) = check_name(key, name)
+    {
+        at(
+            &format!("source.{}.{key}", source.kind()),
+            error.to_string(),
+        );
+    }
+}
+
+fn check_files(files: &FilesSource, at: &mut impl FnMut(&str, String)) {
+    if files.paths.is_empty() {
+        at(
+            "source.files.paths",
+            "is empty: name at least one absolute path, for example [\"/srv\"]".into(),
+        );
+    }
+    for (index, path) in files.paths.iter().enumerate() {
+        if let Some(problem) = path_problem(path) {
+            at(&format!("source.files.paths[{index}]"), problem);
         }
-        Source::Command(command) => {
-            if let Err(error) = check_name("command", &command.name) {
-                at("source.command.name", error.to_string());
-            }
-        }
-        Source::Postgres(postgres) => {
-            if let Err(error) = check_name("connection", postgres.connection()) {
-                at("source.postgres.connection", error.to_string());
-            }
-        }
-        Source::Redis(redis) => {
-            if let Err(error) = check_name("connection", &redis.connection) {
-                at("source.redis.connection", error.to_string());
+    }
+    for (key, globs) in [("include", &files.include), ("exclude", &files.exclude)] {
+        for (index, glob) in globs.iter().enumerate() {
+            if let Some(problem) = patterns::problem(glob) {
+                at(&format!("source.files.{key}[{index}]"), problem);
             }
         }
     }

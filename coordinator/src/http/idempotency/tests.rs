@@ -51,7 +51,8 @@ async fn the_same_request_under_the_same_key_happens_once() {
     let agent = api.agent("web-1").await;
     api.web_policy().await;
     let snapshot = api.finished_backup(&agent).await;
-    let restore = json!({ "snapshot": snapshot, "agent": "web-1", "target": "/r" });
+    let to = |directory: &str| json!({ "directory": { "directory": directory } });
+    let restore = json!({ "snapshot": snapshot, "agent": "web-1", "target": to("/r") });
     let first = api
         .answer(keyed(&api, "a key", "/restores", &restore))
         .await;
@@ -73,7 +74,7 @@ async fn the_same_request_under_the_same_key_happens_once() {
     assert_eq!(jobs["jobs"].as_array().unwrap().len(), 1);
 
     // Another request, or another operator's, is another one.
-    let other = json!({ "snapshot": snapshot, "agent": "web-1", "target": "/other" });
+    let other = json!({ "snapshot": snapshot, "agent": "web-1", "target": to("/other") });
     let code = "idempotency-key-reused";
     refused(&api, keyed(&api, "k", "/restores", &other), 422, code).await;
     let new = api.ok("POST", "/operators", json!({ "name": "bot" })).await;

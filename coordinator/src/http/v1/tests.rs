@@ -378,8 +378,9 @@ async fn a_restore_is_a_job_of_the_agent_that_writes() {
         .ok(
             "POST",
             "/restores",
-            json!({ "snapshot": &snapshot[..10], "agent": "spare", "target": "/restore",
-                    "paths": ["/srv/a"], "overwrite": "if-changed" }),
+            json!({ "snapshot": &snapshot[..10], "agent": "spare", "target": { "directory": {
+                "directory": "/restore", "paths": ["/srv/a"], "overwrite": "if-changed",
+            }}}),
         )
         .await;
     assert_eq!(job["kind"], "restore");
@@ -390,7 +391,8 @@ async fn a_restore_is_a_job_of_the_agent_that_writes() {
             "invalid",
             "POST",
             "/restores",
-            json!({ "snapshot": snapshot, "agent": "spare", "target": "restore" }),
+            json!({ "snapshot": snapshot, "agent": "spare",
+                    "target": { "directory": { "directory": "restore" } } }),
         )
         .await;
     assert!(message.contains("absolute"), "{message}");
@@ -607,8 +609,8 @@ async fn whoever_refuses_a_safety_backup_is_audited() {
     let snapshot = api.finished_backup(&agent).await;
     let restore = async |refused: bool, dry_run: bool| {
         let request = json!({
-            "snapshot": snapshot, "agent": "web-1", "dry_run": dry_run,
-            "redis": { "connection": "sessions", "confirm": "sessions", "safety_backup": !refused },
+            "snapshot": snapshot, "agent": "web-1", "dry_run": dry_run, "confirm": "sessions",
+            "target": { "redis": { "connection": "sessions" } }, "safety_backup": !refused,
         });
         api.ok("POST", "/restores", request).await;
     };

@@ -53,8 +53,10 @@ pub struct BackupOutcome {
     /// As uploaded: compressed and sealed.
     pub bytes_stored: u64,
     /// New blobs.
+    #[serde(default)]
     pub blobs_new: u64,
     /// New packs.
+    #[serde(default)]
     pub packs_new: u64,
     /// Of a physical backup of PostgreSQL: where it stands in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
