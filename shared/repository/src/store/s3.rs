@@ -23,6 +23,7 @@ use ::http::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use strongroom_layout::{Directory, ObjectName};
+use strongroom_runtime::rate_limiter::RateLimiter;
 use tracing::{Instrument, Span, field};
 
 pub use self::http::{HttpClient, HttpOptions, HttpSetupError};
@@ -30,7 +31,7 @@ pub use self::http::{HttpClient, HttpOptions, HttpSetupError};
 use self::http::{Answer, Failure, Request};
 use super::{
     Authority, Body, ByteRange, Listed, S3Request, SignedRequest, Store, StoreError,
-    StoreErrorKind, retry::current_attempt, throttle::RateLimiter,
+    StoreErrorKind, retry::current_attempt,
 };
 
 /// An S3 bucket, or a part of one, as an [`Authority`] lets us use it.

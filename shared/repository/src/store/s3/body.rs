@@ -12,9 +12,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
+use strongroom_runtime::rate_limiter::RateLimiter;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::store::{Body, throttle::RateLimiter};
+use crate::store::Body;
 
 /// Bytes handed over at a time, so that progress shows.
 const PIECE: usize = 256 << 10;

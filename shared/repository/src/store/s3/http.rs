@@ -4,16 +4,14 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
+use strongroom_runtime::{buffers::Buffers, rate_limiter::RateLimiter};
 use tokio::time::timeout;
 
 use super::{
     body::{PiecewiseBody, Progress},
     error,
 };
-use crate::{
-    buffers::Buffers,
-    store::{Body, SignedRequest, StoreErrorKind, throttle::RateLimiter},
-};
+use crate::store::{Body, SignedRequest, StoreErrorKind};
 
 /// The most bytes that a response may have: packs and listings are smaller.
 const MOST: u64 = 1 << 30;
