@@ -5,10 +5,8 @@
 
 use std::sync::Arc;
 
-use strongroom_repository::{
-    store::throttle::RateLimiter,
-    write::plan::{DEFAULT_MEMORY_BUDGET, workers_within},
-};
+use strongroom_repository::write::plan::{DEFAULT_MEMORY_BUDGET, workers_within};
+use strongroom_runtime::rate_limiter::RateLimiter;
 use strongroom_spec::ResourceLimits;
 use tracing::{Span, debug, warn};
 

@@ -54,6 +54,8 @@ assert [job.id for job in first] == [job.id for job in again], started
 assert started[0].headers["location"].endswith(first[0].id), started
 snapshot = end(first[0]).snapshot
 
-request = RestoreRequest(snapshot=snapshot, agent=agent, target=target)
+request = RestoreRequest.from_dict(
+    {"snapshot": snapshot, "agent": agent, "target": {"directory": {"directory": target}}}
+)
 restore = restore_snapshot.sync(client=client, body=request)
 end(restore)

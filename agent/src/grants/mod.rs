@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 use strongroom_layout::{AttemptRef, Directory, ObjectId, ObjectKind, ObjectName};
 use strongroom_proto::v1;
 use strongroom_repository::store::{
-    Authority, Listed, S3Request, SignedRequest, StoreError, StoreErrorKind, Written,
+    Authority, Listed, S3Request, StoreError, StoreErrorKind, Written,
 };
+use strongroom_s3::SignedRequest;
 use strongroom_spec::BackupOutcome;
 use strongroom_wire::grant::{
     Action, Grant, ListObjectsRequest, ListObjectsResponse, PublishRequest, PublishResponse,

@@ -5,12 +5,8 @@
 use std::{num::NonZeroU32, sync::Arc};
 
 use clap::Args;
-use strongroom_repository::store::{
-    SharedStore,
-    s3::S3Store,
-    throttle::{RateLimiter, ThrottleStore},
-};
-use strongroom_runtime::printable;
+use strongroom_repository::store::{SharedStore, s3::S3Store, throttle::ThrottleStore};
+use strongroom_runtime::{printable, rate_limiter::RateLimiter};
 
 use crate::{
     config::{ByteRate, ByteSize, parse_memory, parse_rate, parse_threads},

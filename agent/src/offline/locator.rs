@@ -12,14 +12,11 @@ use strongroom_repository::{
         SharedStore,
         fs::FsStore,
         retry::{RetryPolicy, RetryStore},
-        s3::{
-            HttpClient, HttpOptions, S3Store,
-            credentials::{CredentialAuthority, Credentials},
-            location::{Addressing, S3Location},
-        },
+        s3::{S3Store, credentials::CredentialAuthority},
     },
 };
 use strongroom_runtime::printable::{self, Line};
+use strongroom_s3::{Addressing, Credentials, HttpClient, HttpOptions, S3Location};
 use zeroize::Zeroizing;
 
 use super::{Common, Session, Style, limits::StoreLimits};

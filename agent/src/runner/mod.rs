@@ -25,6 +25,7 @@ use strongroom_layout::AttemptRef;
 use strongroom_runtime::{shutdown::Shutdown, telemetry::trace};
 use strongroom_spec::{Failure, FailureCode, Outcome};
 use strongroom_wire::{
+    MAX_MESSAGE_BYTES,
     job::{JobOffer, Report},
     session::Progress,
 };
@@ -38,6 +39,10 @@ use crate::{monitor::Monitor, outbox::Outbox};
 pub use engine::Engine;
 pub use memory::resident_bytes;
 pub use stop::Stop;
+
+/// What an outcome may take of a report, bytes of JSON: paths of odd names take several
+/// times their length. The rest is for warnings.
+const MOST_OF_A_REPORT: usize = MAX_MESSAGE_BYTES / 2;
 
 /// Does the work of one attempt. Ends soon after the monitor's token is
 /// cancelled; what it returns then does not matter.
@@ -129,6 +134,10 @@ impl Runner {
                 warn!(code = %failure.code, message = %failure.message, "attempt failed");
             }
         }
+        let outcome = outcome.map(|mut outcome| {
+            outcome.fit(MOST_OF_A_REPORT);
+            outcome
+        });
         let (warnings, warning_count) = running.monitor.warnings();
         let report = Report {
             report_id: Uuid::new_v4(),

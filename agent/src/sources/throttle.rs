@@ -7,7 +7,7 @@
 
 use std::{fmt, io, sync::Arc};
 
-use strongroom_repository::store::throttle::RateLimiter;
+use strongroom_runtime::rate_limiter::RateLimiter;
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep_until},

@@ -73,6 +73,18 @@ impl Catalog {
         self.commit(transaction).await
     }
 
+    /// Somebody with the agent's certificate said hello who is too old to be spoken with:
+    /// only that is noted. Whether it is the agent nobody has found out.
+    pub async fn agent_too_old(&self, id: AgentId, version: &str) -> Result<(), CatalogError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("UPDATE agents SET version = $2 WHERE id = $1")
+            .bind(id.to_string())
+            .bind(version.to_owned())
+            .execute(&mut *transaction)
+            .await?;
+        self.commit(transaction).await
+    }
+
     /// The agent said what it finds at its connections; wakes somebody only when it
     /// names others than before.
     pub async fn note_connections(

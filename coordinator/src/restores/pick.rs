@@ -122,13 +122,14 @@ async fn roll_one(
     timeline: Option<TimelineId>,
     dry_run: bool,
 ) -> Result<Picked, RestoreError> {
+    let is_end = matches!(until, None | Some(RecoveryTarget::Latest));
     let mut answers = Vec::new();
     for cluster in clusters.iter().rev() {
         let chosen = choose_in(catalog, cluster, until, timeline).await?;
         let has_it = chosen.is_ok();
         answers.push((cluster, chosen));
         // The end of the log is that of the newest.
-        if answers.len() == 1 && (has_it || (until.is_none() && timeline.is_none())) {
+        if answers.len() == 1 && (has_it || (is_end && timeline.is_none())) {
             break;
         }
     }

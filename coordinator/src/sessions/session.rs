@@ -29,7 +29,7 @@ use super::{
     status,
 };
 use crate::{
-    catalog::{CatalogError, Finished},
+    catalog::{Catalog, CatalogError, Finished},
     grants::BorneOut,
     identity::{Caller, Known},
     model::{Agent, AgentFacts, Job},
@@ -77,7 +77,7 @@ pub(super) async fn begin(
         Some((reason, false)) => return Err(Status::permission_denied(reason)),
     }
     if hello.protocol < PROTOCOL {
-        return Err(too_old(&shared.catalog, &agent, hello).await);
+        return Err(too_old(&shared.catalog, &agent, &hello).await);
     }
     let version = Some(cut(&hello.agent_version));
     let side = contend::side(&hello, version, address, &caller.serial);
@@ -106,10 +106,10 @@ pub(super) async fn begin(
     Ok(ReceiverStream::new(receiver).map(|message: CoordinatorMessage| Ok(message.into())))
 }
 
-/// Says whom to update, and keeps for operators what the agent is.
-async fn too_old(catalog: &crate::catalog::Catalog, agent: &Agent, hello: AgentHello) -> Status {
+/// Says whom to update, to the host and to operators.
+async fn too_old(catalog: &Catalog, agent: &Agent, hello: &AgentHello) -> Status {
     let version = cut(&hello.agent_version);
-    if let Err(error) = catalog.agent_hello(agent.id, &facts(hello)).await {
+    if let Err(error) = catalog.agent_too_old(agent.id, &version).await {
         return status::catalog(&error);
     }
     tracing::warn!(agent = %agent.id, name = agent.name, version, "an agent is too old: update it");

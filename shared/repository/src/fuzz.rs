@@ -10,7 +10,7 @@ use std::{
 
 use strongroom_layout::{SystemId, WalName, WalPart, position::Lsn, position::TimelineId};
 
-pub use crate::store::s3::fuzz::{s3_answer, s3_error, s3_listing, s3_location};
+pub use crate::store::s3::fuzz::store_listing;
 use crate::{
     format::{
         blob_codec::{BlobCodec, MOST_PER_BYTE},
@@ -394,9 +394,6 @@ mod runs {
         config: vec![Config::generate().unwrap().encode().unwrap()],
         key_file: keys(),
         wal_object: logs(),
-        s3_answer: seeds::answers(),
-        s3_listing: seeds::listings(),
-        s3_error: seeds::errors(),
-        s3_location: seeds::locations(),
+        store_listing: seeds::listings(),
     }
 }

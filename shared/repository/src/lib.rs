@@ -1,6 +1,5 @@
 //! The engine: writes and reads restic repositories, format version 2.
 //!
-//! - [`buffers`]: large memory, used again.
 //! - [`format`]: codecs without I/O: envelopes, keys, config, packs, indexes,
 //!   trees, snapshots, locks.
 //! - [`store`]: where objects lie, behind one small trait, and decorators.
@@ -12,7 +11,6 @@
 //! No gRPC, no SQL, no knowledge of jobs. The coordinator never links this
 //! crate: it holds the code that decrypts.
 
-pub mod buffers;
 pub mod check;
 pub mod format;
 #[cfg(any(test, fuzzing))]

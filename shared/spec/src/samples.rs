@@ -345,7 +345,7 @@ prop_compose! {
 prop_compose! {
     fn entry()(
         path in path(), kind in text(), mode: u32, uid: u32, gid: u32, size: u64,
-        modified in text(), link_target in option::of(path()),
+        modified in text(), link_target in option::of(vec(any::<u8>(), 1..20).prop_map(RawPath)),
     ) -> Entry {
         Entry { path, kind, mode, uid, gid, size, modified, link_target }
     }

@@ -134,6 +134,28 @@ fn what_can_be_spelled_and_not_be_done_is_refused() {
         let refused = JobSpec::from_json("restore", &spec.to_string()).unwrap_err();
         assert!(refused.to_string().contains(cause), "{refused}");
     }
+    for (kind, spec, cause) in [
+        (
+            "backup",
+            json!({ "dataset": "d", "source": { "files": { "paths": [] } } }),
+            "paths",
+        ),
+        (
+            "backup",
+            json!({ "dataset": "d", "source": { "command": { "name": "" } } }),
+            "name",
+        ),
+        (
+            "wal",
+            json!({
+                "dataset": "d", "connection": "c", "method": "push", "limit": 0, "drop": true,
+            }),
+            "limit",
+        ),
+    ] {
+        let refused = JobSpec::from_json(kind, &spec.to_string()).unwrap_err();
+        assert!(refused.to_string().contains(cause), "{refused}");
+    }
     let backwards = json!({
         "snapshot": snapshot, "files": 0, "directories": 0, "files_unmodified": 0, "bytes_read": 0,
         "bytes_total": 0, "bytes_new": 0, "bytes_stored": 0, "blobs_new": 0, "packs_new": 0,
@@ -173,6 +195,50 @@ fn lists_and_figures_of_a_thief_end() {
         (LINE, NAME, MAX_FIGURE)
     );
     assert_eq!((kept.files, kept.notes[0].len()), (MAX_FIGURE, LINE));
+}
+
+#[test]
+fn lists_of_odd_names_still_fit_into_a_message() {
+    let entry = |link_target: Option<RawPath>| Entry {
+        // Six bytes each.
+        path: vec![1; 1_000].into(),
+        kind: "file".into(),
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        size: 0,
+        modified: String::new(),
+        link_target,
+    };
+    let mut outcome = Outcome::List(ListOutcome {
+        entries: vec![entry(None); 100],
+        truncated: false,
+    });
+    outcome.fit(100_000);
+    assert!(outcome.to_json().len() < 101_000);
+    let Outcome::List(kept) = outcome else {
+        panic!("it is still a listing");
+    };
+    assert!(kept.truncated && (10..20).contains(&kept.entries.len()));
+    // As it was stored before.
+    let mut stored = json!(entry(None));
+    stored["link_target"] = json!([]);
+    assert_eq!(
+        serde_json::from_value::<Entry>(stored).unwrap(),
+        entry(None)
+    );
+    let action = PlannedAction {
+        path: vec![1; 1_000].into(),
+        action: "create".into(),
+        bytes: 0,
+    };
+    let mut outcome = Outcome::Restore(RestoreOutcome {
+        plan: vec![action; 100],
+        plan_count: 100,
+        ..RestoreOutcome::default()
+    });
+    outcome.fit(100_000);
+    assert!(outcome.to_json().len() < 51_000);
 }
 
 #[test]

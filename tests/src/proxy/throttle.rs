@@ -3,7 +3,7 @@
 use std::{num::NonZeroU64, sync::Arc, time::Instant};
 
 use parking_lot::{Condvar, Mutex};
-use strongroom_repository::store::throttle::RateLimiter;
+use strongroom_runtime::rate_limiter::RateLimiter;
 
 use crate::program::PATIENCE;
 

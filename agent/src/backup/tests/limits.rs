@@ -6,7 +6,8 @@ use std::{
     thread,
 };
 
-use strongroom_repository::{store::throttle::RateLimiter, write::plan::MemoryPlan};
+use strongroom_repository::write::plan::MemoryPlan;
+use strongroom_runtime::rate_limiter::RateLimiter;
 use strongroom_spec::FailureCode;
 use strongroom_tests::noise;
 use tokio::{runtime::Handle, time::Instant};

@@ -10,10 +10,11 @@ use strongroom_repository::{
     store::{
         SharedStore,
         retry::{RetryPolicy, RetryStore},
-        s3::{HttpClient, HttpOptions, S3Store},
+        s3::S3Store,
     },
 };
 use strongroom_runtime::pki;
+use strongroom_s3::{HttpClient, HttpOptions};
 use strongroom_spec::Failure;
 use strongroom_wire::job::RepositoryAccess;
 use tokio_util::sync::CancellationToken;

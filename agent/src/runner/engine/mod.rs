@@ -7,12 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
-use strongroom_repository::{
-    Repository,
-    repository::RepositoryLock,
-    store::{cache::Cache, s3::HttpClient},
-};
+use strongroom_repository::{Repository, repository::RepositoryLock, store::cache::Cache};
 use strongroom_runtime::clock::SharedClock;
+use strongroom_s3::HttpClient;
 use strongroom_spec::{Failure, JobSpec, Lock, Outcome, ResourceLimits};
 use strongroom_wire::job::JobOffer;
 use tokio_util::task::TaskTracker;

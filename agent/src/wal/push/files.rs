@@ -6,7 +6,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use strongroom_layout::position::{Lsn, SegmentName, TimelineId};
 use strongroom_postgres::wal::{History, Layout};
-use strongroom_repository::{buffers::Buffers, format::wal_digest::WalDigester};
+use strongroom_repository::format::wal_digest::WalDigester;
+use strongroom_runtime::buffers::Buffers;
 use strongroom_spec::Leg;
 use strongroom_wire::wal::UNIT;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::{future::BoxFuture, stream::FuturesOrdered};
 use jiff::Timestamp;
 use strongroom_postgres::wal::Layout;
-use strongroom_repository::buffers::Buffers;
+use strongroom_runtime::buffers::Buffers;
 use tokio::sync::oneshot;
 
 use super::{

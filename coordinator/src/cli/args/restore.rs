@@ -56,6 +56,17 @@ pub(crate) struct RestoreArgs {
     pub(crate) safety: SafetyArgs,
 }
 
+/// What makes a cluster of a directory: nothing that is said of single files goes with it.
+const OF_CLUSTERS: [&str; 7] = [
+    "cluster",
+    "tablespaces",
+    "start",
+    "lsn",
+    "xid",
+    "restore_point",
+    "timeline",
+];
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Into a directory")]
 pub(crate) struct DirectoryArgs {
@@ -67,20 +78,21 @@ pub(crate) struct DirectoryArgs {
         long = "path",
         value_name = "PATH",
         requires = "target",
-        conflicts_with = "cluster"
+        conflicts_with_all = OF_CLUSTERS
     )]
     pub(crate) paths: Vec<String>,
-    /// What to do with files that are there.
-    #[arg(long, value_enum, default_value_t = Overwrite::Never)]
-    pub(crate) overwrite: Overwrite,
+    /// What to do with files that are there; by default never.
+    #[arg(long, value_enum, requires = "target", conflicts_with_all = OF_CLUSTERS)]
+    pub(crate) overwrite: Option<Overwrite>,
     /// Keep the snapshot's numbers of owners; by default files get the numbers
     /// that their owners' names have on the agent's host.
-    #[arg(long, requires = "target", conflicts_with = "cluster")]
+    #[arg(long, requires = "target", conflicts_with_all = OF_CLUSTERS)]
     pub(crate) numeric_ids: bool,
     /// Which zeros of files become holes: long runs of them, but in files that had
-    /// no holes (as far as the backup could know); or none, and all are written.
-    #[arg(long, value_enum, default_value_t = Sparse::Auto)]
-    pub(crate) sparse: Sparse,
+    /// no holes (as far as the backup could know), by default; or none, and all are
+    /// written.
+    #[arg(long, value_enum, requires = "target", conflicts_with_all = OF_CLUSTERS)]
+    pub(crate) sparse: Option<Sparse>,
 }
 
 #[derive(Debug, Args)]

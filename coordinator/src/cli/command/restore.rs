@@ -55,9 +55,9 @@ fn request(args: RestoreArgs) -> RestoreRequest {
         Target::Directory(DirectoryTarget {
             directory: directory.target.unwrap_or_default(),
             paths: directory.paths,
-            overwrite: directory.overwrite,
+            overwrite: directory.overwrite.unwrap_or_default(),
             numeric_ids: directory.numeric_ids,
-            sparse: directory.sparse,
+            sparse: directory.sparse.unwrap_or_default(),
         })
     };
     RestoreRequest {

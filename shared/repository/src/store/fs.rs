@@ -14,9 +14,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use strongroom_layout::{Directory, ObjectName};
+use strongroom_runtime::buffers::Buffers;
 
 use super::{Body, ByteRange, Listed, Store, StoreError, StoreErrorKind, Written};
-use crate::buffers::Buffers;
 
 /// Small parts are gathered to writes of this many bytes.
 const WRITE_BUFFER: usize = 256 << 10;

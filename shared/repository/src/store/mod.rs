@@ -23,6 +23,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use strongroom_layout::{Directory, ObjectId, ObjectName};
+use strongroom_s3::SignedRequest;
+
+pub use strongroom_s3::ByteRange;
 
 use crate::format::sha256::sha256;
 
@@ -78,31 +81,6 @@ pub enum Written {
     Lately,
     /// The store does not say.
     Unknown,
-}
-
-/// An inclusive range of bytes, as in HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByteRange {
-    /// First byte.
-    pub first: u64,
-    /// Last byte.
-    pub last: u64,
-}
-
-impl ByteRange {
-    /// `length` bytes from `first` on; `None` when that is no byte, or beyond
-    /// the last that 64 bits can name.
-    pub fn new(first: u64, length: u64) -> Option<Self> {
-        let last = first.checked_add(length.checked_sub(1)?)?;
-        Some(Self { first, last })
-    }
-
-    /// Bytes in it; 0 when it is upside down.
-    pub fn length(&self) -> u64 {
-        self.last
-            .checked_sub(self.first)
-            .map_or(0, |rest| rest.saturating_add(1))
-    }
 }
 
 /// Objects by name. Names are hashes, so an object never changes once it is
@@ -275,15 +253,4 @@ pub enum S3Request {
         /// SHA-256 of the body.
         sha256: ObjectId,
     },
-}
-
-/// A signed S3 request, to be sent as it is.
-#[derive(Clone, Debug)]
-pub struct SignedRequest {
-    /// `GET`, `HEAD` or `PUT`.
-    pub method: http::Method,
-    /// Absolute.
-    pub url: String,
-    /// `authorization`, `x-amz-date`, `x-amz-content-sha256`, ….
-    pub headers: http::HeaderMap,
 }

@@ -1,36 +1,30 @@
-//! A store in an S3 service.
+//! The S3 store: a repository's objects in a bucket, or in a part of one.
 //!
 //! Holds no credentials: each request is signed by an [`Authority`], once for
 //! each time that it is sent.
 
-mod body;
 pub mod credentials;
-mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod http;
 mod listing;
-pub mod location;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc};
 
-use ::http::{
-    StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_RANGE},
-};
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::header::CONTENT_LENGTH;
 use strongroom_layout::{Directory, ObjectName};
+use strongroom_runtime::rate_limiter::RateLimiter;
+use strongroom_s3::{
+    Answer, Failure, FailureKind, HttpClient, Payload, Request, SignedRequest, shown_url,
+};
 use tracing::{Instrument, Span, field};
 
-pub use self::http::{HttpClient, HttpOptions, HttpSetupError};
-
-use self::http::{Answer, Failure, Request};
 use super::{
-    Authority, Body, ByteRange, Listed, S3Request, SignedRequest, Store, StoreError,
-    StoreErrorKind, retry::current_attempt, throttle::RateLimiter,
+    Authority, Body, ByteRange, Listed, S3Request, Store, StoreError, StoreErrorKind,
+    retry::current_attempt,
 };
 
 /// An S3 bucket, or a part of one, as an [`Authority`] lets us use it.
@@ -85,7 +79,7 @@ impl S3Store {
             let signed = self.authority.sign(request).await?;
             let result = self.send_signed(&signed, body).await.and_then(|answer| {
                 if let S3Request::Get { range, .. } = request {
-                    verify(&answer, range)?;
+                    answer.require(range)?;
                 }
                 Ok(answer)
             });
@@ -102,7 +96,7 @@ impl S3Store {
                     tracing::debug!(cause = %failure.kind, "signing less");
                 }
                 Err(failure) => {
-                    let url = error::shown_url(&signed.url);
+                    let url = shown_url(&signed.url);
                     return Err(StoreError::new(operation, url, failure.kind));
                 }
                 Ok(answer) => return Ok(answer),
@@ -117,11 +111,10 @@ impl S3Store {
     ) -> Result<Answer, Failure> {
         self.client
             .send(Request {
-                signed,
-                body,
+                body: body.map(|body| Payload::new(&body.parts)),
                 upload: self.upload.as_ref(),
                 download: self.download.as_ref(),
-                signer: self.authority.signer(),
+                ..Request::new(signed, self.authority.signer())
             })
             .await
     }
@@ -178,35 +171,17 @@ impl S3Store {
     }
 }
 
-/// Refuses anything but exactly the bytes that were asked for.
-fn verify(answer: &Answer, range: Option<ByteRange>) -> Result<(), StoreErrorKind> {
-    let status = answer.status;
-    let unexpected = || StoreErrorKind::Denied(format!("the store answered {status}"));
-    let Some(range) = range else {
-        return match status {
-            StatusCode::OK => Ok(()),
-            _ => Err(unexpected()),
-        };
-    };
-    if status != StatusCode::PARTIAL_CONTENT {
-        return Err(unexpected());
-    }
-    let (got, expected) = (answer.body.len() as u64, range.length());
-    if got < expected {
-        return Err(StoreErrorKind::Truncated { got, expected });
-    }
-    let said = answer
-        .headers
-        .get(CONTENT_RANGE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let ByteRange { first, last } = range;
-    if said.starts_with(&format!("bytes {first}-{last}/")) && got == expected {
-        Ok(())
-    } else {
-        Err(StoreErrorKind::Denied(format!(
-            "asked for bytes {first}-{last}, the store sent {got} bytes as {said:?}"
-        )))
+impl From<FailureKind> for StoreErrorKind {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::NotFound => Self::NotFound,
+            FailureKind::Truncated { got, expected } => Self::Truncated { got, expected },
+            // We set no other condition than `if-none-match: *`.
+            FailureKind::Precondition => Self::Exists,
+            FailureKind::Full => Self::Full,
+            kind if kind.is_retryable() => Self::Transient(kind.to_string()),
+            kind => Self::Denied(kind.to_string()),
+        }
     }
 }
 

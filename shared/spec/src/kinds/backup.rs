@@ -27,7 +27,8 @@ impl Kind for BackupSpec {
     const ROLE: Role = Role::Writes;
 
     fn check(&self) -> Result<(), Invalid> {
-        crate::named("dataset", &self.dataset)
+        crate::named("dataset", &self.dataset)?;
+        self.source.check()
     }
 }
 

@@ -1,9 +1,9 @@
 //! The listing: reads a snapshot's trees.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use strongroom_layout::ObjectId;
 
-use super::{Facts, Figures, JobKind, Kind, Lock, Role};
+use super::{Facts, Figures, JobKind, Kind, Lock, Role, fitting};
 use crate::{
     Invalid, RawPath,
     clip::{NAME, cut, limit},
@@ -78,11 +78,23 @@ pub struct Entry {
     /// RFC 3339.
     pub modified: String,
     /// Where a symlink points.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "link")]
     pub link_target: Option<RawPath>,
 }
 
+/// Catalogs and outboxes of before have empty ones for whatever is no link.
+fn link<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RawPath>, D::Error> {
+    let target = Option::<RawPath>::deserialize(deserializer)?;
+    Ok(target.filter(|target| !target.is_empty()))
+}
+
 impl Figures for ListOutcome {
+    fn fit(&mut self, bytes: usize) {
+        let fits = fitting(&self.entries, bytes);
+        self.truncated |= fits < self.entries.len();
+        self.entries.truncate(fits);
+    }
+
     fn bound(&mut self) {
         self.truncated |= self.entries.len() > LISTED;
         self.entries.truncate(LISTED);

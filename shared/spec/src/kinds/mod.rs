@@ -80,10 +80,27 @@ pub trait Figures: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned
     /// Cut to what is kept of it: lists and texts end, and no sum of figures overflows.
     fn bound(&mut self);
 
+    /// Cut to about so many bytes of JSON: its lists end sooner, and say so.
+    fn fit(&mut self, bytes: usize) {
+        let _ = bytes;
+    }
+
     /// Whether there can be such a one; it may be spelled and still not.
     fn check(&self) -> Result<(), Invalid> {
         Ok(())
     }
+}
+
+/// How many of the first elements take at most so many bytes of JSON.
+fn fitting<T: Serialize>(list: &[T], bytes: usize) -> usize {
+    let mut left = bytes;
+    let mut fits = |element: &&T| {
+        let taken = json(element).len() + 1;
+        let rest = left.checked_sub(taken);
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    list.iter().take_while(|element| fits(element)).count()
 }
 
 /// A specification or an outcome that cannot be read.
@@ -207,6 +224,13 @@ macro_rules! kinds {
             pub fn bound(&mut self) {
                 match self {
                     $(Self::$name(outcome) => outcome.bound(),)+
+                }
+            }
+
+            /// Cut to about so many bytes of JSON; see [`Figures::fit`].
+            pub fn fit(&mut self, bytes: usize) {
+                match self {
+                    $(Self::$name(outcome) => outcome.fit(bytes),)+
                 }
             }
 

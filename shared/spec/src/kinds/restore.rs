@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use strongroom_layout::ObjectId;
 
-use super::{Facts, Figures, JobKind, Kind, Role};
+use super::{Facts, Figures, JobKind, Kind, Role, fitting};
 use crate::{
     Invalid, MAX_WARNINGS, RawPath, Recovery, Target, TargetKind,
     clip::{LINE, NAME, cut, limit},
@@ -120,6 +120,12 @@ pub struct PlannedAction {
 }
 
 impl Figures for RestoreOutcome {
+    fn fit(&mut self, bytes: usize) {
+        // Who says how many there are is `plan_count`.
+        self.plan.truncate(fitting(&self.plan, bytes / 2));
+        self.notes.truncate(fitting(&self.notes, bytes / 2));
+    }
+
     fn bound(&mut self) {
         limit([
             &mut self.files,

@@ -76,6 +76,11 @@ impl Kind for WalSpec {
     fn check(&self) -> Result<(), Invalid> {
         named("dataset", &self.dataset)?;
         named("connection", &self.connection)?;
+        if self.limit == Some(0) {
+            return Err(Invalid::new(
+                "`limit` is 0: nothing could wait on the server",
+            ));
+        }
         self.slot().map_or(Ok(()), |slot| named("slot", slot))
     }
 }

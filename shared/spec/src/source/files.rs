@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{SourceKind, SourceSpec};
+use crate::Invalid;
 
 /// Files and directories of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,4 +27,11 @@ pub struct FilesSource {
 
 impl SourceSpec for FilesSource {
     const KIND: SourceKind = SourceKind::Files;
+
+    fn check(&self) -> Result<(), Invalid> {
+        if self.paths.is_empty() {
+            return Err(Invalid::new("`paths` is empty").hint("name at least one"));
+        }
+        Ok(())
+    }
 }

@@ -17,6 +17,8 @@ pub use files::FilesSource;
 pub use postgres::{DumpContent, PostgresLogical, PostgresPhysical, PostgresSource};
 pub use redis::RedisSource;
 
+use crate::Invalid;
+
 /// What can be backed up.
 pub trait SourceSpec {
     /// Which it is.
@@ -25,6 +27,14 @@ pub trait SourceSpec {
     /// What it names of `agent.toml`: the key that does, and the name.
     fn named(&self) -> Option<(&'static str, &str)> {
         None
+    }
+
+    /// Whether it asks for something that can be; it may be spelled and still not.
+    fn check(&self) -> Result<(), Invalid> {
+        match self.named() {
+            Some((key, name)) => crate::named(key, name),
+            None => Ok(()),
+        }
     }
 }
 
@@ -60,6 +70,13 @@ macro_rules! sources {
             pub fn kind(&self) -> SourceKind {
                 match self {
                     $(Self::$name(_) => SourceKind::$name,)+
+                }
+            }
+
+            /// See [`SourceSpec::check`].
+            pub fn check(&self) -> Result<(), Invalid> {
+                match self {
+                    $(Self::$name(spec) => spec.check(),)+
                 }
             }
 

@@ -58,7 +58,7 @@ impl TryFrom<v1::Report> for Report {
             attempt: read.attempt("attempt", value.attempt)?,
             outcome: match read.required("outcome", value.outcome)? {
                 v1::report::Outcome::Success(success) => outcome(&success),
-                v1::report::Outcome::Failure(failed) => Err(failure(failed)?),
+                v1::report::Outcome::Failure(failed) => Err(failure(failed)),
             },
             warnings: value.warnings.into_iter().map(warning).collect(),
             warning_count: value.warning_count,
@@ -104,18 +104,18 @@ fn outcome(value: &v1::Success) -> Result<Outcome, Failure> {
     })
 }
 
-fn failure(value: v1::Failure) -> Result<Failure, InvalidMessage> {
+fn failure(value: v1::Failure) -> Failure {
     let mut codes = FailureCode::ALL.iter().copied();
-    let code = codes
-        .find(|code| code.as_str() == value.code)
-        .ok_or_else(|| {
-            Reader("Failure").invalid("code", format!("has unknown value {:?}", value.code))
-        })?;
-    Ok(Failure {
-        code,
-        message: value.message,
+    let known = codes.find(|code| code.as_str() == value.code);
+    Failure {
+        // Of an agent that knows more of them than this version.
+        code: known.unwrap_or(FailureCode::Internal),
+        message: match known {
+            Some(_) => value.message,
+            None => format!("{} ({:?})", value.message, value.code),
+        },
         retryable: value.retryable,
-    })
+    }
 }
 
 fn warning(value: v1::Warning) -> Warning {

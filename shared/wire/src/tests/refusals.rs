@@ -190,7 +190,9 @@ fn unknown_enum_values() {
         outcome: Some(v1::report::Outcome::Failure(failure)),
         ..reported()
     };
-    refused(Report::try_from(report), "Failure", "code", "tired");
+    let failure = Report::try_from(report).unwrap().outcome.unwrap_err();
+    assert_eq!(failure.code, FailureCode::Internal);
+    assert!(failure.message.contains("tired"), "{}", failure.message);
     let refusal = v1::Refusal {
         reason: "tired".into(),
         ..v1::Refusal::default()

@@ -24,7 +24,8 @@ targets! {
     strongroom_runtime: certificate, certificates_pem, certificate_request, settings, units,
         trace_context;
     strongroom_repository: envelope, blob, pack_header, pack_tail, index, unpacked, tree, snapshot,
-        lock, config, key_file, wal_object, s3_listing, s3_error, s3_location, s3_answer;
+        lock, config, key_file, wal_object, store_listing;
+    strongroom_s3: s3_listing, s3_versions, s3_tags, s3_error, s3_location, s3_answer;
     strongroom_postgres: pg_control, wal_segment_header, wal_log, wal_record, relation_page,
         data_directory_names, backup_label, tablespace_map, timeline_history,
         replication_messages, sql_script, pg_restore_list, globals_sql, logical_manifest,

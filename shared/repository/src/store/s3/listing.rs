@@ -1,31 +1,9 @@
-//! The answer to `ListObjectsV2`.
-//!
-//! Source: "ListObjectsV2", Amazon S3 API Reference.
+//! The listing of a directory: those of a bucket's keys that name its objects.
 
-use serde::Deserialize;
 use strongroom_layout::Directory;
+use strongroom_s3::{ListedObject, ObjectPage};
 
 use crate::store::{Listed, StoreErrorKind, Written};
-
-/// One page.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PageXml {
-    #[serde(default)]
-    is_truncated: bool,
-    next_continuation_token: Option<String>,
-    #[serde(default)]
-    contents: Vec<ObjectXml>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ObjectXml {
-    key: String,
-    size: u64,
-    /// RFC 3339.
-    last_modified: Option<String>,
-}
 
 /// Adds a page to `listed`; gives the token of the next. `directory_key` is
 /// the key of the directory, with a slash at its end.
@@ -35,34 +13,24 @@ pub(super) fn add_page(
     directory_key: &str,
     listed: &mut Vec<Listed>,
 ) -> Result<Option<String>, StoreErrorKind> {
-    let page: PageXml = quick_xml::de::from_reader(xml).map_err(|error| {
-        StoreErrorKind::Denied(format!("the store's listing cannot be read: {error}"))
-    })?;
-    listed.extend(page.contents.iter().filter_map(|object| {
-        let path = object.key.strip_prefix(directory_key)?;
-        let name = match directory {
-            Directory::Data => path.split_once('/')?.1,
-            _ => path,
-        };
-        Some(Listed {
-            id: name.parse().ok()?,
-            size: object.size,
-            written: written(object),
-        })
-    }));
-    match page.next_continuation_token {
-        Some(token) if page.is_truncated => Ok(Some(token)),
-        None if page.is_truncated => Err(StoreErrorKind::Denied(
-            "the store's listing breaks off without saying how to go on".into(),
-        )),
-        _ => Ok(None),
-    }
+    let page = ObjectPage::from_xml(xml)?;
+    let objects = page.objects.iter();
+    listed.extend(objects.filter_map(|object| named(object, directory, directory_key)));
+    Ok(page.next)
 }
 
-fn written(object: &ObjectXml) -> Written {
-    let time = object.last_modified.as_deref();
-    time.and_then(|time| time.parse().ok())
-        .map_or(Written::Unknown, Written::At)
+fn named(object: &ListedObject, directory: Directory, directory_key: &str) -> Option<Listed> {
+    let key = std::str::from_utf8(&object.key).ok()?;
+    let path = key.strip_prefix(directory_key)?;
+    let name = match directory {
+        Directory::Data => path.split_once('/')?.1,
+        _ => path,
+    };
+    Some(Listed {
+        id: name.parse().ok()?,
+        size: object.size,
+        written: object.modified.map_or(Written::Unknown, Written::At),
+    })
 }
 
 #[cfg(test)]

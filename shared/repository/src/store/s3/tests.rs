@@ -5,24 +5,18 @@ mod answers;
 mod checksums;
 mod exists;
 mod faults;
-mod scripted;
-mod service;
 mod trouble;
 
 use std::{sync::Arc, time::Duration};
 
 use strongroom_runtime::clock::{SharedClock, SystemClock};
+use strongroom_s3::{Credentials, HttpOptions};
+use strongroom_test_s3::service::{KEY_ID, SECRET};
 use zeroize::Zeroizing;
 
-use super::{
-    S3Store,
-    credentials::{CredentialAuthority, Credentials},
-    *,
-};
+use super::{S3Store, credentials::CredentialAuthority, *};
 
 const REGION: &str = "eu-test-1";
-const KEY_ID: &str = "SRTEST";
-const SECRET: &str = "secret";
 
 fn tls() -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -3,11 +3,9 @@
 use std::{num::NonZeroU64, sync::atomic::Ordering, time::Instant};
 
 use strongroom_layout::ObjectId;
+use strongroom_test_s3::service::{BUCKET, Service};
 
-use super::{
-    service::{BUCKET, Service},
-    *,
-};
+use super::*;
 use crate::store::conformance;
 
 #[tokio::test]

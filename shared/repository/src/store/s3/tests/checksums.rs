@@ -2,15 +2,13 @@
 //! with one.
 
 use strongroom_layout::ObjectId;
+use strongroom_test_s3::scripted::{Scripted, Step, error, head};
 
-use super::{
-    scripted::{Scripted, error, head},
-    *,
-};
+use super::*;
 
 #[tokio::test]
 async fn a_put_has_its_checksum_until_a_service_does_not_know_it() {
-    let ok = || scripted::Step::Answer(head("200 OK", "", 0));
+    let ok = || Step::Answer(head("200 OK", "", 0));
     let unknown = error("501 Not Implemented", "NotImplemented", "");
     let server = Scripted::start([ok(), unknown, ok(), ok()]).await;
     let store = store(&server.location);
@@ -28,7 +26,7 @@ async fn a_put_has_its_checksum_until_a_service_does_not_know_it() {
 
 #[tokio::test]
 async fn a_service_may_call_it_a_bad_request() {
-    let ok = || scripted::Step::Answer(head("200 OK", "", 0));
+    let ok = || Step::Answer(head("200 OK", "", 0));
     let bad = |code| error("400 Bad Request", code, "");
     // What is about the body says nothing of the checksum.
     let steps = [bad("BadDigest"), ok(), bad("InvalidRequest"), ok(), ok()];

@@ -1,12 +1,10 @@
 //! A PUT that finds its object there, because an earlier answer was lost.
 
 use strongroom_layout::{ObjectId, ObjectKind};
+use strongroom_test_s3::scripted::{Scripted, Step, error, head};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    scripted::{Scripted, Step, error, head},
-    *,
-};
+use super::*;
 use crate::store::retry::{RetryPolicy, RetryStore};
 
 fn there() -> Step {

@@ -1,12 +1,12 @@
 //! A network that breaks, stalls and lies.
 
 use strongroom_runtime::pki::{CertificateAuthority, tls};
-
-use super::{
+use strongroom_test_s3::{
     scripted::{Scripted, Step, answer, error, head},
     service::{BUCKET, Service},
-    *,
 };
+
+use super::*;
 use crate::store::{
     conformance,
     retry::{RetryPolicy, RetryStore},

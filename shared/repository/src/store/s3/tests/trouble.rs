@@ -1,11 +1,9 @@
 //! What refusals mean, and what they say.
 
 use strongroom_layout::ObjectId;
+use strongroom_test_s3::scripted::{Scripted, Step, answer, error};
 
-use super::{
-    scripted::{Scripted, Step, answer, error},
-    *,
-};
+use super::*;
 
 const OBJECT: ObjectName =
     ObjectName::Hashed(strongroom_layout::ObjectKind::Index, ObjectId([0xab; 32]));

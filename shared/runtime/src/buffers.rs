@@ -1,4 +1,4 @@
-//! Large buffers, used again and again.
+//! The buffers: large memory, used again and again.
 //!
 //! Fresh memory is zeroed by the kernel, page by page, when it is first
 //! touched: for the ranges of a restore that took longer than reading them.

@@ -1,5 +1,5 @@
-//! A small S3 service in memory behind s3s, which verifies signatures and
-//! the hashes of bodies, as S3 does.
+//! The verifying service: keeps objects in memory behind s3s, which verifies
+//! signatures and the hashes of bodies, as S3 does.
 
 use std::{
     collections::BTreeMap,
@@ -30,32 +30,47 @@ use strongroom_runtime::{
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::{KEY_ID, SECRET};
-
-pub(super) const BUCKET: &str = "bucket";
+/// The only access key id that it knows.
+pub const KEY_ID: &str = "SRTEST";
+/// Its secret.
+pub const SECRET: &str = "secret";
+/// Its only bucket.
+pub const BUCKET: &str = "bucket";
 /// Few, so that listings take several pages.
 const PAGE: usize = 7;
 
 /// Serves until it is dropped.
-pub(super) struct Service {
-    pub(super) endpoint: String,
-    pub(super) objects: Arc<Objects>,
+#[derive(Debug)]
+pub struct Service {
+    /// `http://…` or `https://…`.
+    pub endpoint: String,
+    /// What it holds.
+    pub objects: Arc<Objects>,
     _tasks: JoinSet<()>,
 }
 
+/// The objects of the bucket.
 #[derive(Debug, Default)]
-pub(super) struct Objects {
-    pub(super) by_key: Mutex<BTreeMap<String, Bytes>>,
-    pub(super) pages: AtomicUsize,
+pub struct Objects {
+    /// All of them.
+    pub by_key: Mutex<BTreeMap<String, Bytes>>,
+    /// What was noted of those for which something was.
+    pub metadata: Mutex<BTreeMap<String, Metadata>>,
+    /// Pages of listings that were asked for.
+    pub pages: AtomicUsize,
 }
 
 impl Service {
-    pub(super) async fn start() -> Self {
+    /// Over HTTP.
+    pub async fn start() -> Self {
         Self::start_with(None).await
     }
 
     /// Over HTTPS, with a certificate of `authority`.
-    pub(super) async fn start_tls(authority: &CertificateAuthority) -> Self {
+    ///
+    /// # Panics
+    /// When the authority issues none.
+    pub async fn start_tls(authority: &CertificateAuthority) -> Self {
         let validity = Validity::starting(SystemClock.now(), SignedDuration::from_hours(1));
         let key = authority
             .issue_server(&["127.0.0.1".into()], validity)
@@ -112,6 +127,18 @@ impl Service {
 
 struct Handler(Arc<Objects>);
 
+/// A key as listings have it that are asked for encoded keys: a space is a plus.
+fn encoded(key: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._*/".contains(byte);
+    key.bytes()
+        .map(|byte| match byte {
+            b' ' => "+".to_owned(),
+            byte if plain(&byte) => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
 impl Handler {
     fn check(bucket: &str) -> S3Result<()> {
         if bucket == BUCKET {
@@ -136,6 +163,10 @@ impl S3 for Handler {
                 let piece = piece.map_err(|error| s3_error!(BadDigest, "{error}"))?;
                 bytes.extend_from_slice(&piece);
             }
+        }
+        if let Some(metadata) = input.metadata {
+            let key = input.key.clone();
+            self.0.metadata.lock().insert(key, metadata);
         }
         self.0.by_key.lock().insert(input.key, bytes.freeze());
         Ok(S3Response::new(PutObjectOutput::default()))
@@ -166,6 +197,23 @@ impl S3 for Handler {
         }))
     }
 
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        let input = request.input;
+        Self::check(&input.bucket)?;
+        let objects = self.0.by_key.lock();
+        let bytes = objects
+            .get(&input.key)
+            .ok_or_else(|| s3_error!(NoSuchKey))?;
+        Ok(S3Response::new(HeadObjectOutput {
+            content_length: Some(bytes.len() as i64),
+            metadata: self.0.metadata.lock().get(&input.key).cloned(),
+            ..HeadObjectOutput::default()
+        }))
+    }
+
     async fn delete_object(
         &self,
         request: S3Request<DeleteObjectInput>,
@@ -183,16 +231,19 @@ impl S3 for Handler {
         Self::check(&input.bucket)?;
         self.0.pages.fetch_add(1, Ordering::SeqCst);
         let prefix = input.prefix.unwrap_or_default();
-        let after = input.continuation_token.unwrap_or_default();
+        let after = input.continuation_token.or(input.start_after);
+        let after = after.unwrap_or_default();
+        let url = input.encoding_type.as_ref().map(EncodingType::as_str) == Some(EncodingType::URL);
         let objects = self.0.by_key.lock();
         let mut rest = objects
             .iter()
             .filter(|(key, _)| key.starts_with(&prefix) && **key > after);
-        let contents: Vec<_> = rest
-            .by_ref()
-            .take(PAGE)
+        let page: Vec<_> = rest.by_ref().take(PAGE).collect();
+        let last = page.last().map(|(key, _)| (*key).clone());
+        let contents = page
+            .into_iter()
             .map(|(key, bytes)| Object {
-                key: Some(key.clone()),
+                key: Some(if url { encoded(key) } else { key.clone() }),
                 size: Some(bytes.len() as i64),
                 ..Object::default()
             })
@@ -200,10 +251,8 @@ impl S3 for Handler {
         let more = rest.next().is_some();
         Ok(S3Response::new(ListObjectsV2Output {
             is_truncated: Some(more),
-            next_continuation_token: contents
-                .last()
-                .filter(|_| more)
-                .and_then(|last| last.key.clone()),
+            next_continuation_token: last.filter(|_| more),
+            encoding_type: input.encoding_type,
             contents: Some(contents),
             ..ListObjectsV2Output::default()
         }))

@@ -1,4 +1,4 @@
-//! Bodies on their way to the store, piece by piece and without a copy.
+//! The body: on its way to the service, piece by piece and without a copy.
 
 use std::{
     collections::VecDeque,
@@ -12,19 +12,20 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
+use strongroom_runtime::rate_limiter::RateLimiter;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::store::{Body, throttle::RateLimiter};
+use crate::Payload;
 
 /// Bytes handed over at a time, so that progress shows.
 const PIECE: usize = 256 << 10;
 
 /// When bytes last moved.
 #[derive(Debug)]
-pub(super) struct Progress(Mutex<Instant>);
+pub(crate) struct Progress(Mutex<Instant>);
 
 impl Progress {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(Instant::now())))
     }
 
@@ -35,7 +36,7 @@ impl Progress {
     }
 
     /// Returns when nothing has moved for `limit`.
-    pub(super) async fn stalled(&self, limit: Duration) {
+    pub(crate) async fn stalled(&self, limit: Duration) {
         loop {
             let end = *self.0.lock() + limit;
             if Instant::now() >= end {
@@ -47,7 +48,7 @@ impl Progress {
 }
 
 /// A body that hands out pieces, paced by a limiter.
-pub(super) struct PiecewiseBody {
+pub(crate) struct PiecewiseBody {
     parts: VecDeque<Bytes>,
     left: u64,
     limiter: Option<Arc<RateLimiter>>,
@@ -56,14 +57,14 @@ pub(super) struct PiecewiseBody {
 }
 
 impl PiecewiseBody {
-    pub(super) fn new(
-        body: &Body,
+    pub(crate) fn new(
+        body: Payload<'_>,
         limiter: Option<&Arc<RateLimiter>>,
         progress: &Arc<Progress>,
     ) -> Self {
         Self {
-            parts: body.parts.iter().cloned().collect(),
-            left: body.length,
+            parts: body.parts().iter().cloned().collect(),
+            left: body.length(),
             limiter: limiter.cloned(),
             progress: Arc::clone(progress),
             held_back: None,
@@ -148,8 +149,9 @@ mod tests {
 
     /// Sends a body; gives its length.
     async fn send(limiter: &Arc<RateLimiter>, length: usize) -> usize {
-        let body = Body::new(vec![7; length]);
-        let mut pieces = PiecewiseBody::new(&body, Some(limiter), &Progress::new());
+        let parts = [Bytes::from(vec![7; length])];
+        let body = Payload::new(&parts);
+        let mut pieces = PiecewiseBody::new(body, Some(limiter), &Progress::new());
         let mut sent = 0;
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut pieces).poll_frame(cx)).await {
             sent += frame.unwrap().into_data().unwrap().len();

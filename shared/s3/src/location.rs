@@ -1,8 +1,7 @@
-//! Where in which S3 service a repository lies.
+//! The location: a bucket of an S3 service, or a part of one.
 
 use std::{fmt, str::FromStr};
 
-use strongroom_layout::ObjectName;
 use url::Url;
 
 /// A bucket, and a prefix in it.
@@ -160,25 +159,24 @@ impl S3Location {
         }
     }
 
-    /// The URL of an object.
-    pub(super) fn object_url(&self, object: ObjectName) -> String {
-        format!(
-            "{}/{}",
-            self.bucket_url(),
-            encode(&self.key(&object.path()), true)
-        )
+    /// The URL of the object at this key of the bucket. Every byte of it counts,
+    /// dots and slashes too.
+    pub fn object_url(&self, key: impl AsRef<[u8]>) -> String {
+        format!("{}/{}", self.bucket_url(), encode(key.as_ref(), true))
     }
 
     /// The URL of the bucket, without a slash at its end.
-    pub(super) fn bucket_url(&self) -> String {
+    pub fn bucket_url(&self) -> String {
         match self.addressing {
-            Addressing::Path => format!("{}{}", self.endpoint, encode(&self.bucket, false)),
+            Addressing::Path => {
+                format!("{}{}", self.endpoint, encode(self.bucket.as_bytes(), false))
+            }
             Addressing::VirtualHost => format!("{}://{}", self.endpoint.scheme(), self.host()),
         }
     }
 
-    /// The key of what lies at `path` in the repository.
-    pub(super) fn key(&self, path: &str) -> String {
+    /// The key of what lies at `path` below the prefix.
+    pub fn key(&self, path: &str) -> String {
         if self.prefix.is_empty() {
             path.to_owned()
         } else {
@@ -189,17 +187,17 @@ impl S3Location {
 
 /// Percent-encodes as AWS Signature Version 4 asks: everything but letters,
 /// digits, `-`, `.`, `_`, `~` and, in paths, `/`.
-pub(super) fn encode(text: &str, is_path: bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
+pub fn encode(bytes: &[u8], is_path: bool) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match *byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
+                out.push(char::from(*byte));
             }
             b'/' if is_path => out.push('/'),
             _ => {
                 out.push('%');
-                out.push_str(&data_encoding::HEXUPPER.encode(&[byte]));
+                out.push_str(&data_encoding::HEXUPPER.encode(&[*byte]));
             }
         }
     }
@@ -277,7 +275,10 @@ mod tests {
 
     #[test]
     fn the_bucket_stands_where_the_service_wants_it() {
-        let url = |text: &str| location(text).object_url(ObjectName::Config);
+        let url = |text: &str| {
+            let location = location(text);
+            location.object_url(location.key("config"))
+        };
         for (text, wanted) in [
             (
                 "s3:https://s3.eu-central-1.amazonaws.com/b/p",
@@ -303,7 +304,7 @@ mod tests {
         let own = own.addressed(Addressing::VirtualHost).unwrap();
         assert_eq!(own.host(), "b.s3.example.org:9000");
         assert_eq!(
-            own.object_url(ObjectName::Config),
+            own.object_url(own.key("config")),
             "https://b.s3.example.org:9000/p/config"
         );
         assert_eq!(own.to_string(), "s3:https://s3.example.org:9000/b/p");
@@ -316,7 +317,23 @@ mod tests {
 
     #[test]
     fn odd_prefixes_are_encoded() {
-        let url = location("s3:https://host/b/a b+c/ä(!)").object_url(ObjectName::Config);
+        let location = location("s3:https://host/b/a b+c/ä(!)");
+        let url = location.object_url(location.key("config"));
         assert_eq!(url, "https://host/b/a%20b%2Bc/%C3%A4%28%21%29/config");
+    }
+
+    #[test]
+    fn a_key_stays_as_it_is() {
+        let location = location("s3:https://host/b");
+        for (key, url) in [
+            (&b"/a//../b/."[..], "https://host/b//a//../b/."),
+            (b"", "https://host/b/"),
+            (
+                b"a%2Fb?c#d\\\n\xff",
+                "https://host/b/a%252Fb%3Fc%23d%5C%0A%FF",
+            ),
+        ] {
+            assert_eq!(location.object_url(key), url);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What an S3 service says when it refuses, and what that means for us.
+//! The failure: what an S3 service says when it refuses, and what that means for us.
 //!
 //! Source: "Error Responses", Amazon S3 API Reference; other services use the
 //! same codes.
@@ -8,11 +8,86 @@ use serde::Deserialize;
 use strongroom_runtime::checksum;
 use url::Url;
 
-use super::http::Failure;
-use crate::store::{ByteRange, SignedRequest, StoreErrorKind};
+use crate::{ByteRange, SignedRequest};
 
 /// The most bytes of an error that are read.
-pub(super) const MOST: u64 = 64 << 10;
+pub(crate) const MOST: u64 = 64 << 10;
+
+/// A request that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}")]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: FailureKind,
+    /// The service's own word for it, such as `NoSuchKey`; empty when it has
+    /// none.
+    pub code: String,
+    /// Whether a new signature may help.
+    pub expired: bool,
+    /// The service does not know something of the request.
+    pub unknown: bool,
+}
+
+/// What went wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub enum FailureKind {
+    /// The object or what else was named is not there.
+    #[error("not found")]
+    NotFound,
+    /// The object holds fewer bytes than it should.
+    #[error("truncated: {got} of {expected} bytes")]
+    Truncated {
+        /// Bytes that came.
+        got: u64,
+        /// Bytes that should have come.
+        expected: u64,
+    },
+    /// The answer is longer than what was asked for can be.
+    #[error("the store sends more than {most} bytes")]
+    TooLong {
+        /// Bytes that it may have.
+        most: u64,
+    },
+    /// What the request made a condition (`if-none-match`, `if-match`) is not so.
+    #[error("the object is not as the request demands: it is there already, or has changed")]
+    Precondition,
+    /// No room.
+    #[error("no space left in the store")]
+    Full,
+    /// The service's certificate is not to be trusted; says why.
+    #[error(
+        "the store's certificate is not trusted ({0}): check the endpoint and the CA certificates"
+    )]
+    Untrusted(String),
+    /// The service refused, and asking again will not help.
+    #[error("{0}")]
+    Denied(String),
+    /// The service cannot be reached, or the connection broke or stood still: worth
+    /// another try.
+    #[error("{0}")]
+    Network(String),
+    /// The service asks for another try: 5xx, slow-down.
+    #[error("{0}")]
+    Busy(String),
+}
+
+impl FailureKind {
+    /// Whether another try may do better.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Network(_) | Self::Busy(_))
+    }
+}
+
+impl From<FailureKind> for Failure {
+    fn from(kind: FailureKind) -> Self {
+        Self {
+            kind,
+            code: String::new(),
+            expired: false,
+            unknown: false,
+        }
+    }
+}
 
 /// The XML of an error.
 #[derive(Debug, Default, Deserialize)]
@@ -27,12 +102,12 @@ struct ErrorXml {
 }
 
 /// A URL for people: without query.
-pub(super) fn shown_url(url: &str) -> String {
+pub fn shown_url(url: &str) -> String {
     url.split('?').next().unwrap_or_default().to_owned()
 }
 
 /// What a refusal means.
-pub(super) fn classify(
+pub(crate) fn classify(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
@@ -49,9 +124,20 @@ pub(super) fn classify(
     let unknown = known.is_none() && !expired && checksum::may_be_unknown(status.as_u16());
     Failure {
         kind: known.unwrap_or_else(|| by_status(status, &error, headers, sent)),
+        code: error.code,
         expired,
         unknown,
     }
+}
+
+/// The failure that the body of a success tells of, if it does.
+pub(crate) fn within(body: &[u8]) -> Option<Failure> {
+    let error: ErrorXml = quick_xml::de::from_reader(body.trim_ascii_start()).ok()?;
+    let ErrorXml { code, message, .. } = error;
+    (!code.is_empty()).then(|| Failure {
+        code: code.clone(),
+        ..FailureKind::Busy(format!("{code}: {message}")).into()
+    })
 }
 
 fn by_code(
@@ -59,8 +145,8 @@ fn by_code(
     headers: &HeaderMap,
     sent: &SignedRequest,
     signer: &str,
-) -> Option<StoreErrorKind> {
-    use StoreErrorKind::{Denied, Full, NotFound, Transient};
+) -> Option<FailureKind> {
+    use FailureKind::{Busy, Denied, Full, NotFound};
     let said = &error.message;
     Some(match error.code.as_str() {
         "NoSuchKey" => NotFound,
@@ -98,7 +184,7 @@ fn by_code(
         | "ConditionalRequestConflict"
         // The body was damaged on its way: ours is hashed.
         | "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" => {
-            Transient(format!("{}: {said}", error.code))
+            Busy(format!("{}: {said}", error.code))
         }
         _ => return None,
     })
@@ -109,30 +195,29 @@ fn by_status(
     error: &ErrorXml,
     headers: &HeaderMap,
     sent: &SignedRequest,
-) -> StoreErrorKind {
+) -> FailureKind {
     let said = match (error.code.as_str(), error.message.as_str()) {
         ("", _) => format!("the store answered {status}"),
         (code, message) => format!("the store answered {status}: {code}: {message}"),
     };
     match status {
-        StatusCode::NOT_FOUND if error.code.is_empty() => StoreErrorKind::NotFound,
+        StatusCode::NOT_FOUND if error.code.is_empty() => FailureKind::NotFound,
         StatusCode::MOVED_PERMANENTLY
         | StatusCode::TEMPORARY_REDIRECT
-        | StatusCode::PERMANENT_REDIRECT => StoreErrorKind::Denied(elsewhere(error, headers)),
+        | StatusCode::PERMANENT_REDIRECT => FailureKind::Denied(elsewhere(error, headers)),
         StatusCode::RANGE_NOT_SATISFIABLE => range(error, headers, sent),
-        StatusCode::INSUFFICIENT_STORAGE => StoreErrorKind::Full,
-        // We set no other condition than `if-none-match: *`.
-        StatusCode::PRECONDITION_FAILED => StoreErrorKind::Exists,
+        StatusCode::INSUFFICIENT_STORAGE => FailureKind::Full,
+        StatusCode::PRECONDITION_FAILED => FailureKind::Precondition,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {
-            StoreErrorKind::Transient(said)
+            FailureKind::Busy(said)
         }
-        StatusCode::NOT_IMPLEMENTED => StoreErrorKind::Denied(said),
-        StatusCode::FORBIDDEN if error.code.is_empty() => StoreErrorKind::Denied(format!(
+        StatusCode::NOT_IMPLEMENTED => FailureKind::Denied(said),
+        StatusCode::FORBIDDEN if error.code.is_empty() => FailureKind::Denied(format!(
             "access denied to bucket {:?}: check its policy and the access key",
             bucket_of(&sent.url)
         )),
-        status if status.is_server_error() => StoreErrorKind::Transient(said),
-        _ => StoreErrorKind::Denied(said),
+        status if status.is_server_error() => FailureKind::Busy(said),
+        _ => FailureKind::Denied(said),
     }
 }
 
@@ -164,7 +249,7 @@ fn elsewhere(error: &ErrorXml, headers: &HeaderMap) -> String {
 }
 
 /// The object ends before the range does.
-fn range(error: &ErrorXml, headers: &HeaderMap, sent: &SignedRequest) -> StoreErrorKind {
+fn range(error: &ErrorXml, headers: &HeaderMap, sent: &SignedRequest) -> FailureKind {
     // `Content-Range: bytes */<size>`
     let size = error.actual_object_size.or_else(|| {
         let value = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
@@ -180,7 +265,7 @@ fn range(error: &ErrorXml, headers: &HeaderMap, sent: &SignedRequest) -> StoreEr
         Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?))
     });
     let (first, last) = asked.unwrap_or_default();
-    StoreErrorKind::Truncated {
+    FailureKind::Truncated {
         got: size.unwrap_or_default().saturating_sub(first),
         expected: ByteRange { first, last }.length(),
     }

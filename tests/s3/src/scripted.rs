@@ -1,8 +1,9 @@
-//! A server that gives each request the next answer of a script, byte for
+//! The scripted service: gives each request the next answer of a script, byte for
 //! byte.
 
-use parking_lot::Mutex;
 use std::{collections::VecDeque, future::pending, sync::Arc};
+
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -11,7 +12,7 @@ use tokio::{
 
 /// What to do with a request.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub enum Step {
     /// Reads it all, and sends these bytes; then closes.
     Answer(String),
     /// Reads its head, sends these bytes, and reads no body.
@@ -25,15 +26,21 @@ pub(super) enum Step {
 }
 
 /// Serves until it is dropped.
-pub(super) struct Scripted {
-    pub(super) location: String,
+#[derive(Debug)]
+pub struct Scripted {
+    /// `s3:http://…/bucket/p`.
+    pub location: String,
     /// The heads of the requests that came.
-    pub(super) heads: Arc<Mutex<Vec<String>>>,
+    pub heads: Arc<Mutex<Vec<String>>>,
     _tasks: JoinSet<()>,
 }
 
 impl Scripted {
-    pub(super) async fn start(script: impl IntoIterator<Item = Step>) -> Self {
+    /// On a port of its own.
+    ///
+    /// # Panics
+    /// When there is none; and later, with a request too many, in its own task.
+    pub async fn start(script: impl IntoIterator<Item = Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let script: Arc<Mutex<VecDeque<Step>>> = Arc::new(Mutex::new(script.into_iter().collect()));
@@ -114,17 +121,17 @@ async fn read_body(stream: &mut TcpStream, mut left: usize) {
 }
 
 /// A whole HTTP answer.
-pub(super) fn answer(status: &str, headers: &str, body: &str) -> Step {
+pub fn answer(status: &str, headers: &str, body: &str) -> Step {
     Step::Answer(head(status, headers, body.len()) + body)
 }
 
 /// The head of an answer whose body has `length` bytes.
-pub(super) fn head(status: &str, headers: &str, length: usize) -> String {
+pub fn head(status: &str, headers: &str, length: usize) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n")
 }
 
 /// An S3 error.
-pub(super) fn error(status: &str, code: &str, extra: &str) -> Step {
+pub fn error(status: &str, code: &str, extra: &str) -> Step {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>as it happens</Message>{extra}<RequestId>1</RequestId></Error>"
     );
