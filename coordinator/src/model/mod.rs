@@ -23,6 +23,7 @@ mod snapshot;
 mod token;
 mod transfer;
 mod wal;
+mod words;
 
 pub use agent::{
     Agent, AgentCertificate, AgentFacts, AgentState, CertificateEnd, Contest, ContestSign, Holder,
