@@ -13,7 +13,10 @@ use super::{
     policies::policies_in,
     row::{Columns, json, micros, read_all},
 };
-use crate::model::{Actor, Agent, AgentFacts, AgentState, Labels, NewAudit, check_labels};
+use crate::model::{
+    Actor, Agent, AgentFacts, AgentState, EventKind, Labels, NewAudit, NewEvent, Subject,
+    check_labels,
+};
 
 /// What an [`Agent`] is made of. What it finds at its connections is large, and is
 /// read by itself.
@@ -210,6 +213,9 @@ impl Catalog {
                 _ => {}
             }
         }
+        let event = NewEvent::new(EventKind::AgentLabelled, Subject::agent(id))
+            .detail(serde_json::json!({ "agent": agent.name, "labels": agent.labels }));
+        self.event_in(&mut transaction, event).await?;
         let entry = NewAudit::ok(by.clone(), "agent.label", &id).detail(serde_json::json!({
             "name": agent.name, "before": before.labels, "labels": agent.labels,
         }));
@@ -230,6 +236,9 @@ impl Catalog {
                 .await?;
         let agent = agent_in(&mut transaction, id).await?;
         if changed.rows_affected() > 0 {
+            let event = NewEvent::new(EventKind::AgentRevoked, Subject::agent(id))
+                .detail(serde_json::json!({ "agent": agent.name }));
+            self.event_in(&mut transaction, event).await?;
             let entry = NewAudit::ok(by.clone(), "agent.revoke", &id)
                 .detail(serde_json::json!({ "name": agent.name }));
             self.audit_in(&mut transaction, entry).await?;

@@ -14,7 +14,9 @@ use super::{
     certificates::trust_only_in,
     row::{Columns, json},
 };
-use crate::model::{Actor, Agent, Contest, ContestSign, Holder, NewAudit, Outcome};
+use crate::model::{
+    Actor, Agent, Contest, ContestSign, EventKind, Holder, NewAudit, NewEvent, Outcome, Subject,
+};
 
 /// An agent that starts again and again on one host is audited so often.
 const RESTART_STEP: SignedDuration = SignedDuration::from_mins(1);
@@ -138,6 +140,9 @@ impl Catalog {
         .await?;
         let agent = agent_in(&mut transaction, id).await?;
         if changed.rows_affected() > 0 {
+            let event = NewEvent::new(EventKind::AgentContested, Subject::agent(id))
+                .detail(serde_json::json!({ "agent": agent.name, "sign": contest.sign }));
+            self.event_in(&mut transaction, event).await?;
             let entry = NewAudit::ok(Actor::Coordinator, "agent.contest", &id)
                 .outcome(Outcome::Refused)
                 .detail(serde_json::json!({
@@ -204,6 +209,9 @@ impl Catalog {
             .bind(id.to_string())
             .execute(&mut *transaction)
             .await?;
+        let event = NewEvent::new(EventKind::AgentTrusted, Subject::agent(id))
+            .detail(serde_json::json!({ "agent": agent.name }));
+        self.event_in(&mut transaction, event).await?;
         let entry = NewAudit::ok(by.clone(), "agent.trust", &id)
             .detail(serde_json::json!({ "name": agent.name, "serial": chosen }));
         self.audit_in(&mut transaction, entry).await?;

@@ -8,7 +8,7 @@ use strongroom_wire::job::{Failure, FailureCode, Report, Success};
 use super::{
     Catalog, CatalogError,
     lost_objects::name_snapshots_in,
-    publications::{confirm_in, is_published_in},
+    publications::is_published_in,
     row::{int, json, micros},
     wal::warn_of_end_in,
     withheld::show_in,
@@ -108,7 +108,8 @@ impl Catalog {
         if let (Ok(Success::Backup(result)), JobState::Succeeded { .. }) =
             (&report.outcome, &job.state)
         {
-            confirm_in(connection, report.attempt, result, report.warning_count).await?;
+            self.confirm_in(connection, report.attempt, result, report.warning_count)
+                .await?;
             show_in(connection, report.attempt, self.now()).await?;
             self.mark_ready_in(connection, &job.repository).await?;
             if result.cluster.is_some() {

@@ -10,6 +10,7 @@ pub(crate) mod agent;
 mod audit;
 mod budget;
 mod dataset;
+mod event;
 mod job;
 mod lost_object;
 mod names;
@@ -31,6 +32,7 @@ pub use agent::{
 pub use audit::{Actor, AuditRow, NewAudit, Outcome};
 pub use budget::{Budget, Written};
 pub use dataset::DatasetName;
+pub use event::{Event, EventKind, NewEvent, Subject};
 pub use job::{
     Attempt, CancelRequest, Job, JobDetail, JobKind, JobLimits, JobMark, JobState, Lease, NewJob,
     StateWord, TraceRef,

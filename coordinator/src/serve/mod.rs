@@ -284,6 +284,7 @@ impl Coordinator {
             shutdown.spawn(embedded.serve(soft.clone()));
         }
         shutdown.spawn(watch(self.catalog.clone(), soft.clone()));
+        shutdown.spawn(self.catalog.clone().listen(soft.clone()));
         let reached = crate::stores::watch(self.stores.clone(), soft.clone());
         shutdown.spawn(reached);
         let checks = crate::stores::keep(self.stores, self.catalog.clone(), soft.clone());

@@ -7,6 +7,7 @@ mod after;
 mod agents;
 mod attempts;
 mod contests;
+mod events;
 mod fixture;
 mod health;
 mod jobs;
