@@ -6,7 +6,8 @@
 //! - [`openapi`]: the document that describes them, collected from the routes,
 //! - [`guard`]: what every request must keep to,
 //! - [`idempotency`]: requests that are sent again,
-//! - [`extract`], [`answer`], [`paging`]: what endpoints read and answer with,
+//! - [`extract`], [`answer`], [`paging`], [`waiting`]: what endpoints read and answer
+//!   with,
 //! - [`auth`]: bearer tokens,
 //! - [`server`]: HTTPS around it all.
 //!
@@ -30,6 +31,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod v1;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 

@@ -10,6 +10,7 @@
 
 mod agent;
 mod audit;
+mod event;
 mod job;
 mod labels;
 mod limits;
@@ -32,6 +33,7 @@ pub use self::{
         TrustRequest,
     },
     audit::{AuditEntries, AuditEntry},
+    event::{Event, Events},
     job::{
         AgentRef, Attempt, BackupFigures, DownloadFigures, Job, JobFailure, JobKind, JobLog,
         JobLogEntry, JobResult, JobState, Jobs, ListFigures, PlannedAction, Progress,
