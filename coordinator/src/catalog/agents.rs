@@ -148,16 +148,6 @@ impl Catalog {
         Ok(all)
     }
 
-    /// A sign of life; wakes nobody.
-    pub async fn touch_agent(&self, id: AgentId) -> Result<(), CatalogError> {
-        sqlx::query("UPDATE agents SET last_seen = $2 WHERE id = $1")
-            .bind(id.to_string())
-            .bind(micros(self.now()))
-            .execute(self.writers())
-            .await?;
-        Ok(())
-    }
-
     /// Sets some of an agent's labels and takes others away. Policies choose it, or
     /// no longer do, from now on: what a policy that chooses it anew would have run
     /// before is not made up for. That a policy which archives a log lets go of it

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     Catalog, CatalogError,
     job_rows::job_in,
+    progress,
     repositories::repository_in,
     row::{json, micros},
 };
@@ -254,6 +255,7 @@ impl Catalog {
         .bind(report.map(|id| id.to_string()))
         .execute(&mut *connection)
         .await?;
+        progress::forget_in(connection, attempt.job).await?;
         self.audit_withheld(connection, job, attempt).await
     }
 

@@ -70,6 +70,11 @@ impl Backend {
         Ok(Self::Postgres { pool, server })
     }
 
+    /// Whether other coordinators may have it open.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
     pub(super) fn readers(&self) -> &AnyPool {
         match self {
             Self::Sqlite { readers, .. } => readers,

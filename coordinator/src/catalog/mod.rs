@@ -39,11 +39,13 @@ mod open;
 mod operators;
 mod own_keys;
 mod policies;
+mod progress;
 mod publications;
 mod reports;
 mod repositories;
 mod request_keys;
 mod row;
+mod sessions;
 mod snapshots;
 mod tokens;
 mod transfers;
@@ -75,6 +77,7 @@ pub use jobs::{Created, JobFilter};
 pub use policies::StoredPolicy;
 pub use publications::{Publication, PublishError};
 pub use reports::Finished;
+pub use sessions::PresenceChange;
 pub use snapshots::{SnapshotCursor, SnapshotFilter};
 pub use wal::{RecordError, WalLines, WalPage};
 
@@ -142,6 +145,11 @@ impl Catalog {
     /// For single statements that write and need no audit row.
     fn writers(&self) -> &AnyPool {
         self.0.backend.writers()
+    }
+
+    /// This process, among all that have the catalog open: made when it was opened.
+    pub fn instance(&self) -> Uuid {
+        self.0.instance
     }
 
     fn now(&self) -> Timestamp {

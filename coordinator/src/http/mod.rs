@@ -8,6 +8,7 @@
 //! - [`idempotency`]: requests that are sent again,
 //! - [`extract`], [`answer`], [`paging`], [`waiting`]: what endpoints read and answer
 //!   with,
+//! - [`presence`]: which agents have a session, and how far attempts are,
 //! - [`auth`]: bearer tokens,
 //! - [`server`]: HTTPS around it all.
 //!
@@ -23,6 +24,7 @@ mod guard;
 pub mod idempotency;
 pub mod openapi;
 pub mod paging;
+pub mod presence;
 pub mod problem;
 pub mod server;
 pub mod state;

@@ -65,6 +65,15 @@ words! {
         AgentContested = "agent.contested",
         /// A contested agent has one holder again.
         AgentTrusted = "agent.trusted",
+        /// An agent has a session. Of one that comes and goes all the time, not each is
+        /// told.
+        AgentConnected = "agent.connected",
+        /// An agent has no session any more.
+        AgentDisconnected = "agent.disconnected",
+        /// A process of a coordinator has begun its work.
+        CoordinatorStarted = "coordinator.started",
+        /// A process of a coordinator has ended, and all its sessions with it.
+        CoordinatorStopped = "coordinator.stopped",
         /// A policy was applied for the first time.
         PolicyCreated = "policy.created",
         /// A policy was applied, and is another than before.

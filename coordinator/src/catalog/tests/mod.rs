@@ -16,6 +16,7 @@ mod lost_objects;
 mod open;
 mod policies;
 mod request_keys;
+mod sessions;
 mod several;
 mod snapshots;
 mod wal;

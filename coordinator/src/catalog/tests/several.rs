@@ -5,14 +5,16 @@ use std::{collections::HashSet, time::Duration};
 use jiff::SignedDuration;
 use strongroom_wire::job::FailureCode;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
     Fixture,
     fixture::{BOOT, failure, operator, policy, report},
 };
 use crate::{
-    catalog::{Catalog, Changes, Finished},
+    catalog::{Catalog, Changes, Finished, PresenceChange},
     jobs::{Backoff, Concurrency, LiveAgent},
+    model::Session,
 };
 
 /// Another coordinator on the fixture's database.
@@ -107,4 +109,48 @@ async fn one_is_woken_by_what_another_writes() {
     assert_eq!(other.newest_events(1).await.unwrap().last, 2);
     stop.cancel();
     listening.await.unwrap();
+}
+
+/// The last that is known of an agent is what its newest session says, whoever has it.
+#[tokio::test]
+async fn an_agent_moves_from_one_to_another() {
+    let fixture = Fixture::postgres().await;
+    let other = another(&fixture).await;
+    let agent = fixture.agent("web-1").await;
+    for (number, catalog) in [&fixture.catalog, &other].into_iter().enumerate() {
+        let directory = Uuid::from_u128(number as u128);
+        catalog.coordinator_starts(directory).await.unwrap();
+    }
+    let session = |number: u128| Session {
+        agent: agent.id,
+        id: Uuid::from_u128(number),
+        boot: BOOT,
+        since: fixture.now(),
+    };
+    let first = PresenceChange {
+        begun: vec![session(1)],
+        ..PresenceChange::default()
+    };
+    fixture.catalog.write_presence(&first).await.unwrap();
+    let seen = other.sessions_elsewhere().await.unwrap();
+    assert_eq!(seen[0].instance, fixture.catalog.instance());
+    fixture.advance(5);
+    let second = PresenceChange {
+        begun: vec![session(2)],
+        ..PresenceChange::default()
+    };
+    other.write_presence(&second).await.unwrap();
+    let left = PresenceChange {
+        ended: vec![(session(1), fixture.now())],
+        told: vec![(agent.id, false)],
+        ..PresenceChange::default()
+    };
+    let before = other.newest_events(1).await.unwrap().last;
+    fixture.catalog.write_presence(&left).await.unwrap();
+    let seen = fixture.catalog.sessions_elsewhere().await.unwrap();
+    assert_eq!(seen[0].session, session(2));
+    assert_eq!(seen[0].instance, other.instance());
+    assert_eq!(other.sessions_elsewhere().await.unwrap(), []);
+    // It has not gone.
+    assert_eq!(other.newest_events(1).await.unwrap().last, before);
 }

@@ -65,7 +65,7 @@ pub(in crate::http::v1) async fn wait_until(
 ) -> Result<Job, Problem> {
     let mut waiting = Waiting::new(state, wait).or_progress();
     loop {
-        let job = super::detailed(state, state.catalog.job_detail(id).await?);
+        let job = super::detailed(state, state.catalog.job_detail(id).await?).await?;
         if enough(&job) || !waiting.again().await {
             return Ok(job);
         }
