@@ -13,7 +13,10 @@ use super::{
     policies::policies_in,
     row::{Columns, json, micros, read_all},
 };
-use crate::model::{Actor, Agent, AgentFacts, AgentState, Labels, NewAudit, check_labels};
+use crate::model::{
+    Actor, Agent, AgentFacts, AgentState, EventKind, Labels, NewAudit, NewEvent, Subject,
+    check_labels,
+};
 
 /// What an [`Agent`] is made of. What it finds at its connections is large, and is
 /// read by itself.
@@ -157,16 +160,6 @@ impl Catalog {
         Ok(all)
     }
 
-    /// A sign of life; wakes nobody.
-    pub async fn touch_agent(&self, id: AgentId) -> Result<(), CatalogError> {
-        sqlx::query("UPDATE agents SET last_seen = $2 WHERE id = $1")
-            .bind(id.to_string())
-            .bind(micros(self.now()))
-            .execute(self.writers())
-            .await?;
-        Ok(())
-    }
-
     /// Sets some of an agent's labels and takes others away. Policies choose it, or
     /// no longer do, from now on: what a policy that chooses it anew would have run
     /// before is not made up for. That a policy which archives a log lets go of it
@@ -222,6 +215,9 @@ impl Catalog {
                 _ => {}
             }
         }
+        let event = NewEvent::new(EventKind::AgentLabelled, Subject::agent(id))
+            .detail(serde_json::json!({ "agent": agent.name, "labels": agent.labels }));
+        self.event_in(&mut transaction, event).await?;
         let entry = NewAudit::ok(by.clone(), "agent.label", &id).detail(serde_json::json!({
             "name": agent.name, "before": before.labels, "labels": agent.labels,
         }));
@@ -242,6 +238,9 @@ impl Catalog {
                 .await?;
         let agent = agent_in(&mut transaction, id).await?;
         if changed.rows_affected() > 0 {
+            let event = NewEvent::new(EventKind::AgentRevoked, Subject::agent(id))
+                .detail(serde_json::json!({ "agent": agent.name }));
+            self.event_in(&mut transaction, event).await?;
             let entry = NewAudit::ok(by.clone(), "agent.revoke", &id)
                 .detail(serde_json::json!({ "name": agent.name }));
             self.audit_in(&mut transaction, entry).await?;

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::{
     Catalog, CatalogError,
-    job_rows::{job_in, save_in},
+    job_rows::job_in,
+    progress,
     repositories::repository_in,
     row::{json, micros},
 };
@@ -88,7 +89,7 @@ impl Catalog {
             return Ok(None);
         };
         if job.state.word() != was {
-            save_in(&mut transaction, &job).await?;
+            self.save_job_in(&mut transaction, &job).await?;
             sqlx::query(
                 "UPDATE job_attempts SET started_at = $3 WHERE job_id = $1 AND attempt = $2",
             )
@@ -242,7 +243,7 @@ impl Catalog {
         failure: Option<&Failure>,
         report: Option<Uuid>,
     ) -> Result<(), CatalogError> {
-        save_in(connection, job).await?;
+        self.save_job_in(connection, job).await?;
         sqlx::query(
             "UPDATE job_attempts SET ended_at = $3, failure = $4, report_id = $5
              WHERE job_id = $1 AND attempt = $2",
@@ -254,6 +255,7 @@ impl Catalog {
         .bind(report.map(|id| id.to_string()))
         .execute(&mut *connection)
         .await?;
+        progress::forget_in(connection, attempt.job).await?;
         self.audit_withheld(connection, job, attempt).await
     }
 

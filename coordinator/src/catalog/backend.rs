@@ -1,14 +1,16 @@
-//! Where SQLite and Postgres differ: connections, and how a writing
-//! transaction gets to be alone.
+//! Where SQLite and Postgres differ: connections, how a writing transaction gets
+//! to be alone, and how other processes are told of it (`listen.rs` hears them).
 
 use std::{fs::File, time::Duration};
 
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
+    postgres::PgConnectOptions,
 };
+use uuid::Uuid;
 
-use super::CatalogError;
+use super::{CatalogError, listen::CHANNEL};
 
 /// The database behind the catalog.
 #[derive(Debug)]
@@ -24,7 +26,11 @@ pub(super) enum Backend {
         _lock: Option<File>,
     },
     /// A server, any number of coordinators.
-    Postgres(AnyPool),
+    Postgres {
+        pool: AnyPool,
+        /// How it is reached, for the one connection that listens.
+        server: Box<PgConnectOptions>,
+    },
 }
 
 /// The key of the advisory lock that writing transactions hold: the letters
@@ -55,18 +61,24 @@ impl Backend {
     /// Connects to a Postgres server.
     pub(super) async fn postgres(url: AnyConnectOptions) -> Result<Self, sqlx::Error> {
         connect(&url).await?.close().await?;
+        let server = Box::new(PgConnectOptions::try_from(&url)?);
         let pool = AnyPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(PATIENCE)
             .after_release(|connection, _| Box::pin(is_whole(connection)))
             .connect_lazy_with(url);
-        Ok(Self::Postgres(pool))
+        Ok(Self::Postgres { pool, server })
+    }
+
+    /// Whether other coordinators may have it open.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
     }
 
     pub(super) fn readers(&self) -> &AnyPool {
         match self {
             Self::Sqlite { readers, .. } => readers,
-            Self::Postgres(pool) => pool,
+            Self::Postgres { pool, .. } => pool,
         }
     }
 
@@ -74,7 +86,7 @@ impl Backend {
     pub(super) fn writers(&self) -> &AnyPool {
         match self {
             Self::Sqlite { writer, .. } => writer,
-            Self::Postgres(pool) => pool,
+            Self::Postgres { pool, .. } => pool,
         }
     }
 
@@ -83,15 +95,31 @@ impl Backend {
     pub(super) async fn begin_appending(&self) -> Result<Transaction<'static, Any>, CatalogError> {
         match self {
             Self::Sqlite { .. } => self.begin().await,
-            Self::Postgres(pool) => Ok(pool.begin().await?),
+            Self::Postgres { pool, .. } => Ok(pool.begin().await?),
         }
+    }
+
+    /// Tells other processes of a transaction, once it commits; `by` is this process.
+    pub(super) async fn announce(
+        &self,
+        transaction: &mut Transaction<'static, Any>,
+        by: Uuid,
+    ) -> Result<(), CatalogError> {
+        if let Self::Postgres { .. } = self {
+            sqlx::query("SELECT pg_notify($1, $2)")
+                .bind(CHANNEL)
+                .bind(by.to_string())
+                .execute(&mut **transaction)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Begins a transaction that is the only one to write, in any process.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, CatalogError> {
         match self {
             Self::Sqlite { writer, .. } => Ok(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Self::Postgres(pool) => {
+            Self::Postgres { pool, .. } => {
                 let mut transaction = pool.begin().await?;
                 sqlx::query("SELECT pg_advisory_xact_lock($1)")
                     .bind(WRITER_LOCK)

@@ -14,7 +14,10 @@ use super::{
     certificates::trust_only_in,
     row::{Columns, json},
 };
-use crate::model::{Actor, Agent, AuditOutcome, Contest, ContestSign, Holder, NewAudit};
+use crate::model::{
+    Actor, Agent, AuditOutcome, Contest, ContestSign, EventKind, Holder, NewAudit, NewEvent,
+    Subject,
+};
 
 /// An agent that starts again and again on one host is audited so often.
 const RESTART_STEP: SignedDuration = SignedDuration::from_mins(1);
@@ -138,6 +141,9 @@ impl Catalog {
         .await?;
         let agent = agent_in(&mut transaction, id).await?;
         if changed.rows_affected() > 0 {
+            let event = NewEvent::new(EventKind::AgentContested, Subject::agent(id))
+                .detail(serde_json::json!({ "agent": agent.name, "sign": contest.sign }));
+            self.event_in(&mut transaction, event).await?;
             let entry = NewAudit::ok(Actor::Coordinator, "agent.contest", &id)
                 .outcome(AuditOutcome::Refused)
                 .detail(serde_json::json!({
@@ -204,6 +210,9 @@ impl Catalog {
             .bind(id.to_string())
             .execute(&mut *transaction)
             .await?;
+        let event = NewEvent::new(EventKind::AgentTrusted, Subject::agent(id))
+            .detail(serde_json::json!({ "agent": agent.name }));
+        self.event_in(&mut transaction, event).await?;
         let entry = NewAudit::ok(by.clone(), "agent.trust", &id)
             .detail(serde_json::json!({ "name": agent.name, "serial": chosen }));
         self.audit_in(&mut transaction, entry).await?;

@@ -8,7 +8,7 @@ use strongroom_layout::JobId;
 
 use super::{
     Catalog, CatalogError,
-    job_rows::{job_in, save_in, unfinished_in},
+    job_rows::{job_in, unfinished_in},
     repositories::repositories_in,
     row::micros,
     snapshots::parent_in,
@@ -90,7 +90,7 @@ impl Catalog {
                 continue;
             };
             let job = transition::give_up(job, &first, self.now())?;
-            save_in(connection, &job).await?;
+            self.save_job_in(connection, &job).await?;
             let entry = NewAudit::ok(Actor::Coordinator, "job.give-up", &job.id)
                 .outcome(AuditOutcome::Failed)
                 .detail(serde_json::json!({ "after": first.id, "state": first.state.word() }))
@@ -111,7 +111,7 @@ impl Catalog {
         let now = self.now();
         let parent = parent_in(connection, &job).await?;
         let job = transition::dispatch(job, assignment.to.boot_id, parent, now, lease_until)?;
-        save_in(connection, &job).await?;
+        self.save_job_in(connection, &job).await?;
         sqlx::query(
             "INSERT INTO job_attempts (job_id, attempt, boot_id, dispatched_at)
              VALUES ($1, $2, $3, $4)",

@@ -12,8 +12,8 @@ use super::{
     tokens::token_in,
 };
 use crate::model::{
-    Actor, Agent, AgentCertificate, AuditOutcome, JoinToken, JoinTokenState, NewAudit, SecretHash,
-    name_from_hostname,
+    Actor, Agent, AgentCertificate, AuditOutcome, EventKind, JoinToken, JoinTokenState, NewAudit,
+    NewEvent, SecretHash, Subject, name_from_hostname,
 };
 
 /// What enters the catalog when a join token is redeemed.
@@ -231,6 +231,9 @@ impl Catalog {
             let serial = &enrolment.certificate.serial;
             trust_only_in(connection, enrolment.agent, serial, now).await?;
         }
+        let event = NewEvent::new(EventKind::AgentEnrolled, Subject::agent(enrolment.agent))
+            .detail(serde_json::json!({ "agent": name, "replaced": replaced.is_some() }));
+        self.event_in(connection, event).await?;
         let entry = NewAudit::ok(
             Actor::Agent(enrolment.agent),
             "agent.enrol",

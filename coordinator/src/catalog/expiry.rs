@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     jobs::{Backoff, transition},
-    model::{Actor, CancelRequest, Job, JobState},
+    model::{Actor, CancelRequest, EventKind, Job, JobState},
 };
 
 impl Catalog {
@@ -134,7 +134,13 @@ impl Catalog {
             reason: reason.into(),
         };
         let job = transition::cancel(job, request)?;
+        let kind = if job.state.is_final() {
+            EventKind::JobCancelled
+        } else {
+            EventKind::JobCancelRequested
+        };
         save_in(&mut transaction, &job).await?;
+        self.job_event_in(&mut transaction, kind, &job).await?;
         self.audit_job(&mut transaction, &job, by.clone(), "job.cancel")
             .await?;
         self.commit(transaction).await?;
@@ -163,7 +169,7 @@ impl Catalog {
                     self.end_attempt(connection, &job, attempt, Some(&failure), None)
                         .await?;
                 }
-                None => save_in(connection, &job).await?,
+                None => self.save_job_in(connection, &job).await?,
             }
             self.audit_job(connection, &job, Actor::Coordinator, "job.abandon")
                 .await?;

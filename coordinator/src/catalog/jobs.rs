@@ -11,7 +11,9 @@ use super::{
     job_rows::{insert_in, job_in, read, read_attempt},
     row::{Columns, beginning, micros, read_all},
 };
-use crate::model::{DatasetName, Job, JobDetail, JobState, NewAudit, NewJob, StateWord, TraceRef};
+use crate::model::{
+    DatasetName, EventKind, Job, JobDetail, JobState, NewAudit, NewJob, StateWord, TraceRef,
+};
 
 /// Which jobs.
 #[derive(Debug, Clone, Default)]
@@ -134,6 +136,8 @@ impl Catalog {
             alarm: None,
         };
         insert_in(connection, &job, new.idempotency_key.as_deref()).await?;
+        self.job_event_in(connection, EventKind::JobCreated, &job)
+            .await?;
         let entry = NewAudit::ok(job.requested_by.clone(), "job.create", &job.id)
             .detail(serde_json::json!({
                 "kind": job.kind, "dataset": job.dataset, "agent": job.agent_name,

@@ -15,8 +15,8 @@ use super::{
     wal::mark_wal_in,
 };
 use crate::model::{
-    Actor, AuditOutcome, Comparison, Job, LossAlarm, LostObject, NewAudit, ObjectRow, Repository,
-    Snapshot,
+    Actor, AuditOutcome, Comparison, EventKind, Job, LossAlarm, LostObject, NewAudit, NewEvent,
+    ObjectRow, Repository, Snapshot, Subject,
 };
 
 /// Snapshots that are named with a loss.
@@ -186,7 +186,8 @@ impl Catalog {
             .collect();
         for lost in &news {
             note_in(&mut transaction, repository, lost).await?;
-            mark_snapshot_in(&mut transaction, repository, lost, Some(now)).await?;
+            self.mark_snapshot_in(&mut transaction, repository, lost, Some(now))
+                .await?;
         }
         for back in &back {
             sqlx::query("DELETE FROM lost_objects WHERE repository = $1 AND path = $2")
@@ -194,19 +195,31 @@ impl Catalog {
                 .bind(back.path.clone())
                 .execute(&mut *transaction)
                 .await?;
-            mark_snapshot_in(&mut transaction, repository, back, None).await?;
+            self.mark_snapshot_in(&mut transaction, repository, back, None)
+                .await?;
         }
         mark_wal_in(&mut transaction, repository, found, now).await?;
         let news: Vec<_> = news.iter().map(|lost| lost.path.as_str()).collect();
         let back: Vec<_> = back.iter().map(|lost| lost.path.as_str()).collect();
-        for (action, paths) in [
-            ("repository.lost-objects", news),
-            ("repository.found-objects", back),
+        for (action, kind, paths) in [
+            (
+                "repository.lost-objects",
+                EventKind::RepositoryLostObjects,
+                news,
+            ),
+            (
+                "repository.found-objects",
+                EventKind::RepositoryFoundObjects,
+                back,
+            ),
         ] {
             if paths.is_empty() {
                 continue;
             }
             let named: Vec<_> = paths.iter().take(AUDITED).collect();
+            let event = NewEvent::new(kind, Subject::repository(repository))
+                .detail(serde_json::json!({ "count": paths.len() }));
+            self.event_in(&mut transaction, event).await?;
             let entry = NewAudit::ok(Actor::Coordinator, action, &repository)
                 .outcome(match action {
                     "repository.lost-objects" => AuditOutcome::Failed,
@@ -305,11 +318,44 @@ impl Catalog {
         .execute(&mut *transaction)
         .await?
         .rows_affected();
+        let kind = EventKind::RepositoryLossesAccepted;
+        let event = NewEvent::new(kind, Subject::repository(repository))
+            .detail(serde_json::json!({ "count": accepted }));
+        self.event_in(&mut transaction, event).await?;
         let entry = NewAudit::ok(by.clone(), "repository.accept-losses", &repository)
             .detail(serde_json::json!({ "count": accepted }));
         self.audit_in(&mut transaction, entry).await?;
         self.commit(transaction).await?;
         Ok(accepted)
+    }
+}
+
+impl Catalog {
+    /// The row of a lost snapshot says so itself.
+    async fn mark_snapshot_in(
+        &self,
+        connection: &mut AnyConnection,
+        repository: &str,
+        lost: &LostObject,
+        lost_at: Option<Timestamp>,
+    ) -> Result<(), CatalogError> {
+        let Some(id) = lost.path.strip_prefix("snapshots/") else {
+            return Ok(());
+        };
+        let changed = sqlx::query(
+            "UPDATE snapshots SET lost_at = $3 WHERE repository = $1 AND id = $2 RETURNING *",
+        )
+        .bind(repository)
+        .bind(id)
+        .bind(lost_at.map(micros))
+        .fetch_optional(&mut *connection)
+        .await?;
+        let kind = match lost_at {
+            Some(_) => EventKind::SnapshotLost,
+            None => EventKind::SnapshotFound,
+        };
+        self.snapshot_event_in(connection, kind, changed.as_ref())
+            .await
     }
 }
 
@@ -451,25 +497,6 @@ async fn note_in(
     .bind(micros(lost.noticed_at))
     .execute(connection)
     .await?;
-    Ok(())
-}
-
-/// The row of a lost snapshot says so itself.
-async fn mark_snapshot_in(
-    connection: &mut AnyConnection,
-    repository: &str,
-    lost: &LostObject,
-    lost_at: Option<Timestamp>,
-) -> Result<(), CatalogError> {
-    let Some(id) = lost.path.strip_prefix("snapshots/") else {
-        return Ok(());
-    };
-    sqlx::query("UPDATE snapshots SET lost_at = $3 WHERE repository = $1 AND id = $2")
-        .bind(repository)
-        .bind(id)
-        .bind(lost_at.map(micros))
-        .execute(connection)
-        .await?;
     Ok(())
 }
 

@@ -10,9 +10,10 @@
 //!
 //! Why the methods look so: a method is one transaction. Whatever changes a
 //! job, an agent, a policy or a token writes its audit row in the same
-//! transaction. Transactions that write are alone (SQLite: `BEGIN IMMEDIATE`
-//! on the one writing connection; Postgres: an advisory lock), so that a
-//! method may read, decide by a pure function, and write.
+//! transaction, and its event (`events.rs`) where programs follow it.
+//! Transactions that write are alone (SQLite: `BEGIN IMMEDIATE` on the one
+//! writing connection; Postgres: an advisory lock), so that a method may read,
+//! decide by a pure function, and write.
 
 mod agents;
 mod attempts;
@@ -24,11 +25,13 @@ mod datasets;
 mod dispatch;
 mod enrolment;
 mod error;
+mod events;
 mod expiry;
 mod figures;
 mod health;
 mod job_rows;
 mod jobs;
+mod listen;
 mod lost_objects;
 mod marks;
 mod objects;
@@ -36,11 +39,13 @@ mod open;
 mod operators;
 mod own_keys;
 mod policies;
+mod progress;
 mod publications;
 mod reports;
 mod repositories;
 mod request_keys;
 mod row;
+mod sessions;
 mod snapshots;
 mod tokens;
 mod transfers;
@@ -66,11 +71,13 @@ pub use datasets::DueRun;
 pub use dispatch::Dispatched;
 pub use enrolment::{Enrolment, RedeemError};
 pub use error::CatalogError;
+pub use events::Events;
 pub use figures::Figures;
 pub use jobs::{Created, JobFilter};
 pub use policies::StoredPolicy;
 pub use publications::{Publication, PublishError};
 pub use reports::Finished;
+pub use sessions::PresenceChange;
 pub use snapshots::{SnapshotCursor, SnapshotFilter};
 pub use wal::{RecordError, WalLines, WalPage};
 
@@ -82,6 +89,8 @@ pub struct Catalog(Arc<Inner>);
 struct Inner {
     backend: Backend,
     clock: SharedClock,
+    /// This process, among all that have the catalog open.
+    instance: Uuid,
     changes: watch::Sender<()>,
     ids: Mutex<ContextV7>,
     /// Its URL without password.
@@ -92,8 +101,9 @@ struct Inner {
 /// Wakes when the catalog may have changed. Changes between two waits are not
 /// missed; several may be one.
 ///
-/// It sees what this process wrote. With several coordinators on one Postgres
-/// whoever waits must also look again from time to time.
+/// It sees what this process wrote, and what others did on the same Postgres while
+/// this one [listens](Catalog::listen). That may break off for a moment: whoever waits
+/// must also look again from time to time.
 #[derive(Debug, Clone)]
 pub struct Changes(watch::Receiver<()>);
 
@@ -137,6 +147,11 @@ impl Catalog {
         self.0.backend.writers()
     }
 
+    /// This process, among all that have the catalog open: made when it was opened.
+    pub fn instance(&self) -> Uuid {
+        self.0.instance
+    }
+
     fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
@@ -159,8 +174,11 @@ impl Catalog {
         self.0.backend.begin().await
     }
 
-    /// Commits, and wakes those who wait for changes.
-    async fn commit(&self, transaction: Transaction<'static, Any>) -> Result<(), CatalogError> {
+    /// Commits, and wakes those who wait for changes, here and in other processes.
+    async fn commit(&self, mut transaction: Transaction<'static, Any>) -> Result<(), CatalogError> {
+        let inner = &self.0;
+        let announced = inner.backend.announce(&mut transaction, inner.instance);
+        announced.await?;
         transaction.commit().await?;
         self.0.changes.send_replace(());
         Ok(())

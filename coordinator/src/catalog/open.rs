@@ -17,7 +17,7 @@ use sqlx::{
 use strongroom_runtime::clock::SharedClock;
 use tokio::sync::watch;
 use url::Url;
-use uuid::ContextV7;
+use uuid::{ContextV7, Uuid};
 
 use super::{Catalog, CatalogError, Inner, backend::Backend, health::Health};
 
@@ -103,6 +103,7 @@ impl Catalog {
         Self(Arc::new(Inner {
             backend,
             clock,
+            instance: Uuid::new_v4(),
             changes: watch::Sender::new(()),
             ids: Mutex::new(ContextV7::new()),
             shown,

@@ -10,7 +10,7 @@ use super::{
     row::{Columns, json, micros, read_all},
 };
 use crate::{
-    model::{Actor, NewAudit},
+    model::{Actor, EventKind, NewAudit, NewEvent, Subject},
     policy::{Change, Policy, PolicyChange, diff},
 };
 
@@ -49,11 +49,13 @@ impl Catalog {
             }
             let before = by_name.get(&policy.name).copied();
             write(&mut transaction, policy, before, self.now()).await?;
-            let action = if before.is_some() {
-                "policy.change"
+            let (action, kind) = if before.is_some() {
+                ("policy.change", EventKind::PolicyChanged)
             } else {
-                "policy.create"
+                ("policy.create", EventKind::PolicyCreated)
             };
+            let event = NewEvent::new(kind, Subject::policy(&policy.name));
+            self.event_in(&mut transaction, event).await?;
             let entry = NewAudit::ok(by.clone(), action, &policy.name)
                 .detail(serde_json::json!({ "policy": policy, "change": change.change }));
             self.audit_in(&mut transaction, entry).await?;
@@ -94,6 +96,8 @@ impl Catalog {
             .bind(name)
             .execute(&mut *transaction)
             .await?;
+        let event = NewEvent::new(EventKind::PolicyDeleted, Subject::policy(name));
+        self.event_in(&mut transaction, event).await?;
         self.audit_in(
             &mut transaction,
             NewAudit::ok(by.clone(), "policy.delete", name),

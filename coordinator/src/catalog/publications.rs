@@ -14,7 +14,7 @@ use super::{
     snapshots::read,
     withheld::show_of_snapshot_in,
 };
-use crate::model::{Actor, Job, NewAudit, Snapshot};
+use crate::model::{Actor, EventKind, Job, NewAudit, Snapshot};
 
 /// A snapshot file whose PUT is about to be granted.
 #[derive(Debug, Clone)]
@@ -94,10 +94,15 @@ impl Catalog {
         id: ObjectId,
     ) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;
-        sqlx::query("UPDATE snapshots SET confirmed = 1 WHERE repository = $1 AND id = $2")
-            .bind(repository)
-            .bind(id.to_string())
-            .execute(&mut *transaction)
+        let confirmed = sqlx::query(
+            "UPDATE snapshots SET confirmed = 1 WHERE repository = $1 AND id = $2 RETURNING *",
+        )
+        .bind(repository)
+        .bind(id.to_string())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let kind = EventKind::SnapshotConfirmed;
+        self.snapshot_event_in(&mut transaction, kind, confirmed.as_ref())
             .await?;
         show_of_snapshot_in(&mut transaction, repository, id, self.now()).await?;
         let entry = NewAudit::ok(Actor::Coordinator, "snapshot.confirm", &id);
@@ -112,10 +117,15 @@ impl Catalog {
         id: ObjectId,
     ) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;
-        sqlx::query("DELETE FROM snapshots WHERE repository = $1 AND id = $2 AND confirmed = 0")
-            .bind(repository)
-            .bind(id.to_string())
-            .execute(&mut *transaction)
+        let dropped = sqlx::query(
+            "DELETE FROM snapshots WHERE repository = $1 AND id = $2 AND confirmed = 0 RETURNING *",
+        )
+        .bind(repository)
+        .bind(id.to_string())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let kind = EventKind::SnapshotDropped;
+        self.snapshot_event_in(&mut transaction, kind, dropped.as_ref())
             .await?;
         sqlx::query("DELETE FROM objects WHERE repository = $1 AND path = $2")
             .bind(repository)
@@ -125,6 +135,33 @@ impl Catalog {
         let entry = NewAudit::ok(Actor::Coordinator, "snapshot.forget-unconfirmed", &id);
         self.audit_in(&mut transaction, entry).await?;
         self.commit(transaction).await
+    }
+}
+
+impl Catalog {
+    /// Confirms a snapshot that this attempt published.
+    pub(super) async fn confirm_in(
+        &self,
+        connection: &mut AnyConnection,
+        attempt: AttemptRef,
+        result: &BackupOutcome,
+        warning_count: u64,
+    ) -> Result<(), CatalogError> {
+        let confirmed = sqlx::query(
+            "UPDATE snapshots SET confirmed = 1, result = $4, warning_count = $5, partial = $6
+             WHERE id = $1 AND job_id = $2 AND attempt = $3 RETURNING *",
+        )
+        .bind(result.snapshot.to_string())
+        .bind(attempt.job.to_string())
+        .bind(i64::from(attempt.attempt))
+        .bind(json(result))
+        .bind(int(warning_count))
+        .bind(i64::from(result.partial))
+        .fetch_optional(&mut *connection)
+        .await?;
+        let kind = EventKind::SnapshotConfirmed;
+        self.snapshot_event_in(connection, kind, confirmed.as_ref())
+            .await
     }
 }
 
@@ -229,26 +266,4 @@ pub(super) async fn is_published_in(
     .fetch_optional(connection)
     .await?;
     Ok(published.is_some())
-}
-
-/// Confirms a snapshot that this attempt published.
-pub(super) async fn confirm_in(
-    connection: &mut AnyConnection,
-    attempt: AttemptRef,
-    result: &BackupOutcome,
-    warning_count: u64,
-) -> Result<(), CatalogError> {
-    sqlx::query(
-        "UPDATE snapshots SET confirmed = 1, result = $4, warning_count = $5, partial = $6
-         WHERE id = $1 AND job_id = $2 AND attempt = $3",
-    )
-    .bind(result.snapshot.to_string())
-    .bind(attempt.job.to_string())
-    .bind(i64::from(attempt.attempt))
-    .bind(json(result))
-    .bind(int(warning_count))
-    .bind(i64::from(result.partial))
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -9,7 +9,7 @@ use strongroom_wire::job::Report;
 use super::{
     Catalog, CatalogError,
     lost_objects::name_snapshots_in,
-    publications::{confirm_in, is_published_in},
+    publications::is_published_in,
     row::{int, json, micros},
     wal::warn_of_end_in,
     withheld::show_in,
@@ -111,7 +111,8 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         // Before the attempt ends: what it has no snapshot for is then withheld.
         if let (Some(result), JobState::Succeeded { .. }) = (made(report), &job.state) {
-            confirm_in(connection, report.attempt, result, report.warning_count).await?;
+            self.confirm_in(connection, report.attempt, result, report.warning_count)
+                .await?;
             show_in(connection, report.attempt, self.now()).await?;
             self.mark_ready_in(connection, &job.repository).await?;
             if result.cluster.is_some() {

@@ -6,7 +6,9 @@ use super::{
     Catalog, CatalogError,
     row::{Columns, micros, read_all},
 };
-use crate::model::{Actor, NewAudit, NewRepository, Repository, RepositoryState};
+use crate::model::{
+    Actor, EventKind, NewAudit, NewEvent, NewRepository, Repository, RepositoryState, Subject,
+};
 
 impl Catalog {
     /// The repository of that name; entered with the given password when
@@ -26,6 +28,8 @@ impl Catalog {
                 .bind(wanted.agent.to_string())
                 .execute(&mut *transaction)
                 .await?;
+            let kind = EventKind::RepositoryTakenOver;
+            self.event_in(&mut transaction, event(kind, wanted)).await?;
             let entry = NewAudit::ok(Actor::Coordinator, "repository.take-over", &wanted.name)
                 .detail(serde_json::json!({ "from": found.agent, "to": wanted.agent }));
             self.audit_in(&mut transaction, entry).await?;
@@ -43,6 +47,8 @@ impl Catalog {
             .bind(micros(self.now()))
             .execute(&mut *transaction)
             .await?;
+            let kind = EventKind::RepositoryCreated;
+            self.event_in(&mut transaction, event(kind, wanted)).await?;
             let entry = NewAudit::ok(Actor::Coordinator, "repository.create", &wanted.name).detail(
                 serde_json::json!({
                     "store": wanted.store, "prefix": wanted.prefix, "agent": wanted.agent,
@@ -94,11 +100,22 @@ impl Catalog {
         .execute(&mut *connection)
         .await?;
         if marked.rows_affected() > 0 {
+            let ready = NewEvent::new(EventKind::RepositoryReady, Subject::repository(name));
+            self.event_in(connection, ready).await?;
             let entry = NewAudit::ok(Actor::Coordinator, "repository.ready", name);
             self.audit_in(connection, entry).await?;
         }
         Ok(marked.rows_affected() > 0)
     }
+}
+
+/// The event of a repository that an agent gets.
+fn event(kind: EventKind, wanted: &NewRepository) -> NewEvent {
+    let subject = Subject {
+        agent: Some(wanted.agent),
+        ..Subject::repository(&wanted.name)
+    };
+    NewEvent::new(kind, subject).detail(serde_json::json!({ "store": wanted.store }))
 }
 
 pub(super) async fn repositories_in(

@@ -12,7 +12,7 @@ use super::{
     Catalog, CatalogError, Page,
     row::{Columns, beginning, micros, read_all},
 };
-use crate::model::{Actor, DatasetName, Job, NewAudit, Snapshot};
+use crate::model::{Actor, DatasetName, EventKind, Job, NewAudit, Snapshot};
 
 /// Which snapshots.
 #[derive(Debug, Clone, Default)]
@@ -206,21 +206,24 @@ impl Catalog {
     ) -> Result<Snapshot, CatalogError> {
         let mut transaction = self.begin().await?;
         let changed = sqlx::query(
-            "UPDATE snapshots SET pinned = $3 WHERE repository = $1 AND id = $2 AND confirmed = 1",
+            "UPDATE snapshots SET pinned = $3 WHERE repository = $1 AND id = $2 AND confirmed = 1
+             RETURNING *",
         )
         .bind(snapshot.repository.clone())
         .bind(snapshot.id.to_string())
         .bind(i64::from(pinned))
-        .execute(&mut *transaction)
+        .fetch_optional(&mut *transaction)
         .await?;
-        if changed.rows_affected() == 0 {
+        if changed.is_none() {
             return Err(CatalogError::not_found("snapshot", &snapshot.id));
         }
-        let action = if pinned {
-            "snapshot.pin"
+        let (action, kind) = if pinned {
+            ("snapshot.pin", EventKind::SnapshotPinned)
         } else {
-            "snapshot.unpin"
+            ("snapshot.unpin", EventKind::SnapshotUnpinned)
         };
+        self.snapshot_event_in(&mut transaction, kind, changed.as_ref())
+            .await?;
         self.audit_in(
             &mut transaction,
             NewAudit::ok(by.clone(), action, &snapshot.id),

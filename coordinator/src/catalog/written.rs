@@ -8,7 +8,9 @@ use super::{
     objects::record_in,
     row::{Columns, int},
 };
-use crate::model::{Actor, AuditOutcome, Budget, Job, NewAudit, Written};
+use crate::model::{
+    Actor, AuditOutcome, Budget, EventKind, Job, NewAudit, NewEvent, Subject, Written,
+};
 
 impl Catalog {
     /// As [`record_objects`](Self::record_objects), for objects of which `new` are
@@ -81,6 +83,10 @@ impl Catalog {
         if raised.rows_affected() == 0 {
             return Ok(false);
         }
+        let event = NewEvent::new(EventKind::JobAlarmed, Subject::job(job))
+            .detail(serde_json::json!({ "agent": job.agent_name, "alarm": alarm }))
+            .trace(&job.trace.trace_id);
+        self.event_in(&mut transaction, event).await?;
         let entry = NewAudit::ok(Actor::Coordinator, "job.alarm", &job.id)
             .outcome(AuditOutcome::Failed)
             .detail(serde_json::json!({

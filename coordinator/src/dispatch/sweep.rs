@@ -2,7 +2,7 @@
 //! released (foreign `restic` commands would wait for them), snapshots whose
 //! agent died before it could say whether they are written, pieces of
 //! transfers that nobody will fetch, and parts of logs that lie in others. In the
-//! catalog it forgets idempotency keys whose time is over.
+//! catalog it forgets idempotency keys and events whose time is over.
 //!
 //! A task of its own: a store that does not answer must not keep jobs waiting.
 
@@ -101,6 +101,7 @@ impl Sweeper {
         let pieces = self.catalog.useless_pieces(now - KEPT).await?;
         let log = self.catalog.useless_wal(now - LOG_KEPT).await?;
         self.catalog.forget_request_keys().await?;
+        self.catalog.forget_events().await?;
         let wanted: HashSet<&str> = locks
             .iter()
             .map(|lock| lock.repository.as_str())

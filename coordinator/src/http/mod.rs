@@ -6,7 +6,9 @@
 //! - [`openapi`]: the document that describes them, collected from the routes,
 //! - [`guard`]: what every request must keep to,
 //! - [`idempotency`]: requests that are sent again,
-//! - [`extract`], [`answer`], [`paging`]: what endpoints read and answer with,
+//! - [`extract`], [`answer`], [`paging`], [`waiting`]: what endpoints read and answer
+//!   with,
+//! - [`presence`]: which agents have a session, and how far attempts are,
 //! - [`auth`]: bearer tokens,
 //! - [`server`]: HTTPS around it all.
 //!
@@ -22,6 +24,7 @@ mod guard;
 pub mod idempotency;
 pub mod openapi;
 pub mod paging;
+pub mod presence;
 pub mod problem;
 pub mod server;
 pub mod state;
@@ -30,6 +33,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 pub mod v1;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 

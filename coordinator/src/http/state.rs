@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use strongroom_layout::{AgentId, AttemptRef};
-use strongroom_wire::session::Progress;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use zeroize::Zeroizing;
@@ -13,7 +12,7 @@ use super::{auth::Sentry, problem::Problem};
 use crate::{
     catalog::Catalog,
     jobs::{Concurrency, LiveAgent},
-    model::Repository,
+    model::{NotedProgress, Repository},
     sessions::Skew,
     stores::Stores,
     transfers::Transfers,
@@ -62,7 +61,8 @@ impl fmt::Debug for ApiState {
     }
 }
 
-/// What only the process with the sessions knows.
+/// What the process with the sessions knows; [`presence`](super::presence) adds what
+/// others do.
 pub trait Live: Send + Sync + 'static {
     /// Every agent with a session here.
     fn live(&self) -> Vec<LiveAgent>;
@@ -73,8 +73,11 @@ pub trait Live: Send + Sync + 'static {
     /// How far the clock of an agent with a session is from this host's.
     fn skew(&self, agent: AgentId) -> Option<Skew>;
 
-    /// How far an attempt is, as its last heartbeat said.
-    fn progress(&self, attempt: AttemptRef) -> Option<Progress>;
+    /// When an agent was last heard of that has or had a session here.
+    fn last_heard(&self, agent: AgentId) -> Option<Timestamp>;
+
+    /// How far an attempt is, as its last heartbeat here said.
+    fn progress(&self, attempt: AttemptRef) -> Option<NotedProgress>;
 
     /// Wakes when some attempt's progress has changed.
     fn progress_changes(&self) -> watch::Receiver<()>;

@@ -35,7 +35,8 @@ use crate::{
     catalog::{Catalog, Enrolment, JobFilter, Publication},
     jobs::{Backoff, Concurrency, LiveAgent},
     model::{
-        Actor, Agent, AgentCertificate, Job, NewJoinToken, NewRepository, Repository, SecretHash,
+        Actor, Agent, AgentCertificate, Job, NewJoinToken, NewRepository, NotedProgress,
+        Repository, SecretHash,
     },
 };
 use crate::{keys::KeyEncryptionKey, sessions::Skew, stores::Stores, transfers::Transfers};
@@ -94,8 +95,14 @@ impl Live for FakeLive {
         self.skews.lock().get(&agent).copied()
     }
 
-    fn progress(&self, attempt: AttemptRef) -> Option<Progress> {
-        self.progress.lock().get(&attempt).cloned()
+    fn last_heard(&self, _agent: AgentId) -> Option<Timestamp> {
+        None
+    }
+
+    fn progress(&self, attempt: AttemptRef) -> Option<NotedProgress> {
+        let progress = self.progress.lock().get(&attempt).cloned()?;
+        let at = Timestamp::UNIX_EPOCH;
+        Some(NotedProgress { at, progress })
     }
 
     fn progress_changes(&self) -> watch::Receiver<()> {

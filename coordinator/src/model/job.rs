@@ -1,15 +1,15 @@
 //! Jobs and their attempts.
 
-use std::{fmt, num::NonZeroU64, str::FromStr};
+use std::num::NonZeroU64;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use strongroom_layout::{AgentId, AttemptRef, JobId, ObjectId};
 use strongroom_spec::{Failure, JobKind, JobSpec, Outcome, ResourceLimits, Warning, WarningCode};
 use uuid::Uuid;
 
-use super::{Actor, DatasetName};
+use super::{Actor, DatasetName, words::words};
 
 /// A unit of work for an agent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -94,45 +94,6 @@ impl Job {
             word => word.as_str(),
         }
     }
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$vdoc])* #[serde(rename = $text)] $variant,)*
-        }
-
-        impl $name {
-            /// Every one, for tables and tests.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// The word in the catalog and the API.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)*
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = String;
-
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Self::ALL.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| {
-                    let known: Vec<_> = Self::ALL.iter().map(|word| word.as_str()).collect();
-                    format!("{text:?} is none of {}", known.join(", "))
-                })
-            }
-        }
-    };
 }
 
 words! {

@@ -10,6 +10,7 @@ pub(crate) mod agent;
 mod audit;
 mod budget;
 mod dataset;
+mod event;
 mod job;
 mod lost_object;
 mod names;
@@ -19,10 +20,12 @@ mod own_key;
 mod repository;
 mod request_key;
 mod secret;
+mod session;
 mod snapshot;
 mod token;
 mod transfer;
 mod wal;
+mod words;
 
 pub use agent::{
     Agent, AgentCertificate, AgentFacts, AgentState, CertificateEnd, Contest, ContestSign, Holder,
@@ -30,6 +33,7 @@ pub use agent::{
 pub use audit::{Actor, AuditOutcome, AuditRow, NewAudit};
 pub use budget::{Budget, Written};
 pub use dataset::DatasetName;
+pub use event::{Event, EventKind, NewEvent, Subject};
 pub use job::{
     Attempt, CancelRequest, Job, JobDetail, JobLimits, JobMark, JobState, Lease, NewJob, StateWord,
     TraceRef,
@@ -45,6 +49,7 @@ pub use own_key::{OwnKey, OwnKeyKind};
 pub use repository::{NewRepository, Repository, RepositoryState};
 pub use request_key::{KeptAnswer, KeptBody, KeyState, KeyedRequest};
 pub use secret::SecretHash;
+pub use session::{NotedProgress, Session, SessionElsewhere};
 pub use snapshot::Snapshot;
 pub use token::{JoinToken, JoinTokenState, NewJoinToken};
 pub use transfer::Transfer;

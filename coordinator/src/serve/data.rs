@@ -8,6 +8,7 @@ use std::{
 };
 
 use strongroom_runtime::files::{self, FileError};
+use uuid::Uuid;
 
 /// What this program writes; it reads nothing newer.
 const VERSION: u32 = 1;
@@ -16,6 +17,7 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct DataDirectory {
     path: PathBuf,
+    id: Uuid,
     _lock: File,
 }
 
@@ -111,6 +113,7 @@ impl DataDirectory {
         check_version(path)?;
         Ok(Self {
             path: path.to_owned(),
+            id: own_id(path)?,
             _lock: lock,
         })
     }
@@ -119,6 +122,26 @@ impl DataDirectory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// By what the catalog tells it from those of other coordinators.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+}
+
+/// Reads the file `id`; makes a new one where there is none, or one that holds nothing.
+fn own_id(path: &Path) -> Result<Uuid, DataError> {
+    let file = path.join("id");
+    let text = match files::read_text(&file) {
+        Err(error) if !error.is_not_found() => return Err(error.into()),
+        text => text.unwrap_or_default(),
+    };
+    if let Ok(id) = text.trim().parse() {
+        return Ok(id);
+    }
+    let id = Uuid::new_v4();
+    files::write_atomic(&file, format!("{id}\n").as_bytes(), files::PUBLIC)?;
+    Ok(id)
 }
 
 /// Reads the VERSION file; writes it into a new directory.
@@ -162,6 +185,19 @@ mod tests {
         assert_eq!(mode, 0o700);
         assert_eq!(fs::read_to_string(path.join("VERSION")).unwrap(), "1\n");
         DataDirectory::open(&path).unwrap();
+    }
+
+    #[test]
+    fn keeps_its_id() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("data");
+        let id = DataDirectory::open(&path).unwrap().id();
+        assert_eq!(DataDirectory::open(&path).unwrap().id(), id);
+        // Nothing depends on it but who is told from whom.
+        fs::write(path.join("id"), "").unwrap();
+        let other = DataDirectory::open(&path).unwrap().id();
+        assert_ne!(other, id);
+        assert_eq!(DataDirectory::open(&path).unwrap().id(), other);
     }
 
     #[test]

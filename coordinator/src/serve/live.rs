@@ -1,7 +1,7 @@
 //! What the API asks of the sessions and of the key.
 
+use jiff::Timestamp;
 use strongroom_layout::{AgentId, AttemptRef};
-use strongroom_wire::session::Progress;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -12,7 +12,7 @@ use crate::{
     },
     jobs::LiveAgent,
     keys::KeyEncryptionKey,
-    model::Repository,
+    model::{NotedProgress, Repository},
     sessions::{Registry, Skew},
 };
 
@@ -29,8 +29,12 @@ impl Live for Registry {
         Self::skew(self, agent)
     }
 
-    fn progress(&self, attempt: AttemptRef) -> Option<Progress> {
-        Self::progress(self, attempt.job).filter(|it| it.attempt == attempt)
+    fn last_heard(&self, agent: AgentId) -> Option<Timestamp> {
+        Self::last_heard(self, agent)
+    }
+
+    fn progress(&self, attempt: AttemptRef) -> Option<NotedProgress> {
+        Self::noted_progress(self, attempt.job).filter(|it| it.progress.attempt == attempt)
     }
 
     fn progress_changes(&self) -> watch::Receiver<()> {

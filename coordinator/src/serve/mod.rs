@@ -74,7 +74,7 @@ use crate::{
     identity::{Authority, EnrolmentService, Lifetimes},
     jobs::{Backoff, Concurrency},
     schedule,
-    sessions::{AgentPort, CHALLENGE, Gateway, PortError, Registry, SessionConfig},
+    sessions::{AgentPort, CHALLENGE, Gateway, PortError, Registry, SessionConfig, keep_presence},
     stores::Stores,
     transfers::Transfers,
 };
@@ -173,6 +173,7 @@ impl Coordinator {
         let made = (&*names, lifetimes(config));
         let (authority, key) =
             keys::open(&catalog, &data, made, Arc::clone(&clock), others).await?;
+        catalog.coordinator_starts(data.id()).await?;
         let (authority, key) = (Arc::new(authority), Arc::new(key));
         let BuiltStores {
             stores,
@@ -284,12 +285,20 @@ impl Coordinator {
             shutdown.spawn(embedded.serve(soft.clone()));
         }
         shutdown.spawn(watch(self.catalog.clone(), soft.clone()));
+        shutdown.spawn(self.catalog.clone().listen(soft.clone()));
         let reached = crate::stores::watch(self.stores.clone(), soft.clone());
         shutdown.spawn(reached);
         let checks = crate::stores::keep(self.stores, self.catalog.clone(), soft.clone());
         shutdown.spawn(checks);
         shutdown.spawn(self.dispatcher.run(soft.clone()));
         shutdown.spawn(schedule::run(self.catalog.clone(), soft.clone()));
+        let (catalog, registry) = (self.catalog.clone(), self.registry.clone());
+        shutdown.spawn(keep_presence(
+            catalog,
+            registry,
+            self.data.id(),
+            soft.clone(),
+        ));
         let authority = self.authority;
         shutdown.spawn(async move { authority.keep_fresh(soft).await });
         Running {
@@ -336,6 +345,10 @@ impl Running {
     /// Once every task has ended: closes the catalog and lets the data
     /// directory go. `false`: a port had failed.
     pub async fn close(self) -> bool {
+        let heard = self.registry.all_heard();
+        if let Err(error) = self.catalog.coordinator_stops(&heard).await {
+            tracing::warn!(%error, "the catalog does not know that this coordinator has ended");
+        }
         self.catalog.close().await;
         !self.failed.load(Ordering::Relaxed)
     }

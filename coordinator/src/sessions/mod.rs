@@ -9,6 +9,7 @@
 //! - `contend`: two sessions of one agent: a lost one, or a copied identity,
 //! - `reports`: their successes, until the store has borne them out,
 //! - [`Registry`]: who is live, and how far they are,
+//! - `presence`: what other coordinators are to see of that, written into the catalog,
 //! - `status`: errors as gRPC statuses, in one place.
 
 mod bodies;
@@ -17,6 +18,7 @@ mod contend;
 mod gateway;
 mod guard;
 mod port;
+mod presence;
 mod registry;
 mod reports;
 mod root_span;
@@ -27,6 +29,7 @@ pub use clocks::{Skew, TOLERATED};
 pub(crate) use gateway::CHALLENGE;
 pub use gateway::{Gateway, SessionConfig};
 pub use port::{AgentPort, PortError};
+pub use presence::keep_presence;
 pub use registry::{NotLive, Registry};
 pub use root_span::record_root_span;
 

@@ -1,5 +1,5 @@
-//! Who is live, and how far their work is. In memory: a restart of the
-//! coordinator ends all sessions anyway.
+//! The registry: who is live here, when they were heard of, and how far their work is.
+//! In memory; `presence` writes into the catalog what others are to see of it.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -18,7 +18,10 @@ use super::{
     clocks::{Change, Clock, Skew},
     contend::{Question, Side},
 };
-use crate::jobs::LiveAgent;
+use crate::{
+    jobs::LiveAgent,
+    model::{NotedProgress, Session},
+};
 
 /// Live sessions; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +34,9 @@ struct Inner {
     beginning: Mutex<HashMap<AgentId, Begun>>,
     /// Of agents that are live.
     clocks: Mutex<HashMap<AgentId, Clock>>,
-    progress: Mutex<HashMap<AttemptRef, Progress>>,
+    /// When agents were last heard of that are or were live here.
+    heard: Mutex<HashMap<AgentId, Timestamp>>,
+    progress: Mutex<HashMap<AttemptRef, NotedProgress>>,
     changes: watch::Sender<()>,
     progress_changes: watch::Sender<()>,
 }
@@ -46,6 +51,7 @@ pub struct NotLive;
 pub(super) struct Handle {
     pub(super) session: Uuid,
     pub(super) boot: Uuid,
+    pub(super) since: Timestamp,
     pub(super) side: Side,
     pub(super) sender: mpsc::Sender<CoordinatorMessage>,
     pub(super) questions: mpsc::Sender<Question>,
@@ -153,6 +159,7 @@ impl Registry {
 
     /// A newer session replaces an older one of the same agent.
     pub(super) fn enter(&self, agent: AgentId, handle: Handle) {
+        self.note_heard(agent, handle.since);
         let older = self.0.live.lock().insert(agent, handle);
         if let Some(older) = older {
             older
@@ -179,6 +186,34 @@ impl Registry {
         if let Some(handle) = live.get_mut(&agent).filter(|it| it.session == session) {
             handle.leaving = true;
         }
+    }
+
+    /// Every session, also of those that are about to leave.
+    pub(super) fn sessions(&self) -> Vec<Session> {
+        let live = self.0.live.lock();
+        let sessions = live.iter().map(|(agent, handle)| Session {
+            agent: *agent,
+            id: handle.session,
+            boot: handle.boot,
+            since: handle.since,
+        });
+        sessions.collect()
+    }
+
+    /// An agent gave a sign of life.
+    pub(super) fn note_heard(&self, agent: AgentId, at: Timestamp) {
+        self.0.heard.lock().insert(agent, at);
+    }
+
+    /// When an agent was last heard of here.
+    pub fn last_heard(&self, agent: AgentId) -> Option<Timestamp> {
+        self.0.heard.lock().get(&agent).copied()
+    }
+
+    /// When each agent was last heard of that is or was live here.
+    pub fn all_heard(&self) -> Vec<(AgentId, Timestamp)> {
+        let heard = self.0.heard.lock();
+        heard.iter().map(|(agent, at)| (*agent, *at)).collect()
     }
 
     /// Every live agent that stays.
@@ -247,22 +282,35 @@ impl Registry {
 
     /// How far a job's current attempt is, as its agent last said.
     pub fn progress(&self, job: JobId) -> Option<Progress> {
+        self.noted_progress(job).map(|noted| noted.progress)
+    }
+
+    /// How far a job's current attempt is, and when its agent said so.
+    pub fn noted_progress(&self, job: JobId) -> Option<NotedProgress> {
         let progress = self.0.progress.lock();
         progress
             .values()
-            .filter(|it| it.attempt.job == job)
-            .max_by_key(|it| it.attempt.attempt)
+            .filter(|it| it.progress.attempt.job == job)
+            .max_by_key(|it| it.progress.attempt.attempt)
             .cloned()
     }
 
+    /// How far all attempts are.
+    pub(super) fn all_progress(&self) -> Vec<NotedProgress> {
+        self.0.progress.lock().values().cloned().collect()
+    }
+
     /// An agent said how far it is. Gives what came to another stage.
-    pub(super) fn note_progress(&self, running: Vec<Progress>) -> Vec<Progress> {
+    pub(super) fn note_progress(&self, running: Vec<Progress>, at: Timestamp) -> Vec<Progress> {
         let mut progress = self.0.progress.lock();
         let mut marks = Vec::new();
         for each in running {
-            let stage = each.stage.clone();
-            let before = progress.insert(each.attempt, each.clone());
-            if before.is_none_or(|before| before.stage != stage) {
+            let noted = NotedProgress {
+                at,
+                progress: each.clone(),
+            };
+            let before = progress.insert(each.attempt, noted);
+            if before.is_none_or(|before| before.progress.stage != each.stage) {
                 marks.push(each);
             }
         }
@@ -297,6 +345,7 @@ mod tests {
         let handle = Handle {
             session: Uuid::from_u128(session),
             boot: Uuid::from_u128(boot),
+            since: Timestamp::UNIX_EPOCH,
             side: Side {
                 start: SessionStart {
                     address: std::net::Ipv4Addr::LOCALHOST.into(),
@@ -406,9 +455,11 @@ mod tests {
             warnings: 0,
         };
         let said = vec![progress(2, 20), progress(1, 10)];
-        assert_eq!(registry.note_progress(said.clone()).len(), 2);
-        assert_eq!(registry.note_progress(said), [], "the same stage");
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(registry.note_progress(said.clone(), now).len(), 2);
+        assert_eq!(registry.note_progress(said, now), [], "the same stage");
         assert_eq!(registry.progress(job).unwrap().files, 20);
+        assert_eq!(registry.noted_progress(job).unwrap().at, now);
         registry.forget_progress(AttemptRef { job, attempt: 2 });
         registry.forget_progress(AttemptRef { job, attempt: 1 });
         assert_eq!(registry.progress(job), None);

@@ -216,6 +216,7 @@ impl Session {
         let handle = Handle {
             session: self.id,
             boot: self.boot,
+            since: catalog.clock().now(),
             side: self.side.clone(),
             questions: self.asker.clone(),
             sender: self.sender.clone(),
@@ -466,10 +467,11 @@ impl Session {
         let running: Vec<_> = running.chain(reported).collect();
         let until = self.shared.config.lease_end(catalog.clock().now());
         let renewed = catalog.renew_leases(self.agent.id, &running, until).await?;
-        catalog.touch_agent(self.agent.id).await?;
+        let now = catalog.clock().now();
+        self.shared.registry.note_heard(self.agent.id, now);
         let mut progress = heartbeat.running;
         progress.retain(|it| renewed.contains(&it.attempt));
-        let marks = self.shared.registry.note_progress(progress);
+        let marks = self.shared.registry.note_progress(progress, now);
         if let Err(error) = catalog.note_marks(&marks).await {
             // They are for people; the leases are renewed.
             tracing::warn!(%error, "the stages of jobs were not noted");

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use strongroom_transfer::PublicKey;
 use strongroom_wire::session::{Connection, Consent};
+use uuid::Uuid;
 
 use super::{
     Fixture, contract,
-    fixture::{operator, policy},
+    fixture::{BOOT, operator, policy},
 };
 use crate::{
-    catalog::{AuditFilter, Catalog, CatalogError, RedeemError},
+    catalog::{AuditFilter, Catalog, CatalogError, PresenceChange, RedeemError},
     model::{
         Actor, AgentCertificate, AgentFacts, AgentState, AuditOutcome, JoinTokenState,
-        NewJoinToken, SecretHash,
+        NewJoinToken, SecretHash, Session,
     },
 };
 
@@ -212,7 +213,17 @@ async fn what_an_agent_says_of_itself_is_kept(fixture: Fixture) {
     assert_eq!(seen.facts, facts);
     assert_eq!(seen.last_seen, Some(fixture.now()));
     fixture.advance(7);
-    fixture.catalog.touch_agent(agent.id).await.unwrap();
+    let session = Session {
+        agent: agent.id,
+        id: Uuid::from_u128(1),
+        boot: BOOT,
+        since: fixture.now(),
+    };
+    let change = PresenceChange {
+        ended: vec![(session, fixture.now())],
+        ..PresenceChange::default()
+    };
+    fixture.catalog.write_presence(&change).await.unwrap();
     let seen = fixture.catalog.agent(agent.id).await.unwrap();
     assert_eq!(seen.last_seen, Some(fixture.now()));
 }

@@ -23,7 +23,8 @@ use super::{
     lines::{Share, WalLines},
 };
 use crate::model::{
-    Actor, AuditOutcome, DatasetName, NewAudit, WalArchive, WalBreak, WalConflict, WalLine,
+    Actor, AuditOutcome, DatasetName, EventKind, NewAudit, NewEvent, Subject, WalArchive, WalBreak,
+    WalConflict, WalLine,
 };
 
 impl Catalog {
@@ -158,6 +159,8 @@ impl Catalog {
         .bind(conflict.refused.as_ref().map(ObjectName::path))
         .execute(&mut *connection)
         .await?;
+        let event = ended(archive, &broken);
+        self.event_in(connection, event).await?;
         self.audit_conflict(connection, archive, dataset, conflict)
             .await?;
         Ok(broken)
@@ -183,6 +186,23 @@ impl Catalog {
             }));
         self.audit_in(connection, entry).await
     }
+}
+
+/// The event of a line's end.
+fn ended(archive: &WalArchive, broken: &WalBreak) -> NewEvent {
+    let subject = Subject {
+        dataset: Some(broken.dataset.clone()),
+        policy: Some(broken.dataset.policy.clone()),
+        ..Subject::repository(&archive.repository)
+    };
+    NewEvent::new(EventKind::LogEnded, subject).detail(serde_json::json!({
+        "agent": broken.dataset.agent,
+        "system": archive.system.to_string(),
+        "line": broken.line,
+        "timeline": broken.timeline.0,
+        "lsn": broken.lsn.to_string(),
+        "cause": broken.cause,
+    }))
 }
 
 /// See [`Catalog::wal_lines`].

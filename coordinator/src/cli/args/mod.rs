@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. What a command does is in `command`.
 
 mod agents;
+mod events;
 mod jobs;
 mod moment;
 mod operators;
@@ -16,6 +17,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 pub(crate) use self::{
     agents::{AgentsCommand, InviteArgs, LabelChange},
+    events::EventsArgs,
     jobs::{JobsCommand, JobsListArgs, RunArgs},
     operators::{AuditArgs, OperatorsCommand},
     restore::{EXAMPLES as RESTORE_EXAMPLES, RestoreArgs},
@@ -154,6 +156,8 @@ pub(crate) enum ClientCommand {
     Operators(OperatorsCommand),
     /// Who did what, newest first.
     Audit(AuditArgs),
+    /// What changed, oldest first; follow it.
+    Events(EventsArgs),
 }
 
 #[derive(Debug, Subcommand)]

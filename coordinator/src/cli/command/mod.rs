@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod events;
 mod jobs;
 mod operators;
 mod policies;
@@ -56,5 +57,6 @@ pub(super) async fn run(context: &Context, command: ClientCommand) -> Result<Exi
         ClientCommand::Stores(command) => stores::run(context, command).await,
         ClientCommand::Operators(command) => operators::run(context, command).await,
         ClientCommand::Audit(args) => audit::run(context, args).await,
+        ClientCommand::Events(args) => events::run(context, args).await,
     }
 }

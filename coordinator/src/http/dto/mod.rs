@@ -13,6 +13,7 @@
 
 mod agent;
 mod audit;
+mod event;
 mod job;
 mod labels;
 mod limits;
@@ -33,6 +34,7 @@ pub use self::{
         TrustRequest,
     },
     audit::{AuditEntries, AuditEntry},
+    event::{Event, Events},
     job::{
         AgentRef, Attempt, Job, JobFailure, JobLog, JobLogEntry, JobState, Jobs, Progress,
         RunRequest, StartedJobs, WaitsFor, Warning,

@@ -38,6 +38,7 @@ use super::{problem, state::SharedState};
         (name = "agents", description = "Agents, and invitations for new ones"),
         (name = "audit", description = "Who did what"),
         (name = "coordinator", description = "The coordinator and its API"),
+        (name = "events", description = "What changed, for programs that follow"),
         (name = "jobs", description = "Units of work for agents"),
         (name = "operators", description = "People and programs with a token"),
         (name = "policies", description = "What is backed up, when and where to"),

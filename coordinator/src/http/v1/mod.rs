@@ -6,6 +6,7 @@
 
 pub mod agents;
 pub mod audit;
+pub mod events;
 pub mod jobs;
 mod limits;
 pub mod operators;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<SharedState> {
     OpenApiRouter::new()
         .merge(agents::routes())
         .merge(audit::routes())
+        .merge(events::routes())
         .merge(jobs::routes())
         .merge(operators::routes())
         .merge(policies::routes())

@@ -106,9 +106,10 @@ async fn losses(state: &ApiState) -> Result<Vec<LossStatus>, Problem> {
 
 async fn counts(state: &ApiState, agents: &[Agent]) -> Result<Counts, Problem> {
     let active = agents.iter().filter(|agent| agent.is_active());
+    let presence = state.presence().await?;
     let connected = active
         .clone()
-        .filter(|agent| state.live.is_connected(agent.id));
+        .filter(|agent| presence.is_connected(agent.id));
     let figures = state.catalog.figures().await?;
     Ok(Counts {
         agents: active.count() as u64,

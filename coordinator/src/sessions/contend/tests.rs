@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use strongroom_proto::v1;
 use strongroom_runtime::pki::new_key_and_request;
 use strongroom_wire::session::{AgentMessage, CoordinatorMessage, Heartbeat};
@@ -156,6 +156,7 @@ async fn a_session_that_is_busy_is_not_taken_for_a_lost_one() {
     let older = Handle {
         session: Uuid::from_u128(1),
         boot: start.boot,
+        since: Timestamp::UNIX_EPOCH,
         side: Side {
             start,
             answers_challenges: true,

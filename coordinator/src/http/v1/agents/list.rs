@@ -21,9 +21,10 @@ pub async fn list_agents(
 ) -> Result<Page<Agents>, Problem> {
     let all = state.catalog.agents().await?;
     let (page, next_before) = query.cut(all, |it| (it.enrolled_at, it.id.to_string()))?;
+    let presence = state.presence().await?;
     let mut agents = Vec::new();
     for agent in page {
-        agents.push(super::outline(&state, agent).await?);
+        agents.push(super::outline(&state, &presence, agent).await?);
     }
     let next = next_before.clone();
     Ok(Page(

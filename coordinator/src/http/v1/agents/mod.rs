@@ -14,6 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     http::{
         dto::{Agent, AgentState, Connection, Consent, Contest, Database, Fact, Holder, Server},
+        presence::Presence,
         problem::Problem,
         state::{ApiState, SharedState},
     },
@@ -37,17 +38,22 @@ async fn shape(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem> 
     let connections = connections.into_iter().map(connection).collect();
     Ok(Agent {
         connections,
-        ..outline(state, agent).await?
+        ..outline(state, &state.presence().await?, agent).await?
     })
 }
 
 /// As it stands in a list: without what it finds at its connections.
-async fn outline(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem> {
+async fn outline(
+    state: &ApiState,
+    presence: &Presence<'_>,
+    agent: model::Agent,
+) -> Result<Agent, Problem> {
+    let last_seen_at = presence.last_seen(&agent);
     let certificates = state.catalog.certificates(agent.id).await?;
     let (agent_state, revoked_at) = match agent.state {
         model::AgentState::Revoked { at } => (AgentState::Revoked, Some(at)),
         model::AgentState::Active if agent.contest.is_some() => (AgentState::Contested, None),
-        model::AgentState::Active if state.live.is_connected(agent.id) => {
+        model::AgentState::Active if presence.is_connected(agent.id) => {
             (AgentState::Connected, None)
         }
         model::AgentState::Active => (AgentState::Away, None),
@@ -63,7 +69,7 @@ async fn outline(state: &ApiState, agent: model::Agent) -> Result<Agent, Problem
         architecture: agent.facts.architecture,
         version: agent.facts.version,
         enrolled_at: agent.enrolled_at,
-        last_seen_at: agent.last_seen,
+        last_seen_at,
         clock_skew_seconds: state.live.skew(agent.id).map(|skew| skew.0.as_secs()),
         certificate_expires_at: certificates
             .iter()

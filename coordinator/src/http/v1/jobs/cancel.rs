@@ -24,5 +24,5 @@ pub async fn cancel_job(
         .catalog
         .cancel_job(job.id, &caller.actor, &reason)
         .await?;
-    Ok(Json(super::brief(&state, job)))
+    Ok(Json(super::brief(&state, job).await?))
 }

@@ -12,31 +12,60 @@ use crate::{
     http::{
         answer::{Started, location},
         dto::{AgentRef, Attempt, Job, JobFailure, JobState, Listing, Progress, Warning},
+        problem::Problem,
         state::ApiState,
         v1::{self, limits},
     },
     model, stores,
 };
 
+/// Jobs as they stand in a list.
+pub(in crate::http::v1) async fn listed(
+    state: &ApiState,
+    jobs: Vec<model::Job>,
+) -> Result<Vec<Job>, Problem> {
+    let mut progress = state.progress_of(&jobs).await?;
+    let jobs = jobs.into_iter().map(|job| {
+        let attempt = job.attempt_ref();
+        let progress = attempt.and_then(|attempt| progress.remove(&attempt));
+        with_revision(base(state, job, progress))
+    });
+    Ok(jobs.collect())
+}
+
 /// A job as it stands in a list.
-pub(in crate::http::v1) fn brief(state: &ApiState, job: model::Job) -> Job {
-    with_revision(base(state, job))
+pub(in crate::http::v1) async fn brief(state: &ApiState, job: model::Job) -> Result<Job, Problem> {
+    let progress = state.progress_of(std::slice::from_ref(&job)).await?;
+    Ok(with_revision(base(
+        state,
+        job,
+        progress.into_values().next(),
+    )))
+}
+
+/// A job that has just been made: it has come nowhere yet.
+pub(in crate::http::v1) fn made(state: &ApiState, job: model::Job) -> Job {
+    with_revision(base(state, job, None))
 }
 
 /// The answer to whoever has started a job.
 pub(in crate::http::v1) fn started(state: &ApiState, job: model::Job) -> Started<Job> {
-    let job = brief(state, job);
+    let job = made(state, job);
     Started(location("jobs", &job.id), job)
 }
 
 /// A job with its attempts, result and warnings.
-pub(in crate::http::v1) fn detailed(state: &ApiState, detail: model::JobDetail) -> Job {
-    let mut job = base(state, detail.job);
+pub(in crate::http::v1) async fn detailed(
+    state: &ApiState,
+    detail: model::JobDetail,
+) -> Result<Job, Problem> {
+    let progress = state.progress_of(std::slice::from_ref(&detail.job)).await?;
+    let mut job = base(state, detail.job, progress.into_values().next());
     job.attempts = detail.attempts.iter().map(attempt).collect();
     job.result = detail.result;
     job.warnings = detail.warnings.iter().map(warning).collect();
     job.duration_ms = detail.duration_ms;
-    with_revision(job)
+    Ok(with_revision(job))
 }
 
 /// The revision is a hash over all that is shown: whatever changes it is a
@@ -48,12 +77,7 @@ fn with_revision(mut job: Job) -> Job {
     job
 }
 
-fn base(state: &ApiState, job: model::Job) -> Job {
-    let progress = job
-        .attempt_ref()
-        .filter(|_| job.state.lease().is_some())
-        .and_then(|attempt| state.live.progress(attempt))
-        .map(progress);
+fn base(state: &ApiState, job: model::Job, so_far: Option<session::Progress>) -> Job {
     let store_outage = state
         .checked
         .get(&job.store)
@@ -95,7 +119,7 @@ fn base(state: &ApiState, job: model::Job) -> Job {
         started_at: job.started_at,
         finished_at: job.finished_at(),
         not_before,
-        progress,
+        progress: so_far.map(progress),
         failure,
         result: None,
         duration_ms: None,

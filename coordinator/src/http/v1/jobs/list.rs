@@ -59,11 +59,7 @@ pub async fn list_jobs(
         ..JobFilter::default()
     };
     let page = state.catalog.jobs(&filter, page.limit).await?;
-    let jobs = page
-        .items
-        .into_iter()
-        .map(|job| super::brief(&state, job))
-        .collect();
+    let jobs = super::listed(&state, page.items).await?;
     let next_before = page.next.map(|id| id.to_string());
     let next = next_before.clone();
     Ok(Page(Jobs { jobs, next_before }, next))

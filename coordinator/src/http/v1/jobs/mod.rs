@@ -9,7 +9,7 @@ mod waits;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::convert::{brief, detailed, listing, started, warning, word};
+pub(super) use self::convert::{brief, detailed, listed, listing, made, started, warning, word};
 use self::waits::waits_for;
 
 use crate::http::state::SharedState;

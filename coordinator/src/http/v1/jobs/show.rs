@@ -5,23 +5,16 @@ use std::time::Duration;
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use strongroom_layout::JobId;
-use tokio::time::{Instant, sleep, timeout_at};
 use utoipa::IntoParams;
 
 use crate::http::{
     auth::Caller,
     dto::Job,
     extract::{Parameters, Segment},
-    problem::{Code, Problem},
+    problem::Problem,
     state::{ApiState, SharedState},
+    waiting::{Waiting, patience},
 };
-
-/// A long poll may wait this long.
-const MAX_WAIT: Duration = Duration::from_mins(1);
-/// Progress is looked at this often at most.
-const STEP: Duration = Duration::from_millis(100);
-/// Another coordinator's changes are not announced here: look now and then.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Whether to wait for a change.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -54,13 +47,7 @@ pub async fn show_job(
     Parameters(query): Parameters<WaitQuery>,
 ) -> Result<Json<Job>, Problem> {
     let id = state.catalog.find_job(&job).await?.id;
-    let wait = Duration::from_secs(query.wait);
-    if wait > MAX_WAIT {
-        return Err(
-            Problem::new(Code::Invalid, "nobody waits longer than 60 seconds at once")
-                .hint("give a smaller `wait`, and ask again"),
-        );
-    }
+    let wait = patience(query.wait)?;
     let known = query.since.as_deref();
     let mut job = wait_until(&state, id, wait, |job| Some(&*job.revision) != known).await?;
     // Not part of the revision: it would be asked for at each change of anything.
@@ -76,24 +63,11 @@ pub(in crate::http::v1) async fn wait_until(
     wait: Duration,
     enough: impl Fn(&Job) -> bool,
 ) -> Result<Job, Problem> {
-    let deadline = Instant::now() + wait;
-    let mut changes = state.catalog.changes();
-    let mut progress = state.live.progress_changes();
+    let mut waiting = Waiting::new(state, wait).or_progress();
     loop {
-        let job = super::detailed(state, state.catalog.job_detail(id).await?);
-        if enough(&job) || Instant::now() >= deadline || state.shutdown.is_cancelled() {
+        let job = super::detailed(state, state.catalog.job_detail(id).await?).await?;
+        if enough(&job) || !waiting.again().await {
             return Ok(job);
-        }
-        let change = async {
-            tokio::select! {
-                () = changes.changed() => {}
-                Ok(()) = progress.changed() => {}
-                () = state.shutdown.cancelled() => {}
-                () = sleep(LOOK_AGAIN) => {}
-            }
-        };
-        if timeout_at(deadline, change).await.is_ok() {
-            sleep(STEP).await;
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn waits_for(state: &ApiState, id: JobId) -> Result<Option<Wait
         return Ok(None);
     };
     let limits = *state.limits.borrow();
-    let live = state.live.live();
+    let live = state.presence().await?.live();
     let Some(hindrance) = state.catalog.waits_for(id, &live, limits).await? else {
         return Ok(None);
     };
@@ -98,7 +98,8 @@ async fn agent(
     ready: Timestamp,
 ) -> Result<(&'static str, String, Timestamp), Problem> {
     let agent = state.catalog.agent(job.agent).await?;
-    let (message, away) = match (&agent.contest, agent.last_seen) {
+    let seen = state.presence().await?.last_seen(&agent);
+    let (message, away) = match (&agent.contest, seen) {
         (Some(contest), _) => {
             let message = format!(
                 "an operator: agent {name} is contested, see `strongroom agents show {name}`",

@@ -72,14 +72,15 @@ pub async fn run_policy(
         request::backup(&policy, &dataset.agent, by)
     });
     let made = state.catalog.create_jobs(&new.collect::<Vec<_>>()).await?;
+    let presence = state.presence().await?;
     for (dataset, job) in free.iter().zip(made) {
-        if !state.live.is_connected(dataset.agent.id) {
+        if !presence.is_connected(dataset.agent.id) {
             started.notes.push(format!(
                 "agent {} is not connected: its job waits for it",
                 dataset.agent.name
             ));
         }
-        started.jobs.push(jobs::brief(&state, job));
+        started.jobs.push(jobs::made(&state, job));
     }
     let at = match &started.jobs[..] {
         [job] => location("jobs", &job.id),

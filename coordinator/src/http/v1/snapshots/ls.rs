@@ -56,7 +56,7 @@ pub async fn list_entries(
         Some(agent) => state.catalog.find_agent(agent).await?,
         None => state.catalog.agent(snapshot.agent).await?,
     };
-    if !state.live.is_connected(agent.id) {
+    if !state.presence().await?.is_connected(agent.id) {
         return Err(Problem::new(
             Code::Unavailable,
             format!("agent {} is not connected", agent.name),
