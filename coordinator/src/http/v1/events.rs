@@ -13,7 +13,7 @@ use crate::{
         extract::Parameters,
         guard::NextPage,
         paging,
-        problem::Problem,
+        problem::{Code, Problem},
         state::{ApiState, SharedState},
         waiting::{Waiting, patience},
     },
@@ -68,6 +68,7 @@ pub async fn follow_events(
     Parameters(query): Parameters<EventsQuery>,
 ) -> Result<Response, Problem> {
     paging::check_limit(query.limit, MAX_EVENTS)?;
+    check_number(query.after)?;
     let mut waiting = Waiting::new(&state, patience(query.wait)?);
     let mut found = read(&state, &query).await?;
     while query.after.is_some() && found.events.is_empty() && !found.gap && waiting.again().await {
@@ -79,6 +80,17 @@ pub async fn follow_events(
         value: found.next_after.to_string(),
     });
     Ok(paging::page(shape(found), next))
+}
+
+/// Refuses what is no number of an event, in this catalog or any other.
+fn check_number(after: Option<u64>) -> Result<(), Problem> {
+    if after.is_none_or(|after| i64::try_from(after).is_ok()) {
+        return Ok(());
+    }
+    Err(
+        Problem::new(Code::Invalid, "`after` is greater than any event's number")
+            .hint("give `next_after` of the answer before"),
+    )
 }
 
 async fn read(state: &ApiState, query: &EventsQuery) -> Result<catalog::Events, Problem> {
@@ -163,7 +175,8 @@ mod tests {
         assert_eq!(seqs(&newest), [3]);
         let beyond = api.get("/events?after=9&wait=60").await;
         assert_eq!(beyond["gap"], true, "it is answered at once");
-        for query in ["limit=0", "limit=1001", "wait=61", "after=-1"] {
+        let beyond_all = "after=9223372036854775808";
+        for query in ["limit=0", "limit=1001", "wait=61", "after=-1", beyond_all] {
             api.refused("invalid", "GET", &format!("/events?{query}"), Value::Null)
                 .await;
         }
