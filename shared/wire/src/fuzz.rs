@@ -42,12 +42,26 @@ pub fn agent_messages(data: &[u8]) {
     }
 }
 
+/// Whether a job cannot be read: what is left of it is why, and no coordinator says that.
+fn is_unreadable_offer(bytes: &[u8]) -> bool {
+    let Ok(wire) = v1::CoordinatorMessage::decode(bytes) else {
+        return false;
+    };
+    match session::CoordinatorMessage::try_from(wire) {
+        Ok(session::CoordinatorMessage::JobOffer(offer)) => {
+            offer.spec.is_err_and(|failure| !failure.message.is_empty())
+        }
+        _ => false,
+    }
+}
+
 /// All that a coordinator says, likewise.
 pub fn coordinator_messages(data: &[u8]) {
     let Some((which, bytes)) = data.split_first() else {
         return;
     };
     match which % 7 {
+        0 if is_unreadable_offer(bytes) => {}
         0 => read::<v1::CoordinatorMessage, session::CoordinatorMessage>(bytes),
         1 => read::<v1::SignResponse, grant::SignResponse>(bytes),
         2 => read::<v1::ListObjectsResponse, grant::ListObjectsResponse>(bytes),

@@ -399,7 +399,7 @@ fn what_cannot_be_read_of_a_job_is_a_failure_and_ends_no_session() {
         ("", "{}", "no jobs of kind \"\""),
         ("list", "{", "EOF"),
         ("list", "{}", "missing field"),
-        ("restore", r#"{"snapshot":"7"}"#, "snapshot"),
+        ("restore", r#"{"snapshot":"7"}"#, "object id"),
     ] {
         let failure = offer(kind, spec).unwrap().spec.unwrap_err();
         assert_eq!(
