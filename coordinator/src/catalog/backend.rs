@@ -1,7 +1,7 @@
 //! Where SQLite and Postgres differ: connections, how a writing transaction gets
 //! to be alone, and how other processes are told of it (`listen.rs` hears them).
 
-use std::{fs::File, time::Duration};
+use std::{fmt, fs::File, time::Duration};
 
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, Transaction,
@@ -13,7 +13,6 @@ use uuid::Uuid;
 use super::{CatalogError, listen::CHANNEL};
 
 /// The database behind the catalog.
-#[derive(Debug)]
 pub(super) enum Backend {
     /// One file, one coordinator.
     Sqlite {
@@ -39,6 +38,16 @@ const WRITER_LOCK: i64 = 0x7374_7267_726f_6f6d;
 
 /// How long to wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Without how it is reached, of which a password is part.
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sqlite { .. } => "Sqlite",
+            Self::Postgres { .. } => "Postgres",
+        })
+    }
+}
 
 impl Backend {
     /// Opens an SQLite database by its URL; makes the file if it is missing.

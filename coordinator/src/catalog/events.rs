@@ -13,6 +13,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AnyConnection, any::AnyRow};
+use strongroom_spec::cut;
 
 use super::{
     Catalog, CatalogError,
@@ -41,6 +42,9 @@ pub struct Events {
     /// now is to be read anew.
     pub gap: bool,
 }
+
+/// What an event tells of why a job failed, bytes; the job has all of it.
+const MESSAGE: usize = 1 << 10;
 
 impl Catalog {
     /// Events behind a number, no more than `limit`. To wait for more, wait for
@@ -163,6 +167,10 @@ impl Catalog {
             JobState::Failed { failure, .. } => Some(failure),
             _ => None,
         };
+        let failure = failure.cloned().map(|mut failure| {
+            cut(&mut failure.message, MESSAGE);
+            failure
+        });
         let event = NewEvent::new(kind, Subject::job(job))
             .detail(serde_json::json!({
                 "kind": job.kind,

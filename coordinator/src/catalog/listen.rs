@@ -66,8 +66,12 @@ impl Catalog {
             match timeout(QUIET, listener.try_recv()).await {
                 Ok(heard) => match heard? {
                     Some(notification) if notification.payload() == own => {}
+                    Some(_) => self.wake(),
                     // It was broken, and is made again.
-                    Some(_) | None => self.wake(),
+                    None => {
+                        self.wake();
+                        sleep(AGAIN).await;
+                    }
                 },
                 Err(_) => {
                     timeout(PATIENCE, listener.execute("SELECT 1")).await??;

@@ -77,7 +77,7 @@ pub use jobs::{Created, JobFilter};
 pub use policies::StoredPolicy;
 pub use publications::{Publication, PublishError};
 pub use reports::Finished;
-pub use sessions::PresenceChange;
+pub use sessions::{Lives, PresenceChange};
 pub use snapshots::{SnapshotCursor, SnapshotFilter};
 pub use wal::{RecordError, WalLines, WalPage};
 

@@ -95,7 +95,8 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let mut transaction = self.begin().await?;
         let confirmed = sqlx::query(
-            "UPDATE snapshots SET confirmed = 1 WHERE repository = $1 AND id = $2 RETURNING *",
+            "UPDATE snapshots SET confirmed = 1
+             WHERE repository = $1 AND id = $2 AND confirmed = 0 RETURNING *",
         )
         .bind(repository)
         .bind(id.to_string())

@@ -19,8 +19,15 @@ use crate::model::{EventKind, NewEvent, Session, SessionElsewhere, Subject};
 /// A coordinator that was not heard of for so long is gone, for all that others show. It
 /// gives a sign of life three times as often; clocks may differ by the rest.
 const SILENT: SignedDuration = SignedDuration::from_secs(90);
-/// And for so long, what it wrote is taken away.
-const GONE: SignedDuration = SignedDuration::from_mins(5);
+
+/// What the catalog knows of this process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lives {
+    /// Whether it knew of it; if not, others have taken it for gone.
+    pub known: bool,
+    /// The sessions that it is known to have.
+    pub sessions: Vec<Session>,
+}
 
 /// What has changed about the sessions of this process.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,9 +75,26 @@ impl Catalog {
         self.commit(transaction).await
     }
 
-    /// A sign of life of this process; gives how many sessions it is known to have. If
-    /// those are not all, others have taken it for gone, and they are to be entered again.
-    pub async fn coordinator_lives(&self, directory: Uuid) -> Result<u64, CatalogError> {
+    /// When the other coordinators last gave a sign of life, by their own clocks.
+    pub async fn other_coordinators(&self) -> Result<Vec<(Uuid, Timestamp)>, CatalogError> {
+        let rows = sqlx::query("SELECT * FROM coordinators WHERE instance <> $1")
+            .bind(self.instance().to_string())
+            .fetch_all(self.pool())
+            .await?;
+        read_all(&rows, |row| {
+            Ok((
+                read_instance(row)?,
+                Columns::new("coordinators", row).time("heard_at")?,
+            ))
+        })
+    }
+
+    /// A sign of life of this process, to which `gone` have given none since `heard_at`.
+    pub async fn coordinator_lives(
+        &self,
+        directory: Uuid,
+        gone: &[(Uuid, Timestamp)],
+    ) -> Result<Lives, CatalogError> {
         let mut transaction = self.begin().await?;
         let known = sqlx::query("UPDATE coordinators SET heard_at = $2 WHERE instance = $1")
             .bind(self.instance().to_string())
@@ -82,23 +106,29 @@ impl Catalog {
         if !known {
             self.enter_coordinator_in(&mut transaction, directory)
                 .await?;
+            // Programs were told that it had stopped.
+            let event = coordinator_event(EventKind::CoordinatorStarted, self.instance());
+            self.event_in(&mut transaction, event).await?;
         }
-        let gone = self.gone_in(&mut transaction).await?;
-        for instance in &gone {
-            self.end_coordinator_in(&mut transaction, *instance).await?;
+        let mut ended = false;
+        for (instance, heard_at) in gone {
+            if is_silent_in(&mut transaction, *instance, *heard_at).await? {
+                self.end_coordinator_in(&mut transaction, *instance).await?;
+                ended = true;
+            }
         }
-        let row = sqlx::query("SELECT COUNT(*) AS sessions FROM sessions WHERE instance = $1")
+        let rows = sqlx::query("SELECT * FROM sessions WHERE instance = $1")
             .bind(self.instance().to_string())
-            .fetch_one(&mut *transaction)
+            .fetch_all(&mut *transaction)
             .await?;
-        let sessions = Columns::new("sessions", &row).number("sessions")?;
-        if gone.is_empty() {
+        let sessions = read_all(&rows, read_session)?;
+        if known && !ended {
             // Nobody waits for this.
             transaction.commit().await?;
         } else {
             self.commit(transaction).await?;
         }
-        Ok(sessions)
+        Ok(Lives { known, sessions })
     }
 
     /// Writes what has changed about the sessions of this process.
@@ -179,16 +209,6 @@ impl Catalog {
         .execute(connection)
         .await?;
         Ok(())
-    }
-
-    /// Coordinators that were not heard of for long.
-    async fn gone_in(&self, connection: &mut AnyConnection) -> Result<Vec<Uuid>, CatalogError> {
-        let since = self.now().saturating_sub(GONE).unwrap_or(Timestamp::MIN);
-        let rows = sqlx::query("SELECT * FROM coordinators WHERE heard_at < $1")
-            .bind(micros(since))
-            .fetch_all(connection)
-            .await?;
-        read_all(&rows, read_instance)
     }
 
     /// A coordinator is gone, and its sessions with it. Their agents were there as long as
@@ -275,15 +295,35 @@ async fn end_session_in(
     Ok(())
 }
 
+/// Whether a coordinator has given no sign of life since.
+async fn is_silent_in(
+    connection: &mut AnyConnection,
+    instance: Uuid,
+    heard_at: Timestamp,
+) -> Result<bool, CatalogError> {
+    let row = sqlx::query("SELECT 1 FROM coordinators WHERE instance = $1 AND heard_at = $2")
+        .bind(instance.to_string())
+        .bind(micros(heard_at))
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
+}
+
+fn read_session(row: &AnyRow) -> Result<Session, CatalogError> {
+    let row = Columns::new("sessions", row);
+    Ok(Session {
+        agent: row.parse("agent_id")?,
+        id: row.parse("session")?,
+        boot: row.parse("boot_id")?,
+        since: row.time("since")?,
+    })
+}
+
 fn read(row: &AnyRow) -> Result<SessionElsewhere, CatalogError> {
+    let session = read_session(row)?;
     let row = Columns::new("sessions", row);
     Ok(SessionElsewhere {
-        session: Session {
-            agent: row.parse("agent_id")?,
-            id: row.parse("session")?,
-            boot: row.parse("boot_id")?,
-            since: row.time("since")?,
-        },
+        session,
         instance: row.parse("instance")?,
         heard_at: row.time("heard_at")?,
     })

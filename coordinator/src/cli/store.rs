@@ -160,6 +160,7 @@ mod tests {
             .with_no_client_auth();
         let options = HttpOptions {
             stall_timeout,
+            proxies: false,
             ..HttpOptions::new(tls)
         };
         StoreClient(HttpClient::new(options).unwrap())

@@ -29,6 +29,9 @@ const STEP: Duration = Duration::from_secs(1);
 const PROGRESS: Duration = Duration::from_secs(5);
 /// How often this process gives a sign of life.
 const BEAT: Duration = Duration::from_secs(30);
+/// Another coordinator that has given no sign of life for so long is gone, by this process's
+/// own reckoning: neither clocks that differ nor a catalog that was away count.
+const GONE: Duration = Duration::from_mins(5);
 /// Sessions of one transaction: others wait for it.
 const AT_ONCE: usize = 500;
 /// So often programs are told in an hour that an agent has come or gone. An agent may come
@@ -42,6 +45,12 @@ struct Presence {
     sessions: HashMap<AgentId, Session>,
     told: HashMap<AgentId, Told>,
     progress: HashMap<AttemptRef, NotedProgress>,
+    /// When progress was last written.
+    noted: Option<Instant>,
+    /// When this process last gave a sign of life.
+    beaten: Option<Instant>,
+    /// The last signs of life of the others, and since when they are the last.
+    others: HashMap<Uuid, (Timestamp, Instant)>,
 }
 
 /// What programs were told of an agent.
@@ -63,20 +72,14 @@ pub async fn keep_presence(
 ) {
     let mut presence = Presence::default();
     let mut changes = registry.changes();
-    let mut beaten: Option<Instant> = None;
     while !cancel.is_cancelled() {
         // What changes from now on is written in the next round.
         changes.mark_unchanged();
-        let is_due = beaten.is_none_or(|at| at.elapsed() >= BEAT);
-        match presence
-            .round(&catalog, &registry, is_due.then_some(directory))
-            .await
-        {
-            Ok(()) if is_due => beaten = Some(Instant::now()),
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(%error, "other coordinators are not told of the sessions here");
-            }
+        if let Err(error) = presence.round(&catalog, &registry, directory).await {
+            tracing::warn!(
+                %error,
+                "other coordinators are not told of the sessions and the progress here"
+            );
         }
         let waited = async {
             tokio::select! {
@@ -89,31 +92,72 @@ pub async fn keep_presence(
 }
 
 impl Presence {
-    /// Writes what has changed; with a data directory, a sign of life too.
+    /// Writes what has changed, and when it is due a sign of life.
     async fn round(
         &mut self,
         catalog: &Catalog,
         registry: &Registry,
-        beat: Option<Uuid>,
+        directory: Uuid,
     ) -> Result<(), CatalogError> {
-        if let Some(directory) = beat {
-            let there = catalog.coordinator_lives(directory).await?;
-            if there != self.sessions.len() as u64 {
-                // Others took this process for gone, or its agents for theirs.
-                self.sessions.clear();
-            }
+        if self.beaten.is_none_or(|at| at.elapsed() >= BEAT) {
+            self.beat(catalog, directory).await?;
         }
+        // Of one moment: whoever comes and goes meanwhile waits for the next round.
+        let live = registry.sessions();
         loop {
             let now = catalog.clock().now();
             let heard = |agent| registry.last_heard(agent).unwrap_or(now);
-            let change = self.change(registry.sessions(), heard, now);
+            let change = self.change(live.clone(), heard, now);
             if change == PresenceChange::default() {
                 break;
             }
             catalog.write_presence(&change).await?;
             self.wrote(change, now);
         }
-        self.write_progress(catalog, registry.all_progress()).await
+        if self.noted.is_none_or(|at| at.elapsed() >= PROGRESS) {
+            self.write_progress(catalog, registry.all_progress())
+                .await?;
+            self.noted = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    async fn beat(&mut self, catalog: &Catalog, directory: Uuid) -> Result<(), CatalogError> {
+        let gone = self.silent(catalog.other_coordinators().await?, Instant::now());
+        let lives = catalog.coordinator_lives(directory, &gone).await?;
+        self.beaten = Some(Instant::now());
+        if !lives.known {
+            // Programs were told that all of them had gone with it.
+            self.told.clear();
+        }
+        self.known(lives.sessions);
+        Ok(())
+    }
+
+    /// Which others have given no sign of life for long.
+    fn silent(&mut self, others: Vec<(Uuid, Timestamp)>, now: Instant) -> Vec<(Uuid, Timestamp)> {
+        let mut before = std::mem::take(&mut self.others);
+        let mut gone = Vec::new();
+        for (instance, heard_at) in others {
+            let last = before.remove(&instance).filter(|last| last.0 == heard_at);
+            let since = last.map_or(now, |last| last.1);
+            if now.duration_since(since) >= GONE {
+                gone.push((instance, heard_at));
+            }
+            self.others.insert(instance, (heard_at, since));
+        }
+        gone
+    }
+
+    /// What the catalog knows of sessions here: those that are not there are entered
+    /// again, and those that are and should not be end.
+    fn known(&mut self, there: Vec<Session>) {
+        let there: HashMap<AgentId, Session> = there.into_iter().map(|it| (it.agent, it)).collect();
+        self.sessions
+            .retain(|agent, own| there.get(agent).is_some_and(|it| it.id == own.id));
+        for (agent, session) in there {
+            self.sessions.entry(agent).or_insert(session);
+        }
     }
 
     /// What is to be written next: `live` are the sessions there are now.
@@ -188,7 +232,10 @@ impl Presence {
         catalog: &Catalog,
         all: Vec<NotedProgress>,
     ) -> Result<(), CatalogError> {
-        let is_new = |it: &&NotedProgress| self.progress.get(&it.progress.attempt) != Some(*it);
+        let is_new = |it: &&NotedProgress| {
+            let before = self.progress.get(&it.progress.attempt);
+            before.map(|it| &it.progress) != Some(&it.progress)
+        };
         let new: Vec<_> = all.iter().filter(is_new).cloned().collect();
         if !new.is_empty() {
             catalog.write_progress(&new).await?;
@@ -276,5 +323,34 @@ mod tests {
         let later = round(&mut presence, &only, 3600);
         assert_eq!(later.told, [(agent(1), true)]);
         assert_eq!(round(&mut presence, &only, 3601), nothing);
+    }
+
+    #[test]
+    fn what_the_catalog_has_and_is_not_so_is_mended() {
+        let mut presence = Presence::default();
+        let (one, two, three) = (session(1, 1), session(2, 2), session(3, 3));
+        let live = [one.clone(), two.clone()];
+        round(&mut presence, &live, 10);
+        // Of one agent another coordinator has a session; of another nobody has one any
+        // more, and the catalog did not hear.
+        presence.known(vec![two.clone(), three.clone()]);
+        let change = round(&mut presence, &live, 11);
+        assert_eq!(change.begun, [one]);
+        assert_eq!(change.ended, [(three, at(10))]);
+        assert_eq!(round(&mut presence, &live, 12), PresenceChange::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_by_ones_own_reckoning_is_gone() {
+        let mut presence = Presence::default();
+        let (still, lively) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        // Their clocks may be of yesterday.
+        let heard = |second| vec![(still, at(5)), (lively, at(second))];
+        assert_eq!(presence.silent(heard(1), Instant::now()), []);
+        tokio::time::advance(GONE / 2).await;
+        assert_eq!(presence.silent(heard(2), Instant::now()), []);
+        tokio::time::advance(GONE / 2).await;
+        assert_eq!(presence.silent(heard(3), Instant::now()), [(still, at(5))]);
+        assert_eq!(presence.silent(vec![(lively, at(3))], Instant::now()), []);
     }
 }

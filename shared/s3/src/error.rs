@@ -101,6 +101,22 @@ struct ErrorXml {
     actual_object_size: Option<u64>,
 }
 
+/// Letters of a service's words that are shown; a hostile one may send many.
+const SHOWN: usize = 300;
+
+impl ErrorXml {
+    fn cut(mut self) -> Self {
+        let given = [&mut self.bucket_name, &mut self.endpoint, &mut self.region];
+        let words = [&mut self.code, &mut self.message].into_iter();
+        for text in words.chain(given.into_iter().flatten()) {
+            if let Some((end, _)) = text.char_indices().nth(SHOWN) {
+                text.truncate(end);
+            }
+        }
+        self
+    }
+}
+
 /// A URL for people: without query.
 pub fn shown_url(url: &str) -> String {
     url.split('?').next().unwrap_or_default().to_owned()
@@ -115,6 +131,7 @@ pub(crate) fn classify(
     signer: &str,
 ) -> Failure {
     let error: ErrorXml = quick_xml::de::from_reader(body).unwrap_or_default();
+    let error = error.cut();
     let expired = matches!(
         error.code.as_str(),
         "RequestTimeTooSkewed" | "RequestExpired" | "ExpiredToken"
@@ -133,7 +150,7 @@ pub(crate) fn classify(
 /// The failure that the body of a success tells of, if it does.
 pub(crate) fn within(body: &[u8]) -> Option<Failure> {
     let error: ErrorXml = quick_xml::de::from_reader(body.trim_ascii_start()).ok()?;
-    let ErrorXml { code, message, .. } = error;
+    let ErrorXml { code, message, .. } = error.cut();
     (!code.is_empty()).then(|| Failure {
         code: code.clone(),
         ..FailureKind::Busy(format!("{code}: {message}")).into()

@@ -21,8 +21,9 @@ macro_rules! codes {
         /// The kinds of failure, stable across versions.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        #[serde(rename_all = "kebab-case")]
         pub enum FailureCode {
-            $($(#[doc = $doc])+ #[serde(rename = $word)] $name,)+
+            $($(#[doc = $doc])+ $name,)+
         }
 
         impl FailureCode {

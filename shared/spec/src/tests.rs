@@ -1,7 +1,7 @@
 //! What is asked and what comes of it comes back from JSON as it went, and what a version
 //! does not know is refused where it would matter.
 
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::ValueTree as _};
 use serde_json::{Value, json};
 
 use crate::*;
@@ -66,6 +66,12 @@ fn words_are_read_back_and_no_two_are_alike() {
     }
     for kind in SourceKind::ALL {
         assert_eq!(json!(kind), json!(kind.as_str()));
+    }
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for _ in 0..50 {
+        let target = samples::target().new_tree(&mut runner).unwrap().current();
+        let said = json!(target);
+        assert!(said.get(target.kind().as_str()).is_some(), "{said}");
     }
 }
 

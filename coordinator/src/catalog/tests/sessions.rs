@@ -11,7 +11,7 @@ use super::{
     fixture::{BOOT, failure},
 };
 use crate::{
-    catalog::{Catalog, PresenceChange},
+    catalog::{Catalog, Lives, PresenceChange},
     model::{NotedProgress, Session},
 };
 
@@ -101,7 +101,10 @@ async fn sessions_begin_and_end_and_programs_are_told(fixture: Fixture) {
     catalog.write_presence(&begun(&first)).await.unwrap();
     let own = catalog.instance().to_string();
     assert_eq!(sessions(catalog).await, [(first.id.to_string(), own)]);
-    assert_eq!(catalog.coordinator_lives(DIRECTORY).await.unwrap(), 1);
+    assert_eq!(
+        lives(catalog, &[]).await.sessions,
+        std::slice::from_ref(&first)
+    );
     // Its own are not elsewhere.
     assert_eq!(catalog.sessions_elsewhere().await.unwrap(), []);
 
@@ -173,17 +176,21 @@ async fn a_coordinator_that_is_silent_for_long_is_gone(fixture: Fixture) {
     let catalog = &fixture.catalog;
     let agent = fixture.agent("web-1").await;
     catalog.coordinator_starts(DIRECTORY).await.unwrap();
-    other(&fixture, Uuid::from_u128(0xd2), agent.id).await;
+    let silent = other(&fixture, Uuid::from_u128(0xd2), agent.id).await;
     let heard = fixture.now();
+    let gone = [(silent, heard)];
+    assert_eq!(catalog.other_coordinators().await.unwrap(), gone);
     let shown = usize::from(fixture.directory().is_none());
     assert_eq!(catalog.sessions_elsewhere().await.unwrap().len(), shown);
     fixture.advance(91);
     assert_eq!(catalog.sessions_elsewhere().await.unwrap(), []);
-    catalog.coordinator_lives(DIRECTORY).await.unwrap();
+    assert!(lives(catalog, &[]).await.known);
     assert_eq!(sessions(catalog).await.len(), 1, "it may come back");
-    fixture.advance(300);
+    let earlier = [(silent, fixture.in_seconds(-1))];
+    lives(catalog, &earlier).await;
+    assert_eq!(sessions(catalog).await.len(), 1, "it has come back");
     let begin = last(&fixture).await;
-    catalog.coordinator_lives(DIRECTORY).await.unwrap();
+    lives(catalog, &gone).await;
     assert_eq!(sessions(catalog).await, []);
     assert_eq!(told(&fixture, begin).await, ["coordinator.stopped"]);
     let seen = catalog.agent(agent.id).await.unwrap().last_seen;
@@ -203,10 +210,18 @@ async fn a_coordinator_that_ends_leaves_nothing(fixture: Fixture) {
     assert_eq!(sessions(catalog).await, []);
     let seen = catalog.agent(agent.id).await.unwrap().last_seen;
     assert_eq!(seen, Some(heard));
-    // Whoever was taken for gone, and is not, is entered again.
-    assert_eq!(catalog.coordinator_lives(DIRECTORY).await.unwrap(), 0);
+    // Whoever was taken for gone, and is not, is entered again, and programs are told.
+    let begin = last(&fixture).await;
+    let back = lives(catalog, &[]).await;
+    assert_eq!((back.known, back.sessions.len()), (false, 0));
+    assert_eq!(told(&fixture, begin).await, ["coordinator.started"]);
     catalog.write_presence(&begun(&only)).await.unwrap();
-    assert_eq!(catalog.coordinator_lives(DIRECTORY).await.unwrap(), 1);
+    let again = lives(catalog, &[]).await;
+    assert_eq!((again.known, again.sessions.len()), (true, 1));
+}
+
+async fn lives(catalog: &Catalog, gone: &[(Uuid, Timestamp)]) -> Lives {
+    catalog.coordinator_lives(DIRECTORY, gone).await.unwrap()
 }
 
 fn progress(attempt: AttemptRef, at: Timestamp, files: u64) -> NotedProgress {

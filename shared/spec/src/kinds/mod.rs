@@ -129,8 +129,9 @@ macro_rules! kinds {
         )]
         #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+        #[serde(rename_all = "kebab-case")]
         pub enum JobKind {
-            $($(#[doc = $doc])+ #[serde(rename = $word)] $name,)+
+            $($(#[doc = $doc])+ $name,)+
         }
 
         impl JobKind {

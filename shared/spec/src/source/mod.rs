@@ -42,8 +42,9 @@ macro_rules! sources {
     ($($(#[doc = $doc:literal])+ $name:ident($spec:ty) = $word:literal,)+) => {
         /// What sort of thing a source is.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
         pub enum SourceKind {
-            $($(#[doc = $doc])+ #[serde(rename = $word)] $name,)+
+            $($(#[doc = $doc])+ $name,)+
         }
 
         impl SourceKind {
@@ -60,9 +61,9 @@ macro_rules! sources {
 
         /// What is backed up.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
         pub enum Source {
-            $($(#[doc = $doc])+ #[serde(rename = $word)] $name($spec),)+
+            $($(#[doc = $doc])+ $name($spec),)+
         }
 
         impl Source {

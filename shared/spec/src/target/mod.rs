@@ -66,9 +66,9 @@ macro_rules! targets {
         /// Where a snapshot is restored to.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-        #[serde(deny_unknown_fields)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
         pub enum Target {
-            $($(#[doc = $doc])+ #[serde(rename = $word)] $name($spec),)+
+            $($(#[doc = $doc])+ $name($spec),)+
         }
 
         impl Target {

@@ -74,6 +74,8 @@ fn bound_heartbeat(heartbeat: &mut Heartbeat) {
 }
 
 fn bound_progress(progress: &mut Progress) {
+    // Not every catalog takes them, and one agent's must not stand in the way of others'.
+    progress.stage.retain(|letter| !letter.is_control());
     cut(&mut progress.stage, NAME);
     limit([
         &mut progress.files,
